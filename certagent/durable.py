@@ -1,0 +1,148 @@
+"""Files that survive a power cut: write, fsync, rename, fsync the directory; and locks between processes.
+
+Every file certagent writes goes through here. After a function returns, its effect is on the disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from certagent.errors import BusyError
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Who may do what with a file. `uid` or `gid` None: as the process has it."""
+
+    mode: int
+    uid: int | None = None
+    gid: int | None = None
+
+
+PRIVATE = Ownership(0o600)
+
+
+def make_directory(path: Path, mode: int = 0o700) -> None:
+    """Make `path` and its missing parents, each durable in its own parent. An existing one is left as it is."""
+    if path.is_dir():
+        return
+    make_directory(path.parent, mode)
+    try:
+        path.mkdir(mode)
+    except FileExistsError:
+        return
+    os.chmod(path, mode)  # mkdir's mode is cut by the umask
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE) -> None:
+    """Write a file that nobody reads yet, durable but for its name: owner and mode before content.
+
+    A file left at `path` by a killed run is replaced. Raises OSError (and leaves nothing behind).
+    """
+    path.unlink(missing_ok=True)
+    # O_EXCL | O_NOFOLLOW: beside a consumer's file the directory may be another user's.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if ownership.uid is not None or ownership.gid is not None:
+                uid = -1 if ownership.uid is None else ownership.uid
+                gid = -1 if ownership.gid is None else ownership.gid
+                os.fchown(file.fileno(), uid, gid)
+            os.fchmod(file.fileno(), ownership.mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def replace(staged: Path, target: Path) -> None:
+    """Put `staged` in `target`'s place in one step, durably. Both in one directory."""
+    os.replace(staged, target)
+    sync_directory(target.parent)
+
+
+def write(path: Path, content: bytes, ownership: Ownership = PRIVATE) -> None:
+    """Replace `path` with `content`: a reader, or a restart, sees the old or the new, never a part."""
+    staged = path.with_name(f".{path.name}.new")
+    write_new(staged, content, ownership)
+    try:
+        replace(staged, path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+
+
+def append_line(path: Path, line: bytes, ownership: Ownership = PRIVATE) -> None:
+    """Add one line. A line cut short by a power cut before stays a line of its own."""
+    existed = path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, ownership.mode)
+    with os.fdopen(descriptor, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        cut_short = False
+        if size:
+            file.seek(size - 1)
+            cut_short = file.read(1) != b"\n"
+        file.write((b"\n" if cut_short else b"") + line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if not existed:
+        sync_directory(path.parent)
+
+
+def symlink(target: str, path: Path) -> None:
+    """Make `path` a symbolic link to `target` in one step, durably, replacing what was there."""
+    staged = path.with_name(f".{path.name}.new")
+    staged.unlink(missing_ok=True)
+    os.symlink(target, staged)
+    replace(staged, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole directory, durably. Missing is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    if path.parent.is_dir():
+        sync_directory(path.parent)
+
+
+@contextmanager
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Hold an exclusive lock on `path` between processes; the kernel drops it if we die.
+
+    `what` names the thing in the error. Never waits: raises BusyError if another process holds it.
+    """
+    make_directory(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            raise BusyError(
+                f"{what} is being worked on by process {holder or 'unknown'}", "wait for it to finish, then try again"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

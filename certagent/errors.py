@@ -1,0 +1,75 @@
+"""The error tree. The class of an error answers "what next?":
+
+    CertagentError
+    ├── ConfigError        fix the file; nothing was tried
+    ├── StateError         a person must look at the state directory; never started afresh over it
+    ├── BusyError          somebody else is at work on this keystore or authority; look again soon
+    ├── TransientError     back off and try again
+    │   └── HookError      a hook failed, hung or vetoed; try again later
+    ├── RejectedError      the CA said no; retry slowly, warn
+    ├── TrustError         the other side is not who it should be; alarm, never retried blindly
+    └── KeystoreError      the keystore cannot be read or written; the consumer's files are untouched
+        └── TokenLockedError   stop: one more wrong PIN locks the token
+
+`str(error)` is one line saying what is wrong; `error.hint` one line saying what to do about it.
+Neither ever holds a secret.
+"""
+
+from __future__ import annotations
+
+
+class CertagentError(Exception):
+    """Base of every error this project raises on purpose."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    @property
+    def kind(self) -> str:
+        """The word that state files and reports use for this class: `transient`, `trust` …"""
+        return type(self).__name__.removesuffix("Error").lower()
+
+
+class ConfigError(CertagentError):
+    """The configuration is wrong. `problems` holds every fault found, each one line."""
+
+    def __init__(self, message: str, hint: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.problems = problems
+
+
+class StateError(CertagentError):
+    """A state file is unreadable, damaged, or written by a newer version."""
+
+
+class BusyError(CertagentError):
+    """Another process holds the lock."""
+
+
+class TransientError(CertagentError):
+    """A fault that may heal by itself: network, server, a clock not yet set."""
+
+
+class HookError(TransientError):
+    """A hook exited non-zero, could not be started, or ran past its time limit."""
+
+
+class RejectedError(CertagentError):
+    """The CA answered FAILURE. `fail_info` is RFC 8894 §3.2.1.4.5's word, e.g. `badRequest`."""
+
+    def __init__(self, message: str, hint: str = "", fail_info: str = "") -> None:
+        super().__init__(message, hint)
+        self.fail_info = fail_info
+
+
+class TrustError(CertagentError):
+    """Who answered, or what it answered, cannot be believed."""
+
+
+class KeystoreError(CertagentError):
+    """A key or certificate in place cannot be read, does not fit, or cannot be replaced."""
+
+
+class TokenLockedError(KeystoreError):
+    """The token's PIN is wrong or locked; remembered over restarts."""

@@ -1,0 +1,84 @@
+"""Private keys: making, reading, writing, comparing. The one interface is `cryptography`'s own.
+
+A token key subclasses `rsa.RSAPrivateKey` or `ec.EllipticCurvePrivateKey`, so nothing above this
+module needs to know where a key lives.
+"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+from certagent.definitions import KeyType
+from certagent.errors import KeystoreError
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+_CURVES: dict[str, type[ec.EllipticCurve]] = {"p256": ec.SECP256R1, "p384": ec.SECP384R1}
+
+
+def generate(key_type: KeyType) -> PrivateKey:
+    """A new software key; RSA with the public exponent 65537."""
+    family, _, size = key_type.value.partition(":")
+    if family == "rsa":
+        return rsa.generate_private_key(65537, int(size))
+    return ec.generate_private_key(_CURVES[size]())
+
+
+def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey:
+    """Read a PEM key: PKCS#8 (plain or encrypted), PKCS#1, SEC 1. `where` names the file in errors.
+
+    Other PEM blocks around the key (a combined file) are allowed. Raises KeystoreError.
+    """
+    block = _key_block(pem)
+    if block is None:
+        raise KeystoreError(f"{where} holds no private key", "expected a PEM block '-----BEGIN … PRIVATE KEY-----'")
+    encrypted = b"ENCRYPTED" in block
+    if encrypted and passphrase is None:
+        raise KeystoreError(f"the key in {where} is encrypted", "set key_passphrase in the keystore's definition")
+    try:
+        key = serialization.load_pem_private_key(block, passphrase if encrypted else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The library's own text may quote what it tried; a wrong passphrase must not be echoed.
+        hint = "is key_passphrase the right one?" if encrypted else "is the file damaged?"
+        raise KeystoreError(f"the key in {where} cannot be read", hint) from None
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise KeystoreError(f"the key in {where} is neither RSA nor EC", "use a key of type rsa or ec")
+    return key
+
+
+def _key_block(pem: bytes) -> bytes | None:
+    """The first PEM block whose label ends in PRIVATE KEY."""
+    begin = pem.find(b"-----BEGIN ")
+    while begin >= 0:
+        label_end = pem.find(b"-----", begin + 11)
+        if label_end < 0:
+            return None
+        label = pem[begin + 11 : label_end]
+        if label.endswith(b"PRIVATE KEY"):
+            footer = b"-----END " + label + b"-----"
+            end = pem.find(footer, label_end)
+            return pem[begin : end + len(footer)] + b"\n" if end >= 0 else None
+        begin = pem.find(b"-----BEGIN ", label_end)
+    return None
+
+
+def to_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
+    """PKCS#8 PEM, encrypted (PBES2, AES-256) if a passphrase is given."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase is not None:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def public_bytes(key: PublicKeyTypes) -> bytes:
+    """The DER SubjectPublicKeyInfo: what two equal public keys share."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def match(key: PrivateKey, public: PublicKeyTypes) -> bool:
+    """Whether `public` is the public half of `key`."""
+    return public_bytes(key.public_key()) == public_bytes(public)

@@ -1,0 +1,89 @@
+"""What a keystore is to the layers above: an identity to read, a shadow to make, a swap to plan.
+
+The life of a shadow:
+
+    create_shadow(id)                 its key exists, durable, invisible to the consumer; repeatable
+    complete_shadow(id, cert, chain)  its certificate too; still invisible; repeatable
+    plan_activation(id, …)            what has to be renamed or linked, as a value; writes nothing
+    swap.stage / finish / undo        (keystore/swap.py) carry the plan out, under the journal
+    discard_shadow()                  after the switch, or when the transaction was given up
+
+`id` comes from the transaction, so that a killed run finds its own work again and sweeps others'.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from certagent.definitions import KeyType
+from certagent.keys import PrivateKey
+from certagent.keystore.swap import Plan
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A private key, its certificate, and the chain above it (the leaf excluded, possibly empty)."""
+
+    key: PrivateKey
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """The successor of an identity, in the making. `certificate` None until the CA has issued it."""
+
+    id: str
+    key: PrivateKey
+    certificate: x509.Certificate | None = None
+    chain: tuple[x509.Certificate, ...] = ()
+
+
+class Keystore(ABC):
+    """One identity's home. Every method may raise KeystoreError; none leaves a partial change behind."""
+
+    name: str
+
+    @abstractmethod
+    def read(self) -> Identity | None:
+        """The identity in place; None if there is none yet (no certificate).
+
+        Raises KeystoreError if key and certificate do not match, or one of them cannot be read.
+        """
+
+    @abstractmethod
+    def read_certificate(self) -> x509.Certificate | None:
+        """The certificate in place, without touching the key (no passphrase, no token)."""
+
+    @abstractmethod
+    def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
+        """Make the key of a shadow, or find the one made before under the same id.
+
+        `key_type` None keeps the key in place (`rekey: never`). Shadows under other ids are swept.
+        """
+
+    @abstractmethod
+    def complete_shadow(
+        self, shadow_id: str, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...]
+    ) -> Shadow:
+        """Keep the issued certificate with the shadow's key."""
+
+    @abstractmethod
+    def plan_activation(self, shadow: Shadow, trusted: tuple[x509.Certificate, ...]) -> Plan:
+        """How `shadow` becomes the identity; `trusted` goes into ca_file where one is configured."""
+
+    @abstractmethod
+    def plan_rollback(self, rollback_id: str) -> Plan | None:
+        """How the old identity comes back from previous/; None if there is no old one."""
+
+    @abstractmethod
+    def discard_shadow(self) -> None:
+        """Remove whatever shadow there is."""
+
+    @abstractmethod
+    def watched(self) -> tuple[Path, ...]:
+        """The files whose change by somebody else calls for a fresh look."""
