@@ -73,8 +73,7 @@ class Threshold:
         """When the threshold is passed in the lifetime from `start` to `end`; never before `start`."""
         if self.passed is not None:
             return start + (end - start) * float(self.passed)
-        assert self.before_end is not None
-        return max(start, end - self.before_end)
+        return max(start, end - (self.before_end or timedelta(0)))
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ class _Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Base: immutable, by keyword, and strict about unknown keys."""
 
 
-class Secret(_Definition):
+class Secret(_Definition, frozen=True, kw_only=True):
     """Where a secret is read at the moment it is needed: exactly one of file, env or command."""
 
     file: Annotated[str | None, Meta(description="a file holding the secret; one trailing newline is cut")] = None
@@ -196,7 +195,7 @@ class Secret(_Definition):
 Weak = Literal["sha1", "md5", "3des", "des"]
 
 
-class Authority(_Definition):
+class Authority(_Definition, frozen=True, kw_only=True):
     """A SCEP endpoint and what is trusted about it."""
 
     url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+[^\s?#]*$", description="the SCEP URL, http:// or https://")]
@@ -242,7 +241,7 @@ class Authority(_Definition):
         return tuple(map(Path, (self.trust_anchor,) if isinstance(self.trust_anchor, str) else self.trust_anchor))
 
 
-class HookCommand(_Definition):
+class HookCommand(_Definition, frozen=True, kw_only=True):
     """One command: an argv, never a shell, and how long it may take."""
 
     run: Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -255,7 +254,7 @@ HookEntry = Annotated[tuple[str, ...], Meta(min_length=1)] | HookCommand
 EVENTS = ("pre", "post", "failed", "pending", "staged", "ca_changed", "expiring")
 
 
-class Hooks(_Definition):
+class Hooks(_Definition, frozen=True, kw_only=True):
     """Commands by event; each is an argv, or {run: [..], timeout: 60s}."""
 
     pre: Annotated[tuple[HookEntry, ...], Meta(description="before the swap; a non-zero exit vetoes it")] = ()
@@ -264,7 +263,7 @@ class Hooks(_Definition):
     pending: Annotated[tuple[HookEntry, ...], Meta(description="the CA wants a person to approve the request")] = ()
     staged: Annotated[tuple[HookEntry, ...], Meta(description="a shadow is ready (rollover)")] = ()
     ca_changed: Annotated[tuple[HookEntry, ...], Meta(description="the content of ca_file changed")] = ()
-    expiring: Annotated[tuple[HookEntry, ...], Meta(description="attempts fail and the end of the certificate is near")] = ()
+    expiring: Annotated[tuple[HookEntry, ...], Meta(description="attempts fail and the end is near")] = ()
 
     def commands(self, event: str) -> tuple[HookCommand, ...]:
         """The commands of one event, each in its full form."""
@@ -272,17 +271,19 @@ class Hooks(_Definition):
         return tuple(entry if isinstance(entry, HookCommand) else HookCommand(run=entry) for entry in entries)
 
 
-class Probe(_Definition):
+class Probe(_Definition, frozen=True, kw_only=True):
     """A look at what the consumer serves after the post hooks."""
 
-    tls: Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:]+):[0-9]{1,5}$", description="host:port of a TLS server")]
+    tls: Annotated[
+        str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:]+):[0-9]{1,5}$", description="host:port of a TLS server")
+    ]
     server_name: Annotated[str | None, Meta(description="the name asked for (SNI)")] = None
-    timeout: Annotated[Duration, Meta(description="how long the consumer may take to serve the new certificate; default 30s")] = field(
+    timeout: Annotated[Duration, Meta(description="how long the change may take to show; default 30s")] = field(
         default_factory=lambda: Duration(seconds=30)
     )
 
 
-class Common(_Definition):
+class Common(_Definition, frozen=True, kw_only=True):
     """What every keystore may say; also the keys of `defaults`."""
 
     authority: Annotated[str, Meta(description="the name of one of the authorities")] = ""
@@ -295,12 +296,12 @@ class Common(_Definition):
         Fraction, Meta(description="up to this share of the lifetime earlier, fixed per keystore and host; default 5%")
     ] = field(default_factory=lambda: Fraction(0.05))
     hooks: Hooks = Hooks()
-    owner: Annotated[str | None, Meta(description="user name or number; default: as the file in place, else root")] = None
+    owner: Annotated[str | None, Meta(description="user, by name or number; default: as the file in place")] = None
     group: Annotated[str | None, Meta(description="group name or number")] = None
     mode: Annotated[Mode | None, Meta(description='of the key; default: as the file in place, else "0600"')] = None
 
 
-class PemKeystore(Common, tag_field="type", tag="pem"):
+class PemKeystore(Common, frozen=True, kw_only=True, tag_field="type", tag="pem"):
     """An identity in PEM files."""
 
     key_file: Annotated[str, Meta(description="the private key")]
@@ -311,7 +312,9 @@ class PemKeystore(Common, tag_field="type", tag="pem"):
     chain_file: Annotated[str | None, Meta(description="the chain without the leaf")] = None
     ca_file: Annotated[str | None, Meta(description="trusted CA certificates, for the consumer's peers")] = None
     key_passphrase: Annotated[Secret | None, Meta(description="the key file is encrypted with it")] = None
-    swap: Annotated[Literal["rename", "symlink"], Meta(description="how the successor takes its place; see docs/swap.md")] = "rename"
+    swap: Annotated[
+        Literal["rename", "symlink"], Meta(description="how the successor takes its place; see docs/swap.md")
+    ] = "rename"
     subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
     san: Annotated[tuple[AlternativeName, ...], Meta(description="names, for the first enrollment")] = ()
     probe: Probe | None = None
@@ -336,11 +339,13 @@ class PemKeystore(Common, tag_field="type", tag="pem"):
 KeystoreDefinition = PemKeystore
 
 
-class Configuration(_Definition):
+class Configuration(_Definition, frozen=True, kw_only=True):
     """A whole configuration, includes merged, defaults applied, checked."""
 
     state_dir: Annotated[str, Meta(description="where certagent keeps its state")] = "/var/lib/certagent"
-    live_dir: Annotated[str, Meta(description="where `swap: symlink` keeps what consumers read")] = "/var/lib/certagent-live"
+    live_dir: Annotated[
+        str, Meta(description="where `swap: symlink` keeps what consumers read")
+    ] = "/var/lib/certagent-live"
     include: Annotated[str | tuple[str, ...], Meta(description="glob of further files, beside this one")] = ()
     metrics_file: Annotated[str | None, Meta(description="Prometheus textfile written after each run")] = None
     worker_timeout: Annotated[Duration, Meta(description="limit of one worker; default 10m")] = field(

@@ -37,7 +37,7 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
         path.mkdir(mode)
     except FileExistsError:
         return
-    os.chmod(path, mode)  # mkdir's mode is cut by the umask
+    path.chmod(mode)  # mkdir's mode is cut by the umask
     sync_directory(path.parent)
 
 
