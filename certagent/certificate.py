@@ -1,0 +1,221 @@
+"""X.509 facts: reading, naming, comparing certificates, and who signed whom. No decision is made here."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterable, Sequence
+
+from asn1crypto import core
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from certagent.definitions import AlternativeName, Fingerprint
+from certagent.errors import ConfigError, KeystoreError, TrustError
+from certagent.keys import public_bytes
+
+UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
+_HASHES: dict[str, type[hashes.HashAlgorithm]] = {
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+_STRONG = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"})
+
+
+def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
+    """Every certificate in PEM text, in order; none is an empty tuple. Raises KeystoreError naming `where`."""
+    if b"-----BEGIN CERTIFICATE-----" not in data:
+        return ()
+    try:
+        return tuple(x509.load_pem_x509_certificates(data))
+    except ValueError:
+        raise KeystoreError(f"{where} holds a certificate that cannot be read", "is the file damaged?") from None
+
+
+def to_pem(certificates: Iterable[x509.Certificate]) -> bytes:
+    return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
+
+
+def to_der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def fingerprint(certificate: x509.Certificate, algorithm: str = "sha256") -> Fingerprint:
+    return Fingerprint(algorithm, certificate.fingerprint(_HASHES[algorithm]()))
+
+
+def serial_hex(certificate: x509.Certificate) -> str:
+    """The serial number in upper-case hex, as `openssl x509 -serial` prints it."""
+    digits = f"{certificate.serial_number:X}"
+    return digits if len(digits) % 2 == 0 else f"0{digits}"
+
+
+def subject_text(certificate: x509.Certificate) -> str:
+    """The subject in RFC 4514 form; for a certificate without one, its first alternative name."""
+    return certificate.subject.rfc4514_string() or next(iter(sorted(alternative_names(certificate))), "(no name)")
+
+
+def parse_subject(text: str) -> x509.Name:
+    """The name written in RFC 4514 form. Raises ConfigError."""
+    try:
+        return x509.Name.from_rfc4514_string(text, {"emailAddress": x509.NameOID.EMAIL_ADDRESS})
+    except ValueError as error:
+        raise ConfigError(f"subject {text!r}: {error}", "write it as in RFC 4514, e.g. CN=web,O=Example") from None
+
+
+def general_names(names: Iterable[AlternativeName]) -> x509.SubjectAlternativeName | None:
+    """The extension for configured names; None for none. Raises ConfigError."""
+    made: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            made.append(_general_name(name))
+        except ValueError as error:
+            raise ConfigError(f"san {name}: {error}", "write dns:, ip:, email:, uri: or upn: and the name") from None
+    return x509.SubjectAlternativeName(made) if made else None
+
+
+def _general_name(name: AlternativeName) -> x509.GeneralName:
+    match name.kind:
+        case "dns":
+            return x509.DNSName(name.value)
+        case "ip":
+            return x509.IPAddress(ipaddress.ip_address(name.value))
+        case "email":
+            return x509.RFC822Name(name.value)
+        case "uri":
+            return x509.UniformResourceIdentifier(name.value)
+        case _:
+            return x509.OtherName(UPN, core.UTF8String(name.value).dump())
+
+
+def san_extension(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
+    except ValueError as error:
+        raise TrustError(f"a certificate's extensions cannot be read: {error}") from None
+
+
+def alternative_names(source: x509.Certificate | x509.SubjectAlternativeName | None) -> frozenset[str]:
+    """The names as comparable words: `dns:web.example.net` (lower case), `ip:192.0.2.7` …"""
+    extension = san_extension(source) if isinstance(source, x509.Certificate) else source
+    return frozenset(map(_word, extension or ()))
+
+
+def _word(name: x509.GeneralName) -> str:
+    match name:
+        case x509.DNSName():
+            return f"dns:{name.value.lower()}"
+        case x509.DirectoryName():
+            return f"dir:{name.value.rfc4514_string()}"
+        case x509.OtherName():
+            return _other_word(name)
+        case x509.IPAddress() | x509.RFC822Name() | x509.UniformResourceIdentifier():
+            return f"{_PLAIN[type(name)]}:{name.value}"
+        case _:
+            return f"unknown:{name!r}"
+
+
+_PLAIN: dict[type, str] = {x509.IPAddress: "ip", x509.RFC822Name: "email", x509.UniformResourceIdentifier: "uri"}
+
+
+def _other_word(name: x509.OtherName) -> str:
+    if name.type_id == UPN:
+        try:
+            return f"upn:{core.UTF8String.load(name.value).native}"
+        except ValueError:
+            pass
+    return f"other:{name.type_id.dotted_string}:{name.value.hex()}"
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether basicConstraints says CA:TRUE; a certificate without the extension is none."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+    except ValueError:
+        return False
+
+
+def is_self_signed(certificate: x509.Certificate) -> bool:
+    return certificate.subject == certificate.issuer and signed_by(certificate, certificate)
+
+
+def key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+
+
+def extended_key_usage(certificate: x509.Certificate) -> frozenset[str]:
+    """The purposes as dotted OIDs; empty if the extension is absent."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return frozenset()
+    return frozenset(purpose.dotted_string for purpose in usage)
+
+
+def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the issuer's key made the certificate's signature, whatever the digest.
+
+    cryptography's own check refuses SHA-1; which digests are believed is `check_digest`'s business.
+    """
+    key = issuer.public_key()
+    try:
+        digest = certificate.signature_hash_algorithm
+        if digest is None:
+            return False
+        content = certificate.tbs_certificate_bytes
+        if isinstance(key, rsa.RSAPublicKey):
+            scheme = certificate.signature_algorithm_parameters
+            if not isinstance(scheme, padding.PSS | padding.PKCS1v15):
+                return False
+            key.verify(certificate.signature, content, scheme, digest)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(certificate.signature, content, ec.ECDSA(digest))
+        else:
+            return False
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
+
+
+def check_digest(certificate: x509.Certificate, accept: Collection[str]) -> None:
+    """Refuse a certificate signed over a weak digest, unless `accept` names it. Raises TrustError."""
+    digest = certificate.signature_hash_algorithm
+    word = digest.name if digest is not None else "unknown"
+    if word not in _STRONG and word not in accept:
+        raise TrustError(
+            f"certificate {subject_text(certificate)} is signed with {word}",
+            f"if this CA can do no better, add `{word}` to the authority's `accept`",
+        )
+
+
+def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether `issuer` is the CA that issued `certificate`: name and signature."""
+    return certificate.issuer == issuer.subject and signed_by(certificate, issuer)
+
+
+def path_up(
+    certificate: x509.Certificate, pool: Sequence[x509.Certificate], limit: int = 8
+) -> tuple[x509.Certificate, ...]:
+    """The issuers of `certificate` found in `pool`, nearest first, ending where no further one is known."""
+    path: list[x509.Certificate] = []
+    current = certificate
+    while len(path) < limit and current.subject != current.issuer:
+        issuer = next((each for each in pool if each not in path and issued_by(current, each)), None)
+        if issuer is None:
+            break
+        path.append(issuer)
+        current = issuer
+    return tuple(path)
+
+
+def same_key(one: x509.Certificate, other: x509.Certificate) -> bool:
+    return public_bytes(one.public_key()) == public_bytes(other.public_key())

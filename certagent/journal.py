@@ -1,0 +1,102 @@
+"""The durable record of one open transaction: `transaction/transaction.json`, replaced whole at each step.
+
+    STARTED ─→ REQUESTED ─→ ISSUED ─→ STAGING ─→ ACTIVATING ─→ ACTIVATED ─→ closed
+                  │  ↑  └────↗  ↑         │                        │  ↑
+                  ↓  │       PENDING      └ undo → ISSUED          ↓  └ undo
+                 PENDING (polls)                               RESTORING → REVERTING → REVERTED ─→ closed
+
+A phase names what is *durably true or about to be done*; every step after it can be repeated. The right
+half can be carried on without a network or cryptography: `recovery.py` does, at boot and before each run.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from certagent import durable
+from certagent.keystore.swap import Record
+from certagent.state import decode_file
+
+VERSION = 1
+
+
+class Kind(StrEnum):
+    ENROLLMENT = "enrollment"
+    RENEWAL = "renewal"
+
+
+class Phase(StrEnum):
+    STARTED = "started"  # decided; the shadow's key may or may not exist yet
+    REQUESTED = "requested"  # the request is kept; it may or may not have been sent
+    PENDING = "pending"  # the CA wants a person; poll
+    ISSUED = "issued"  # the certificate is kept in the shadow
+    STAGING = "staging"  # new files may lie beside the targets; undo
+    ACTIVATING = "activating"  # the commit point is passed; finish
+    ACTIVATED = "activated"  # the shadow is the identity; hooks are owed
+    RESTORING = "restoring"  # the probe failed: old files are being staged again; undo
+    REVERTING = "reverting"  # going back is committed; finish
+    REVERTED = "reverted"  # the old identity is back; hooks are owed
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True):
+    """One enrollment or renewal from decision to the last hook. Bytes are DER (base64 in the file).
+
+    `id` names it on this host (shadow, temporary files, history); `transaction_id` is the one on the wire.
+    `signer` is the certificate the request is signed with: the reply is enveloped to its key.
+    No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
+    """
+
+    version: int = VERSION
+    id: str
+    kind: Kind
+    phase: Phase
+    started_at: datetime
+    authority: str
+    endpoint: str
+    old_serial: str = ""
+    transaction_id: str = ""
+    message_type: int = 0
+    sender_nonce: bytes = b""
+    request: bytes = b""
+    signer: bytes = b""
+    subject: bytes = b""
+    names: tuple[str, ...] = ()
+    poll_at: datetime | None = None
+    serial: str = ""
+    not_after: datetime | None = None
+    swap: Record | None = None
+    changes_ca: bool = False
+    hooks_done: int = 0
+    attempt: int = 1
+    reason: str = ""
+
+    def at(self, phase: Phase, **changes: object) -> Transaction:
+        """The same transaction in another phase, with these fields changed."""
+        return msgspec.structs.replace(self, phase=phase, **changes)
+
+
+class Journal:
+    """The transaction directory of one keystore. Its caller holds the keystore's lock."""
+
+    def __init__(self, keystore_directory: Path) -> None:
+        self.directory = keystore_directory / "transaction"
+        self._file = self.directory / "transaction.json"
+
+    def open(self) -> Transaction | None:
+        """The open transaction, or None. Raises StateError if its file is damaged or newer than known."""
+        return decode_file(self._file, Transaction, VERSION)
+
+    def write(self, transaction: Transaction) -> Transaction:
+        """Make this the record; durable on return."""
+        durable.make_directory(self.directory)
+        durable.write(self._file, msgspec.json.encode(transaction))
+        return transaction
+
+    def close(self) -> None:
+        """The transaction is over: nothing of it is needed any more. Its record goes first."""
+        durable.remove(self._file)
+        durable.remove(self.directory)

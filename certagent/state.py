@@ -1,0 +1,151 @@
+"""What is remembered of a keystore between runs: state.json and history.jsonl. No cryptography is loaded here.
+
+The agent plans from `next_action_at`; the truth is always looked up again by the worker.
+Times are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from certagent import durable
+from certagent.errors import CertagentError, StateError
+
+VERSION = 1
+T = TypeVar("T")
+
+
+class Condition(StrEnum):
+    """The `state` of a keystore, as users see it."""
+
+    MISSING = "missing"
+    VALID = "valid"
+    DUE = "due"
+    PENDING = "pending"
+    STAGED = "staged"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+class LastError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the newest attempt failed. `kind` is the error class's word (errors.py)."""
+
+    kind: str
+    message: str
+    hint: str
+    at: datetime
+
+    @classmethod
+    def of(cls, error: CertagentError, now: datetime) -> LastError:
+        return cls(kind=error.kind, message=str(error), hint=error.hint, at=now)
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """One keystore's memory. `failures` counts attempts failed in a row; none is made before `retry_at`."""
+
+    version: int = VERSION
+    condition: Condition = Condition.MISSING
+    next_action: str | None = None
+    next_action_at: datetime | None = None
+    failures: int = 0
+    retry_at: datetime | None = None
+    last_error: LastError | None = None
+    definition: str = ""
+    watched: dict[str, str] = {}
+    expiring_told_at: datetime | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of history."""
+
+    at: datetime
+    event: str
+    transaction: str = ""
+    kind: str = ""
+    message: str = ""
+    serial: str = ""
+    subject: str = ""
+    not_after: datetime | None = None
+
+
+def decode_file(path: Path, kind: type[T], version: int) -> T | None:
+    """Read a versioned JSON file; None if there is none. Raises StateError, and never starts afresh over it."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+    try:
+        found = msgspec.json.decode(data, type=_Versioned).version
+        if found > version:
+            raise StateError(
+                f"{path} was written by a newer certagent (version {found}, this one knows {version})",
+                "install that version again; nothing was changed",
+            )
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StateError(
+            f"{path} is damaged: {error}", "move the file away after looking at it; the agent never does so by itself"
+        ) from None
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+def load(directory: Path) -> State | None:
+    """The state of the keystore whose directory this is; None before its first run. Raises StateError."""
+    return decode_file(directory / "state.json", State, VERSION)
+
+
+def save(directory: Path, state: State) -> None:
+    durable.make_directory(directory)
+    durable.write(directory / "state.json", msgspec.json.encode(state))
+
+
+def watch(paths: Iterable[Path]) -> dict[str, str]:
+    """A signature of each file by path: any change by anybody changes it. Cheap: one stat each."""
+    signatures = {}
+    for path in paths:
+        try:
+            facts = path.stat()
+            signatures[str(path)] = f"{facts.st_mtime_ns}.{facts.st_size}.{facts.st_ino}"
+        except OSError:
+            signatures[str(path)] = "absent"
+    return signatures
+
+
+def append_history(directory: Path, event: Event) -> None:
+    """Add a line, unless the newest line already tells of the same event of the same transaction."""
+    durable.make_directory(directory)
+    newest = next(reversed(read_history(directory)), None)
+    if event.transaction and newest and (newest.transaction, newest.event) == (event.transaction, event.event):
+        return
+    durable.append_line(directory / "history.jsonl", msgspec.json.encode(event))
+
+
+def read_history(directory: Path) -> list[Event]:
+    """Every readable line, oldest first. A line cut short by a power cut is passed over."""
+    try:
+        lines = (directory / "history.jsonl").read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    events = []
+    for line in lines:
+        try:
+            events.append(msgspec.json.decode(line, type=Event))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return events
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC to the second, as every file and command of certagent writes times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
