@@ -59,9 +59,7 @@ class Threshold:
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.match(cls.pattern, text):
-            raise ValueError(
-                f"{text!r} is neither a share of the lifetime (66%) nor a time before its end (30d)"
-            )
+            raise ValueError(f"{text!r} is neither a share of the lifetime (66%) nor a time before its end (30d)")
         if text.endswith("%"):
             share = Fraction.parse(text)
             if not 0 < share < 1:
@@ -245,9 +243,7 @@ class HookCommand(_Definition, frozen=True, kw_only=True):
     """One command: an argv, never a shell, and how long it may take."""
 
     run: Annotated[tuple[str, ...], Meta(min_length=1)]
-    timeout: Annotated[Duration, Meta(description="default 60s")] = field(
-        default_factory=lambda: Duration(seconds=60)
-    )
+    timeout: Annotated[Duration, Meta(description="default 60s")] = field(default_factory=lambda: Duration(seconds=60))
 
 
 HookEntry = Annotated[tuple[str, ...], Meta(min_length=1)] | HookCommand
@@ -343,9 +339,9 @@ class Configuration(_Definition, frozen=True, kw_only=True):
     """A whole configuration, includes merged, defaults applied, checked."""
 
     state_dir: Annotated[str, Meta(description="where certagent keeps its state")] = "/var/lib/certagent"
-    live_dir: Annotated[
-        str, Meta(description="where `swap: symlink` keeps what consumers read")
-    ] = "/var/lib/certagent-live"
+    live_dir: Annotated[str, Meta(description="where `swap: symlink` keeps what consumers read")] = (
+        "/var/lib/certagent-live"
+    )
     include: Annotated[str | tuple[str, ...], Meta(description="glob of further files, beside this one")] = ()
     metrics_file: Annotated[str | None, Meta(description="Prometheus textfile written after each run")] = None
     worker_timeout: Annotated[Duration, Meta(description="limit of one worker; default 10m")] = field(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,21 +15,10 @@ import msgspec
 
 from certagent import durable
 from certagent.errors import CertagentError, StateError
+from certagent.policy import Condition
 
 VERSION = 1
 T = TypeVar("T")
-
-
-class Condition(StrEnum):
-    """The `state` of a keystore, as users see it."""
-
-    MISSING = "missing"
-    VALID = "valid"
-    DUE = "due"
-    PENDING = "pending"
-    STAGED = "staged"
-    FAILED = "failed"
-    EXPIRED = "expired"
 
 
 class LastError(msgspec.Struct, frozen=True, kw_only=True):

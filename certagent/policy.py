@@ -1,0 +1,186 @@
+"""When, and what next: pure decisions. Values and `now` in, answer out; no clock, no file, no network."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from certagent.definitions import Fraction, Threshold
+
+# Older than this release: no certificate made with it can be older. A device that boots without a
+# battery-backed clock shows 1970 or its firmware's date.
+_RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
+_FAR = datetime(9000, 1, 1, tzinfo=UTC)
+
+# Used in place of a `renew_at` that the certificate's lifetime has no room for.
+_FALLBACK = Threshold(passed=Fraction(2 / 3))
+
+# How a certificate's remaining life divides into attempts, and the slowest rhythm: (first, share, longest).
+_RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
+    "rejected": (timedelta(minutes=15), 8, timedelta(days=1)),
+    # Never blindly: an alarm each time, and rarely. But a router nobody visits must heal when its CA does.
+    "trust": (timedelta(minutes=15), 8, timedelta(days=1)),
+}
+_USUAL = (timedelta(seconds=30), 24, timedelta(hours=6))
+_SOONEST = timedelta(seconds=1)
+
+
+class Condition(StrEnum):
+    """The `state` of a keystore, as users see it."""
+
+    MISSING = "missing"
+    VALID = "valid"
+    DUE = "due"
+    PENDING = "pending"
+    STAGED = "staged"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+class Action(StrEnum):
+    """The `next_action` users see."""
+
+    ENROLL = "enroll"
+    RENEW = "renew"
+    POLL = "poll"
+    RESUME = "resume"
+    HOOKS = "hooks"
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """The validity of the certificate in place."""
+
+    not_before: datetime
+    not_after: datetime
+
+    def remaining(self, now: datetime) -> timedelta:
+        return max(self.not_after - now, timedelta(0))
+
+    def remaining_share(self, now: datetime) -> float:
+        """1 for a new certificate, 0 for an expired one."""
+        whole = (self.not_after - self.not_before).total_seconds()
+        return min(1.0, self.remaining(now).total_seconds() / whole) if whole > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the definition says about when: `share` is this keystore's own part of the jitter, 0 to 1."""
+
+    renew_at: Threshold
+    jitter: Fraction
+    share: float
+    can_enroll: bool
+
+
+@dataclass(frozen=True)
+class Open:
+    """An open transaction, as far as it bears on what is next. `poll_at` set: the CA has not decided yet."""
+
+    poll_at: datetime | None = None
+    hooks_owed: bool = False
+
+
+@dataclass(frozen=True)
+class Past:
+    """How the attempts before went: nothing is tried by itself before `retry_at`."""
+
+    failures: int = 0
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What comes next and when; `action` None: nothing can be done without a person."""
+
+    action: Action | None
+    at: datetime | None
+    reason: str
+
+    def is_due(self, now: datetime) -> bool:
+        return self.action is not None and self.at is not None and self.at <= now
+
+
+def clock_is_sane(now: datetime) -> bool:
+    """Whether the clock can be believed at all: certificates are neither judged nor asked for before."""
+    return _RELEASED <= now < _FAR
+
+
+def jitter_share(keystore: str, host: str) -> float:
+    """A number in [0, 1), fixed for a keystore on a host, so that a fleet does not renew at one moment."""
+    digest = hashlib.sha256(f"{host}\0{keystore}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
+    """When this certificate is to be renewed."""
+    start, end = lifetime.not_before, lifetime.not_after
+    threshold = rules.renew_at if fits(rules.renew_at, lifetime) else _FALLBACK
+    moment = threshold.moment(start, end)
+    return max(start, moment - (end - start) * float(rules.jitter) * rules.share)
+
+
+def fits(threshold: Threshold, lifetime: Lifetime) -> bool:
+    """Whether the threshold lies inside the lifetime. `30d` on a certificate of 7 days would renew for ever."""
+    return threshold.moment(lifetime.not_before, lifetime.not_after) > lifetime.not_before
+
+
+def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rules: Rules, now: datetime) -> Decision:
+    """What the keystore needs next. An open transaction comes first, unless the identity became due over its hooks."""
+
+    def after_backoff(moment: datetime) -> datetime:
+        return max(moment, past.retry_at) if past.retry_at else moment
+
+    renewal_at = renew_at(lifetime, rules) if lifetime else None
+    if transaction is not None:
+        if transaction.poll_at is not None:
+            return Decision(Action.POLL, after_backoff(transaction.poll_at), "the CA has not decided yet")
+        if not transaction.hooks_owed:
+            return Decision(Action.RESUME, after_backoff(now), "a transaction is open")
+        if renewal_at is None or renewal_at > now:
+            return Decision(Action.HOOKS, after_backoff(now), "hooks are owed")
+    if lifetime is None or renewal_at is None:
+        if rules.can_enroll:
+            return Decision(Action.ENROLL, after_backoff(now), "there is no certificate yet")
+        return Decision(None, None, "there is no certificate, and no subject to ask for one")
+    reason = "the certificate has expired" if lifetime.not_after <= now else "the renewal threshold"
+    return Decision(Action.RENEW, after_backoff(renewal_at), reason)
+
+
+def condition(
+    lifetime: Lifetime | None, transaction: Open | None, past: Past, rules: Rules, now: datetime
+) -> Condition:
+    """The one word for how a keystore is; what a person has to act on comes first."""
+    if lifetime is not None and lifetime.not_after <= now:
+        return Condition.EXPIRED
+    if past.failures:
+        return Condition.FAILED
+    if transaction is not None and transaction.poll_at is not None:
+        return Condition.PENDING
+    if lifetime is None:
+        return Condition.MISSING
+    return Condition.DUE if renew_at(lifetime, rules) <= now else Condition.VALID
+
+
+def backoff(kind: str, failures: int, lifetime: Lifetime | None, now: datetime) -> datetime:
+    """When to try again after `failures` attempts failed in a row, the last with an error of this kind.
+
+    The wait doubles, but a certificate near its end is still tried a number of times before it.
+    """
+    first, attempts, longest = _RHYTHM.get(kind, _USUAL)
+    wait: timedelta = min(first * (1 << min(max(failures - 1, 0), 20)), longest)
+    if lifetime is not None and lifetime.not_after > now:
+        wait = min(wait, lifetime.remaining(now) / attempts)
+    return now + max(wait, _SOONEST)
+
+
+def is_expiring(lifetime: Lifetime, told_at: datetime | None, now: datetime) -> bool:
+    """Whether to run the `expiring` hook: less than a tenth of the life left, told once per half of the rest."""
+    if lifetime.remaining_share(now) > 0.1:
+        return False
+    if told_at is None or told_at < lifetime.not_before:
+        return True
+    rest_then = lifetime.not_after - told_at
+    return timedelta(0) < rest_then and lifetime.not_after - now <= rest_then / 2 and now < lifetime.not_after

@@ -1,0 +1,249 @@
+"""Whom to believe: pure rules. Values and `now` in; a value or TrustError out. No file, no network, no clock.
+
+The rules (DESIGN §6, RFC 8894 §2.2 and §4.2):
+
+1. A CA certificate is believed if its fingerprint is configured, if it is a configured trust anchor, or if it
+   chains up to one of these. Nothing is believed on first use.
+2. The issuer is the lowest believed CA of the authority. It and every certificate above it must be valid now.
+3. An RA certificate is believed if a believed CA issued it. One that is made for TLS servers or clients only
+   is a sibling of our own certificate and no RA: any holder of such a certificate could otherwise stand in
+   the middle and read challenge passwords. It needs its own configured fingerprint.
+4. Weak signatures (SHA-1, MD5) on any certificate of the path need the authority's `accept`.
+5. A certificate is accepted as our successor only if it holds our key, comes from the believed issuer, is valid
+   now, is no CA, has the subject asked for and no name that was not, and is not the one in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from certagent import certificate as facts
+from certagent.definitions import Fingerprint
+from certagent.errors import TrustError
+from certagent.keys import public_bytes
+
+# A device's clock may be a little behind its CA's; more than that is an error worth a person's look.
+SKEW = timedelta(minutes=5)
+
+# Purposes of the certificates a CA gives to devices: serverAuth, clientAuth, codeSigning, emailProtection,
+# IPsec end system/tunnel/user and IKE. An RA has others (id-kp-cmcRA, Microsoft's request agent) or none.
+_SIBLING_PURPOSES = frozenset(f"1.3.6.1.5.5.7.3.{number}" for number in (1, 2, 3, 4, 5, 6, 7, 17))
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What the configuration says may be believed."""
+
+    fingerprints: tuple[Fingerprint, ...]
+    anchors: tuple[x509.Certificate, ...]
+    accept: frozenset[str] = frozenset()
+
+    def names(self, certificate: x509.Certificate) -> bool:
+        """Whether the certificate is believed by itself."""
+        if certificate in self.anchors:
+            return True
+        return any(facts.fingerprint(certificate, pin.algorithm) == pin for pin in self.fingerprints)
+
+
+@dataclass(frozen=True)
+class Believed:
+    """An authority as far as it is believed: who issues, what is above it, who signs, whom requests are for."""
+
+    issuer: x509.Certificate
+    above: tuple[x509.Certificate, ...]
+    signers: tuple[x509.Certificate, ...]
+    recipient: x509.Certificate
+
+    @property
+    def chain(self) -> tuple[x509.Certificate, ...]:
+        """The issuer and everything above it."""
+        return (self.issuer, *self.above)
+
+
+def believe(offered: Sequence[x509.Certificate], pins: Pins, now: datetime) -> Believed:
+    """Sort out what an authority offers with GetCACert, or raise TrustError."""
+    cas = _believed_cas(offered, pins)
+    if not cas:
+        raise TrustError(_nothing_believed(offered, pins), _pin_hint(offered))
+    issuer = _issuer(cas, pins, now)
+    above = facts.path_up(issuer, cas)
+    for certificate in (issuer, *above):
+        _check_now(certificate, "CA certificate", now)
+        if not pins.names(certificate):
+            facts.check_digest(certificate, pins.accept)
+    ras = _believed_ras(offered, cas, pins, now)
+    signing = tuple(ra for ra in ras if _may_sign(ra))
+    return Believed(issuer, above, (issuer, *signing), _recipient(ras, issuer))
+
+
+def _believed_cas(offered: Sequence[x509.Certificate], pins: Pins) -> tuple[x509.Certificate, ...]:
+    """Rule 1. Anchors that the authority does not send count as present."""
+    pool = (*offered, *(anchor for anchor in pins.anchors if anchor not in offered))
+    believed = []
+    for certificate in pool:
+        named = pins.names(certificate)
+        # Without basicConstraints (X.509 v1, Debian's scepserver of old) only a person's word makes a CA.
+        if not (facts.is_ca(certificate) or (named and certificate.subject == certificate.issuer)):
+            continue
+        path = facts.path_up(certificate, [each for each in pool if facts.is_ca(each) or pins.names(each)])
+        if named or any(pins.names(each) for each in path):
+            believed.append(certificate)
+    return tuple(believed)
+
+
+def _issuer(cas: Sequence[x509.Certificate], pins: Pins, now: datetime) -> x509.Certificate:
+    """Rule 2: the lowest one; of several, the one that is valid and named by a fingerprint."""
+    lowest = [ca for ca in cas if not any(other != ca and facts.issued_by(other, ca) for other in cas)]
+    # Two CAs that certify each other (a cross-certified rollover) leave no lowest one.
+    lowest = lowest or list(cas)
+    valid = [ca for ca in lowest if ca.not_valid_before_utc <= now < ca.not_valid_after_utc] or lowest
+    named = [ca for ca in valid if pins.names(ca)] or valid
+    if len(named) > 1:
+        found = ", ".join(str(facts.fingerprint(ca)) for ca in named)
+        raise TrustError(
+            f"the authority offers {len(named)} CA certificates that could be the issuer: {found}",
+            "name the one that issues with `fingerprint`",
+        )
+    return named[0]
+
+
+def _believed_ras(
+    offered: Sequence[x509.Certificate], cas: Sequence[x509.Certificate], pins: Pins, now: datetime
+) -> tuple[x509.Certificate, ...]:
+    """Rule 3. A stranger among the certificates is passed over, unless nothing else could be the RA."""
+    candidates = [each for each in offered if each not in cas and not facts.is_ca(each)]
+    believed, refusal = [], None
+    for candidate in candidates:
+        try:
+            _check_ra(candidate, cas, pins, now)
+        except TrustError as error:
+            refusal = error
+        else:
+            believed.append(candidate)
+    if refusal is not None and not believed:
+        raise refusal
+    return tuple(believed)
+
+
+def _check_ra(candidate: x509.Certificate, cas: Sequence[x509.Certificate], pins: Pins, now: datetime) -> None:
+    who = f"RA certificate {facts.subject_text(candidate)} ({facts.fingerprint(candidate)})"
+    if not any(facts.issued_by(candidate, ca) for ca in cas):
+        raise TrustError(f"{who} is not issued by the pinned CA", "somebody else answers here, or the RA was replaced")
+    facts.check_digest(candidate, pins.accept)
+    _check_now(candidate, "RA certificate", now)
+    purposes = facts.extended_key_usage(candidate)
+    if purposes and purposes <= _SIBLING_PURPOSES and not pins.names(candidate):
+        raise TrustError(
+            f"{who} is a certificate for TLS, as any device of this CA may hold",
+            f"if it is the RA, add {facts.fingerprint(candidate)} to the authority's `fingerprint` list",
+        )
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    usage = facts.key_usage(certificate)
+    return usage is None or usage.digital_signature or usage.content_commitment
+
+
+def _recipient(ras: Sequence[x509.Certificate], issuer: x509.Certificate) -> x509.Certificate:
+    """Whom a request is enveloped to: an RA for key encipherment, else one for data encipherment, else the CA."""
+    rsa_ras = [ra for ra in ras if isinstance(ra.public_key(), rsa.RSAPublicKey)]
+    usages = [(ra, facts.key_usage(ra)) for ra in rsa_ras]
+    for ra, usage in usages:
+        if usage is None or usage.key_encipherment:
+            return ra
+    for ra, usage in usages:
+        if usage is not None and usage.data_encipherment:
+            return ra
+    if not isinstance(issuer.public_key(), rsa.RSAPublicKey):
+        raise TrustError(
+            "the CA's key is not RSA and the authority offers no RSA encryption certificate",
+            "an EC CA needs an RA with an RSA key; ask the CA's operator",
+        )
+    return issuer
+
+
+def _check_now(certificate: x509.Certificate, what: str, now: datetime) -> None:
+    name = facts.subject_text(certificate)
+    if certificate.not_valid_after_utc <= now:
+        raise TrustError(
+            f"the {what} {name} expired at {certificate.not_valid_after_utc:%F %T} UTC", "is the clock right?"
+        )
+    if certificate.not_valid_before_utc > now + SKEW:
+        raise TrustError(
+            f"the {what} {name} is valid from {certificate.not_valid_before_utc:%F %T} UTC only", "is the clock right?"
+        )
+
+
+def _nothing_believed(offered: Sequence[x509.Certificate], pins: Pins) -> str:
+    wanted = " or ".join(map(str, pins.fingerprints)) or "the configured trust anchor"
+    cas = [each for each in offered if facts.is_ca(each)] or list(offered)
+    found = ", ".join(str(facts.fingerprint(each)) for each in cas) or "no certificate"
+    return f"the authority's CA is not the configured one: found {found}, wanted {wanted}"
+
+
+def _pin_hint(offered: Sequence[x509.Certificate]) -> str:
+    if not offered:
+        return "does the URL lead to the SCEP service, and is ca_identifier right?"
+    return "nothing secret was sent; compare the fingerprint with the CA's operator by another way before changing it"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the certificate that comes back is held against. `key`: DER SubjectPublicKeyInfo; `names`: words."""
+
+    key: bytes
+    subject: x509.Name
+    names: frozenset[str]
+    old: x509.Certificate | None = None
+
+
+def accept_certificate(
+    received: Sequence[x509.Certificate],
+    asked: Asked,
+    authority: Believed,
+    accept: Collection[str],
+    now: datetime,
+) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
+    """Rule 5: the one certificate for our key, with the chain above it; or TrustError."""
+    ours = [each for each in received if public_bytes(each.public_key()) == asked.key]
+    if len(ours) != 1:
+        found = "no certificate for our key" if not ours else f"{len(ours)} certificates for our key"
+        raise TrustError(f"the CA's answer holds {found}", "nothing was installed; the CA's operator should look")
+    mine = ours[0]
+    chain = _chain(mine, received, authority)
+    for certificate in (mine, *chain):
+        if certificate not in authority.chain:
+            facts.check_digest(certificate, accept)
+            _check_now(certificate, "certificate", now)
+    if mine == asked.old:
+        raise TrustError("the CA sent the certificate in place once more", "it may want a new key: rekey: always")
+    if facts.is_ca(mine):
+        raise TrustError("the CA issued a CA certificate to us", "nothing was installed; the CA's operator should look")
+    if mine.subject != asked.subject:
+        raise TrustError(
+            f"the CA issued {mine.subject.rfc4514_string() or '(no subject)'!r}, "
+            f"not {asked.subject.rfc4514_string() or '(no subject)'!r} as asked",
+            "ask for the subject as this CA writes it",
+        )
+    unasked = facts.alternative_names(mine) - asked.names
+    if unasked:
+        raise TrustError(
+            f"the certificate has names nobody asked for: {', '.join(sorted(unasked))}", "nothing was installed"
+        )
+    return mine, chain
+
+
+def _chain(
+    mine: x509.Certificate, received: Sequence[x509.Certificate], authority: Believed
+) -> tuple[x509.Certificate, ...]:
+    """The path from our certificate up through the believed issuer."""
+    pool = [*authority.chain, *(each for each in received if facts.is_ca(each) and each not in authority.chain)]
+    path = facts.path_up(mine, pool)
+    if not any(each in authority.chain for each in path):
+        raise TrustError("the certificate is not issued by the pinned CA", "nothing was installed")
+    return path
