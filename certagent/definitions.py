@@ -1,176 +1,77 @@
-"""What a configuration may say: frozen definitions and the small value types they are made of.
+"""What a configuration may say: frozen definitions, made of the value types in values.py.
 
 Pure: nothing here reads a file or a clock. The types are msgspec structs, so that the decoder, the
 error messages and `certagent schema` all come from these very lines (docs/decisions.md, 1).
-Every value type has `parse(text)`, which raises ValueError with a message fit for a user.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+from certagent.values import (
+    VALUE_TYPES,
+    AlternativeName,
+    Duration,
+    Fingerprint,
+    Fraction,
+    KeyType,
+    Mode,
+    Subject,
+    Threshold,
+)
 
+# The value types belong to the definitions: everybody imports them from here.
+__all__ = [
+    "VALUE_TYPES",
+    "AlternativeName",
+    "Duration",
+    "Fingerprint",
+    "Fraction",
+    "KeyType",
+    "Mode",
+    "Subject",
+    "Threshold",
+]
 
-class Duration(timedelta):
-    """A length of time, written `90s`, `15m`, `6h` or `30d`."""
-
-    pattern: ClassVar[str] = r"^[0-9]+(\.[0-9]+)?[smhd]$"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        if not re.match(cls.pattern, text):
-            raise ValueError(f"{text!r} is not a duration; write e.g. 90s, 15m, 6h or 30d")
-        try:
-            return cls(seconds=float(text[:-1]) * _UNITS[text[-1]])
-        except OverflowError:
-            raise ValueError(f"{text!r} is too long a time") from None
-
-
-class Fraction(float):
-    """A share of a lifetime, written `5%`; between 0 and 1 once parsed."""
-
-    pattern: ClassVar[str] = r"^[0-9]{1,3}(\.[0-9]+)?%$"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        if not re.match(cls.pattern, text) or float(text[:-1]) > 100:
-            raise ValueError(f"{text!r} is not a share between 0% and 100%")
-        return cls(float(text[:-1]) / 100)
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A moment in a lifetime: a share of it passed (`66%`), or a time before its end (`30d`)."""
-
-    passed: Fraction | None = None
-    before_end: Duration | None = None
-
-    pattern: ClassVar[str] = r"^[0-9]+(\.[0-9]+)?[smhd%]$"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        if not re.match(cls.pattern, text):
-            raise ValueError(f"{text!r} is neither a share of the lifetime (66%) nor a time before its end (30d)")
-        if text.endswith("%"):
-            share = Fraction.parse(text)
-            if not 0 < share < 1:
-                raise ValueError(f"{text!r} must lie between 0% and 100%, both excluded")
-            return cls(passed=share)
-        return cls(before_end=Duration.parse(text))
-
-    def moment(self, start: datetime, end: datetime) -> datetime:
-        """When the threshold is passed in the lifetime from `start` to `end`; never before `start`."""
-        if self.passed is not None:
-            return start + (end - start) * float(self.passed)
-        return max(start, end - (self.before_end or timedelta(0)))
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """The digest of a DER certificate, written `sha256:9f86d0…` (colons between bytes allowed)."""
-
-    algorithm: str
-    digest: bytes
-
-    pattern: ClassVar[str] = r"^(sha256|sha384|sha512):[0-9A-Fa-f:]+$"
-    _sizes: ClassVar[dict[str, int]] = {"sha256": 32, "sha384": 48, "sha512": 64}
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        algorithm, _, digits = text.partition(":")
-        size = cls._sizes.get(algorithm.lower())
-        if size is None:
-            raise ValueError(f"{text!r} is not a fingerprint; write sha256:, sha384: or sha512: and hex digits")
-        try:
-            digest = bytes.fromhex(digits.replace(":", "").strip())
-        except ValueError:
-            raise ValueError(f"the digits of the fingerprint {text!r} are not hexadecimal") from None
-        if len(digest) != size:
-            raise ValueError(f"a {algorithm} fingerprint has {size * 2} hex digits, this one {len(digest) * 2}")
-        return cls(algorithm.lower(), digest)
-
-    def __str__(self) -> str:
-        return f"{self.algorithm}:{self.digest.hex()}"
-
-
-@dataclass(frozen=True)
-class AlternativeName:
-    """One subject alternative name, written `dns:web.example.net`, `ip:192.0.2.7`, `email:…`, `uri:…`, `upn:…`."""
-
-    kind: str
-    value: str
-
-    pattern: ClassVar[str] = r"^(dns|ip|email|uri|upn):.+$"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        kind, _, value = text.partition(":")
-        if kind not in ("dns", "ip", "email", "uri", "upn") or not value:
-            raise ValueError(f"{text!r} is not a name; write dns:, ip:, email:, uri: or upn: and the name")
-        if kind == "ip":
-            try:
-                value = str(ipaddress.ip_address(value))
-            except ValueError:
-                raise ValueError(f"{value!r} is not an IP address") from None
-        elif kind != "upn" and not value.isascii():
-            raise ValueError(f"{text!r} must be ASCII (write an international name in its xn-- form)")
-        return cls(kind, value)
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.value}"
-
-
-class Subject(str):
-    """A distinguished name in RFC 4514 form, e.g. `CN=web.example.net,O=Example`.
-
-    Only its shape is checked here (the agent loads no cryptography); `certificate.parse_subject`
-    makes the name of it.
-    """
-
-    __slots__ = ()
-    _attribute: ClassVar[str] = r"(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+)=(?:[^,+\\\"<>;]|\\.)+"
-    pattern: ClassVar[str] = rf"^{_attribute}(?:[,+]\s*{_attribute})*$"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        if not re.match(cls.pattern, text):
-            raise ValueError(f"{text!r} is not an RFC 4514 name; write e.g. CN=web.example.net,O=Example")
-        return cls(text)
-
-
-class Mode(int):
-    """File permission bits, written in octal between quotes: `"0640"`."""
-
-    pattern: ClassVar[str] = r"^0?[0-7]{3}$"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        if not re.match(cls.pattern, text):
-            raise ValueError(f'{text!r} is not a file mode; write three or four octal digits in quotes, e.g. "0640"')
-        mode = cls(text, 8)
-        if mode & 0o007:
-            raise ValueError(f"mode {text} would let everybody on the host at the private key")
-        return mode
-
-
-VALUE_TYPES = (Duration, Fraction, Threshold, Fingerprint, AlternativeName, Subject, Mode)
-
-
-class KeyType(StrEnum):
-    RSA_2048 = "rsa:2048"
-    RSA_3072 = "rsa:3072"
-    RSA_4096 = "rsa:4096"
-    EC_P256 = "ec:p256"
-    EC_P384 = "ec:p384"
+# What a loader must know beyond the type stands in `extra`: `what` says in words what the pattern wants,
+# `check` names the check the loader makes on the host (config_checks.py). Both are this project's own words.
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        extra={"what": "a name: letters, digits, dot, dash and underscore, at most 64, the first a letter or digit"},
+    ),
+]
+_FILE_PATTERN = r"^/([^\x00]*[^/\x00])$"
+_FILE = "an absolute path of a file, such as /etc/ssl/web.pem"
+SecretFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={"what": _FILE, "check": "secret_file"})]
+AnchorFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={"what": _FILE, "check": "anchor_file"})]
+WrittenFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={"what": _FILE, "check": "written_file"})]
+Directory = Annotated[
+    str,
+    Meta(
+        pattern=r"^/[^/\x00][^\x00]*$",
+        extra={"what": "an absolute path of a directory, such as /var/lib/certagent", "check": "directory"},
+    ),
+]
+Url = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        extra={
+            "what": "an http:// or https:// URL without user and password, query or fragment",
+            "check": "url",
+        },
+    ),
+]
+Argv = Annotated[tuple[str, ...], Meta(min_length=1, extra={"check": "program"})]
+Variable = Annotated[
+    str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", extra={"what": "a name of an environment variable", "check": "env"})
+]
+Account = Annotated[str, Meta(pattern=r"^[^\s:/]+$", extra={"what": "a user or group, by name or number"})]
 
 
 class _Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,9 +81,11 @@ class _Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Secret(_Definition, frozen=True, kw_only=True):
     """Where a secret is read at the moment it is needed: exactly one of file, env or command."""
 
-    file: Annotated[str | None, Meta(description="a file holding the secret; one trailing newline is cut")] = None
-    env: Annotated[str | None, Meta(description="an environment variable of the certagent process")] = None
-    command: Annotated[tuple[str, ...] | None, Meta(description="an argv that prints the secret")] = None
+    file: Annotated[SecretFile | None, Meta(description="a file holding the secret; one trailing newline is cut")] = (
+        None
+    )
+    env: Annotated[Variable | None, Meta(description="an environment variable of the certagent process")] = None
+    command: Annotated[Argv | None, Meta(description="an argv that prints the secret")] = None
 
     def __post_init__(self) -> None:
         given = [word for word in ("file", "env", "command") if getattr(self, word)]
@@ -196,20 +99,24 @@ Weak = Literal["sha1", "md5", "3des", "des"]
 class Authority(_Definition, frozen=True, kw_only=True):
     """A SCEP endpoint and what is trusted about it."""
 
-    url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+[^\s?#]*$", description="the SCEP URL, http:// or https://")]
-    ca_identifier: Annotated[str | None, Meta(description="the `message` of GetCACert; absent = not sent")] = None
+    url: Annotated[Url, Meta(description="the SCEP URL, http:// or https://")]
+    ca_identifier: Annotated[
+        Annotated[str, Meta(min_length=1)] | None, Meta(description="the `message` of GetCACert; absent = not sent")
+    ] = None
     fingerprint: Annotated[
-        Fingerprint | tuple[Fingerprint, ...], Meta(description="digest of the CA certificate that is believed")
+        Fingerprint | tuple[Fingerprint, ...],
+        Meta(description="digest of the CA certificate that is believed; a list is allowed"),
     ] = ()
     trust_anchor: Annotated[
-        str | tuple[str, ...], Meta(description="PEM file of a root certificate that is believed")
+        AnchorFile | tuple[AnchorFile, ...],
+        Meta(description="PEM file of a root certificate that is believed; a list is allowed"),
     ] = ()
     challenge: Annotated[Secret | None, Meta(description="the challenge password")] = None
     send_challenge: Annotated[
         Literal["enrollment", "always"], Meta(description="always: some CAs want it on renewals too")
     ] = "enrollment"
     accept: Annotated[tuple[Weak, ...], Meta(description="weak algorithms still believed in replies")] = ()
-    proxy: Annotated[str | None, Meta(pattern=r"^https?://\S+$", description="HTTP proxy URL")] = None
+    proxy: Annotated[Url | None, Meta(description="HTTP proxy URL")] = None
     timeout: Annotated[Duration, Meta(description="limit of one exchange; default 30s")] = field(
         default_factory=lambda: Duration(seconds=30)
     )
@@ -242,11 +149,11 @@ class Authority(_Definition, frozen=True, kw_only=True):
 class HookCommand(_Definition, frozen=True, kw_only=True):
     """One command: an argv, never a shell, and how long it may take."""
 
-    run: Annotated[tuple[str, ...], Meta(min_length=1)]
+    run: Annotated[Argv, Meta(description="the argv")]
     timeout: Annotated[Duration, Meta(description="default 60s")] = field(default_factory=lambda: Duration(seconds=60))
 
 
-HookEntry = Annotated[tuple[str, ...], Meta(min_length=1)] | HookCommand
+HookEntry = Argv | HookCommand
 EVENTS = ("pre", "post", "failed", "pending", "staged", "ca_changed", "expiring")
 
 
@@ -271,7 +178,12 @@ class Probe(_Definition, frozen=True, kw_only=True):
     """A look at what the consumer serves after the post hooks."""
 
     tls: Annotated[
-        str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:]+):[0-9]{1,5}$", description="host:port of a TLS server")
+        str,
+        Meta(
+            pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:]+):[0-9]{1,5}$",
+            description="host:port of a TLS server",
+            extra={"what": 'a host and a port, such as "127.0.0.1:443"', "check": "port"},
+        ),
     ]
     server_name: Annotated[str | None, Meta(description="the name asked for (SNI)")] = None
     timeout: Annotated[Duration, Meta(description="how long the change may take to show; default 30s")] = field(
@@ -291,29 +203,33 @@ class Common(_Definition, frozen=True, kw_only=True):
     jitter: Annotated[
         Fraction, Meta(description="up to this share of the lifetime earlier, fixed per keystore and host; default 5%")
     ] = field(default_factory=lambda: Fraction(0.05))
-    hooks: Hooks = Hooks()
-    owner: Annotated[str | None, Meta(description="user, by name or number; default: as the file in place")] = None
-    group: Annotated[str | None, Meta(description="group name or number")] = None
+    hooks: Annotated[Hooks, Meta(description="commands to run at events, see below")] = Hooks()
+    owner: Annotated[Account | None, Meta(description="user, by name or number; default: as the file in place")] = None
+    group: Annotated[Account | None, Meta(description="group name or number")] = None
     mode: Annotated[Mode | None, Meta(description='of the key; default: as the file in place, else "0600"')] = None
 
 
 class PemKeystore(Common, frozen=True, kw_only=True, tag_field="type", tag="pem"):
     """An identity in PEM files."""
 
-    key_file: Annotated[str, Meta(description="the private key")]
-    certificate_file: Annotated[str, Meta(description="the certificate; the same path as key_file = one combined file")]
+    key_file: Annotated[WrittenFile, Meta(description="the private key")]
+    certificate_file: Annotated[
+        WrittenFile, Meta(description="the certificate; the same path as key_file = one combined file")
+    ]
     certificate_format: Annotated[
         Literal["leaf", "fullchain"], Meta(description="fullchain: the CA's chain follows the certificate")
     ] = "fullchain"
-    chain_file: Annotated[str | None, Meta(description="the chain without the leaf")] = None
-    ca_file: Annotated[str | None, Meta(description="trusted CA certificates, for the consumer's peers")] = None
+    chain_file: Annotated[WrittenFile | None, Meta(description="the chain without the leaf")] = None
+    ca_file: Annotated[
+        WrittenFile | None, Meta(description="trusted CA certificates, current and next, for the consumer's peers")
+    ] = None
     key_passphrase: Annotated[Secret | None, Meta(description="the key file is encrypted with it")] = None
     swap: Annotated[
         Literal["rename", "symlink"], Meta(description="how the successor takes its place; see docs/swap.md")
     ] = "rename"
     subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
     san: Annotated[tuple[AlternativeName, ...], Meta(description="names, for the first enrollment")] = ()
-    probe: Probe | None = None
+    probe: Annotated[Probe | None, Meta(description="look at what the consumer serves after the post hooks")] = None
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -338,12 +254,14 @@ KeystoreDefinition = PemKeystore
 class Configuration(_Definition, frozen=True, kw_only=True):
     """A whole configuration, includes merged, defaults applied, checked."""
 
-    state_dir: Annotated[str, Meta(description="where certagent keeps its state")] = "/var/lib/certagent"
-    live_dir: Annotated[str, Meta(description="where `swap: symlink` keeps what consumers read")] = (
+    state_dir: Annotated[Directory, Meta(description="where certagent keeps its state")] = "/var/lib/certagent"
+    live_dir: Annotated[Directory, Meta(description="where `swap: symlink` keeps what consumers read")] = (
         "/var/lib/certagent-live"
     )
-    include: Annotated[str | tuple[str, ...], Meta(description="glob of further files, beside this one")] = ()
-    metrics_file: Annotated[str | None, Meta(description="Prometheus textfile written after each run")] = None
+    include: Annotated[
+        str | tuple[str, ...], Meta(description="glob of further files, beside this one; a list is allowed")
+    ] = ()
+    metrics_file: Annotated[WrittenFile | None, Meta(description="Prometheus textfile written after each run")] = None
     worker_timeout: Annotated[Duration, Meta(description="limit of one worker; default 10m")] = field(
         default_factory=lambda: Duration(minutes=10)
     )
@@ -351,9 +269,9 @@ class Configuration(_Definition, frozen=True, kw_only=True):
     check_every: Annotated[Duration, Meta(description="the sweep over all keystores; default 1h")] = field(
         default_factory=lambda: Duration(hours=1)
     )
-    authorities: dict[str, Authority] = {}
-    defaults: Common = Common()
-    keystores: dict[str, KeystoreDefinition] = {}
+    authorities: Annotated[dict[Name, Authority], Meta(description="SCEP endpoints, by name")] = {}
+    defaults: Annotated[Common, Meta(description="merged under every keystore; no other merging exists")] = Common()
+    keystores: Annotated[dict[Name, KeystoreDefinition], Meta(description="identities, by name")] = {}
 
     def authority_of(self, definition: KeystoreDefinition) -> Authority:
         return self.authorities[definition.authority]

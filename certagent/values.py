@@ -1,0 +1,173 @@
+"""The small value types of a configuration: durations, shares of a lifetime, fingerprints, names, modes.
+
+Pure. Every one has `parse(text)`, which raises ValueError with a message fit for a user, and the
+`pattern` that the JSON Schema shows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar, Self
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Duration(timedelta):
+    """A length of time, written `90s`, `15m`, `6h` or `30d`."""
+
+    pattern: ClassVar[str] = r"^[0-9]+(\.[0-9]+)?[smhd]$"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(cls.pattern, text):
+            raise ValueError(f"{text!r} is not a duration; write e.g. 90s, 15m, 6h or 30d")
+        seconds = float(text[:-1]) * _UNITS[text[-1]]
+        # A century: what is longer is a slip, and would leave the calendar when added to a date.
+        if not 0.001 <= seconds <= 36525 * 86400:
+            raise ValueError(f"{text!r} is not a time between 1 millisecond and 100 years")
+        return cls(seconds=seconds)
+
+
+class Fraction(float):
+    """A share of a lifetime, written `5%`; between 0 and 1 once parsed."""
+
+    pattern: ClassVar[str] = r"^[0-9]{1,3}(\.[0-9]+)?%$"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(cls.pattern, text) or float(text[:-1]) > 100:
+            raise ValueError(f"{text!r} is not a share between 0% and 100%")
+        return cls(float(text[:-1]) / 100)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A moment in a lifetime: a share of it passed (`66%`), or a time before its end (`30d`)."""
+
+    passed: Fraction | None = None
+    before_end: Duration | None = None
+
+    pattern: ClassVar[str] = r"^[0-9]+(\.[0-9]+)?[smhd%]$"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(cls.pattern, text):
+            raise ValueError(f"{text!r} is neither a share of the lifetime (66%) nor a time before its end (30d)")
+        if text.endswith("%"):
+            share = Fraction.parse(text)
+            if not 0 < share < 1:
+                raise ValueError(f"{text!r} must lie between 0% and 100%, both excluded")
+            return cls(passed=share)
+        return cls(before_end=Duration.parse(text))
+
+    def moment(self, start: datetime, end: datetime) -> datetime:
+        """When the threshold is passed in the lifetime from `start` to `end`; never before `start`."""
+        if self.passed is not None:
+            return start + (end - start) * float(self.passed)
+        return max(start, end - (self.before_end or timedelta(0)))
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The digest of a DER certificate, written `sha256:9f86d0…` (colons between bytes allowed)."""
+
+    algorithm: str
+    digest: bytes
+
+    pattern: ClassVar[str] = r"^[Ss][Hh][Aa](256|384|512):[0-9A-Fa-f:]+$"
+    _sizes: ClassVar[dict[str, int]] = {"sha256": 32, "sha384": 48, "sha512": 64}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        algorithm, _, digits = text.partition(":")
+        size = cls._sizes.get(algorithm.lower())
+        if size is None:
+            raise ValueError(f"{text!r} is not a fingerprint; write sha256:, sha384: or sha512: and hex digits")
+        try:
+            digest = bytes.fromhex(digits.strip().replace(":", ""))
+        except ValueError:
+            raise ValueError(f"the digits of the fingerprint {text!r} are not hexadecimal") from None
+        if len(digest) != size:
+            raise ValueError(f"a {algorithm} fingerprint has {size * 2} hex digits, this one {len(digest) * 2}")
+        return cls(algorithm.lower(), digest)
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.digest.hex()}"
+
+
+@dataclass(frozen=True)
+class AlternativeName:
+    """One subject alternative name, written `dns:web.example.net`, `ip:192.0.2.7`, `email:…`, `uri:…`, `upn:…`."""
+
+    kind: str
+    value: str
+
+    pattern: ClassVar[str] = r"^(dns|ip|email|uri|upn):\S+$"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        kind, _, value = text.partition(":")
+        if kind not in ("dns", "ip", "email", "uri", "upn") or not re.fullmatch(r"\S+", value):
+            raise ValueError(f"{text!r} is not a name; write dns:, ip:, email:, uri: or upn: and the name")
+        if kind == "ip":
+            try:
+                address = ipaddress.ip_address(value)
+                if "%" in value:
+                    raise ValueError  # a zone is this host's own affair, not a certificate's
+                value = str(address)
+            except ValueError:
+                raise ValueError(f"{value!r} is not an IP address") from None
+        elif kind != "upn" and not value.isascii():
+            raise ValueError(f"{text!r} must be ASCII (write an international name in its xn-- form)")
+        return cls(kind, value)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}"
+
+
+class Subject(str):
+    """A distinguished name in RFC 4514 form, e.g. `CN=web.example.net,O=Example`.
+
+    Only its shape is checked here (the agent loads no cryptography); `certificate.parse_subject`
+    makes the name of it.
+    """
+
+    __slots__ = ()
+    _attribute: ClassVar[str] = r"(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+)=(?:[^,+\\\"<>;]|\\.)+"
+    pattern: ClassVar[str] = rf"^{_attribute}(?:[,+]\s*{_attribute})*$"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(cls.pattern, text):
+            raise ValueError(f"{text!r} is not an RFC 4514 name; write e.g. CN=web.example.net,O=Example")
+        return cls(text)
+
+
+class Mode(int):
+    """File permission bits, written in octal between quotes: `"0640"`."""
+
+    pattern: ClassVar[str] = r"^0?[0-7]{3}$"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(cls.pattern, text):
+            raise ValueError(f'{text!r} is not a file mode; write three or four octal digits in quotes, e.g. "0640"')
+        mode = cls(text, 8)
+        if mode & 0o007:
+            raise ValueError(f"mode {text} would let everybody on the host at the private key")
+        return mode
+
+
+VALUE_TYPES = (Duration, Fraction, Threshold, Fingerprint, AlternativeName, Subject, Mode)
+
+
+class KeyType(StrEnum):
+    RSA_2048 = "rsa:2048"
+    RSA_3072 = "rsa:3072"
+    RSA_4096 = "rsa:4096"
+    EC_P256 = "ec:p256"
+    EC_P384 = "ec:p384"
