@@ -1,0 +1,80 @@
+"""The algorithms SCEP messages are made of: their names here, in ASN.1 and in `cryptography`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+
+from certagent.errors import TrustError
+from certagent.keys import PrivateKey
+
+WEAK = frozenset({"sha1", "md5", "3des", "des"})
+
+DIGESTS: dict[str, type[hashes.HashAlgorithm]] = {
+    "md5": hashes.MD5,
+    "sha1": hashes.SHA1,
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+
+
+@dataclass(frozen=True)
+class Algorithms:
+    """What a message is protected with: `cipher` (aes128-cbc, 3des …) and `digest` (sha256, sha512, sha1)."""
+
+    cipher: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A certificate and its key: signs what is sent, opens what comes back.
+
+    Opening needs an RSA key: an EC key cannot receive a SCEP envelope.
+    """
+
+    key: PrivateKey
+    certificate: x509.Certificate
+
+
+@dataclass(frozen=True)
+class Cipher:
+    """A block cipher in CBC mode."""
+
+    oid: str
+    key_size: int  # bytes, as transported
+    block_size: int  # bytes
+
+    def algorithm(self, key: bytes) -> BlockCipherAlgorithm:
+        if self.key_size == 8:
+            # Single DES is 3DES with one key three times; `cryptography` has no other way to it.
+            return TripleDES(key * 3)
+        return TripleDES(key) if self.block_size == 8 else AES(key)
+
+
+CIPHERS: dict[str, Cipher] = {
+    "aes128-cbc": Cipher("2.16.840.1.101.3.4.1.2", 16, 16),
+    "aes192-cbc": Cipher("2.16.840.1.101.3.4.1.22", 24, 16),
+    "aes256-cbc": Cipher("2.16.840.1.101.3.4.1.42", 32, 16),
+    "3des": Cipher("1.2.840.113549.3.7", 24, 8),
+    "des": Cipher("1.3.14.3.2.7", 8, 8),
+}
+CIPHER_NAMES = {cipher.oid: name for name, cipher in CIPHERS.items()}
+
+
+def refuse_weak(used: Iterable[str], accept: Collection[str]) -> None:
+    """Raise TrustError if a weak algorithm was used that `accept` does not name."""
+    refused = sorted(WEAK.intersection(used).difference(accept))
+    if refused:
+        words = " and ".join(refused)
+        raise TrustError(
+            f"the CA protects its reply with {words}, too weak to be believed unasked",
+            f"better algorithms on the CA; else add {words} to the authority's `accept`",
+        )

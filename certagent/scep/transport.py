@@ -1,0 +1,199 @@
+"""HTTP, and nothing of SCEP but its URLs (RFC 8894 §4.1). The one door to `requests`.
+
+A server is given no trust: size, time and redirects are bounded. TLS servers are judged by the system's
+trust store (as openssl finds it: SSL_CERT_FILE, SSL_CERT_DIR); ~/.netrc is not read. Without a configured
+proxy the environment's http_proxy, https_proxy and no_proxy count, as everywhere on the host.
+"""
+
+from __future__ import annotations
+
+import base64
+import ssl
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from urllib.parse import quote, urljoin, urlsplit
+
+import requests
+from requests.utils import get_environ_proxies
+
+from certagent.errors import TransientError
+from certagent.scep.text import one_line
+
+MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
+_MAX_REDIRECTS = 3
+_CHUNK = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole HTTP answer, of whatever status."""
+
+    status: int
+    body: bytes
+
+
+@dataclass
+class _Exchange:
+    """One request and its answer, carried out on a thread of its own and abandoned at the deadline."""
+
+    method: str
+    url: str
+    body: bytes | None
+    deadline: float  # time.monotonic()
+    answer: Answer | None = None
+    error: Exception | None = field(default=None)
+
+
+class Transport:
+    """Exchanges with one SCEP URL. `timeout` bounds a whole exchange, from the name lookup to the last byte.
+
+    Every method raises TransientError naming the host, with the server's own words where it gave any.
+    """
+
+    def __init__(self, url: str, *, timeout: timedelta, proxy: str | None = None) -> None:
+        self._url = url
+        self._timeout = timeout.total_seconds()
+        self._proxy = proxy
+        paths = ssl.get_default_verify_paths()
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.verify = paths.cafile or paths.capath or True
+        self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "certagent"})
+
+    def get(self, operation: str, message: str | bytes | None = None) -> bytes:
+        """`operation` by GET; bytes travel as base64, both percent-encoded."""
+        return self._whole(self.try_get(operation, message))
+
+    def try_get(self, operation: str, message: str | bytes | None = None) -> Answer:
+        """As `get`, but an HTTP error is an answer too."""
+        return self._exchange("GET", self._address(operation, message), None)
+
+    def post(self, operation: str, body: bytes) -> bytes:
+        """`operation` by POST, with a Content-Length."""
+        return self._whole(self._exchange("POST", self._address(operation, None), body))
+
+    @property
+    def host(self) -> str:
+        """Host and port, for people: a URL may hold a password."""
+        parts = urlsplit(self._url)
+        return (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
+
+    def _address(self, operation: str, message: str | bytes | None) -> str:
+        if isinstance(message, bytes):
+            message = base64.b64encode(message).decode("ascii")
+        query = "" if message is None else "&message=" + quote(message, safe="")
+        return f"{self._url}?operation={operation}{query}"
+
+    def _whole(self, answer: Answer) -> bytes:
+        if answer.status == 200:
+            return answer.body
+        words = one_line(answer.body)
+        raise TransientError(
+            f"{self.host} answered HTTP {answer.status}" + (f": {words}" if words else ""),
+            "see the CA's log; is the authority's url its SCEP address?",
+        )
+
+    def _exchange(self, method: str, url: str, body: bytes | None) -> Answer:
+        exchange = _Exchange(method, url, body, time.monotonic() + self._timeout)
+        # A socket timeout is per read: a server that sends a byte now and then would hold us for ever, and a
+        # name lookup has no timeout at all. So the exchange is left behind when its time is over.
+        thread = threading.Thread(target=self._carry_out, args=(exchange,), name="scep-exchange", daemon=True)
+        thread.start()
+        thread.join(self._timeout + 0.5)
+        if exchange.error is not None:
+            raise self._explain(exchange.error) from None
+        if exchange.answer is None:
+            raise self._too_slow()
+        return exchange.answer
+
+    def _carry_out(self, exchange: _Exchange) -> None:
+        try:
+            exchange.answer = self._follow(exchange)
+        except (requests.RequestException, TransientError, OSError, ValueError) as error:
+            # ValueError: urllib3's and http.client's for addresses and headers beyond repair.
+            exchange.error = error
+
+    def _follow(self, exchange: _Exchange) -> Answer:
+        url = exchange.url
+        for _ in range(_MAX_REDIRECTS + 1):
+            with self._send(exchange, url) as response:
+                target = response.headers.get("Location") if response.status_code in (301, 302, 307, 308) else None
+                if target is None:
+                    return Answer(response.status_code, self._read(response, exchange.deadline))
+                url = self._redirected(url, target)
+        raise TransientError(f"{self.host} redirects in circles", "give the authority the address it ends at")
+
+    def _send(self, exchange: _Exchange, url: str) -> requests.Response:
+        proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else get_environ_proxies(url)
+        return self._session.request(
+            exchange.method,
+            url,
+            data=exchange.body,
+            headers={"Content-Type": "application/x-pki-message"} if exchange.body is not None else None,
+            proxies=proxies,
+            timeout=max(0.001, exchange.deadline - time.monotonic()),
+            allow_redirects=False,
+            stream=True,
+        )
+
+    def _read(self, response: requests.Response, deadline: float) -> bytes:
+        body = bytearray()
+        for chunk in response.iter_content(_CHUNK):
+            body += chunk
+            if len(body) > MAX_SIZE:
+                raise TransientError(
+                    f"{self.host} answers with more than {MAX_SIZE // 1024} KiB",
+                    "no SCEP answer is that large: is the authority's url the CA's SCEP address?",
+                )
+            if time.monotonic() > deadline:
+                raise self._too_slow()
+        return bytes(body)
+
+    def _redirected(self, url: str, target: str) -> str:
+        """Where a redirect leads: the same host, never from https to http (the answers may be secret)."""
+        new = urljoin(url, target)
+        before, after = urlsplit(url), urlsplit(new)
+        downgrade = before.scheme == "https" and after.scheme != "https"
+        if after.hostname != before.hostname or after.scheme not in ("http", "https") or downgrade:
+            raise TransientError(
+                f"{self.host} redirects to another place: {one_line(f'{after.scheme}://{after.netloc}')}",
+                "not followed; if the CA moved, change the authority's url",
+            )
+        return new
+
+    def _too_slow(self) -> TransientError:
+        return TransientError(
+            f"{self.host} did not answer within {self._timeout:g} seconds",
+            "is the CA overloaded? The authority's timeout can be raised",
+        )
+
+    def _explain(self, error: Exception) -> TransientError:
+        if isinstance(error, TransientError):
+            return error
+        match error:
+            case requests.exceptions.ProxyError():
+                what, hint = "cannot be reached through the proxy", "is the authority's proxy right, and up?"
+            case requests.exceptions.SSLError():
+                what, hint = "has a TLS certificate that is not trusted", "add its root to the host's trust store"
+            case requests.exceptions.Timeout():
+                return self._too_slow()
+            case requests.exceptions.ChunkedEncodingError() | requests.exceptions.ContentDecodingError():
+                what, hint = "broke its answer off", "the connection or a proxy did; try again"
+            case requests.exceptions.ConnectionError():
+                what, hint = f"cannot be reached: {_reason(error)}", "is the CA up, and the network?"
+            case _:
+                what, hint = "does not speak proper HTTP", "is the authority's url the CA's SCEP address?"
+        return TransientError(f"{self.host} {what}", hint)
+
+
+def _reason(error: BaseException) -> str:
+    """The operating system's words at the bottom of what urllib3 wraps around them."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return one_line(seen.strerror)
+        inner = seen.args[0] if seen.args and isinstance(seen.args[0], BaseException) else None
+        seen = getattr(seen, "reason", None) or inner or seen.__cause__ or seen.__context__
+    return "the connection failed"
