@@ -1,0 +1,389 @@
+"""The lab CA: what it answers, and why. A test makes a misbehaving one by overriding a method.
+
+    respond_http     one HTTP exchange → capabilities | ca_certificates | pki_operation
+    pki_operation    SCEP message in, reply out: decide → reply
+    decide           by message type; enroll → authenticate → issue
+
+Nothing here opens a socket (`server` does) or looks at a wall clock (`clock` is an argument).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certagent import keys
+from certagent.errors import CertagentError, RejectedError, StateError
+from certagent.lab import issuing
+from certagent.lab.store import Record, Store, Waiting, is_keepable
+from certagent.scep import (
+    Algorithms,
+    FailInfo,
+    MessageType,
+    PkiStatus,
+    Request,
+    Signer,
+    csr_challenge,
+    decode_request,
+    degenerate,
+    encode_reply,
+    new_nonce,
+    parse_issuer_and_subject,
+)
+
+ENROLLMENT, RENEWAL = "enrollment", "renewal"
+_FAIL_INFO = {fail_info.word: fail_info for fail_info in FailInfo}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a lab behaves. `challenge` None: the one kept in the directory, made at the first start.
+
+    `ca_lifetime` and `ra` count when the CA is made; `ra` may also join a CA made without.
+    """
+
+    lifetime: timedelta = timedelta(days=90)
+    ca_lifetime: timedelta = timedelta(days=3650)
+    ra: bool = False
+    manual: bool = False
+    challenge: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A CA with what stands before it; without an RA all three are the CA itself.
+
+    `issuer` signs certificates, `signer` replies, and requests are enveloped to `recipient`. The next CA of
+    a rollover is another generation.
+    """
+
+    issuer: Signer
+    signer: Signer
+    recipient: Signer
+
+    @property
+    def has_ra(self) -> bool:
+        return self.signer is not self.issuer
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request. `message`: the query's `message` of a GET (text), or the body of a POST."""
+
+    operation: str
+    message: str | bytes
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """One HTTP response. `note` is what the log says about it."""
+
+    status: int
+    content_type: str
+    body: bytes
+    note: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a SCEP request gets: SUCCESS with a certificate, PENDING, or FAILURE."""
+
+    status: PkiStatus
+    certificate: x509.Certificate | None = None
+    fail_info: FailInfo | None = None
+    fail_text: str | None = None
+
+
+class LabCA:
+    """A SCEP CA in a directory. Safe to call from several threads; one process at a time."""
+
+    def __init__(self, directory: Path, clock: Callable[[], datetime], settings: Settings | None = None) -> None:
+        """Open the CA in `directory`, or make one. Raises ConfigError or StateError."""
+        self.clock = clock
+        self.settings = settings or Settings()
+        self.store = Store(directory)
+        self.store.create()
+        self.generation = self._open_generation()
+        self.challenge = self.settings.challenge or self.store.challenge()
+        self._lock = threading.Lock()
+        self._issued: list[Record] = []
+        self._by_transaction: dict[str, Record] = {}
+        self._by_fingerprint: dict[bytes, Record] = {}
+        for record in self.store.all_issued():
+            self._remember(record)
+        self._forget_interrupted()
+
+    def issued(self) -> Sequence[Record]:
+        """Every certificate ever issued, oldest first."""
+        with self._lock:
+            return tuple(self._issued)
+
+    # What a client asks, from the outside in.
+
+    def respond_http(self, call: Call) -> HttpAnswer:
+        match call.operation:
+            case "GetCACaps":
+                text = "\n".join(self.capabilities()) + "\n"
+                return HttpAnswer(200, "text/plain", text.encode(), text.replace("\n", " ").strip())
+            case "GetCACert":
+                return self._ca_certificate_answer()
+            case "PKIOperation":
+                return self.pki_operation(_message(call.message))
+            case _:
+                # RFC 8894 §3.5.1: what is not advertised is not understood.
+                return HttpAnswer(400, "text/plain", b"unknown operation\n", "unknown operation")
+
+    def capabilities(self) -> Sequence[str]:
+        """The words of GetCACaps: what `decide` really takes, and nothing else."""
+        return ("AES", "DES3", "POSTPKIOperation", "Renewal", "SHA-256", "SHA-512", "SCEPStandard")
+
+    def ca_certificates(self) -> Sequence[x509.Certificate]:
+        """What GetCACert returns: the CA's certificate, or those of the RA and the CA."""
+        generation = self.generation
+        if generation.has_ra:
+            return [each.certificate for each in (generation.signer, generation.recipient, generation.issuer)]
+        return [generation.issuer.certificate]
+
+    def pki_operation(self, message: bytes) -> HttpAnswer:
+        """A SCEP message → the reply. What cannot be opened gets no reply, since nobody is known to reply to."""
+        try:
+            request = decode_request(message, recipients=[self.generation.recipient])
+        except CertagentError as error:
+            return HttpAnswer(400, "text/plain", f"{error}\n".encode(), f"not understood: {error}")
+        try:
+            answer = self.decide(request)
+        except RejectedError as error:
+            answer = Answer(PkiStatus.FAILURE, fail_info=_FAIL_INFO[error.fail_info], fail_text=str(error))
+        body = self.reply(request, answer)
+        return HttpAnswer(200, "application/x-pki-message", body, _note(request, answer))
+
+    def decide(self, request: Request) -> Answer:
+        """What becomes of a request. Raises RejectedError for FAILURE."""
+        _check_algorithms(request)
+        match request.message_type:
+            case MessageType.PKCS_REQ | MessageType.RENEWAL_REQ:
+                return self._enroll(request)
+            case MessageType.CERT_POLL:
+                return self._poll(request)
+            case MessageType.GET_CERT | MessageType.GET_CRL:
+                raise RejectedError("this lab hands out no old certificates and no CRL", fail_info="badCertId")
+            case _:
+                raise RejectedError("not a message for a CA", fail_info="badRequest")
+
+    def authenticate(self, request: Request, csr: x509.CertificateSigningRequest) -> str:
+        """Who asks may ask for this: returns ENROLLMENT or RENEWAL, or raises RejectedError.
+
+        Signed by a self-signed certificate: the challenge password counts. Signed by a certificate issued
+        here: that counts, under either message type, for its own subject and no more names than it has.
+        """
+        if (record := self._by_fingerprint.get(_fingerprint(request.signer))) is not None:
+            _check_renewal(csr, record.certificate, self.clock())
+            return RENEWAL
+        if not _is_self_signed(request.signer):
+            raise RejectedError("the signing certificate was not issued by this CA", fail_info="badMessageCheck")
+        if request.message_type == MessageType.RENEWAL_REQ:
+            raise RejectedError("a renewal is signed with the certificate it renews", fail_info="badMessageCheck")
+        try:
+            challenge = csr_challenge(request.content) or ""
+        except CertagentError as error:
+            raise RejectedError(str(error), fail_info="badRequest") from None
+        if not hmac.compare_digest(challenge.encode(), self.challenge.encode()):
+            raise RejectedError("the challenge password is missing or wrong", fail_info="badRequest")
+        return ENROLLMENT
+
+    def issue(self, csr: x509.CertificateSigningRequest) -> x509.Certificate:
+        """The certificate for a request that passed."""
+        return issuing.leaf_certificate(csr, self.generation.issuer, self.clock(), self.settings.lifetime)
+
+    def reply(self, request: Request, answer: Answer) -> bytes:
+        """The CertRep message, in the algorithms the request was made with, enveloped to its signer."""
+        refused = answer.fail_info == FailInfo.BAD_ALG
+        return encode_reply(
+            status=answer.status,
+            transaction_id=request.transaction_id,
+            recipient_nonce=request.sender_nonce,
+            sender_nonce=new_nonce(),
+            signer=self.generation.signer,
+            recipient=request.signer if answer.certificate else None,
+            certificates=[answer.certificate] if answer.certificate else [],
+            fail_info=answer.fail_info,
+            fail_text=answer.fail_text,
+            algorithms=Algorithms("aes128-cbc", "sha256") if refused else request.algorithms,
+        )
+
+    # Transactions. Their rule: one ID and one key get one certificate, however often the request comes.
+
+    def _enroll(self, request: Request) -> Answer:
+        csr = issuing.read_csr(request.content)
+        if not is_keepable(request.transaction_id):
+            raise RejectedError("the transaction ID is empty or too long", fail_info="badRequest")
+        with self._lock:
+            known = self._by_transaction.get(request.transaction_id)
+            # A client that derives the ID from a key it keeps reuses the ID to renew what it got under it.
+            if known is not None and request.signer != known.certificate:
+                _check_same_key(csr, known.certificate)
+                return Answer(PkiStatus.SUCCESS, known.certificate)
+            waiting = self.store.waiting(request.transaction_id)
+            if waiting is not None:
+                _check_same_key(csr, waiting.csr)
+                return self._settle(waiting)
+            kind = self.authenticate(request, csr)
+            waiting = Waiting(request.transaction_id, kind, _requester(request.signer), csr)
+            if self.settings.manual:
+                self.store.put_waiting(waiting)
+                return Answer(PkiStatus.PENDING)
+            return self._issue(waiting)
+
+    def _poll(self, request: Request) -> Answer:
+        """CertPoll, RFC 8894 §3.3.3: by transaction ID, and by whoever made the request."""
+        try:
+            issuer, subject = parse_issuer_and_subject(request.content)
+        except CertagentError as error:
+            raise RejectedError(str(error), fail_info="badRequest") from None
+        with self._lock:
+            known = self._by_transaction.get(request.transaction_id)
+            found = self.store.waiting(request.transaction_id) or known
+            if found is None:
+                raise RejectedError("no such transaction", fail_info="badCertId")
+            asked = found.csr.subject if isinstance(found, Waiting) else found.certificate.subject
+            names = self.generation.issuer.certificate.subject.public_bytes(), asked.public_bytes()
+            if (issuer, subject) != names:
+                raise RejectedError("the issuer or the subject is not the transaction's", fail_info="badRequest")
+            if found.requester != _requester(request.signer):
+                raise RejectedError("polled with another key than requested with", fail_info="badMessageCheck")
+            if isinstance(found, Record):
+                return Answer(PkiStatus.SUCCESS, found.certificate)
+            return self._settle(found)
+
+    def _settle(self, waiting: Waiting) -> Answer:
+        if waiting.decision == "rejected":
+            raise RejectedError("a person rejected the request", fail_info="badRequest")
+        return self._issue(waiting) if waiting.decision == "approved" else Answer(PkiStatus.PENDING)
+
+    def _issue(self, waiting: Waiting) -> Answer:
+        if self.clock() >= self.generation.issuer.certificate.not_valid_after_utc:
+            raise RejectedError("this CA has expired", fail_info="badRequest")
+        try:
+            certificate = self.issue(waiting.csr)
+        except ValueError:
+            # `cryptography` reads some names that it will not write.
+            raise RejectedError("the names in the request cannot be certified", fail_info="badRequest") from None
+        record = Record(waiting.transaction_id, waiting.kind, waiting.requester, certificate)
+        self.store.put_issued(record)
+        self._remember(record)
+        return Answer(PkiStatus.SUCCESS, certificate)
+
+    def _remember(self, record: Record) -> None:
+        self._issued.append(record)
+        self._by_transaction[record.transaction_id] = record
+        self._by_fingerprint[_fingerprint(record.certificate)] = record
+
+    def _forget_interrupted(self) -> None:
+        """Remove requests that were issued, but whose removal a power cut prevented."""
+        for waiting in self.store.all_waiting():
+            known = self._by_transaction.get(waiting.transaction_id)
+            issued = known is not None and (known.kind, known.requester) == (waiting.kind, waiting.requester)
+            if issued and waiting.decision == "approved":
+                self.store.remove_waiting(waiting.transaction_id)
+
+    def _ca_certificate_answer(self) -> HttpAnswer:
+        certificates = self.ca_certificates()
+        if len(certificates) == 1:
+            body = certificates[0].public_bytes(Encoding.DER)
+            return HttpAnswer(200, "application/x-x509-ca-cert", body, "the CA certificate")
+        body = degenerate(certificates)
+        return HttpAnswer(200, "application/x-x509-ca-ra-cert", body, f"{len(certificates)} certificates")
+
+    def _open_generation(self) -> Generation:
+        now, settings, store = self.clock(), self.settings, self.store
+        has_ra = settings.ra or store.has("ra-signing")
+        issuer = store.pair(
+            "ca", lambda key: issuing.ca_certificate(key, now, settings.ca_lifetime, recipient=not has_ra)
+        )
+        if issuer.certificate.not_valid_after_utc <= now:
+            raise StateError(f"the CA in {store.directory} has expired", "take a new --dir")
+        if not has_ra:
+            return Generation(issuer, issuer, issuer)
+
+        def ra(role: str, use: str) -> Signer:
+            return store.pair(role, lambda key: issuing.ra_certificate(key.public_key(), issuer, now, use))
+
+        signer = ra("ra-signing", "digital_signature")
+        return Generation(issuer, signer, recipient=ra("ra-encryption", "key_encipherment"))
+
+
+def _message(message: str | bytes) -> bytes:
+    """The SCEP message of a call; of a GET, base64 (RFC 8894 §4.1). Nothing sensible: nothing."""
+    if isinstance(message, bytes):
+        return message
+    try:
+        # A "+" that was not percent-encoded arrives as a space; some clients break lines.
+        return base64.b64decode("".join(message.replace(" ", "+").split()), validate=True)
+    except ValueError:
+        return b""
+
+
+def _check_algorithms(request: Request) -> None:
+    """Only what `capabilities` says. The key that signs must also be able to receive the reply."""
+    algorithms = request.algorithms
+    if not (algorithms.cipher.startswith("aes") or algorithms.cipher == "3des"):
+        raise RejectedError(f"requests encrypted with {algorithms.cipher} are not taken", fail_info="badAlg")
+    if algorithms.digest not in ("sha256", "sha512"):
+        raise RejectedError(f"requests signed with {algorithms.digest} are not taken", fail_info="badAlg")
+    if not isinstance(request.signer.public_key(), rsa.RSAPublicKey):
+        raise RejectedError("no reply can be enveloped to an EC key: sign with an RSA key", fail_info="badAlg")
+
+
+def _check_same_key(
+    csr: x509.CertificateSigningRequest, known: x509.Certificate | x509.CertificateSigningRequest
+) -> None:
+    if keys.public_bytes(csr.public_key()) != keys.public_bytes(known.public_key()):
+        raise RejectedError("the transaction ID belongs to a request for another key", fail_info="badRequest")
+
+
+def _check_renewal(csr: x509.CertificateSigningRequest, old: x509.Certificate, now: datetime) -> None:
+    if now >= old.not_valid_after_utc:
+        raise RejectedError("the signing certificate has expired: enroll again", fail_info="badRequest")
+    if csr.subject != old.subject:
+        raise RejectedError("a renewal keeps the subject of the signing certificate", fail_info="badRequest")
+    if not set(issuing.alternative_names(csr.extensions)) <= set(issuing.alternative_names(old.extensions)):
+        raise RejectedError("a renewal adds no names to those of the signing certificate", fail_info="badRequest")
+
+
+def _is_self_signed(certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _fingerprint(certificate: x509.Certificate) -> bytes:
+    return certificate.fingerprint(hashes.SHA256())
+
+
+def _requester(signer: x509.Certificate) -> str:
+    return hashlib.sha256(keys.public_bytes(signer.public_key())).hexdigest()
+
+
+def _note(request: Request, answer: Answer) -> str:
+    """One line for the log: message type, subject, result."""
+    result = answer.status.name
+    if answer.certificate is not None:
+        result += f" serial {answer.certificate.serial_number:x}"
+    if answer.fail_info is not None:
+        result += f" {answer.fail_info.word}: {answer.fail_text}"
+    signer = request.signer.subject.rfc4514_string()
+    return f"{request.message_type.name} by {signer} in {request.transaction_id}: {result}"

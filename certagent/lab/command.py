@@ -1,0 +1,193 @@
+"""`certagent lab`: serve a lab CA, and decide on the requests that wait in it."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import json
+import logging
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+
+from certagent import durable
+from certagent.definitions import Duration, Fingerprint
+from certagent.errors import ConfigError
+from certagent.lab.ca import LabCA, Settings
+from certagent.lab.server import LabServer, log, serve
+from certagent.lab.store import Store, Waiting, read_challenge
+
+_DIRECTORY = Path("certagent-lab")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`certagent lab [options]` serves; `approve`, `reject` and `list` look after what waits."""
+    parser.description = "A small SCEP CA to try things with. Not for production."
+    parser.add_argument("--dir", type=Path, default=_DIRECTORY, help="where the CA is kept (default: ./%(default)s)")
+    parser.add_argument("--port", type=_port, default=8080, help="0: any free one (default: %(default)s)")
+    parser.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1", help="default: this host only")
+    parser.add_argument("--lifetime", type=_duration, default="90d", help="of certificates (default: %(default)s)")
+    parser.add_argument("--ca-lifetime", type=_duration, default="3650d", help="when made (default: %(default)s)")
+    parser.add_argument("--ra", action="store_true", help="an RA before the CA, with two certificates")
+    parser.add_argument("--manual", action="store_true", help="requests wait until `certagent lab approve`")
+    parser.add_argument(
+        "--challenge-file", type=Path, help="holds the challenge password (default: DIR/challenge, made if missing)"
+    )
+    actions = parser.add_subparsers(dest="lab_action", metavar="approve | reject | list")
+    approve = actions.add_parser("approve", help="let the CA issue what waits")
+    which = approve.add_mutually_exclusive_group(required=True)
+    which.add_argument("transaction", nargs="?", help="a transaction ID, or the start of one")
+    which.add_argument("--all", action="store_true", help="everything that waits")
+    reject = actions.add_parser("reject", help="refuse a request that waits")
+    reject.add_argument("transaction", help="a transaction ID, or the start of one")
+    listing = actions.add_parser("list", help="what waits and what was issued")
+    for action in (approve, reject, listing):
+        # SUPPRESS: a --dir given before the action's name is not overwritten.
+        action.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help="where the CA is kept")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command; the exit code. Raises ConfigError, StateError or BusyError."""
+    match arguments.lab_action:
+        case "approve":
+            return _decide(arguments.dir, None if arguments.all else arguments.transaction, "approved")
+        case "reject":
+            return _decide(arguments.dir, arguments.transaction, "rejected")
+        case "list":
+            return _list(arguments.dir)
+        case _:
+            return _serve(arguments)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    settings = Settings(
+        lifetime=arguments.lifetime,
+        ca_lifetime=arguments.ca_lifetime,
+        ra=arguments.ra,
+        manual=arguments.manual,
+        challenge=read_challenge(arguments.challenge_file) if arguments.challenge_file else None,
+    )
+    Store(arguments.dir).create()
+    with durable.lock(arguments.dir / "lock", f"the lab in {arguments.dir}"):
+        ca = LabCA(arguments.dir, lambda: datetime.now(UTC), settings)
+        challenge_file = (arguments.challenge_file or ca.store.challenge_file).resolve()
+        stopped = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stopped.set())
+        handler = logging.StreamHandler(sys.stdout)
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        with serve(ca, arguments.listen, arguments.port) as server:
+            print(_banner(server, arguments, challenge_file), flush=True)
+            stopped.wait()
+        log.removeHandler(handler)
+    return 0
+
+
+def _banner(server: LabServer, arguments: argparse.Namespace, challenge_file: Path) -> str:
+    ca = server.ca
+    fingerprint = Fingerprint("sha256", ca.generation.issuer.certificate.fingerprint(hashes.SHA256()))
+    approval = f"certagent lab approve --dir {arguments.dir}" if arguments.manual else "automatic"
+    exposed = [] if _is_loopback(arguments.listen) else [f"Others can reach it: it listens on {arguments.listen}."]
+    return "\n".join(
+        [
+            "certagent lab: a SCEP CA to try things with. NOT FOR PRODUCTION: its keys lie in plain files.",
+            *exposed,
+            "",
+            f"  URL          {server.url}",
+            f"  CA           {fingerprint}",
+            f"  kept in      {arguments.dir.resolve()}",
+            f"  challenge    {challenge_file}",
+            f"  lifetime     {arguments.lifetime}, RA: {'yes' if ca.generation.has_ra else 'no'}",
+            f"  approval     {approval}",
+            "",
+            "For agent.yaml:",
+            "",
+            "authorities:",
+            "  lab:",
+            f"    url: {server.url}",
+            f"    fingerprint: {fingerprint}",
+            f"    challenge: {{file: {json.dumps(str(challenge_file))}}}",
+            "",
+            "Ctrl-C ends it. Requests:",
+        ]
+    )
+
+
+def _decide(directory: Path, transaction: str | None, decision: str) -> int:
+    """Note the decision on one request, or on all that wait."""
+    store = _existing(directory)
+    open_requests = [waiting for waiting in store.all_waiting() if waiting.decision == "waiting"]
+    chosen = open_requests if transaction is None else [_choose(store.all_waiting(), transaction)]
+    for waiting in chosen:
+        store.decide(waiting, decision)
+        print(f"{decision}: {_waiting_line(waiting)}")
+    if not chosen:
+        print("nothing waits")
+    return 0
+
+
+def _choose(waiting: list[Waiting], transaction: str) -> Waiting:
+    found = [each for each in waiting if each.transaction_id.startswith(transaction)]
+    exact = [each for each in found if each.transaction_id == transaction]
+    if len(exact or found) != 1:
+        many = "several waiting requests start" if found else "no waiting request starts"
+        raise ConfigError(f"{many} with {_printable(transaction)}", "see `certagent lab list`")
+    return (exact or found)[0]
+
+
+def _list(directory: Path) -> int:
+    store = _existing(directory)
+    for waiting in store.all_waiting():
+        print(f"{waiting.decision:9} {_waiting_line(waiting)}")
+    for record in store.all_issued():
+        print(
+            f"issued    {_printable(record.transaction_id)}  {record.kind}  {_printable(record.subject)}  "
+            f"serial {record.serial:x}  until {record.not_after:%Y-%m-%dT%H:%M:%SZ}"
+        )
+    return 0
+
+
+def _existing(directory: Path) -> Store:
+    store = Store(directory)
+    if not store.exists():
+        raise ConfigError(f"there is no lab in {directory}", "name the directory with --dir")
+    return store
+
+
+def _waiting_line(waiting: Waiting) -> str:
+    subject = waiting.csr.subject.rfc4514_string()
+    return f"{_printable(waiting.transaction_id)}  {waiting.kind}  {_printable(subject)}"
+
+
+def _printable(text: str) -> str:
+    """What a client chose, safe for a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _duration(text: str) -> Duration:
+    try:
+        duration = Duration.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if duration.total_seconds() < 1:
+        raise argparse.ArgumentTypeError("a certificate lives for one second at least")
+    return duration
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; write a number up to 65535")
+    return int(text)

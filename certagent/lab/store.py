@@ -1,0 +1,232 @@
+"""The lab CA's directory: keys, certificates, the challenge, what waits and what was issued.
+
+    ca.key ca.pem                          the CA; keys are 0600
+    ra-signing.key ra-signing.pem          only with an RA
+    ra-encryption.key ra-encryption.pem
+    challenge                              the challenge password, if no other file was given
+    pending/TRANSACTION.pem                a request that waits for a person, and what the person said
+    issued/NUMBER-SERIAL.pem               a certificate, and the transaction it was issued in
+
+The files of pending/ and issued/ are PEM with a few `word: value` lines before it, so that openssl
+reads them too. Transaction IDs are percent-encoded in names and lines: a client may choose any text.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certagent import durable, keys
+from certagent.definitions import KeyType
+from certagent.errors import ConfigError, StateError
+from certagent.keys import PrivateKey
+from certagent.scep import Signer
+
+PUBLIC = durable.Ownership(0o644)
+_LONGEST_NAME = 240  # of a file, in bytes: common file systems end at 255, and the name gets a suffix
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A request that a person decides on. `decision`: `waiting`, `approved` or `rejected`."""
+
+    transaction_id: str
+    kind: str
+    requester: str
+    csr: x509.CertificateSigningRequest
+    decision: str = "waiting"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A certificate that was issued. `kind`: `enrollment` or `renewal`.
+
+    `requester`: hex SHA-256 of the public key that signed the request, which is not always the certificate's.
+    """
+
+    transaction_id: str
+    kind: str
+    requester: str
+    certificate: x509.Certificate
+
+    @property
+    def serial(self) -> int:
+        return self.certificate.serial_number
+
+    @property
+    def subject(self) -> str:
+        return self.certificate.subject.rfc4514_string()
+
+    @property
+    def not_before(self) -> datetime:
+        return self.certificate.not_valid_before_utc
+
+    @property
+    def not_after(self) -> datetime:
+        return self.certificate.not_valid_after_utc
+
+
+class Store:
+    """The directory. Raises StateError for a file that cannot be understood; never starts over it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._pending = directory / "pending"
+        self._issued = directory / "issued"
+        self._number = 0
+
+    def create(self) -> None:
+        """Make the directory, if it is not there. Raises ConfigError."""
+        try:
+            durable.make_directory(self._pending)
+            durable.make_directory(self._issued)
+        except OSError as error:
+            raise ConfigError(
+                f"the lab cannot be kept in {self.directory}: {error.strerror}", "choose another directory with --dir"
+            ) from None
+
+    def exists(self) -> bool:
+        return self._pending.is_dir()
+
+    def pair(self, role: str, certify: Callable[[PrivateKey], x509.Certificate]) -> Signer:
+        """The key and certificate kept under `role`; what is missing is made. A key alone is kept and certified."""
+        key_path, certificate_path = self._path(role, "key"), self._path(role, "pem")
+        if key_path.exists():
+            key = keys.load_private(_read(key_path), None, str(key_path))
+        elif certificate_path.exists():
+            raise StateError(f"{certificate_path} has lost its key", f"bring {key_path} back, or take a new --dir")
+        else:
+            key = keys.generate(KeyType.RSA_2048)
+            durable.write(key_path, keys.to_pem(key))
+        if not certificate_path.exists():
+            durable.write(certificate_path, certify(key).public_bytes(Encoding.PEM), PUBLIC)
+        certificate = _parse(certificate_path)[1]
+        if not isinstance(certificate, x509.Certificate) or not keys.match(key, certificate.public_key()):
+            raise StateError(f"{certificate_path} is not the certificate of {key_path}", "take a new --dir")
+        return Signer(key, certificate)
+
+    def has(self, role: str) -> bool:
+        return self._path(role, "key").exists()
+
+    @property
+    def challenge_file(self) -> Path:
+        return self.directory / "challenge"
+
+    def challenge(self) -> str:
+        """The challenge password of this directory, made at the first use."""
+        if not self.challenge_file.exists():
+            # Hexadecimal fits a PrintableString, which is what the oldest clients can send.
+            durable.write(self.challenge_file, secrets.token_hex(16).encode() + b"\n")
+        return read_challenge(self.challenge_file)
+
+    def waiting(self, transaction_id: str) -> Waiting | None:
+        path = self._pending_path(transaction_id)
+        return _waiting(path) if path.exists() else None
+
+    def all_waiting(self) -> list[Waiting]:
+        return [_waiting(path) for path in sorted(self._pending.glob("*.pem"))]
+
+    def put_waiting(self, waiting: Waiting) -> None:
+        head = {"kind": waiting.kind, "requester": waiting.requester, "decision": waiting.decision}
+        durable.write(self._pending_path(waiting.transaction_id), _lines(head) + waiting.csr.public_bytes(Encoding.PEM))
+
+    def decide(self, waiting: Waiting, decision: str) -> None:
+        """Note what the person said; a running lab looks when the client polls."""
+        self.put_waiting(replace(waiting, decision=decision))
+
+    def put_issued(self, record: Record) -> None:
+        """Keep an issued certificate; then nothing waits in its transaction any more."""
+        self._number += 1
+        head = {"transaction": file_name(record.transaction_id), "kind": record.kind, "requester": record.requester}
+        path = self._issued / f"{self._number:06}-{record.serial:x}.pem"
+        durable.write(path, _lines(head) + record.certificate.public_bytes(Encoding.PEM), PUBLIC)
+        self.remove_waiting(record.transaction_id)
+
+    def remove_waiting(self, transaction_id: str) -> None:
+        path = self._pending_path(transaction_id)
+        if path.exists():  # with automatic approval nothing ever waits, and syncing a directory costs
+            durable.remove(path)
+
+    def all_issued(self) -> list[Record]:
+        """Every issued certificate, oldest first."""
+        paths = sorted(self._issued.glob("*.pem"))
+        if paths:
+            self._number = int(paths[-1].name.partition("-")[0])
+        return [_record(path) for path in paths]
+
+    def _pending_path(self, transaction_id: str) -> Path:
+        return self._pending / f"{file_name(transaction_id)}.pem"
+
+    def _path(self, role: str, suffix: str) -> Path:
+        return self.directory / f"{role}.{suffix}"
+
+
+def read_challenge(path: Path) -> str:
+    """The challenge password in a file; one trailing newline is cut. Raises ConfigError."""
+    try:
+        text = path.read_text("utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"the challenge file {path} cannot be read", "give a readable text file") from None
+    if not text:
+        raise ConfigError(f"the challenge file {path} is empty", "write the challenge password into it")
+    return text
+
+
+def file_name(transaction_id: str) -> str:
+    """The transaction ID as a file name without suffix: percent-encoded, never hidden, never a path."""
+    return quote(transaction_id, safe="").replace(".", "%2E")
+
+
+def is_keepable(transaction_id: str) -> bool:
+    """Whether a transaction can be kept in a file of its own name."""
+    return 0 < len(file_name(transaction_id)) <= _LONGEST_NAME
+
+
+def _waiting(path: Path) -> Waiting:
+    head, csr = _parse(path)
+    known = head.get("decision") in ("waiting", "approved", "rejected") and {"kind", "requester"} <= head.keys()
+    if not known or not isinstance(csr, x509.CertificateSigningRequest):
+        raise _damaged(path)
+    return Waiting(unquote(path.stem), head["kind"], head["requester"], csr, head["decision"])
+
+
+def _record(path: Path) -> Record:
+    head, certificate = _parse(path)
+    if not {"transaction", "kind", "requester"} <= head.keys() or not isinstance(certificate, x509.Certificate):
+        raise _damaged(path)
+    return Record(unquote(head["transaction"]), head["kind"], head["requester"], certificate)
+
+
+def _lines(head: dict[str, str]) -> bytes:
+    return "".join(f"{word}: {value}\n" for word, value in head.items()).encode("ascii")
+
+
+def _parse(path: Path) -> tuple[dict[str, str], x509.Certificate | x509.CertificateSigningRequest]:
+    """The lines before the PEM block, and what the block holds."""
+    text, begin, block = _read(path).partition(b"-----BEGIN ")
+    head = dict(re.findall(r"^([a-z]+): (\S+)$", text.decode("ascii", "replace"), re.MULTILINE))
+    try:
+        if block.startswith(b"CERTIFICATE REQUEST-----"):
+            return head, x509.load_pem_x509_csr(begin + block)
+        return head, x509.load_pem_x509_certificate(begin + block)
+    except ValueError:
+        raise _damaged(path) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}", "is it the lab of another user?") from None
+
+
+def _damaged(path: Path) -> StateError:
+    return StateError(f"{path} is damaged", "remove the file, or take a new --dir")
