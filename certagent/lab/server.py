@@ -109,8 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return self.server.ca.respond_http(call)
         except (CertagentError, OSError) as error:  # a damaged file, a full disk: nothing was issued
-            return HttpAnswer(500, "text/plain", b"the lab is out of order
-", f"failed: {error}")
+            return HttpAnswer(500, "text/plain", b"the lab is out of order\n", f"failed: {error}")
 
     def _send(self, answer: HttpAnswer, operation: str) -> None:
         line = f"{self.server.ca.clock():%Y-%m-%dT%H:%M:%SZ} {operation} {answer.note}"
