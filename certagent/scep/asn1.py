@@ -27,6 +27,10 @@ _PARSE_ERRORS = (
     x509.UnsupportedGeneralNameType,
 )
 
+# Far above what any sender makes of a message, far below what would keep us busy.
+_MAX_ELEMENTS = 512
+_MAX_DEPTH = 4
+
 
 @contextmanager
 def parsing(what: str) -> Iterator[None]:
@@ -95,13 +99,41 @@ def certificates_of(signed: cms.SignedData, what: str) -> tuple[x509.Certificate
         return tuple(load_certificate(choice.chosen.dump(), what) for choice in choices)
 
 
-def octets(value: core.Asn1Value) -> bytes | None:
-    """The bytes of an OCTET STRING, chunks joined; None if it is absent. Raises TypeError for anything else."""
-    if isinstance(value, core.Void):
+def split(contents: bytes) -> list[bytes]:
+    """The elements that the contents of a constructed value are made of. Raises ValueError."""
+    elements: list[bytes] = []
+    while contents:
+        if len(elements) == _MAX_ELEMENTS:
+            raise ValueError("too many elements")
+        size = parser.peek(contents)
+        elements.append(contents[:size])
+        contents = contents[size:]
+    return elements
+
+
+def octets(element: bytes, depth: int = 0) -> bytes:
+    """The bytes of an encoded OCTET STRING under any tag, its chunks joined. Raises ValueError.
+
+    By hand, because asn1crypto refuses chunks inside a definite length, which micromdm's servers send.
+    """
+    class_, constructed, tag, _, contents, _ = parser.parse(element, strict=True)
+    if depth and (class_, tag) != (0, 4):
+        raise ValueError("not an OCTET STRING")
+    if not constructed:
+        return bytes(contents)
+    if depth == _MAX_DEPTH:
+        raise ValueError("chunks within chunks")
+    return b"".join(octets(chunk, depth + 1) for chunk in split(contents))
+
+
+def encapsulated(signed: cms.SignedData) -> bytes | None:
+    """The content that a SignedData signs; None if it is absent. Raises ValueError."""
+    fields = split(signed["encap_content_info"].contents)
+    if len(fields) == 1:
         return None
-    if not isinstance(value, core.OctetString | core.ParsableOctetString):
-        raise TypeError("not an OCTET STRING")
-    return bytes(value)
+    _, explicit = fields
+    (content,) = split(parser.parse(explicit)[4])
+    return octets(content, depth=1)
 
 
 def names_certificate(identifier: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:

@@ -66,7 +66,6 @@ class Envelope:
     @classmethod
     def read(cls, data: bytes, what: str) -> Envelope:
         """Parse a ContentInfo of EnvelopedData with exactly one recipient. Raises TrustError."""
-        asn1.outer(data, what)
         body = asn1.content_info(data, "enveloped_data", what)
         with asn1.parsing(what):
             recipients = body["recipient_infos"]
@@ -81,8 +80,8 @@ class Envelope:
                 raise TrustError(f"{what} uses the unknown cipher {oid}", "AES in CBC mode is what SCEP asks for")
             return cls(
                 cipher=CIPHER_NAMES[oid],
-                iv=asn1.octets(inner["content_encryption_algorithm"]["parameters"]) or b"",
-                ciphertext=asn1.octets(inner["encrypted_content"]) or b"",
+                iv=bytes(inner["content_encryption_algorithm"]["parameters"]),
+                ciphertext=asn1.octets(asn1.split(inner.contents)[2]),
                 recipient=transport["rid"],
                 encrypted_key=bytes(transport["encrypted_key"]),
                 what=what,

@@ -187,7 +187,6 @@ def _issued(signed: Signed, decrypter: Signer, accept: Collection[str]) -> Issue
     refuse_weak([signed.digest, envelope.cipher], accept)
     content = envelope.open([decrypter])
     what = "the content of the CA's envelope"
-    asn1.outer(content, what)
     inner = asn1.content_info(content, "signed_data", what)
     with asn1.parsing(what):
         if len(inner["signer_infos"]):

@@ -147,7 +147,7 @@ def verify(signed: cms.SignedData, candidates: Sequence[x509.Certificate], what:
         algorithm = info["signature_algorithm"]["algorithm"].native
         signature = bytes(info["signature"])
         content_type = signed["encap_content_info"]["content_type"].native
-        content = asn1.octets(signed["encap_content_info"]["content"])
+        content = asn1.encapsulated(signed)
     signer = next((one for one in named if _signed_by(one, algorithm, digest, signature, raw)), None)
     if signer is None:
         raise TrustError(f"the signature of {what} is wrong", _FORGED)

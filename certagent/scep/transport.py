@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 from requests.utils import get_environ_proxies
 
-from certagent.errors import TransientError
+from certagent.errors import ConfigError, TransientError
 from certagent.scep.text import one_line
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
@@ -50,10 +50,12 @@ class Transport:
     """Exchanges with one SCEP URL. `timeout` bounds a whole exchange, from the name lookup to the last byte.
 
     Every method raises TransientError naming the host, with the server's own words where it gave any.
+    ConfigError for a url that is none.
     """
 
     def __init__(self, url: str, *, timeout: timedelta, proxy: str | None = None) -> None:
         self._url = url
+        self.host = _host(url)
         self._timeout = timeout.total_seconds()
         self._proxy = proxy
         paths = ssl.get_default_verify_paths()
@@ -74,12 +76,6 @@ class Transport:
         """`operation` by POST, with a Content-Length."""
         return self._whole(self._exchange("POST", self._address(operation, None), body))
 
-    @property
-    def host(self) -> str:
-        """Host and port, for people: a URL may hold a password."""
-        parts = urlsplit(self._url)
-        return (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
-
     def _address(self, operation: str, message: str | bytes | None) -> str:
         if isinstance(message, bytes):
             message = base64.b64encode(message).decode("ascii")
@@ -90,8 +86,9 @@ class Transport:
         if answer.status == 200:
             return answer.body
         words = one_line(answer.body)
+        told = f": {words}" if words and not words.startswith("<") else ""  # the head of a web page says nothing
         raise TransientError(
-            f"{self.host} answered HTTP {answer.status}" + (f": {words}" if words else ""),
+            f"{self.host} answered HTTP {answer.status}{told}",
             "see the CA's log; is the authority's url its SCEP address?",
         )
 
@@ -158,7 +155,7 @@ class Transport:
         downgrade = before.scheme == "https" and after.scheme != "https"
         if after.hostname != before.hostname or after.scheme not in ("http", "https") or downgrade:
             raise TransientError(
-                f"{self.host} redirects to another place: {one_line(f'{after.scheme}://{after.netloc}')}",
+                f"{self.host} redirects to another place: {one_line(f'{after.scheme}://{after.hostname}')}",
                 "not followed; if the CA moved, change the authority's url",
             )
         return new
@@ -186,6 +183,18 @@ class Transport:
             case _:
                 what, hint = "does not speak proper HTTP", "is the authority's url the CA's SCEP address?"
         return TransientError(f"{self.host} {what}", hint)
+
+
+def _host(url: str) -> str:
+    """Host and port, for people; not the user and password a URL may hold."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port is not None else ""
+    except ValueError:
+        parts, port = None, ""
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError("the authority's url is not an http:// or https:// address", "write it as the CA gives it")
+    return parts.hostname + port
 
 
 def _reason(error: BaseException) -> str:
