@@ -4,7 +4,7 @@ The life of a shadow:
 
     create_shadow(id)                 its key exists, durable, invisible to the consumer; repeatable
     complete_shadow(id, cert, chain)  its certificate too; still invisible; repeatable
-    plan_activation(id, …)            what has to be renamed or linked, as a value; writes nothing
+    plan_activation(shadow, …)        what has to be renamed or linked, as a value; writes nothing
     swap.stage / finish / undo        (keystore/swap.py) carry the plan out, under the journal
     discard_shadow()                  after the switch, or when the transaction was given up
 
@@ -18,8 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from certagent.definitions import KeyType
+from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore.swap import Plan
 
@@ -87,3 +91,23 @@ class Keystore(ABC):
     @abstractmethod
     def watched(self) -> tuple[Path, ...]:
         """The files whose change by somebody else calls for a fresh look."""
+
+
+def prove_pair(key: PrivateKey, certificate: x509.Certificate, where: str) -> None:
+    """Sign with the key and verify with the certificate: the proof that they work together.
+
+    `where` names the key in the error. Raises KeystoreError.
+    """
+    sample = b"certagent: does this key fit this certificate?"
+    digest, pkcs1 = hashes.SHA256(), padding.PKCS1v15()
+    try:
+        public = certificate.public_key()
+        if isinstance(key, rsa.RSAPrivateKey) and isinstance(public, rsa.RSAPublicKey):
+            public.verify(key.sign(sample, pkcs1, digest), sample, pkcs1, digest)
+            return
+        if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(public, ec.EllipticCurvePublicKey):
+            public.verify(key.sign(sample, ec.ECDSA(digest)), sample, ec.ECDSA(digest))
+            return
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        pass
+    raise KeystoreError(f"the key in {where} does not fit the new certificate", "was another key certified? try again")

@@ -5,56 +5,375 @@ A `Plan` holds the new contents in memory; its `record` holds what the journal k
     journal STAGING(record) → stage(plan) → journal ACTIVATING(record) → finish(record) → journal ACTIVATED
 
 and after a power cut: STAGING → undo(record), ACTIVATING → finish(record). Each may be repeated.
+If `finish` raises UndoneError, the record is dead: the old files are in place, plan again. After any other
+KeystoreError it is to be called again with the same record, once the cause is mended.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from msgspec import Struct
 
+from certagent import durable
 from certagent.durable import Ownership
+from certagent.errors import KeystoreError
+from certagent.keystore.files import explained, ownership, read_file
+
+POINTER = "current"
 
 
-class Rename(Struct, frozen=True):
-    """One file beside its target. `sha256` (hex) is of the content, so that a repeat knows what is done."""
+class UndoneError(KeystoreError):
+    """The swap could not be made. The old files are in place (but for what others put there), nothing is staged."""
 
-    staged: str
+    @property
+    def kind(self) -> str:
+        return "keystore"
+
+
+class Change(Struct, frozen=True):
+    """One file: where consumers read it (`target`), where the new content waits (`staged`), its SHA-256 in hex.
+
+    rename: `staged` lies beside `target` and is renamed over it; `old` is a copy of what it replaces, with
+    the same owner and mode, to be renamed back if a later rename fails; empty if nothing was in place.
+    symlink: `staged` lies in the new generation, `target` is or becomes a link through the pointer.
+    """
+
+    role: str
     target: str
+    staged: str
     sha256: str
+    old: str = ""
 
 
 class Record(Struct, frozen=True):
     """What must be known to finish or undo a swap, as the journal keeps it.
 
-    rename:  `renames` in order.
-    symlink: `generation` is the new directory under the live directory, `pointer` the one link that is
-             renamed, `links` the configured paths and what they point to.
+    `previous` is the directory that holds the old files afterwards. symlink only: `generation` is the new
+    directory, `pointer` the one link that is renamed, `base` a copy of what is in place (empty if every
+    target is a link already). `sweep`: directories nobody reads any more once the swap is made.
     """
 
+    id: str
     way: Literal["rename", "symlink"]
-    renames: tuple[Rename, ...] = ()
+    changes: tuple[Change, ...]
+    previous: str
     generation: str = ""
     pointer: str = ""
-    links: tuple[tuple[str, str], ...] = ()
+    base: str = ""
+    sweep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file to be written: its role (key, certificate, chain, ca), where readers find it, and what it holds."""
+    """A file to be written: its role (key, certificate, chain, ca), the file it replaces, and what it holds."""
 
     role: str
     target: Path
-    content: bytes
+    content: bytes = field(repr=False)
     ownership: Ownership
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A swap to be: `files` with their contents, `record` for the journal, `previous` where the old ones are kept."""
+    """A swap to be: `files` with their contents, `record` for the journal."""
 
     files: tuple[NewFile, ...]
     record: Record
-    previous: Path
+    changes_ca: bool
+
+
+def prepare(
+    files: tuple[NewFile, ...],
+    *,
+    swap_id: str,
+    way: Literal["rename", "symlink"],
+    previous: Path,
+    live: Path,
+    changes_ca: bool,
+) -> Plan:
+    """How `files` take their places. Writes nothing. `live` is the keystore's own directory for generations."""
+    with explained(f"look at {live}"):
+        make = _by_symlink if way == "symlink" else _by_rename
+        return Plan(files, make(files, swap_id, previous, live), changes_ca)
+
+
+def _by_rename(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
+    def change(file: NewFile) -> Change:
+        staged = _beside(file.target, swap_id)
+        old = f"{staged}.old" if file.target.exists() else ""
+        return Change(file.role, str(file.target), str(staged), _sha256(file.content), old)
+
+    # A keystore that was swapped by symlink before: this swap's links are the last to lead there.
+    unread = live.is_dir() and not any(_link_of(file.target).startswith(f"{live}/") for file in files)
+    return Record(swap_id, "rename", tuple(map(change, files)), str(previous), sweep=(str(live),) if unread else ())
+
+
+def _by_symlink(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
+    pointer = live / POINTER
+    generation = _unused(live / f"generation-{swap_id}")
+    changes = tuple(
+        Change(file.role, str(file.target), str(generation / f"{file.role}.pem"), _sha256(file.content))
+        for file in files
+    )
+    linked = all(_link_of(Path(change.target)) == _through(pointer, change) for change in changes)
+    something = any(file.target.exists() for file in files)
+    base = "" if linked or not something else str(_unused(live / f"generation-{swap_id}-base"))
+    # Readers may still hold what the pointer leads to now; all older generations go.
+    left = live / (_link_of(pointer) or POINTER)
+    sweep = tuple(str(path) for path in sorted(live.glob("generation-*")) if path != left)
+    return Record(swap_id, "symlink", changes, str(previous), str(generation), str(pointer), base, sweep)
+
+
+def stage(plan: Plan) -> None:
+    """Write everything that is new where no consumer looks, durably, and keep copies of the old files.
+
+    Owner and mode are set before content. Raises KeystoreError, and then leaves nothing behind.
+    """
+    try:
+        _keep_old(plan)
+        if plan.record.way == "symlink":
+            _stage_generation(plan)
+        else:
+            _stage_beside(plan)
+    except KeystoreError:
+        with suppress(KeystoreError):  # the first fault is the one to tell
+            undo(plan.record)
+        raise
+
+
+def _keep_old(plan: Plan) -> None:
+    """Copy the files in place to what becomes `previous`: complete as soon as it has its name."""
+    kept = _kept(plan.record)
+    with explained(f"keep the old files in {kept.parent}"):
+        durable.make_directory(kept.parent)
+        part = kept.with_name(f"{kept.name}.part")
+        durable.remove(part)
+        part.mkdir(0o700)
+        for file in plan.files:
+            content = read_file(file.target)
+            if content is not None:
+                durable.write_new(part / f"{file.role}.pem", content)
+        durable.sync_directory(part)
+        durable.remove(kept)
+        part.rename(kept)
+        durable.sync_directory(kept.parent)
+
+
+def _stage_beside(plan: Plan) -> None:
+    for file, change in zip(plan.files, plan.record.changes, strict=True):
+        with explained(f"write beside {file.target}"):
+            if change.old:
+                _copy(file.target, Path(change.old))
+            durable.write_new(Path(change.staged), file.content, file.ownership)
+    with explained("make the new files durable"):
+        _sync_parents(plan.record)
+
+
+def _stage_generation(plan: Plan) -> None:
+    generation, base = Path(plan.record.generation), Path(plan.record.base)
+    with explained(f"write to {generation.parent}"):
+        durable.make_directory(generation.parent, 0o755)  # consumers pass through; each file has its own mode
+        _fresh_directory(generation)
+        for file, change in zip(plan.files, plan.record.changes, strict=True):
+            durable.write_new(Path(change.staged), file.content, file.ownership)
+        durable.sync_directory(generation)
+        if plan.record.base:
+            _fresh_directory(base)
+            for file in plan.files:
+                _copy(file.target, base / f"{file.role}.pem")
+            durable.sync_directory(base)
+        durable.sync_directory(generation.parent)
+
+
+def undo(record: Record) -> None:
+    """Remove what was staged; the targets are not touched. Raises KeystoreError."""
+    pointer = Path(record.pointer)
+    with explained("remove what was staged"):
+        for change in record.changes:
+            if record.way == "rename":
+                _unlink(change.staged, change.old)
+            else:
+                _unlink(str(_beside(Path(change.target), record.id)))
+        _sync_parents(record)
+        if record.way == "symlink":
+            _unlink(str(_beside(pointer, record.id)))
+            for generation in filter(None, (record.generation, record.base)):
+                if _link_of(pointer) != Path(generation).name:
+                    durable.remove(Path(generation))
+        kept = _kept(record)
+        durable.remove(kept)
+        durable.remove(kept.with_name(f"{kept.name}.part"))
+
+
+def finish(record: Record) -> None:
+    """Put the staged files in place, from wherever an earlier call was cut short; then tidy up.
+
+    Raises UndoneError if it cannot be done, with the old files in place again; any other KeystoreError
+    means that it is to be called again (the module's docstring).
+    """
+    if record.way == "symlink":
+        _switch(record)
+    else:
+        _rename_all(record)
+    with explained("make the swap durable"):
+        _sync_parents(record)
+        for change in record.changes:
+            if _digest(change.target) != change.sha256:
+                _give_up(record, f"{change.target} was changed by another program during the swap", _HINT_AGAIN)
+        _rotate_previous(record)
+        _unlink(*(change.old for change in record.changes))
+        _sync_parents(record)
+    with suppress(OSError):  # what is left of old generations is swept by the next swap
+        for directory in record.sweep:
+            durable.remove(Path(directory))
+
+
+_HINT_AGAIN = "it is tried again; if it stays so, find out which program interferes"
+
+
+def _rename_all(record: Record) -> None:
+    for change in record.changes:
+        if change.sha256 not in (_digest(change.staged), _digest(change.target)):
+            _give_up(record, f"{change.staged}, made for {change.target}, has vanished", _HINT_AGAIN)
+    for change in record.changes:
+        if _digest(change.staged) == change.sha256:
+            try:
+                with explained(f"replace {change.target}"):
+                    # All renames first, then the directories' syncs: the mixed moment is microseconds long.
+                    os.replace(change.staged, change.target)
+            except KeystoreError as error:
+                _give_up(record, str(error), error.hint)
+
+
+def _switch(record: Record) -> None:
+    """Make every target a link through the pointer, which leads to the old content meanwhile; then turn it."""
+    pointer, generation = Path(record.pointer), Path(record.generation)
+    if _link_of(pointer) == generation.name:
+        return
+    for change in record.changes:
+        if _digest(change.staged) != change.sha256:
+            _give_up(record, f"{change.staged} has vanished or was changed", _HINT_AGAIN)
+    try:
+        with explained(f"link through {pointer}"):
+            if record.base:
+                _link(Path(record.base).name, pointer, record.id)
+            for change in record.changes:
+                if _link_of(Path(change.target)) != _through(pointer, change):
+                    _link(_through(pointer, change), Path(change.target), record.id)
+            _link(generation.name, pointer, record.id)
+    except KeystoreError as error:
+        if _link_of(pointer) == generation.name:  # only its durability is in doubt
+            raise
+        _give_up(record, str(error), error.hint)
+
+
+def _give_up(record: Record, why: str, hint: str) -> NoReturn:
+    if record.way == "rename":
+        _put_back(record)
+    undo(record)
+    raise UndoneError(why, hint)
+
+
+def _put_back(record: Record) -> None:
+    """Rename the copies of the old files back over the new ones, unless another program had a hand in it."""
+
+    def is_old(change: Change) -> bool:
+        return _digest(change.target) == _digest(str(_kept(record) / f"{change.role}.pem"))
+
+    new = [change for change in record.changes if _digest(change.target) == change.sha256 and not is_old(change)]
+    if not all(change in new or is_old(change) for change in record.changes):
+        return
+    with explained("put the old files back"):
+        for change in new:
+            if not change.old:
+                _unlink(change.target)
+            elif Path(change.old).exists():
+                os.replace(change.old, change.target)
+        _sync_parents(record)
+
+
+def _rotate_previous(record: Record) -> None:
+    """Let what was kept become `previous`; at no moment is there neither it nor the kept one."""
+    previous, kept = Path(record.previous), _kept(record)
+    trash = previous.with_name(f"{kept.name}.trash")
+    if kept.is_dir():
+        if previous.is_dir():
+            durable.remove(trash)
+            previous.rename(trash)
+        kept.rename(previous)
+        durable.sync_directory(previous.parent)
+    durable.remove(trash)
+
+
+def _kept(record: Record) -> Path:
+    """Where the old files wait to become `previous`."""
+    previous = Path(record.previous)
+    return previous.with_name(f"{previous.name}-{record.id}")
+
+
+def _beside(path: Path, swap_id: str) -> Path:
+    """A name in the same directory that consumers who read whole directories pass over."""
+    return path.with_name(f".{path.name}.certagent-{swap_id}")
+
+
+def _through(pointer: Path, change: Change) -> str:
+    return f"{pointer}/{Path(change.staged).name}"
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or `path-2` …: never a directory that a reader may be in."""
+    candidates = (path if number == 1 else Path(f"{path}-{number}") for number in range(1, 1000))
+    return next((each for each in candidates if not each.exists()), path)
+
+
+def _fresh_directory(path: Path) -> None:
+    durable.remove(path)
+    path.mkdir()
+    path.chmod(0o755)
+
+
+def _copy(source: Path, copy: Path) -> None:
+    """Copy a file with its owner and mode; nothing if there is none."""
+    content = read_file(source)
+    if content is not None:
+        durable.write_new(copy, content, ownership(source, owner=None, group=None, mode=None, default=0o600))
+
+
+def _link(text: str, path: Path, swap_id: str) -> None:
+    staged = _beside(path, swap_id)
+    staged.unlink(missing_ok=True)
+    os.symlink(text, staged)
+    durable.replace(staged, path)
+
+
+def _link_of(path: Path) -> str:
+    """The text of a symbolic link; empty for anything else."""
+    return str(path.readlink()) if path.is_symlink() else ""
+
+
+def _unlink(*paths: str) -> None:
+    for path in paths:
+        # Looked at first: a read-only file system refuses even to unlink what is not there.
+        if path and os.path.lexists(path):
+            Path(path).unlink(missing_ok=True)
+
+
+def _sync_parents(record: Record) -> None:
+    for directory in dict.fromkeys(Path(change.target).parent for change in record.changes):
+        if directory.is_dir():
+            durable.sync_directory(directory)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _digest(path: str) -> str | None:
+    content = read_file(Path(path))
+    return None if content is None else _sha256(content)

@@ -1,0 +1,35 @@
+"""Where identities live. `open_keystore` gives the driver for a definition.
+
+Importing this package loads no cryptography (the agent and `certagent recover` use `swap` alone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certagent.definitions import KeystoreDefinition, PemKeystore, Secret
+
+if TYPE_CHECKING:
+    from certagent.keystore.base import Keystore
+
+
+def open_keystore(
+    name: str,
+    definition: KeystoreDefinition,
+    *,
+    directory: Path,
+    live_dir: Path,
+    read_secret: Callable[[Secret], bytes],
+) -> Keystore:
+    """The driver for `definition`; nothing is read yet.
+
+    `directory` is state_dir/keystores/NAME, `live_dir` the common parent of all live directories.
+    `read_secret` is called when a secret is needed, and not before.
+    """
+    match definition:
+        case PemKeystore():
+            from certagent.keystore.pem import PemFiles  # noqa: PLC0415 -- cryptography is loaded by those who open one
+
+            return PemFiles(name, definition, directory=directory, live=live_dir / name, read_secret=read_secret)

@@ -1,0 +1,233 @@
+"""PEM files: key, certificate, chain and CA files as nginx, HAProxy, strongSwan and others read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from certagent import durable, keys
+from certagent.certificate import is_self_signed, load_pem, to_pem
+from certagent.definitions import KeyType, Mode, PemKeystore, Secret
+from certagent.durable import Ownership
+from certagent.errors import KeystoreError
+from certagent.keys import PrivateKey
+from certagent.keystore import swap
+from certagent.keystore.base import Identity, Keystore, Shadow, prove_pair
+from certagent.keystore.files import explained, ownership, read_file, resolve
+
+Certificates = tuple[x509.Certificate, ...]
+
+# The order of the renames: trust before what needs it, and the two that must match last, side by side.
+_ORDER = ("ca", "chain", "key", "certificate")
+
+
+class PemFiles(Keystore):
+    """The driver for `type: pem`.
+
+    The shadow is `shadow/ID/{key,certificate,chain}.pem` under the keystore's state directory, the key
+    encrypted if key_passphrase is configured. `certificate.pem` is written last: with it, all is there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        definition: PemKeystore,
+        *,
+        directory: Path,
+        live: Path,
+        read_secret: Callable[[Secret], bytes],
+    ) -> None:
+        self.name = name
+        self._definition = definition
+        self._shadows = directory / "shadow"
+        self._previous = directory / "previous"
+        self._live = live
+        self._read_secret = read_secret
+
+    def read(self) -> Identity | None:
+        return self._identity(self._definition.paths)
+
+    def read_certificate(self) -> x509.Certificate | None:
+        path = Path(self._definition.certificate_file)
+        found = self._certificates(path)
+        return None if found is None else _leaf(found)
+
+    def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
+        directory = self._shadows / shadow_id
+        with explained(f"sweep {self._shadows}"):
+            for other in self._shadows.glob("*"):
+                if other != directory:
+                    durable.remove(other)
+        if read_file(directory / "key.pem") is None:
+            key = self._key_in_place() if key_type is None else keys.generate(key_type)
+            with explained(f"write the new key to {directory}"):
+                durable.make_directory(directory)
+                durable.write(directory / "key.pem", self._key_pem(key))
+        return self._shadow(shadow_id)
+
+    def complete_shadow(self, shadow_id: str, certificate: x509.Certificate, chain: Certificates) -> Shadow:
+        directory = self._shadows / shadow_id
+        shadow = self._shadow(shadow_id)
+        prove_pair(shadow.key, certificate, str(directory / "key.pem"))
+        with explained(f"write the new certificate to {directory}"):
+            durable.write(directory / "chain.pem", to_pem(chain))
+            durable.write(directory / "certificate.pem", to_pem([certificate]))
+        return self._shadow(shadow_id)
+
+    def discard_shadow(self) -> None:
+        with explained(f"remove {self._shadows}"):
+            durable.remove(self._shadows)
+
+    def plan_activation(self, shadow: Shadow, trusted: Certificates) -> swap.Plan:
+        if shadow.certificate is None:
+            raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
+        prove_pair(shadow.key, shadow.certificate, str(self._shadows / shadow.id / "key.pem"))
+        return self._plan(shadow.id, self._contents(shadow, shadow.certificate, trusted))
+
+    def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
+        kept = {role: self._previous / f"{role}.pem" for role in self._definition.paths}
+        if self._identity(kept) is None:
+            return None
+        contents = {role: read_file(path) for role, path in kept.items()}
+        return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
+
+    def watched(self) -> tuple[Path, ...]:
+        return tuple(self._definition.paths.values())
+
+    def _identity(self, paths: Mapping[str, Path]) -> Identity | None:
+        """The identity in these files, by role."""
+        key_file, certificate_file = paths["key"], paths.get("certificate", paths["key"])
+        certificates = self._certificates(certificate_file)
+        if certificates is None:
+            return None
+        key = self._key(key_file)
+        if key is None:
+            hint = "put the key back, or remove the certificate to have a new pair enrolled"
+            raise KeystoreError(f"{certificate_file} has no private key: {key_file} does not exist", hint)
+        leaf = next((each for each in certificates if _fits(key, each)), None)
+        if leaf is None:
+            hint = "put the matching key or certificate back, or have a new pair made by `certagent enroll --force`"
+            raise KeystoreError(f"the key in {key_file} does not match the certificate in {certificate_file}", hint)
+        chain = tuple(each for each in certificates if each != leaf)
+        if not chain and "chain" in paths:
+            chain = load_pem(read_file(paths["chain"]) or b"", str(paths["chain"]))
+        return Identity(key, leaf, chain)
+
+    def _certificates(self, path: Path) -> Certificates | None:
+        """What the certificate file holds; None if it is missing, or a combined file with a key only."""
+        content = read_file(path)
+        if content is None:
+            return None
+        found = load_pem(content, str(path))
+        if found:
+            return found
+        if self._definition.combined and b"PRIVATE KEY-----" in content:
+            return None
+        hint = "expected a PEM block '-----BEGIN CERTIFICATE-----': restore or remove the file"
+        raise KeystoreError(f"{path} holds no certificate", hint)
+
+    def _key(self, path: Path) -> PrivateKey | None:
+        content = read_file(path)
+        if content is None:
+            return None
+        secret = self._definition.key_passphrase
+        passphrase = self._read_secret(secret) if secret and b"ENCRYPTED" in content else None
+        return keys.load_private(content, passphrase, str(path))
+
+    def _key_in_place(self) -> PrivateKey:
+        identity = self.read()
+        if identity is None:
+            raise KeystoreError(f"keystore {self.name} has no key to keep", "set `rekey: always`")
+        return identity.key
+
+    def _key_pem(self, key: PrivateKey) -> bytes:
+        secret = self._definition.key_passphrase
+        try:
+            return keys.to_pem(key, self._read_secret(secret) if secret else None)
+        except ValueError:  # empty, or longer than OpenSSL takes; the text is not to be told
+            hint = "it must be between 1 and 1023 bytes long"
+            raise KeystoreError(f"the key_passphrase of {self.name} cannot encrypt a key", hint) from None
+
+    def _shadow(self, shadow_id: str) -> Shadow:
+        directory = self._shadows / shadow_id
+        key = self._key(directory / "key.pem")
+        if key is None:
+            raise KeystoreError(f"the shadow's key {directory / 'key.pem'} is gone", "start the renewal anew")
+        content = read_file(directory / "certificate.pem")
+        if content is None:
+            return Shadow(shadow_id, key)
+        certificates = load_pem(content, str(directory / "certificate.pem"))
+        if not certificates:
+            raise KeystoreError(f"{directory / 'certificate.pem'} is damaged", "start the renewal anew")
+        chain = load_pem(read_file(directory / "chain.pem") or b"", str(directory / "chain.pem"))
+        return Shadow(shadow_id, key, certificates[0], chain)
+
+    def _contents(self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates) -> dict[str, bytes]:
+        """What each file is to hold, by role."""
+        definition = self._definition
+        # A root proves nothing to a peer who lacks it, and those who have it need not be sent it.
+        intermediates = tuple(each for each in shadow.chain if not is_self_signed(each))
+        served = (certificate, *(intermediates if definition.certificate_format == "fullchain" else ()))
+        contents = {"key": self._key_pem(shadow.key), "certificate": to_pem(served)}
+        if definition.combined:
+            # Certificates first: what OpenSSL's readers, nginx, HAProxy, stunnel and lighttpd all take.
+            contents = {"key": contents["certificate"] + contents["key"]}
+        if definition.chain_file:
+            # No reader takes an empty file: without a chain from the CA, the issuer we trust stands in.
+            issuers = shadow.chain or tuple(each for each in trusted if each.subject == certificate.issuer)
+            contents["chain"] = to_pem(issuers)
+        if definition.ca_file:
+            contents["ca"] = to_pem(trusted)
+        return {role: content for role, content in contents.items() if content}
+
+    def _plan(self, swap_id: str, contents: dict[str, bytes]) -> swap.Plan:
+        paths = self._definition.paths
+        in_place = {role: read_file(path) for role, path in paths.items() if role in ("chain", "ca")}
+        changes_ca = "ca" in contents and contents["ca"] != in_place["ca"]
+        if self._definition.swap == "symlink":
+            # A generation is complete: what is not changed is carried over.
+            contents = {role: content for role, content in in_place.items() if content is not None} | contents
+        elif not changes_ca:
+            contents.pop("ca", None)
+        files = tuple(
+            swap.NewFile(role, target, contents[role], self._ownership(role, target))
+            for role, target in ((role, resolve(paths[role], self._live)) for role in _ORDER if role in contents)
+        )
+        if len({file.target for file in files}) < len(files):
+            hint = "for one combined file, write the same path for key_file and certificate_file; else mend the links"
+            raise KeystoreError(f"two of the files of {self.name} are one file by way of a symbolic link", hint)
+        return swap.prepare(
+            files,
+            swap_id=swap_id,
+            way=self._definition.swap,
+            previous=self._previous,
+            live=self._live,
+            changes_ca=changes_ca,
+        )
+
+    def _ownership(self, role: str, target: Path) -> Ownership:
+        owner, group, mode = self._definition.owner, self._definition.group, self._definition.mode
+        if role != "key":
+            return ownership(target, owner=owner, group=group, mode=None, default=0o644)
+        # A mode that was meant for certificates is not handed on to a key.
+        if mode is None and b"PRIVATE KEY-----" not in (read_file(target) or b""):
+            mode = Mode(0o600)
+        return ownership(target, owner=owner, group=group, mode=mode, default=0o600)
+
+
+def _fits(key: PrivateKey, certificate: x509.Certificate) -> bool:
+    try:
+        return keys.match(key, certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm):  # a kind of key we do not know: not ours
+        return False
+
+
+def _leaf(certificates: Certificates) -> x509.Certificate:
+    """The first certificate that issued none of the others."""
+    for each in certificates:
+        if not any(other is not each and other.issuer == each.subject for other in certificates):
+            return each
+    return certificates[0]
