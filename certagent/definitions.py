@@ -36,25 +36,32 @@ __all__ = [
     "Threshold",
 ]
 
-# What a loader must know beyond the type stands in `extra`: `what` says in words what the pattern wants,
-# `check` names the check the loader makes on the host (config_checks.py). Both are this project's own words.
-Name = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-        extra={"what": "a name: letters, digits, dot, dash and underscore, at most 64, the first a letter or digit"},
-    ),
-]
+# What a loader must know beyond the type stands in `extra`, in this project's own words: `what` and `hint` say
+# what the pattern wants, `check` names what has to be held against the host (config_checks.py).
 _FILE_PATTERN = r"^/([^\x00]*[^/\x00])$"
-_FILE = "an absolute path of a file, such as /etc/ssl/web.pem"
-SecretFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={"what": _FILE, "check": "secret_file"})]
-AnchorFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={"what": _FILE, "check": "anchor_file"})]
-WrittenFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={"what": _FILE, "check": "written_file"})]
+_FILE = {"what": "an absolute path of a file", "hint": "write it from the root, such as /etc/ssl/web.pem"}
+SecretFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "secret_file"})]
+AnchorFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "anchor_file"})]
+WrittenFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "written_file"})]
 Directory = Annotated[
     str,
     Meta(
         pattern=r"^/[^/\x00][^\x00]*$",
-        extra={"what": "an absolute path of a directory, such as /var/lib/certagent", "check": "directory"},
+        extra={
+            "what": "an absolute path of a directory",
+            "hint": "write it from the root, such as /var/lib/certagent",
+            "check": "directory",
+        },
+    ),
+]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        extra={
+            "what": "a name that is fit for a directory",
+            "hint": "use up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit",
+        },
     ),
 ]
 Url = Annotated[
@@ -62,16 +69,25 @@ Url = Annotated[
     Meta(
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
         extra={
-            "what": "an http:// or https:// URL without user and password, query or fragment",
+            "what": "an http:// or https:// URL without user, password, query or fragment",
+            "hint": "write e.g. http://scep.example.net/scep; a password would stand in the open here",
             "check": "url",
         },
     ),
 ]
-Argv = Annotated[tuple[str, ...], Meta(min_length=1, extra={"check": "program"})]
+AuthorityName = Annotated[str, Meta(extra={"check": "authority"})]
 Variable = Annotated[
-    str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", extra={"what": "a name of an environment variable", "check": "env"})
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        extra={"what": "the name of an environment variable", "hint": "write e.g. CORP_CHALLENGE", "check": "env"},
+    ),
 ]
-Account = Annotated[str, Meta(pattern=r"^[^\s:/]+$", extra={"what": "a user or group, by name or number"})]
+Account = Annotated[
+    str,
+    Meta(pattern=r"^[^\s:/]+$", extra={"what": "a user or group", "hint": "write a name, or a number in quotes"}),
+]
+Argv = Annotated[tuple[str, ...], Meta(min_length=1, extra={"check": "program"})]
 
 
 class _Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,7 +106,9 @@ class Secret(_Definition, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         given = [word for word in ("file", "env", "command") if getattr(self, word)]
         if len(given) != 1:
-            raise ValueError("a secret comes from exactly one of file, env or command")
+            raise ValueError(
+                "does not name exactly one of file, env or command; write e.g. {file: /etc/certagent/secret}"
+            )
 
 
 Weak = Literal["sha1", "md5", "3des", "des"]
@@ -134,8 +152,8 @@ class Authority(_Definition, frozen=True, kw_only=True):
     ] = ()
 
     def __post_init__(self) -> None:
-        if not self.fingerprints and not self.trust_anchors:
-            raise ValueError("needs a fingerprint or a trust_anchor: no CA is believed on first use")
+        if not self.fingerprint and not self.trust_anchor:
+            raise ValueError("has neither fingerprint nor trust_anchor; add one: no CA is believed on first use")
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:
@@ -182,7 +200,7 @@ class Probe(_Definition, frozen=True, kw_only=True):
         Meta(
             pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:]+):[0-9]{1,5}$",
             description="host:port of a TLS server",
-            extra={"what": 'a host and a port, such as "127.0.0.1:443"', "check": "port"},
+            extra={"what": "a host and a port", "hint": 'write e.g. "127.0.0.1:443"', "check": "port"},
         ),
     ]
     server_name: Annotated[str | None, Meta(description="the name asked for (SNI)")] = None
@@ -194,7 +212,7 @@ class Probe(_Definition, frozen=True, kw_only=True):
 class Common(_Definition, frozen=True, kw_only=True):
     """What every keystore may say; also the keys of `defaults`."""
 
-    authority: Annotated[str, Meta(description="the name of one of the authorities")] = ""
+    authority: Annotated[AuthorityName, Meta(description="the name of one of the authorities")] = ""
     renew_at: Annotated[
         Threshold, Meta(description="share of the lifetime passed (default 66%), or time before its end (30d)")
     ] = field(default_factory=lambda: Threshold(passed=Fraction(0.66)))

@@ -28,7 +28,7 @@ class Duration(timedelta):
         seconds = float(text[:-1]) * _UNITS[text[-1]]
         # A century: what is longer is a slip, and would leave the calendar when added to a date.
         if not 0.001 <= seconds <= 36525 * 86400:
-            raise ValueError(f"{text!r} is not a time between 1 millisecond and 100 years")
+            raise ValueError(f"{text!r} is not between 1 millisecond and 100 years; write e.g. 90s, 15m, 6h or 30d")
         return cls(seconds=seconds)
 
 
@@ -40,7 +40,7 @@ class Fraction(float):
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(cls.pattern, text) or float(text[:-1]) > 100:
-            raise ValueError(f"{text!r} is not a share between 0% and 100%")
+            raise ValueError(f"{text!r} is not a share between 0% and 100%; write e.g. 5%")
         return cls(float(text[:-1]) / 100)
 
 
@@ -56,11 +56,13 @@ class Threshold:
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(cls.pattern, text):
-            raise ValueError(f"{text!r} is neither a share of the lifetime (66%) nor a time before its end (30d)")
+            raise ValueError(
+                f"{text!r} is neither a share of the lifetime nor a time before its end; write e.g. 66% or 30d"
+            )
         if text.endswith("%"):
             share = Fraction.parse(text)
             if not 0 < share < 1:
-                raise ValueError(f"{text!r} must lie between 0% and 100%, both excluded")
+                raise ValueError(f"{text!r} must lie between 0% and 100%, both excluded; write e.g. 66%")
             return cls(passed=share)
         return cls(before_end=Duration.parse(text))
 
@@ -90,9 +92,11 @@ class Fingerprint:
         try:
             digest = bytes.fromhex(digits.strip().replace(":", ""))
         except ValueError:
-            raise ValueError(f"the digits of the fingerprint {text!r} are not hexadecimal") from None
+            raise ValueError(f"the digits of the fingerprint {text!r} are not hexadecimal; copy it anew") from None
         if len(digest) != size:
-            raise ValueError(f"a {algorithm} fingerprint has {size * 2} hex digits, this one {len(digest) * 2}")
+            raise ValueError(
+                f"a {algorithm} fingerprint has {size * 2} hex digits, this one {len(digest) * 2}; copy it anew"
+            )
         return cls(algorithm.lower(), digest)
 
     def __str__(self) -> str:
@@ -120,9 +124,9 @@ class AlternativeName:
                     raise ValueError  # a zone is this host's own affair, not a certificate's
                 value = str(address)
             except ValueError:
-                raise ValueError(f"{value!r} is not an IP address") from None
+                raise ValueError(f"{value!r} is not an IP address; write e.g. ip:192.0.2.7") from None
         elif kind != "upn" and not value.isascii():
-            raise ValueError(f"{text!r} must be ASCII (write an international name in its xn-- form)")
+            raise ValueError(f"{text!r} is not ASCII; write an international name in its xn-- form")
         return cls(kind, value)
 
     def __str__(self) -> str:
@@ -158,7 +162,7 @@ class Mode(int):
             raise ValueError(f'{text!r} is not a file mode; write three or four octal digits in quotes, e.g. "0640"')
         mode = cls(text, 8)
         if mode & 0o007:
-            raise ValueError(f"mode {text} would let everybody on the host at the private key")
+            raise ValueError(f"mode {text} would let everybody on the host at the private key; end it in 0")
         return mode
 
 

@@ -1,0 +1,310 @@
+"""agent.yaml and the files it includes → a `Configuration`, or every fault in them at once.
+
+    read      bounded, owned by root or us, not writable by others; YAML → nodes that know their lines
+    decode    nodes → definitions, field by field                        (config_decode.py)
+    check     names, paths, secrets and programs against this host       (config_checks.py)
+
+The agent's process loads this module: nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import stat
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from msgspec.structs import fields
+
+from certagent.config_checks import check
+from certagent.config_decode import BAD, Decoder, Node, Place, Problems, Scalar, Sequence, Table, did_you_mean
+from certagent.definitions import Authority, Common, Configuration, KeystoreDefinition, Name
+from certagent.errors import ConfigError
+
+_SIZE_LIMIT = 1 << 20
+_DEPTH_LIMIT = 20  # a hook's argv stands at depth 6
+_NODE_LIMIT = 100_000  # aliases counted as often as they are used
+
+_SHARED = {"authorities": (Name, Authority), "keystores": (Name, KeystoreDefinition)}
+"""The tables that included files may hold too."""
+
+# libyaml is ten times faster; a router may have a PyYAML built without it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load(path: Path) -> Configuration:
+    """The whole configuration, includes merged, defaults applied, checked against this host.
+
+    Raises ConfigError; its `problems` are all faults, each `FILE:LINE: key.path: what is wrong; what to do`.
+    """
+    problems = Problems()
+    main = _read_file(path, problems)
+    if main is None:
+        raise _error(path, problems)
+    decoder = Decoder(problems)
+    tables = (*_SHARED, "defaults")
+    own = Table(main.place, {key: entry for key, entry in main.entries.items() if key not in tables})
+    values = decoder.decode_fields(own, fields(Configuration), ())
+    inherited = _decode_defaults(decoder, main)
+    files = {path: main, **_included(path, values.get("include", ()), decoder.places, problems)}
+    shared: dict[str, dict[str, Any]] = {word: {} for word in _SHARED}
+    for table in files.values():
+        for word, types in _SHARED.items():
+            if word in table.entries:
+                defaults = inherited if word == "keystores" else {}
+                decoder.decode_table(table.entries[word][1], types, (word,), shared[word], defaults)
+    check(
+        decoder,
+        authorities=shared["authorities"],
+        keystores=shared["keystores"],
+        directories={word: _directory(values, word) for word in ("state_dir", "live_dir")},
+        files=map(str, files),
+    )
+    if problems:
+        raise _error(path, problems)
+    return Configuration(**{**values, **shared, "defaults": Common(**inherited)})
+
+
+def state_dir_of(path: Path) -> Path:
+    """Where the state lives, out of a configuration that may be broken elsewhere.
+
+    Never raises. A file that cannot be read, or that others may write to, is not believed: the default.
+    """
+    default = Path(Configuration().state_dir)
+    problems = Problems()
+    text = _read_text(path, problems)
+    if text is None or problems:
+        return default
+    table = _parse(text, str(path), Problems())
+    if table is not None:
+        node = table.entries.get("state_dir", (None, None))[1]
+        found = node.text if isinstance(node, Scalar) else ""
+    else:
+        match = re.search(r"""^state_dir:[ \t]*["']?(/[^"'#\n]*)""", text, re.MULTILINE)
+        found = match[1].rstrip() if match else ""
+    return Path(found) if found.startswith("/") else default
+
+
+def digest(definition: KeystoreDefinition, authority: Authority) -> str:
+    """A stable hash of what is configured for one keystore: it changes when, and only when, that does."""
+    encoded = msgspec.json.encode([definition, authority], enc_hook=_plain, order="deterministic")
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, float | int):
+        return repr(value)
+    return str(value)
+
+
+def _error(path: Path, problems: Problems) -> ConfigError:
+    lines = problems.lines()
+    if len(lines) == 1:
+        what, _, hint = lines[0].partition("; ")
+        return ConfigError(what, hint, lines)
+    return ConfigError(f"{path}: {len(lines)} faults, the first: {lines[0].partition('; ')[0]}", "correct each", lines)
+
+
+def _directory(values: dict[str, Any], word: str) -> str:
+    value = values.get(word, BAD)
+    return value if isinstance(value, str) else str(getattr(Configuration(), word))
+
+
+def _decode_defaults(decoder: Decoder, main: Table) -> dict[str, Any]:
+    place, node = main.entries.get("defaults", (main.place, Table(main.place, {})))
+    if isinstance(node, Table):
+        return decoder.decode_fields(node, fields(Common), ("defaults",))
+    decoder.problems.add(place, ("defaults",), "must be a table of keys", "indent them below it")
+    return {}
+
+
+def _included(path: Path, patterns: Any, places: dict[tuple[str, ...], Place], problems: Problems) -> dict[Path, Table]:
+    """The files the patterns name, sorted, each once."""
+    tables: dict[Path, Table] = {}
+    seen = {path.resolve()}
+    for pattern in (patterns,) if isinstance(patterns, str) else patterns if isinstance(patterns, tuple) else ():
+        beside = os.path.join(glob.escape(str(path.parent)), pattern)
+        names = sorted(glob.glob(beside))  # noqa: PTH207  Path.glob takes no absolute pattern
+        if not names and not glob.has_magic(pattern):
+            problems.add(places["include",], ("include",), f"{pattern!r} does not exist", "create it, or write a glob")
+        for name in map(Path, names):
+            if name.resolve() in seen:
+                continue
+            seen.add(name.resolve())
+            table = _read_file(name, problems, may_be_empty=True)
+            if table is not None:
+                tables[name] = _only_shared(table, path, problems)
+    return tables
+
+
+def _only_shared(table: Table, main: Path, problems: Problems) -> Table:
+    for key, (place, _) in table.entries.items():
+        if key in _SHARED:
+            continue
+        if key in {info.name for info in fields(Configuration)}:
+            problems.add(place, (key,), "does not belong into an included file", f"move it to {main}")
+        else:
+            problems.add(place, (key,), "is not a known key", did_you_mean(key, _SHARED))
+    return table
+
+
+def _read_file(path: Path, problems: Problems, *, may_be_empty: bool = False) -> Table | None:
+    text = _read_text(path, problems)
+    return None if text is None else _parse(text, str(path), problems, may_be_empty=may_be_empty)
+
+
+def _read_text(path: Path, problems: Problems) -> str | None:
+    place = Place(str(path))
+    try:
+        # O_NONBLOCK: a FIFO must not hold us up before fstat can tell.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                problems.add(place, (), "is not a file", "name a YAML file")
+                return None
+            raw = file.read(_SIZE_LIMIT + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        problems.add(
+            place, (), f"cannot be read: {getattr(error, 'strerror', error)}", "correct the path or its rights"
+        )
+        return None
+    if status.st_mode & 0o022:
+        problems.add(place, (), "is writable by its group or by everybody", f"run chmod go-w {path}")
+    if status.st_uid not in (0, os.geteuid()):
+        problems.add(place, (), "belongs to neither root nor the user certagent runs as", f"run chown root {path}")
+    return _decode_text(raw, place, problems)
+
+
+def _decode_text(raw: bytes, place: Place, problems: Problems) -> str | None:
+    if len(raw) > _SIZE_LIMIT:
+        problems.add(place, (), "is larger than 1 MiB", "split it with include")
+        return None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        problems.add(Place(place.file, line), (), "is not UTF-8 text", "save the file as UTF-8")
+        return None
+    strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if strange:
+        line = text.count("\n", 0, strange.start()) + 1
+        what = f"holds the control character U+{ord(strange[0]):04X}"
+        problems.add(Place(place.file, line), (), what, "remove it; is this a text file?")
+        return None
+    return text
+
+
+class _TooLargeError(Exception):
+    """The document is nested too deeply, or its aliases multiply."""
+
+
+def _parse(text: str, file: str, problems: Problems, *, may_be_empty: bool = False) -> Table | None:
+    """The top table of a YAML text; None, with a problem added, if there is none."""
+    place = Place(file)
+    try:
+        _check_depth(text)
+        root = yaml.compose(text, _Loader)
+        if root is None:
+            if may_be_empty:
+                return Table(place, {})
+            problems.add(place, (), "is empty", "start from agent.yaml.example")
+            return None
+        node = _Reader(file, problems).node(root, (), 0)
+    except _TooLargeError:
+        problems.add(place, (), "is nested too deeply, or repeats too much through aliases", "write it out plainly")
+        return None
+    except yaml.MarkedYAMLError as error:
+        _report_syntax(error, text, file, problems)
+        return None
+    if isinstance(node, Table):
+        return node
+    problems.add(node.place, (), "does not hold a table of keys", "start from agent.yaml.example")
+    return None
+
+
+def _check_depth(text: str) -> None:
+    """Before anything recurses over it: libyaml's composer would run off the stack."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEPTH_LIMIT:
+            raise _TooLargeError
+
+
+def _report_syntax(error: yaml.MarkedYAMLError, text: str, file: str, problems: Problems) -> None:
+    mark = error.problem_mark or error.context_mark
+    number = mark.line + 1 if mark else 0
+    line = text.split("\n")[number - 1] if 0 < number <= text.count("\n") + 1 else ""
+    indent = line[: len(line) - len(line.lstrip())]
+    hint = "indent with spaces, not with tabs" if "\t" in indent else "look at this line and the one above it"
+    problems.add(Place(file, number), (), f"is not valid YAML: {error.problem or error.context}", hint)
+
+
+class _Reader:
+    """Turns what the YAML library composed into nodes of our own."""
+
+    _PREFIX = "tag:yaml.org,2002:"
+    _TEXT = ("str", "timestamp", "value")  # a date is the text of a date here
+    _PLAIN = ("int", "float", "bool", "null")
+
+    def __init__(self, file: str, problems: Problems) -> None:
+        self._file = file
+        self._problems = problems
+        self._left = _NODE_LIMIT
+
+    def node(self, raw: yaml.Node, path: tuple[str, ...], depth: int) -> Node:
+        self._left -= 1
+        if self._left < 0 or depth > _DEPTH_LIMIT:
+            raise _TooLargeError
+        place = Place(self._file, raw.start_mark.line + 1)
+        tag = raw.tag.removeprefix(self._PREFIX)
+        if tag not in (*self._TEXT, *self._PLAIN, "map", "seq"):
+            self._problems.add(place, path, f"has the YAML tag {tag[:64]!r}", "remove the tag")
+        if isinstance(raw, yaml.MappingNode):
+            return Table(place, self._entries(raw, path, depth))
+        if isinstance(raw, yaml.SequenceNode):
+            items = (self.node(item, (*path, f"[{i}]"), depth + 1) for i, item in enumerate(raw.value))
+            return Sequence(place, tuple(items))
+        return self._scalar(raw, tag, place, path)
+
+    def _scalar(self, raw: yaml.Node, tag: str, place: Place, path: tuple[str, ...]) -> Scalar:
+        text = str(raw.value)
+        if re.search("[\0\ud800-\udfff]", text):
+            self._problems.add(place, path, "holds an escaped character that stands for no text", "remove it")
+            text = re.sub("[\0\ud800-\udfff]", "?", text)
+        value: Any = text
+        if tag in self._PLAIN and len(text) < 64:  # longer digits are no number anybody means, and slow to read
+            try:
+                value = yaml.constructor.SafeConstructor().construct_object(raw)
+            except (ValueError, OverflowError):
+                value = text
+        return Scalar(place, text, value)
+
+    def _entries(self, raw: yaml.MappingNode, path: tuple[str, ...], depth: int) -> dict[str, tuple[Place, Node]]:
+        entries: dict[str, tuple[Place, Node]] = {}
+        for key, value in raw.value:
+            place = Place(self._file, key.start_mark.line + 1)
+            if not isinstance(key, yaml.ScalarNode):
+                self._problems.add(place, path, "has a key that is not a single word", "quote what holds { or [")
+                continue
+            here = (*path, key.value)
+            if key.tag == f"{self._PREFIX}merge":
+                self._problems.add(place, here, "merging is not supported", "put what keystores share under defaults")
+            elif key.value in entries:
+                first = entries[key.value][0].line
+                self._problems.add(place, here, f"is given twice, first in line {first}", "remove one of the two")
+            else:
+                entries[key.value] = (place, self.node(value, here, depth + 1))
+        return entries

@@ -1,0 +1,177 @@
+"""What a configuration says, held against itself and against this host: names, paths, secrets, programs.
+
+Each check only adds to the problems. Nothing is opened: a secret is read at the moment it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from certagent.config_decode import Decoder, Finding, Path, Place, Problems, did_you_mean, dotted
+from certagent.definitions import Common
+
+
+def check(
+    decoder: Decoder,
+    *,
+    authorities: Mapping[str, Any],
+    keystores: Mapping[str, Any],
+    directories: Mapping[str, str],
+    files: Iterable[str],
+) -> None:
+    """Every check that needs more than one value or the host.
+
+    `directories`: state_dir and live_dir as they will be used; `files`: the configuration's own.
+    """
+    _check_references(decoder, authorities, keystores)
+    _check_paths(decoder, directories, files)
+    for finding in decoder.findings:
+        fault = _HOST_CHECKS[finding.check](finding.value) if finding.check in _HOST_CHECKS else None
+        if fault:
+            decoder.problems.add(finding.place, finding.path, *fault)
+
+
+Fault = tuple[str, str] | None
+"""What is wrong, and what to do about it."""
+
+
+def _check_references(decoder: Decoder, authorities: Mapping[str, Any], keystores: Mapping[str, Any]) -> None:
+    for finding in decoder.findings:
+        if finding.check == "authority" and finding.value not in authorities:
+            hint = did_you_mean(finding.value, authorities)
+            decoder.problems.add(finding.place, finding.path, "names no authority", hint)
+    for name, definition in keystores.items():
+        if isinstance(definition, Common) and definition.authority == "":
+            path: Path = ("keystores", name)
+            known = ", ".join(sorted(authorities)) or "none is defined"
+            hint = f"add it here or under defaults ({known})"
+            decoder.problems.add(decoder.places[path], (*path, "authority"), "is missing", hint)
+
+
+def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterable[str]) -> None:
+    """No file is written twice, nor inside a directory of certagent's own, nor over what is read."""
+    roots = {word: _real(path) for word, path in directories.items()}
+    _check_directories(decoder.problems, decoder.places, roots)
+    taken: dict[str, tuple[Path, str, Place | None]] = {_real(file): ((), file, None) for file in files}
+    for finding in decoder.findings:
+        if finding.check in ("secret_file", "anchor_file"):
+            taken.setdefault(_real(finding.value), (finding.path, finding.value, finding.place))
+    for finding in decoder.findings:
+        if finding.check != "written_file":
+            continue
+        target = _target(finding.value, roots["live_dir"])
+        inside = next((word for word, root in roots.items() if _within(target, root)), None)
+        if inside:
+            decoder.problems.add(finding.place, finding.path, f"lies inside {inside}", "choose another directory")
+        elif target not in taken:
+            taken[target] = (finding.path, finding.value, finding.place)
+        else:
+            _report_collision(decoder.problems, finding, *taken[target])
+
+
+def _report_collision(problems: Problems, finding: Finding, path: Path, text: str, place: Place | None) -> None:
+    if place is None:
+        problems.add(finding.place, finding.path, "is a file of this configuration", "choose another path")
+        return
+    if path[:2] == finding.path[:2] and {path[-1], finding.path[-1]} == {"key_file", "certificate_file"}:
+        if text != finding.value:
+            what = f"is the same file as {path[-1]}, written in another way"
+            problems.add(finding.place, finding.path, what, "for one combined file write both paths alike")
+        return
+    what = f"is the same file as {dotted(path)} ({place})"
+    problems.add(finding.place, finding.path, what, "give each its own path")
+
+
+def _check_directories(problems: Problems, places: Mapping[Path, Place], roots: Mapping[str, str]) -> None:
+    state, live = roots["state_dir"], roots["live_dir"]
+    if _within(state, live) or _within(live, state):
+        word = "live_dir" if ("live_dir",) in places else "state_dir"
+        # Both at their defaults never meet, so at least one of the two stands in the file.
+        problems.add(places[word,], (word,), "state_dir and live_dir lie inside one another", "separate them")
+
+
+def _real(path: str) -> str:
+    # POSIX leaves two leading slashes alone; for Linux they are one.
+    return os.path.realpath("/" + path.lstrip("/") if path.startswith("/") else path)
+
+
+def _target(path: str, live_dir: str) -> str:
+    """What a write to `path` replaces. With `swap: symlink` the path itself is a link into `live_dir`."""
+    parent, name = os.path.split(path)
+    real = _real(path)
+    return f"{_real(parent)}/{name}" if _within(real, live_dir) else real
+
+
+def _within(path: str, directory: str) -> bool:
+    return f"{path}/".startswith(f"{directory}/")
+
+
+def _check_readable(path: str) -> Fault:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}", "create the file, or correct the path"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a file", "correct the path"
+    if not os.access(path, os.R_OK, effective_ids=True):
+        return "cannot be read: Permission denied", "give the user certagent runs as the right to read it"
+    return None
+
+
+def _check_secret_file(path: str) -> Fault:
+    fault = _check_readable(path)
+    if fault is None and os.stat(path).st_mode & 0o007:
+        return "is open to everybody on the host", f"run chmod o= {path}"
+    return fault
+
+
+def _check_variable(name: str) -> Fault:
+    if os.environ.get(name):
+        return None
+    return f"the environment variable {name} is not set", "set it for the certagent process, or use file"
+
+
+def _check_program(argv: tuple[str, ...]) -> Fault:
+    program = argv[0]
+    if not program.startswith("/"):
+        if "/" in program or not program:
+            return "does not begin with a program", "write its absolute path, or its bare name to look it up on PATH"
+        if shutil.which(program) is None:
+            return "begins with a program that is not on PATH", "install it, or write its absolute path"
+        return None
+    # A file that can only be run by others than us still counts as missing.
+    if not shutil.which(program):
+        what = "is not executable" if os.path.isfile(program) else "does not exist"  # noqa: PTH113  never raises
+        return f"begins with a program that {what}", "correct the path, or run chmod +x"
+    return None
+
+
+def _check_url(url: str) -> Fault:
+    try:
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0:
+            return None
+    except ValueError:
+        pass  # a port that is no number, an unclosed bracket
+    return "is a URL whose host or port cannot be right", "write e.g. http://scep.example.net:8080/scep"
+
+
+def _check_port(address: str) -> Fault:
+    if 0 < int(address.rpartition(":")[2]) < 65536:
+        return None
+    return "has no port between 1 and 65535", 'write e.g. "127.0.0.1:443"'
+
+
+_HOST_CHECKS: dict[str, Callable[[Any], Fault]] = {
+    "secret_file": _check_secret_file,
+    "anchor_file": _check_readable,
+    "env": _check_variable,
+    "program": _check_program,
+    "url": _check_url,
+    "port": _check_port,
+}

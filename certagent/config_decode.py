@@ -1,0 +1,356 @@
+"""A tree of YAML nodes → definitions, field by field, so that one fault never hides the next.
+
+The walk is driven by the types of definitions.py alone; every fault goes to `Problems` with file, line,
+the path of the key and a hint. Values of text fields are not repeated in messages: a secret may have
+been written where the name of its file belongs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import FieldInfo, fields
+
+from certagent.definitions import VALUE_TYPES
+
+Path = tuple[str, ...]
+"""Where a value stands: ("keystores", "web", "san", "[0]")."""
+
+# Drivers of later versions: a person who has read about them shall not look for a typing mistake.
+_NOT_YET = ("pkcs11", "pkcs12")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file, counted from 1; line 0 means the file as a whole."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class Scalar:
+    place: Place
+    text: str
+    value: str | float | bool | None
+    """What plain YAML makes of it; equal to `text` for anything written in quotes."""
+
+
+@dataclass(frozen=True)
+class Sequence:
+    place: Place
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    place: Place
+    entries: dict[str, tuple[Place, Node]]
+    """By key: where the key stands, and its value."""
+
+
+Node = Scalar | Sequence | Table
+
+
+def dotted(path: Path) -> str:
+    """The path as a person writes it: `keystores.web.san[0]`."""
+    return "".join(part if part.startswith("[") else f".{_word(part)}" for part in path).removeprefix(".")
+
+
+def _word(key: str) -> str:
+    """A key as it can stand in a one-line message."""
+    return key if re.fullmatch(r"[\w-][\w.-]{0,63}", key) else repr(key[:64])
+
+
+@dataclass
+class Problems:
+    """Every fault found so far."""
+
+    _found: list[tuple[Place, str]] = field(default_factory=list)
+    _files: list[str] = field(default_factory=list)
+
+    def add(self, place: Place, path: Path, what: str, hint: str) -> None:
+        where = f"{place}: {dotted(path)}" if path else str(place)
+        if place.file not in self._files:
+            self._files.append(place.file)
+        self._found.append((place, f"{where}: {_cut(what)}" + (f"; {_cut(hint)}" if hint else "")))
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def lines(self) -> tuple[str, ...]:
+        """One line each, in the order a person reads the files."""
+        ordered = sorted(self._found, key=lambda found: (self._files.index(found[0].file), found[0].line))
+        return tuple(dict.fromkeys(line for _, line in ordered))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint: the known word most like `word`, else all of them."""
+    import difflib  # noqa: PLC0415  a file without faults needs no guesses
+
+    known = sorted(known)
+    close = difflib.get_close_matches(word[:64], known, 1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"known here: {', '.join(known)}" if known else "none is defined"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A value that is right in itself and still has to be held against the host: see config_checks.py."""
+
+    check: str
+    path: Path
+    place: Place
+    value: Any
+
+
+class _Bad:
+    """Stands for a value whose fault is reported already."""
+
+
+BAD: Any = _Bad()
+
+
+@dataclass
+class Decoder:
+    """Walks nodes. Whatever it returns is only to be used if `problems` is empty in the end."""
+
+    problems: Problems
+    findings: list[Finding] = field(default_factory=list)
+    places: dict[Path, Place] = field(default_factory=dict)
+
+    def decode(self, node: Node, wanted: Any, path: Path) -> Any:
+        """`node` as the type `wanted`, or BAD."""
+        base, metas = _strip(wanted)
+        if get_origin(base) in (Union, UnionType):
+            return self._decode_union(node, get_args(base), path)
+        if _is_struct(base):
+            return self.decode_struct(node, base, path, {})
+        if get_origin(base) is dict:
+            table: dict[str, Any] = {}
+            self.decode_table(node, get_args(base), path, table, {})
+            return table
+        if get_origin(base) is tuple:
+            value = self._decode_sequence(node, get_args(base)[0], metas, path)
+        else:
+            value = self._decode_scalar(node, wanted, base, metas, path)
+        check = next((meta.extra["check"] for meta in metas if meta.extra and "check" in meta.extra), None)
+        if check and value is not BAD:
+            self.findings.append(Finding(check, path, node.place, value))
+        return value
+
+    def decode_table(
+        self, node: Node, types: tuple[Any, Any], path: Path, into: dict[str, Any], inherited: Mapping[str, Any]
+    ) -> None:
+        """Add the named entries of a table to `into`; a name that is there already is a fault."""
+        if not isinstance(node, Table):
+            self._mismatch(node, path, "a table of names", "indent each name below the key")
+            return
+        key_type, value_type = types
+        for name, (place, value) in node.entries.items():
+            here = (*path, name)
+            self._decode_text(name, key_type, here, place)
+            if name in into:
+                other = self.places[here]
+                self.problems.add(place, here, f"is also defined at {other}", "give one of the two another name")
+                continue
+            self.places[here] = place
+            into[name] = self.decode_struct(value, _strip(value_type)[0], here, inherited)
+
+    def decode_struct(self, node: Node, cls: type[Struct], path: Path, inherited: Mapping[str, Any]) -> Any:
+        """A definition; fields that are not given come from `inherited`."""
+        if not isinstance(node, Table):
+            self._mismatch(node, path, "a table of keys", f"known here: {', '.join(f.name for f in fields(cls))}")
+            return BAD
+        entries = dict(node.entries)
+        if cls.__struct_config__.tag_field and not self._tag_fits(node, cls, path, entries):
+            return BAD
+        values = {**inherited, **self.decode_fields(Table(node.place, entries), fields(cls), path)}
+        place = self.places.get(path, node.place)
+        for info in fields(cls):
+            if info.required and info.name not in values:
+                self.problems.add(place, (*path, info.name), "is missing", f"add it: {describe(info)}")
+                values[info.name] = BAD
+        try:
+            return cls(**values)
+        except ValueError as error:
+            what, _, hint = str(error).partition("; ")
+            self.problems.add(place, path, what, hint)
+            return BAD
+
+    def decode_fields(self, node: Table, known: Iterable[FieldInfo], path: Path) -> dict[str, Any]:
+        """The fields a table gives; a key that names none of them is a fault."""
+        by_name = {info.name: info for info in known}
+        values = {}
+        for name, (place, value) in node.entries.items():
+            here = (*path, name)
+            if name not in by_name:
+                self.problems.add(place, here, "is not a known key", did_you_mean(name, by_name))
+                continue
+            self.places[here] = place
+            values[name] = self.decode(value, by_name[name].type, here)
+        return values
+
+    def _tag_fits(self, node: Table, cls: type[Struct], path: Path, entries: dict[str, tuple[Place, Node]]) -> bool:
+        """Whether the table's `type` is that of `cls`; takes it out of `entries`."""
+        tag, tag_field = str(cls.__struct_config__.tag), str(cls.__struct_config__.tag_field)
+        here = (*path, tag_field)
+        if tag_field not in entries:
+            self.problems.add(self.places.get(path, node.place), here, "is missing", f"add {tag_field}: {tag}")
+            return True
+        place, value = entries.pop(tag_field)
+        given = value.text if isinstance(value, Scalar) else None
+        if given == tag:
+            return True
+        if given in _NOT_YET:
+            self.problems.add(place, here, f"{given} is not supported by this version", f"{tag} is")
+        else:
+            self.problems.add(place, here, "is not a known type", f"write {tag_field}: {tag}")
+        return given not in _NOT_YET
+
+    def _decode_union(self, node: Node, options: tuple[Any, ...], path: Path) -> Any:
+        if NoneType in options and isinstance(node, Scalar) and node.value is None:
+            return None
+        options = tuple(option for option in options if option is not NoneType)
+        fitting = next((option for option in options if isinstance(node, _shape(option))), options[0])
+        return self.decode(node, fitting, path)
+
+    def _decode_sequence(self, node: Node, item_type: Any, metas: tuple[Meta, ...], path: Path) -> Any:
+        if not isinstance(node, Sequence):
+            return self._mismatch(node, path, "a list", "put it in brackets: [ ... ]")
+        if not node.items and any(meta.min_length for meta in metas):
+            self.problems.add(node.place, path, "is an empty list", "put something in it, or remove the line")
+            return BAD
+        if path[-2:-1] == ("hooks",) and any(isinstance(item, Scalar) for item in node.items):
+            self.problems.add(
+                node.place, path, "is a list of commands, each a list itself", "write [[systemctl, reload, nginx]]"
+            )
+            return BAD
+        items = tuple(self.decode(item, item_type, (*path, f"[{i}]")) for i, item in enumerate(node.items))
+        return BAD if any(item is BAD for item in items) else items
+
+    def _decode_scalar(self, node: Node, wanted: Any, base: Any, metas: tuple[Meta, ...], path: Path) -> Any:
+        if not isinstance(node, Scalar):
+            hint = "remove the brackets" if isinstance(node, Sequence) else "write it without a space after the colon"
+            return self._mismatch(node, path, "a single value", hint)
+        if base in VALUE_TYPES:
+            return self._decode_value(node, base, path)
+        if _choices(base):
+            # YAML 1.1 reads some words as yes or no; a choice means the word as it stands.
+            return self._decode_choice(node.text, base, path, node.place)
+        if base is str:
+            fits = isinstance(node.value, str)
+            return (
+                self._decode_text(node.text, wanted, path, node.place)
+                if fits
+                else self._mismatch(node, path, "text", "put it in quotes")
+            )
+        return self._decode_number(node, wanted, metas, path)
+
+    def _decode_number(self, node: Scalar, wanted: Any, metas: tuple[Meta, ...], path: Path) -> Any:
+        try:
+            return msgspec.convert(node.value, wanted)
+        except msgspec.ValidationError:
+            bounds = next(meta for meta in metas if meta.ge is not None)
+            hint = f"write one from {bounds.ge} to {bounds.le}"
+            self.problems.add(node.place, path, "is not a whole number in range", hint)
+            return BAD
+
+    def _decode_value(self, node: Scalar, base: Any, path: Path) -> Any:
+        try:
+            value = base.parse(node.text)
+        except ValueError as error:
+            what, _, hint = str(error).partition("; ")
+            self.problems.add(node.place, path, what, hint)
+            return BAD
+        if not isinstance(node.value, str):
+            # 0640 in plain YAML is the number 416: not what anybody meant.
+            return self._mismatch(node, path, "text", f'put it in quotes: "{node.text}"')
+        return value
+
+    def _decode_choice(self, text: str, base: Any, path: Path, place: Place) -> Any:
+        try:
+            return msgspec.convert(text, base)
+        except msgspec.ValidationError:
+            choices = _choices(base)
+            hint = did_you_mean(text, choices)
+            self.problems.add(place, path, f"{text[:64]!r} is not one of {', '.join(choices)}", hint)
+            return BAD
+
+    def _decode_text(self, text: str, wanted: Any, path: Path, place: Place) -> Any:
+        try:
+            return msgspec.convert(text, wanted)
+        except msgspec.ValidationError:
+            words = next((m.extra for m in _strip(wanted)[1] if m.extra and "what" in m.extra), None)
+            if words:
+                self.problems.add(place, path, f"is not {words['what']}", words["hint"])
+            else:
+                self.problems.add(place, path, "is empty", "write something, or remove the line")
+            return BAD
+
+    def _mismatch(self, node: Node, path: Path, wanted: str, hint: str) -> Any:
+        self.problems.add(node.place, path, f"must be {wanted}, not {_what_it_is(node)}", hint)
+        return BAD
+
+
+def describe(info: FieldInfo) -> str:
+    """What definitions.py says about a field."""
+    return next((meta.description for meta in _strip(info.type)[1] if meta.description), "")
+
+
+def _strip(wanted: Any) -> tuple[Any, tuple[Meta, ...]]:
+    """The bare type, and what is said about it."""
+    if get_origin(wanted) is Annotated:
+        base, *metas = get_args(wanted)
+        return base, tuple(metas)
+    return wanted, ()
+
+
+def _is_struct(base: Any) -> bool:
+    return isinstance(base, type) and issubclass(base, Struct)
+
+
+def _shape(wanted: Any) -> type[Node]:
+    """The kind of node a type is written as."""
+    base, _ = _strip(wanted)
+    if _is_struct(base) or get_origin(base) is dict:
+        return Table
+    return Sequence if get_origin(base) is tuple else Scalar
+
+
+def _choices(base: Any) -> tuple[str, ...]:
+    """The words of an enumeration; empty for any other type."""
+    if get_origin(base) is Literal:
+        return tuple(map(str, get_args(base)))
+    return tuple(base) if isinstance(base, type) and issubclass(base, StrEnum) else ()
+
+
+def _what_it_is(node: Node) -> str:
+    match node:
+        case Sequence():
+            return "a list"
+        case Table():
+            return "a table"
+        case Scalar(value=None):
+            return "nothing"
+        case Scalar(value=bool()):
+            return "yes or no (as YAML reads it)"
+        case Scalar(value=str()):
+            return "a single value"
+        case _:
+            return "a number (as YAML reads it)"
