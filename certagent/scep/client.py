@@ -10,6 +10,8 @@ from certagent.scep.authority import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
 from certagent.scep.transport import Transport
 
+_OUT_OF_ORDER = (429, 502, 503, 504)  # too many requests, and a gateway's words for a server that is down
+
 
 class Client:
     """A SCEP server at `url`. Every method raises TransientError when it cannot be reached in `timeout`."""
@@ -21,9 +23,14 @@ class Client:
         self._ca_identifier = ca_identifier
 
     def get_capabilities(self) -> Capabilities:
-        """GetCACaps. An HTTP error or a web page means a CA that knows the operation not: no capabilities."""
+        """GetCACaps. An HTTP error or a web page comes from a CA without the operation: no capabilities.
+
+        Not so a status that speaks of now: taken for an answer, it would pass for a downgrade.
+        """
         answer = self._transport.try_get("GetCACaps", self._ca_identifier)
-        return Capabilities.parse(answer.body) if answer.status == 200 else Capabilities()
+        if answer.status == 200 or answer.status in _OUT_OF_ORDER:
+            return Capabilities.parse(self._transport.whole(answer))
+        return Capabilities()
 
     def get_ca_certificates(self) -> tuple[x509.Certificate, ...]:
         """GetCACert: the CA's certificate, its RAs', sometimes the chain above. Raises TrustError if malformed."""

@@ -66,7 +66,7 @@ class Transport:
 
     def get(self, operation: str, message: str | bytes | None = None) -> bytes:
         """`operation` by GET; bytes travel as base64, both percent-encoded."""
-        return self._whole(self.try_get(operation, message))
+        return self.whole(self.try_get(operation, message))
 
     def try_get(self, operation: str, message: str | bytes | None = None) -> Answer:
         """As `get`, but an HTTP error is an answer too."""
@@ -74,7 +74,7 @@ class Transport:
 
     def post(self, operation: str, body: bytes) -> bytes:
         """`operation` by POST, with a Content-Length."""
-        return self._whole(self._exchange("POST", self._address(operation, None), body))
+        return self.whole(self._exchange("POST", self._address(operation, None), body))
 
     def _address(self, operation: str, message: str | bytes | None) -> str:
         if isinstance(message, bytes):
@@ -82,7 +82,8 @@ class Transport:
         query = "" if message is None else "&message=" + quote(message, safe="")
         return f"{self._url}?operation={operation}{query}"
 
-    def _whole(self, answer: Answer) -> bytes:
+    def whole(self, answer: Answer) -> bytes:
+        """The body of a 200; any other status is raised as the TransientError it is."""
         if answer.status == 200:
             return answer.body
         words = one_line(answer.body)
