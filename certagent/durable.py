@@ -126,16 +126,16 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
+def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Hold an exclusive lock on `path` between processes; the kernel drops it if we die.
 
-    `what` names the thing in the error. Never waits: raises BusyError if another process holds it.
+    `what` names the thing in the error. Without `wait`, raises BusyError if another process holds it.
     """
     make_directory(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             raise BusyError(

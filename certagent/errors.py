@@ -5,7 +5,8 @@
     ├── StateError         a person must look at the state directory; never started afresh over it
     ├── BusyError          somebody else is at work on this keystore or authority; look again soon
     ├── TransientError     back off and try again
-    │   └── HookError      a hook failed, hung or vetoed; try again later
+    │   ├── HookError      a hook failed, hung or vetoed; try again later
+    │   └── ProbeError     the consumer did not serve the new certificate; the old pair is back
     ├── RejectedError      the CA said no; retry slowly, warn
     ├── TrustError         the other side is not who it should be; alarm, never retried blindly
     └── KeystoreError      the keystore cannot be read or written; the consumer's files are untouched
@@ -53,6 +54,10 @@ class TransientError(CertagentError):
 
 class HookError(TransientError):
     """A hook exited non-zero, could not be started, or ran past its time limit."""
+
+
+class ProbeError(TransientError):
+    """What the consumer serves is not what was put in place."""
 
 
 class RejectedError(CertagentError):

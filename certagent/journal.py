@@ -46,7 +46,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     """One enrollment or renewal from decision to the last hook. Bytes are DER (base64 in the file).
 
     `id` names it on this host (shadow, temporary files, history); `transaction_id` is the one on the wire.
-    `signer` is the certificate the request is signed with: the reply is enveloped to its key.
+    `signer` is the certificate the request is signed with: the reply is enveloped to its key. `names` are the
+    alternative names asked for, `nameless` says that the subject asked for is empty. `trusted` goes into ca_file.
     No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
@@ -58,20 +59,24 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     authority: str
     endpoint: str
     old_serial: str = ""
+    old_not_after: datetime | None = None
     transaction_id: str = ""
     message_type: int = 0
     sender_nonce: bytes = b""
     request: bytes = b""
     signer: bytes = b""
-    subject: bytes = b""
+    recipient: bytes = b""
+    nameless: bool = False
     names: tuple[str, ...] = ()
     poll_at: datetime | None = None
+    certificate: bytes = b""
+    trusted: tuple[bytes, ...] = ()
     serial: str = ""
     not_after: datetime | None = None
     swap: Record | None = None
     changes_ca: bool = False
     hooks_done: int = 0
-    attempt: int = 1
+    attempt: int = 0
     reason: str = ""
 
     def at(self, phase: Phase, **changes: object) -> Transaction:

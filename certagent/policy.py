@@ -22,6 +22,8 @@ _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
     "rejected": (timedelta(minutes=15), 8, timedelta(days=1)),
     # Never blindly: an alarm each time, and rarely. But a router nobody visits must heal when its CA does.
     "trust": (timedelta(minutes=15), 8, timedelta(days=1)),
+    # Each new attempt costs the CA a certificate.
+    "probe": (timedelta(minutes=15), 8, timedelta(days=1)),
 }
 _USUAL = (timedelta(seconds=30), 24, timedelta(hours=6))
 _SOONEST = timedelta(seconds=1)

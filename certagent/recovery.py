@@ -6,7 +6,7 @@ state directory alone, so a keystore that has left the configuration in the mean
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +47,14 @@ def recover_keystore(journal: Journal) -> str | None:
     return f"an interrupted swap was {sentence}"
 
 
-def recover_all(state_dir: Path) -> list[Recovered]:
-    """Every keystore under the state directory; one's trouble never stops another's."""
+def recover_all(state_dir: Path, names: Iterable[str] | None = None) -> list[Recovered]:
+    """The keystores named, or every one under the state directory; one's trouble never stops another's."""
     done: list[Recovered] = []
     keystores = state_dir / "keystores"
-    for directory in sorted(keystores.iterdir()) if keystores.is_dir() else []:
-        name = directory.name
+    if names is None:
+        names = sorted(each.name for each in keystores.iterdir()) if keystores.is_dir() else ()
+    for name in names:
+        directory = keystores / name
         try:
             with durable.lock(directory / "lock", f"keystore {name}"):
                 message = recover_keystore(Journal(directory))

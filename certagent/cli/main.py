@@ -1,0 +1,112 @@
+"""The argument parser, and the one place where errors become lines and exit codes.
+
+Exit codes: 0 done; 1 at least one keystore failed; 2 usage or configuration; 3 waiting (pending).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from certagent import __version__
+from certagent.errors import CertagentError, ConfigError
+
+DEFAULT_CONFIG = Path("/etc/certagent/agent.yaml")
+
+# command → (module below certagent, its function taking the arguments and returning the exit code).
+# Modules are imported when their command is chosen: the agent must stay without cryptography, and
+# `recover` runs at boot in milliseconds.
+_COMMANDS = {
+    "run": ("cli.run", "run"),
+    "check": ("cli.check", "check"),
+    "status": ("cli.show", "status"),
+    "history": ("cli.show", "history"),
+    "enroll": ("cli.renew", "enroll"),
+    "renew": ("cli.renew", "renew"),
+    "recover": ("cli.recover", "recover"),
+    "schema": ("cli.schema", "schema"),
+    "lab": ("lab.command", "run"),
+    "demo": ("demo", "run"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+    module, function = _COMMANDS[arguments.command]
+    try:
+        run = getattr(importlib.import_module(f"certagent.{module}"), function)
+        return int(run(arguments))
+    except CertagentError as error:
+        if arguments.debug:
+            traceback.print_exc()
+        print_error(error)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep the interpreter from complaining at exit.
+        sys.stderr.close()
+        return 0
+
+
+def print_error(error: CertagentError) -> None:
+    """What is wrong, each fault a line, and what to do about it."""
+    problems = error.problems if isinstance(error, ConfigError) else ()
+    for line in problems or (str(error),):
+        print(f"certagent: {line}", file=sys.stderr)
+    if error.hint and not problems:
+        print(f"  {error.hint}", file=sys.stderr)
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="certagent", description="Keeps certificates alive over SCEP: renewal, safe swaps, hooks."
+    )
+    parser.add_argument(
+        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default: {DEFAULT_CONFIG}"
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.add_argument("--version", action="version", version=f"certagent {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    commands.add_parser("run", help="the agent, in the foreground")
+    check = commands.add_parser("check", help="configuration, keystores, authorities; changes nothing")
+    check.add_argument("--offline", action="store_true", help="contact no authority")
+    status = commands.add_parser("status", help="what is there and what happens next")
+    status.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
+    status.add_argument("--json", action="store_true", help="for programs")
+    history = commands.add_parser("history", help="what happened: attempts, certificates, hooks")
+    history.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
+    history.add_argument("--json", action="store_true", help="one event a line, for programs")
+    enroll = commands.add_parser("enroll", help="the first certificate")
+    enroll.add_argument("names", nargs="+", metavar="NAME")
+    enroll.add_argument("--force", action="store_true", help="replace a living identity")
+    renew = commands.add_parser("renew", help="a successor where one is due")
+    renew.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
+    how = renew.add_mutually_exclusive_group()
+    how.add_argument(
+        "--due", action="store_true", help="as the agent does it: not before a failed attempt's pause is over"
+    )
+    how.add_argument("--force", action="store_true", help="whether due or not")
+    renew.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
+    for command in (enroll, renew):
+        command.add_argument("--report", choices=["json"], help="on stdout, a line per keystore, for programs")
+    commands.add_parser("recover", help="finish or undo an interrupted activation; local only")
+    commands.add_parser("schema", help="a JSON Schema of the configuration, for editors")
+    lab = commands.add_parser("lab", help="a SCEP CA on loopback, to try things with")
+    demo = commands.add_parser("demo", help="lab CA, agent and a TLS service: enrollment, renewals, hooks, in a minute")
+    _add_own_arguments(argv, lab, demo)
+    return parser
+
+
+def _add_own_arguments(argv: Sequence[str], lab: argparse.ArgumentParser, demo: argparse.ArgumentParser) -> None:
+    """The lab and the demo bring their own arguments; production commands never import them."""
+    if "lab" in argv:
+        importlib.import_module("certagent.lab.command").add_arguments(lab)
+    if "demo" in argv:
+        importlib.import_module("certagent.demo").add_arguments(demo)

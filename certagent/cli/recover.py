@@ -1,0 +1,19 @@
+"""`certagent recover`: at boot, before the consumers start. Works even where the configuration is broken."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from certagent import config, recovery
+
+
+def recover(arguments: argparse.Namespace) -> int:
+    failed = False
+    for done in recovery.recover_all(config.state_dir_of(arguments.config)):
+        if done.error is not None:
+            failed = True
+            print(f"{done.keystore}: {done.error}; {done.error.hint}", file=sys.stderr)
+        else:
+            print(f"{done.keystore}: {done.message}")
+    return 1 if failed else 0

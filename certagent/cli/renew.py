@@ -1,0 +1,169 @@
+"""`certagent renew` and `certagent enroll`: the worker that the agent starts, and the command a person types."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+
+from certagent import config, recovery, state, status
+from certagent.cli.setting import chosen, clock, host, works
+from certagent.definitions import Configuration
+from certagent.errors import KeystoreError
+from certagent.renewal import Outcome, Result, Wish, advance
+from certagent.work import Work, certificate_in_place, lifetime_of
+
+Line = Callable[[str, str], None]
+
+_WAITING = (Result.PENDING, Result.WAITING)
+
+
+def renew(arguments: argparse.Namespace) -> int:
+    configuration = config.load(arguments.config)
+    names = chosen(configuration, arguments.names)
+    if arguments.dry_run:
+        return _foretell(configuration, names, force=arguments.force)
+    wish = Wish.DUE if arguments.due else Wish.RENEW if arguments.force else Wish.NOW
+    return _serve(configuration, names, wish, arguments.report == "json")
+
+
+def enroll(arguments: argparse.Namespace) -> int:
+    """Raises KeystoreError for a living identity, unless --force was said."""
+    configuration = config.load(arguments.config)
+    names = chosen(configuration, arguments.names)
+    if not arguments.force:
+        for work in works(configuration, names, _log, _silent):
+            _refuse_living(work)
+    return _serve(configuration, names, Wish.ENROLL, arguments.report == "json")
+
+
+def _refuse_living(work: Work) -> None:
+    lifetime = lifetime_of(certificate_in_place(work.keystore))
+    if lifetime is not None and lifetime.not_after > clock():
+        raise KeystoreError(
+            f"keystore {work.name} has a certificate valid until {state.iso(lifetime.not_after)}",
+            f"`certagent renew --force {work.name}` renews it; `enroll --force` replaces it",
+        )
+
+
+def _serve(configuration: Configuration, names: Sequence[str], wish: Wish, as_json: bool) -> int:
+    """One keystore after the other, a line of report each as soon as it is done; then the metrics."""
+    stop = False
+
+    def stopping() -> bool:
+        return stop
+
+    def on_signal(_number: int, _frame: object) -> None:
+        nonlocal stop
+        stop = True
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    _bring_strays_to_an_end(configuration)
+    report = _report_json if as_json else _report_text
+    results = []
+    with _progress(quiet=as_json or wish is Wish.DUE) as say:
+        for work in works(configuration, names, _log, say):
+            if stop:
+                break
+            outcome = advance(work, wish, stopping)
+            report(outcome)
+            results.append(outcome.result)
+    if configuration.metrics_file:
+        _write_metrics(configuration)
+    return _exit_code(results, wish)
+
+
+def _exit_code(results: Sequence[Result], wish: Wish) -> int:
+    if Result.FAILED in results or (Result.BUSY in results and wish is not Wish.DUE):
+        return 1
+    return 3 if any(result in _WAITING for result in results) else 0
+
+
+def _bring_strays_to_an_end(configuration: Configuration) -> None:
+    """Keystores that left the configuration in the middle of a transaction: finish the swap, say what is left."""
+    state_dir = Path(configuration.state_dir)
+    strays = [name for name in recovery.open_transactions(state_dir) if name not in configuration.keystores]
+    if not strays:
+        return
+    for done in recovery.recover_all(state_dir, strays):
+        _log(done.keystore, done.message or str(done.error))
+    for name in strays:
+        _log(
+            name,
+            f"is no longer configured, but a transaction is open; configure it again, or remove "
+            f"{state_dir / 'keystores' / name}",
+        )
+
+
+def _write_metrics(configuration: Configuration) -> None:
+    now = clock()
+    text = status.metrics(status.snapshots(configuration, now=now, host=host()), now)
+    try:
+        status.write_metrics(Path(str(configuration.metrics_file)), text)
+    except OSError as error:
+        _log("metrics", f"{configuration.metrics_file} cannot be written: {error.strerror}")
+
+
+def _report_json(outcome: Outcome) -> None:
+    facts = asdict(outcome)
+    if outcome.next_action_at is not None:
+        facts["next_action_at"] = state.iso(outcome.next_action_at)
+    print(msgspec.json.encode(facts).decode(), flush=True)
+
+
+def _report_text(outcome: Outcome) -> None:
+    """One line for a person; a failure was logged already, with its hint."""
+    if outcome.result is Result.FAILED:
+        return
+    line = f"{outcome.keystore}: {outcome.result}"
+    if outcome.message:
+        line += f" ({outcome.message}{'; ' + outcome.hint if outcome.hint else ''})"
+    if outcome.next_action is not None and outcome.next_action_at is not None:
+        line += f", next {outcome.next_action} at {state.iso(outcome.next_action_at)}"
+    print(line, flush=True)
+
+
+def _log(keystore: str, line: str) -> None:
+    print(f"{keystore}: {line}", file=sys.stderr, flush=True)
+
+
+def _silent(_keystore: str, _line: str) -> None:
+    pass
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Line]:
+    """What is being done, for a person: a spinner in a terminal, lines elsewhere, nothing for the agent."""
+    if quiet:
+        yield _silent
+    elif not sys.stderr.isatty():
+        yield _log
+    else:
+        from rich.console import Console  # noqa: PLC0415 -- only a person's terminal pays for it
+
+        with Console(stderr=True).status("") as spinner:
+            yield lambda keystore, line: spinner.update(f"{keystore}: {line}")
+
+
+def _foretell(configuration: Configuration, names: Sequence[str], *, force: bool) -> int:
+    """--dry-run: what would be done, from the same decisions; nothing is contacted or changed."""
+    now = clock()
+    failed = False
+    for seen in status.snapshots(configuration, now=now, host=host(), names=names):
+        if seen.last_error is not None and seen.next_action is None:
+            failed = True
+            print(f"{seen.name}: cannot: {seen.last_error.message}; {seen.last_error.hint}")
+        elif seen.next_action is None or seen.next_action_at is None:
+            print(f"{seen.name}: nothing: {seen.reason}")
+        elif force or seen.next_action_at <= now:
+            print(f"{seen.name}: would {seen.next_action} now ({'--force' if force else seen.reason})")
+        else:
+            print(f"{seen.name}: nothing now; {seen.next_action} at {state.iso(seen.next_action_at)} ({seen.reason})")
+    return 1 if failed else 0

@@ -1,0 +1,88 @@
+"""From a configuration to the keystores being worked on: the edge where clock, host and log come from."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from certagent import config
+from certagent.authorities import Authorities
+from certagent.definitions import Configuration
+from certagent.errors import CertagentError, ConfigError
+from certagent.hooks import read_secret
+from certagent.journal import Journal
+from certagent.keystore import open_keystore
+from certagent.work import Work
+
+Log = Callable[[str], None]
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def host() -> str:
+    """What tells this machine from its siblings: the machine ID, else the host name."""
+    try:
+        return Path("/etc/machine-id").read_text().strip() or socket.gethostname()
+    except OSError:
+        return socket.gethostname()
+
+
+def chosen(configuration: Configuration, names: Sequence[str]) -> list[str]:
+    """The keystores named, or all. Raises ConfigError for a name that is not configured."""
+    for name in names:
+        if name not in configuration.keystores:
+            known = ", ".join(sorted(configuration.keystores)) or "none"
+            raise ConfigError(f"there is no keystore {name!r}", f"configured: {known}")
+    return list(dict.fromkeys(names)) or list(configuration.keystores)
+
+
+def keystore_directory(configuration: Configuration, name: str) -> Path:
+    return Path(configuration.state_dir) / "keystores" / name
+
+
+def works(
+    configuration: Configuration, names: Sequence[str], log: Callable[[str, str], None], say: Callable[[str, str], None]
+) -> list[Work]:
+    """One Work per keystore; `log` and `say` take the keystore's name and a line."""
+    authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
+    here = host()
+
+    def to(sink: Callable[[str, str], None], name: str) -> Log:
+        return lambda line: sink(name, line)
+
+    made = []
+    for name in names:
+        definition = configuration.keystores[name]
+        authority = configuration.authority_of(definition)
+        directory = keystore_directory(configuration, name)
+        keystore = open_keystore(
+            name,
+            definition,
+            directory=directory,
+            live_dir=Path(configuration.live_dir),
+            read_secret=read_secret,
+        )
+        work = Work(
+            name=name,
+            definition=definition,
+            authority=authority,
+            digest=config.digest(definition, authority),
+            host=here,
+            directory=directory,
+            keystore=keystore,
+            journal=Journal(directory),
+            authorities=authorities,
+            clock=clock,
+            log=to(log, name),
+            say=to(say, name),
+        )
+        made.append(work)
+    return made
+
+
+def describe(error: CertagentError) -> str:
+    return f"{error}; {error.hint}" if error.hint else str(error)

@@ -1,0 +1,313 @@
+"""One keystore, from whatever it is now to its next durable point: enrollment and renewal.
+
+The walk (DESIGN §5), each step in the module that can read it best:
+
+    lock → recovery → policy.decide → exchange.request → exchange.send | poll → activation.activate → conclude
+
+`advance` never raises for what happened to the keystore: it returns an Outcome, keeps it in state.json, and
+the next keystore is served.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from certagent import activation, durable, exchange, policy, recovery, state
+from certagent import certificate as facts
+from certagent.errors import BusyError, CertagentError, KeystoreError, RejectedError, StateError
+from certagent.journal import Kind, Phase, Transaction
+from certagent.keystore.base import Identity
+from certagent.policy import Action, Condition, Decision
+from certagent.work import AbandonedError, Work, certificate_in_place, lifetime_of, open_of
+
+_NOT_ISSUED = (Phase.STARTED, Phase.REQUESTED, Phase.PENDING)
+
+
+class Wish(StrEnum):
+    """What was asked for: what is due by the clock and the backoff; what is due, now; a renewal; an enrollment."""
+
+    DUE = "due"
+    NOW = "now"
+    RENEW = "renew"
+    ENROLL = "enroll"
+
+
+class Result(StrEnum):
+    """What an attempt came to."""
+
+    ENROLLED = "enrolled"
+    RENEWED = "renewed"
+    PENDING = "pending"  # the CA wants a person
+    NOTHING = "nothing"  # nothing was due
+    WAITING = "waiting"  # the clock is not set
+    STOPPED = "stopped"  # asked to stop; goes on next time
+    BUSY = "busy"  # somebody else is at it
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One keystore's line of a worker's report."""
+
+    keystore: str
+    result: Result
+    state: Condition | None = None
+    next_action: Action | None = None
+    next_action_at: datetime | None = None
+    message: str | None = None
+    hint: str | None = None
+
+
+def advance(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
+    """Bring one keystore as far as it gets now. `stopping` is asked at each durable point."""
+    if not policy.clock_is_sane(work.clock()):
+        return Outcome(
+            work.name, Result.WAITING, message=f"the clock says {state.iso(work.clock())}", hint="set the clock"
+        )
+    try:
+        with durable.lock(work.directory / "lock", f"keystore {work.name}"):
+            return _attend(work, wish, stopping)
+    except BusyError as error:
+        return Outcome(work.name, Result.BUSY, message=str(error), hint=error.hint)
+    except StateError as error:
+        work.log(f"{error}; {error.hint}")
+        return Outcome(work.name, Result.FAILED, Condition.FAILED, message=str(error), hint=error.hint)
+    except OSError as error:
+        # The state directory itself is full or broken: nothing can be kept, so nothing is done.
+        return Outcome(work.name, Result.FAILED, Condition.FAILED, message=_os_text(error), hint="see the disk")
+
+
+def _attend(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
+    """With the lock held: one attempt, and its memory."""
+    before = state.load(work.directory) or state.State()
+    recovered = recovery.recover_keystore(work.journal)
+    if recovered:
+        work.log(recovered)
+        work.note("recovered", message=recovered)
+    changed = before.definition != work.digest or before.watched != state.watch(work.keystore.watched())
+    by_hand = wish is not Wish.DUE
+    past = policy.Past(before.failures, None if changed or by_hand else before.retry_at)
+    error: CertagentError | None = None
+    try:
+        result = _walk(work, wish, past, before, stopping)
+    except OSError as fault:
+        error = KeystoreError(_os_text(fault), "nothing was put in place; see the disk and the permissions")
+    except StateError:
+        raise
+    except CertagentError as fault:
+        error = fault
+    if error is not None:
+        return _failed(work, before, error)
+    return _went_well(work, before, past, result)
+
+
+def _walk(work: Work, wish: Wish, past: policy.Past, before: state.State, stopping: Callable[[], bool]) -> Result:
+    """Decide, begin or resume, carry on. A transaction that had to be abandoned is begun anew once."""
+    for last_try in (False, True):
+        transaction = _carried(work, wish)
+        identity = _identity(work, wish)
+        lifetime = lifetime_of(identity.certificate if identity else None)
+        decision = policy.decide(lifetime, open_of(transaction), past, work.rules(), work.clock())
+        if transaction is None or decision.action is Action.RENEW:
+            kind = _kind(work, wish, decision, before, lifetime)
+            if kind is None:
+                return Result.NOTHING
+            if transaction is not None:
+                work.log("the certificate is due again before its hooks succeeded; the next one's will be run")
+                activation.close(work, transaction, "superseded")
+            transaction = _begin(work, kind)
+        elif not decision.is_due(work.clock()) and wish is Wish.DUE:
+            return Result.PENDING if decision.action is Action.POLL else Result.NOTHING
+        try:
+            return _carry_on(work, transaction, stopping)
+        except AbandonedError as error:
+            _abandon(work, error)
+            if last_try:
+                raise
+        except RejectedError as error:
+            _abandon(work, error)
+            if last_try or not _may_enroll_again(work, transaction):
+                raise
+            work.log(f"{error}; the certificate has expired, enrolling again")
+            wish = Wish.ENROLL
+    raise AssertionError  # the second round returns or raises
+
+
+def _carried(work: Work, wish: Wish) -> Transaction | None:
+    """The open transaction, unless its request cannot be carried on as it was begun."""
+    transaction = work.journal.open()
+    if transaction is None or transaction.phase not in _NOT_ISSUED:
+        return transaction
+    if transaction.phase is not Phase.STARTED and transaction.endpoint != work.endpoint:
+        _abandon(work, AbandonedError("the authority's URL changed since the request was made"))
+    elif wish is Wish.ENROLL and transaction.kind is not Kind.ENROLLMENT:
+        _abandon(work, AbandonedError("an enrollment was asked for instead"))
+    elif transaction.started_at + work.authority.poll_limit < work.clock():
+        _abandon(work, AbandonedError("the CA did not answer within poll_limit"))
+    else:
+        return transaction
+    return None
+
+
+def _identity(work: Work, wish: Wish) -> Identity | None:
+    """The identity in place. An enrollment by hand is there to replace one that cannot be read."""
+    try:
+        return work.keystore.read()
+    except KeystoreError:
+        if wish is Wish.ENROLL:
+            return None
+        raise
+
+
+def _kind(
+    work: Work, wish: Wish, decision: Decision, before: state.State, lifetime: policy.Lifetime | None
+) -> Kind | None:
+    """Which transaction to begin; None: none."""
+    now = work.clock()
+    if wish is Wish.ENROLL:
+        return Kind.ENROLLMENT
+    if lifetime is None:
+        return Kind.ENROLLMENT if decision.is_due(now) or (wish is not Wish.DUE and decision.action) else None
+    refused_before = before.last_error is not None and before.last_error.kind == "rejected"
+    if lifetime.not_after <= now and refused_before and work.authority.challenge is not None and decision.is_due(now):
+        return Kind.ENROLLMENT
+    return Kind.RENEWAL if decision.is_due(now) or wish is Wish.RENEW else None
+
+
+def _begin(work: Work, kind: Kind) -> Transaction:
+    in_place = certificate_in_place(work.keystore)
+    return work.journal.write(
+        Transaction(
+            id=secrets.token_hex(8),
+            kind=kind,
+            phase=Phase.STARTED,
+            started_at=work.clock(),
+            authority=work.definition.authority,
+            endpoint=work.endpoint,
+            old_serial=facts.serial_hex(in_place) if in_place else "",
+            old_not_after=in_place.not_valid_after_utc if in_place else None,
+        )
+    )
+
+
+def _carry_on(work: Work, transaction: Transaction, stopping: Callable[[], bool]) -> Result:
+    """Step after step, each from one durable point to the next."""
+    while not stopping():
+        match transaction.phase:
+            case Phase.STARTED:
+                transaction = exchange.request(work, transaction)
+            case Phase.REQUESTED | Phase.PENDING:
+                asked_before = transaction.phase is Phase.PENDING
+                transaction = (exchange.poll if asked_before else exchange.send)(work, transaction)
+                if transaction.phase is Phase.PENDING:
+                    _tell_pending(work, transaction, first=not asked_before)
+                    return Result.PENDING
+            case Phase.ISSUED:
+                transaction = activation.activate(work, transaction)
+            case Phase.ACTIVATED | Phase.REVERTED:
+                activation.conclude(work, transaction)
+                return Result.ENROLLED if transaction.kind is Kind.ENROLLMENT else Result.RENEWED
+            case _:
+                # recovery.py brought these to an end before; being here is a fault of ours.
+                raise StateError(f"transaction {transaction.id} stands at {transaction.phase}", "run certagent recover")
+    return Result.STOPPED
+
+
+def _tell_pending(work: Work, transaction: Transaction, *, first: bool) -> None:
+    if first:
+        work.log(f"the CA wants a person to approve request {transaction.transaction_id}")
+        work.note("pending", transaction)
+        work.tell("pending", transaction)
+
+
+def _abandon(work: Work, error: CertagentError) -> None:
+    """Give an unissued transaction up, so that the next one starts afresh."""
+    transaction = work.journal.open()
+    if transaction is not None:
+        work.log(f"transaction given up: {error}")
+        activation.close(work, transaction, "rejected" if isinstance(error, RejectedError) else "abandoned", str(error))
+
+
+def _may_enroll_again(work: Work, transaction: Transaction) -> bool:
+    """An expired certificate that the CA does not renew any more is enrolled again, where a challenge allows it."""
+    expired = transaction.old_not_after is not None and transaction.old_not_after <= work.clock()
+    return transaction.kind is Kind.RENEWAL and expired and work.authority.challenge is not None
+
+
+def _went_well(work: Work, before: state.State, past: policy.Past, result: Result) -> Outcome:
+    """Nothing failed; whether earlier failures are forgotten depends on whether their cause is gone."""
+    lifetime = lifetime_of(certificate_in_place(work.keystore))
+    settled = lifetime is not None and policy.renew_at(lifetime, work.rules()) > work.clock()
+    if result in (Result.NOTHING, Result.STOPPED) and not (settled and work.journal.open() is None):
+        return _remember(work, before, result, failures=before.failures, retry_at=past.retry_at)
+    return _remember(work, before, result, failures=0, retry_at=None)
+
+
+def _failed(work: Work, before: state.State, error: CertagentError) -> Outcome:
+    """Count the failure, set the time of the next attempt, tell those who want to know."""
+    now = work.clock()
+    transaction = work.journal.open()
+    lifetime = lifetime_of(certificate_in_place(work.keystore))
+    failures = before.failures + 1
+    work.log(f"{error}" + (f"; {error.hint}" if error.hint else ""))
+    work.note("failed", transaction, str(error))
+    work.tell("failed", transaction, failures)
+    told_at = before.expiring_told_at
+    if lifetime is not None and policy.is_expiring(lifetime, told_at, now):
+        work.tell("expiring", transaction, failures)
+        told_at = now
+    outcome = _remember(
+        work,
+        before,
+        Result.FAILED,
+        failures=failures,
+        retry_at=policy.backoff(error.kind, failures, lifetime, now),
+        error=state.LastError.of(error, now),
+        told_at=told_at,
+    )
+    return replace(outcome, message=str(error), hint=error.hint)
+
+
+def _remember(
+    work: Work,
+    before: state.State,
+    result: Result,
+    *,
+    failures: int,
+    retry_at: datetime | None,
+    error: state.LastError | None = None,
+    told_at: datetime | None = None,
+) -> Outcome:
+    """Look afresh at what is there now, and keep it with when attention is needed next."""
+    now = work.clock()
+    lifetime = lifetime_of(certificate_in_place(work.keystore))
+    past = policy.Past(failures, retry_at)
+    transaction = open_of(work.journal.open())
+    decision = policy.decide(lifetime, transaction, past, work.rules(), now)
+    condition = policy.condition(lifetime, transaction, past, work.rules(), now)
+    last_error = error or (before.last_error if failures else None)
+    state.save(
+        work.directory,
+        state.State(
+            condition=condition,
+            next_action=decision.action,
+            next_action_at=decision.at,
+            failures=failures,
+            retry_at=retry_at,
+            last_error=last_error,
+            definition=work.digest,
+            watched=state.watch(work.keystore.watched()),
+            expiring_told_at=told_at,
+        ),
+    )
+    message = decision.reason if decision.action is None else None
+    return Outcome(work.name, result, condition, decision.action, decision.at, message)
+
+
+def _os_text(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"

@@ -1,0 +1,151 @@
+"""What the steps of a transaction have at hand: one keystore, its directory, its authority, a clock and a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent import policy, state
+from certagent.authorities import Authorities, Contact
+from certagent.definitions import Authority, KeystoreDefinition
+from certagent.errors import CertagentError, KeystoreError, TransientError
+from certagent.hooks import run_hook
+from certagent.journal import Journal, Kind, Phase, Transaction
+from certagent.keystore.base import Keystore, Shadow
+
+Clock = Callable[[], datetime]
+Log = Callable[[str], None]
+
+
+class AbandonedError(TransientError):
+    """The transaction cannot go on as it was begun; nothing is lost by beginning anew."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One keystore being worked on; whoever changes something holds its lock.
+
+    `digest` is of its definition; `host` tells this machine from others; `log` takes lines for the log,
+    `say` what a person at a terminal may like to know.
+    """
+
+    name: str
+    definition: KeystoreDefinition
+    authority: Authority
+    digest: str
+    host: str
+    directory: Path
+    keystore: Keystore
+    journal: Journal
+    authorities: Authorities
+    clock: Clock
+    log: Log
+    say: Log
+
+    def contact(self) -> Contact:
+        return self.authorities.contact(self.definition.authority, self.clock())
+
+    @property
+    def endpoint(self) -> str:
+        """Where requests go; a transaction begun elsewhere cannot be carried on."""
+        return f"{self.authority.url} {self.authority.ca_identifier or ''}".strip()
+
+    def shadow(self, transaction: Transaction) -> Shadow:
+        """The transaction's shadow, made if a killed run did not come so far."""
+        keep = transaction.kind is Kind.RENEWAL and self.definition.rekey == "never"
+        return self.keystore.create_shadow(transaction.id, None if keep else self.definition.key_type)
+
+    def note(self, event: str, transaction: Transaction | None = None, message: str = "") -> None:
+        """A line of history."""
+        if transaction is None:
+            line = state.Event(at=self.clock(), event=event, message=message)
+        else:
+            line = state.Event(
+                at=self.clock(),
+                event=event,
+                message=message,
+                transaction=transaction.id,
+                kind=transaction.kind.value,
+                serial=transaction.serial,
+                not_after=transaction.not_after,
+            )
+        state.append_history(self.directory, line)
+
+    def run_hooks(self, event: str, environment: dict[str, str]) -> None:
+        """Run an event's commands in order. Raises HookError at the first that fails."""
+        for command in self.definition.hooks.commands(event):
+            self.say(f"running {event} hook {command.run[0]}")
+            run_hook(command, {**environment, "CERTAGENT_EVENT": event}, self.log)
+
+    def tell(self, event: str, transaction: Transaction | None, attempt: int = 1) -> None:
+        """Run hooks that only inform: their failing is logged and changes nothing."""
+        try:
+            self.run_hooks(event, self.hook_environment(transaction, attempt))
+        except CertagentError as error:
+            self.log(f"{event} hook: {error}")
+
+    def hook_environment(self, transaction: Transaction | None, attempt: int = 1) -> dict[str, str]:
+        """What hooks are told (docs/hooks.md). Nothing secret."""
+        paths = self.definition.paths
+        certificate = self._told(transaction)
+        return {
+            "CERTAGENT_KEYSTORE": self.name,
+            "CERTAGENT_KIND": transaction.kind.value if transaction else "",
+            "CERTAGENT_KEY_FILE": str(paths["key"]),
+            "CERTAGENT_CERTIFICATE_FILE": str(paths.get("certificate", paths["key"])),
+            "CERTAGENT_CHAIN_FILE": str(paths.get("chain", "")),
+            "CERTAGENT_CA_FILE": str(paths.get("ca", "")),
+            "CERTAGENT_SERIAL": facts.serial_hex(certificate) if certificate else "",
+            "CERTAGENT_OLD_SERIAL": transaction.old_serial if transaction else "",
+            "CERTAGENT_NOT_AFTER": state.iso(certificate.not_valid_after_utc) if certificate else "",
+            "CERTAGENT_SUBJECT": facts.subject_text(certificate) if certificate else self.definition.subject or "",
+            "CERTAGENT_ATTEMPT": str(attempt),
+        }
+
+    def _told(self, transaction: Transaction | None) -> x509.Certificate | None:
+        """The successor once it is issued (`pre` decides about it); else, and after a way back, what is in place."""
+        if transaction is not None and transaction.certificate and transaction.phase is not Phase.REVERTED:
+            return x509.load_der_x509_certificate(transaction.certificate)
+        return certificate_in_place(self.keystore)
+
+    def rules(self) -> policy.Rules:
+        return rules_of(self.name, self.definition, self.host)
+
+
+def rules_of(name: str, definition: KeystoreDefinition, host: str) -> policy.Rules:
+    """The definition's part in the decision when to act."""
+    return policy.Rules(
+        renew_at=definition.renew_at,
+        jitter=definition.jitter,
+        share=policy.jitter_share(name, host),
+        can_enroll=definition.subject is not None,
+    )
+
+
+def lifetime_of(certificate: x509.Certificate | None) -> policy.Lifetime | None:
+    if certificate is None:
+        return None
+    return policy.Lifetime(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+
+
+def open_of(transaction: Transaction | None) -> policy.Open | None:
+    """What an open transaction means for the decision what is next."""
+    if transaction is None:
+        return None
+    return policy.Open(
+        poll_at=transaction.poll_at if transaction.phase is Phase.PENDING else None,
+        hooks_owed=transaction.phase is Phase.ACTIVATED,
+    )
+
+
+def certificate_in_place(keystore: Keystore) -> x509.Certificate | None:
+    """The certificate in place; None also where none can be read."""
+    try:
+        return keystore.read_certificate()
+    except KeystoreError:
+        return None
