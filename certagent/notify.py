@@ -1,0 +1,42 @@
+"""Telling systemd how we are: sd_notify(3) in plain Python. Without systemd every call does nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from datetime import timedelta
+
+# What systemd gives the main process only; a worker must not speak for the agent.
+VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+def send(*assignments: str) -> None:
+    """Send assignments such as `READY=1` or `STATUS=…` in one message. A service manager gone away is no error."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]  # the abstract namespace
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.setblocking(False)  # a stuck manager must not stop the loop that the watchdog looks at
+        try:
+            channel.sendto("\n".join(assignments).encode(), address)
+        except OSError:
+            return
+
+
+def reloading() -> None:
+    """A reload begins; `send("READY=1")` ends it."""
+    send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog_interval() -> timedelta | None:
+    """How often systemd wants WATCHDOG=1: half of its limit; None if it does not watch this process."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    try:
+        limit = int(os.environ.get("WATCHDOG_USEC", ""))
+    except ValueError:
+        return None
+    return timedelta(microseconds=limit) / 2 if limit > 0 else None

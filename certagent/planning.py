@@ -1,0 +1,87 @@
+"""The agent's decisions: what is looked at when, by how many workers. Pure: values and `now` in, answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+# A worker's start costs a tenth to a fifth of a second; 25 keystores share it, and no more than
+# these wait behind one that hangs.
+BATCH_LIMIT = 25
+LONGEST_BACKOFF = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long the agent waits for what."""
+
+    # Between two looks at files and clock: an idle router is woken once a minute, and a certificate
+    # put there by another tool is noticed within one. (Watchdog and `check_every` may ask for more.)
+    pulse: timedelta = timedelta(seconds=60)
+    clock_wait: timedelta = timedelta(seconds=5)  # the same while the clock is not set: boot, a short time
+    clock_tolerance: timedelta = timedelta(seconds=5)  # slewing is no jump; a suspended minute is
+    coalesce: timedelta = timedelta(milliseconds=500)  # keystores due together go to workers together
+    busy_again: timedelta = timedelta(seconds=1)  # first wait when somebody else holds the keystore
+    crash_again: timedelta = timedelta(seconds=60)  # first wait after a worker crashed or hung
+    # SIGTERM to SIGKILL: a hook may take 60 s, and a worker ends it first. Below TimeoutStopSec of the unit.
+    grace: timedelta = timedelta(seconds=75)
+
+
+@dataclass
+class Memory:
+    """What the agent itself remembers of one keystore; gone when it ends."""
+
+    strikes: int = 0  # fruitless looks in a row
+    not_before: datetime | None = None
+    watched: dict[str, str] = field(default_factory=dict)
+    acted_on: dict[str, str] | None = None
+
+
+def batch(queue: Sequence[str], free_workers: int) -> list[str]:
+    """The keystores of the next worker: the oldest waiting, no more than its even share of them."""
+    share = -(-len(queue) // free_workers)
+    return list(queue[: min(share, BATCH_LIMIT)])
+
+
+def backoff(strikes: int, first: timedelta) -> timedelta:
+    """The wait after `strikes` fruitless looks in a row: `first`, doubled each time, an hour at most."""
+    doubled: int = 1 << min(strikes - 1, 30)
+    return min(first * doubled, LONGEST_BACKOFF)
+
+
+def files_changed(watched: Mapping[str, str], seen: Mapping[str, str], acted_on: Mapping[str, str] | None) -> bool:
+    """Whether files differ from what the last worker left (`watched`), and nobody was sent because of it yet."""
+    return seen not in (watched, acted_on)
+
+
+def clock_jumped(drift: timedelta, tolerance: timedelta) -> bool:
+    """Whether wall and monotonic clock came apart since the plan was made: set, or the device slept."""
+    return abs(drift) > tolerance
+
+
+def blamed(names: Sequence[str], reported: Collection[str]) -> str | None:
+    """The keystore a crashed or hung worker was at: they are taken in order, so the first without a report."""
+    return next((name for name in names if name not in reported), None)
+
+
+def status_line(keystores: int, queued: int, workers: int, upcoming: Mapping[str, datetime], now: datetime) -> str:
+    """What `systemctl status` shows: `200 keystores, 3 due, 2 workers, next web in 3 h`."""
+    parts = [_count(keystores, "keystore"), f"{queued} due", _count(workers, "worker")]
+    if upcoming:
+        name = min(upcoming, key=lambda each: upcoming[each])
+        parts.append(f"next {name} in {in_words(upcoming[name] - now)}")
+    return ", ".join(parts)
+
+
+def in_words(length: timedelta) -> str:
+    """A length of time in its largest fitting unit, rounded down: `3 h`, `12 d`; never negative."""
+    seconds = max(0, int(length.total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -1,0 +1,177 @@
+"""One worker process from start to end: exec, reports, time limit, stop. No keystore is touched in this process.
+
+A worker writes one report per keystore, a JSON object on a line of its own, as soon as that keystore is
+done. Its log goes to our own stderr, which it inherits: a flood there is between it and the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+import certagent
+from certagent import notify
+
+log = logging.getLogger(__name__)
+
+# No report is longer; a line that is costs this much memory and is thrown away.
+LINE_LIMIT = 64 * 1024
+# A worker's exit codes that mean it did its work: done, some failed, some pending (DESIGN: commands).
+ORDERLY = (0, 1, 3)
+BAD_CONFIGURATION = 2
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of one keystore. `busy`: somebody else has its lock; `stopped`: it was told to stop."""
+
+    keystore: str
+    result: str
+    state: str = ""
+    next_action: str | None = None
+    next_action_at: datetime | None = None
+    message: str | None = None
+    hint: str | None = None
+
+
+@dataclass
+class Worker:
+    """A worker for `names`, in this order. `reported` fills while it runs."""
+
+    names: tuple[str, ...]
+    reported: dict[str, Report] = field(default_factory=dict)
+    exit_code: int | None = None
+    timed_out: bool = False
+    _process: Process | None = None
+    _progress_at: float = 0.0
+    _stop_asked: bool = False
+    _complained: bool = False
+
+    @property
+    def orderly(self) -> bool:
+        """Whether it ended by itself, as workers do, with a report for each keystore."""
+        return not self.timed_out and self.exit_code in ORDERLY and set(self.names) <= set(self.reported)
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        if self.timed_out:
+            return "was ended at its time limit"
+        if self.exit_code is None:
+            return "could not be started"
+        if self.exit_code < 0:
+            return f"was killed by {signal.Signals(-self.exit_code).name}"
+        return f"exited {self.exit_code}"
+
+    async def run(
+        self, command: Sequence[str], *, limit: timedelta, grace: timedelta, on_report: Callable[[Report], None]
+    ) -> None:
+        """Start `command` with the names appended, and return once it is gone.
+
+        `limit` is how long it may go without a report: a keystore that hangs costs itself only, and a
+        slow CA does not get the last of a large batch killed. Then SIGTERM and, `grace` later, SIGKILL.
+        """
+        read_end, write_end = os.pipe()
+        try:
+            # Its own process group: ^C in a terminal reaches the agent alone, which then stops it in good order.
+            self._process = await asyncio.create_subprocess_exec(
+                *command, *self.names, stdin=DEVNULL, stdout=write_end, process_group=0, env=_environment()
+            )
+        except OSError as error:
+            os.close(read_end)
+            log.error("a worker could not be started: %s", error.strerror)  # noqa: TRY400  its traceback says no more
+            return
+        finally:
+            os.close(write_end)
+        if self._stop_asked:
+            self.stop()
+        self._progress_at = asyncio.get_running_loop().time()
+        # The pipe is ours, not asyncio's, whose wait() would last as long as a grandchild keeps it open.
+        reading = asyncio.create_task(self._read(read_end, on_report))
+        self.exit_code = await self._watch(self._process, limit.total_seconds(), grace.total_seconds())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(reading, timeout=1)
+
+    def stop(self) -> None:
+        """Ask it to end at its next durable point."""
+        self._stop_asked = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it now. A hook it runs has a time limit of its own."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None or self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    async def _watch(self, process: Process, limit: float, grace: float) -> int:
+        loop = asyncio.get_running_loop()
+        gone = asyncio.create_task(process.wait())
+        while not gone.done():
+            left = self._progress_at + limit - loop.time()
+            if left > 0:
+                await asyncio.wait({gone}, timeout=left)
+                continue
+            self.timed_out = True
+            self.stop()
+            await asyncio.wait({gone}, timeout=grace)
+            self.kill()
+            await gone
+        return gone.result()
+
+    async def _read(self, descriptor: int, on_report: Callable[[Report], None]) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=LINE_LIMIT)
+        pipe = os.fdopen(descriptor, "rb", 0)
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        try:
+            while True:
+                try:
+                    line = await reader.readline()
+                except ValueError:  # longer than LINE_LIMIT
+                    self._complain("a line without end")
+                    continue
+                if not line:
+                    return
+                self._take(line, on_report)
+        finally:
+            transport.close()
+
+    def _take(self, line: bytes, on_report: Callable[[Report], None]) -> None:
+        try:
+            report = msgspec.json.decode(line, type=Report)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._complain(repr(line[:80]))
+            return
+        if report.keystore not in self.names or report.keystore in self.reported:
+            self._complain(repr(line[:80]))
+            return
+        self._progress_at = asyncio.get_running_loop().time()
+        self.reported[report.keystore] = report
+        on_report(report)
+
+    def _complain(self, what: str) -> None:
+        if not self._complained:
+            log.warning("a worker wrote something that is no report: %s", what)
+        self._complained = True
+
+
+def _environment() -> dict[str, str]:
+    """The agent's, so that the worker is the same code as the agent, wherever that is, and nothing found in the
+    current directory; and does not speak to systemd in the agent's name."""
+    environment = {name: value for name, value in os.environ.items() if name not in notify.VARIABLES}
+    environment["PYTHONSAFEPATH"] = "1"
+    environment["PYTHONPATH"] = str(Path(certagent.__file__).parents[1])
+    return environment

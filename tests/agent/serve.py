@@ -1,0 +1,39 @@
+"""The real agent, quicker than in life: argv is the configuration and the worker's argv.
+
+A file `clock` beside the configuration holds the seconds by which its wall clock is off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from certagent import agent, config, log
+from certagent.errors import CertagentError
+from certagent.planning import Pace
+
+
+def clock() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=float(offset.read_text()))
+
+
+path = Path(sys.argv[1])
+offset = path.with_name("clock")
+pace = Pace(
+    pulse=timedelta(seconds=0.1),
+    clock_wait=timedelta(seconds=0.1),
+    coalesce=timedelta(seconds=0.1),
+    busy_again=timedelta(seconds=0.2),
+    crash_again=timedelta(seconds=0.4),
+    grace=timedelta(seconds=1),
+)
+log.configure()
+if offset.exists():
+    asyncio.run(agent.Agent(path, config.load(path), sys.argv[2:], pace, clock=clock).serve())
+else:
+    try:
+        raise SystemExit(agent.run(path, worker=sys.argv[2:], pace=pace))
+    except CertagentError as error:
+        raise SystemExit(f"{error}\n{error.hint}") from None

@@ -1,0 +1,347 @@
+"""The agent as a process: what it does with its workers, its clock, its configuration, and systemd."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from certagent import state
+
+from .conftest import Running
+
+
+def names_begun(agent: Running) -> list[str]:
+    return [entry["begin"] for entry in agent.journal("begin")]
+
+
+# --- when -------------------------------------------------------------------------------------------
+
+
+def test_all_are_looked_at_at_the_start_and_each_again_when_its_next_action_comes(agent: Running) -> None:
+    agent.configure(["once", "often"])
+    agent.behave("often", "renew 1")
+    agent.start()
+    agent.until(lambda: names_begun(agent).count("often") >= 3)
+    assert names_begun(agent).count("once") == 1
+
+
+def test_the_sweep_looks_at_all(agent: Running) -> None:
+    agent.configure(["web"], check_every="1s")
+    agent.start()
+    agent.until(lambda: len(agent.journal("end", "web")) >= 3)
+
+
+def test_changed_files_are_noticed_once(agent: Running) -> None:
+    agent.configure(["web", "vpn"])
+    agent.behave("vpn", "mute")
+    agent.start()
+    agent.until(lambda: agent.journal("end", "web") and "vpn" in names_begun(agent))
+    (agent.directory / "web.pem").write_text("put here by another tool")
+    agent.until(lambda: names_begun(agent).count("web") == 2)
+    time.sleep(0.5)
+    assert sorted(names_begun(agent)) == ["vpn", "web", "web"]
+    assert "web: its files were changed" in agent.log.read_text()
+
+
+def test_files_changed_again_and_again_by_a_keystore_that_cannot_be_read_make_no_busy_loop(agent: Running) -> None:
+    agent.configure(["web"])
+    state.save(agent.state_dir / "keystores" / "web", state.State(watched={str(agent.directory / "web.pem"): "old"}))
+    agent.behave("web", "mute")
+    agent.start()
+    time.sleep(1.5)
+    assert len(names_begun(agent)) <= 2
+
+
+# --- workers ----------------------------------------------------------------------------------------
+
+
+def test_two_hundred_due_at_once_are_each_done_once_by_two_workers_at_a_time(agent: Running) -> None:
+    names = [f"k{number:03}" for number in range(200)]
+    agent.configure(names)
+    agent.start()
+    agent.until(lambda: len(agent.journal("end")) >= 200, 30)
+    time.sleep(0.3)
+    assert sorted(names_begun(agent)) == names
+    starts = agent.journal("start")
+    assert len(starts) == 8
+    assert max(len(entry["start"]) for entry in starts) == 25
+    last = {entry["pid"]: entry["at"] for entry in agent.journal("end")}
+    for entry in starts:
+        assert sum(other["at"] <= entry["at"] <= last[other["pid"]] for other in starts) <= 2
+
+
+def test_one_that_hangs_costs_only_itself(agent: Running) -> None:
+    agent.configure(["a", "b", "c", "d"], worker_timeout="1s", max_workers=1)
+    agent.behave("b", "hang")
+    agent.start()
+    agent.until(lambda: {"a", "c", "d"} <= {entry["end"] for entry in agent.journal("end")})
+    assert agent.journal("end", "SIGTERM")
+    assert "b: its worker was ended at its time limit" in agent.log.read_text()
+    agent.until(lambda: names_begun(agent).count("b") >= 2)
+    assert names_begun(agent).count("a") == 1
+
+
+def test_the_time_limit_is_for_each_keystore_not_for_the_batch(agent: Running) -> None:
+    agent.configure(["a", "b", "c", "d"], worker_timeout="1s", max_workers=1)
+    for name in "abcd":
+        agent.behave(name, "slow")
+    agent.start()
+    agent.until(lambda: len(agent.journal("end")) == 4)
+    assert len(agent.journal("start")) == 1
+
+
+def test_one_that_ignores_sigterm_is_killed(agent: Running) -> None:
+    agent.configure(["a", "b"], worker_timeout="1s", max_workers=1)
+    agent.behave("a", "deaf")
+    agent.start()
+    agent.until(lambda: agent.journal("end", "b"))
+
+
+def test_a_crashing_worker_is_no_busy_loop(agent: Running) -> None:
+    agent.configure(["bad", "good"], max_workers=1)
+    agent.behave("bad", "crash")
+    agent.start()
+    agent.until(lambda: agent.journal("end", "good"))
+    agent.until(lambda: names_begun(agent).count("bad") >= 3)
+    begun = [entry["at"] for entry in agent.journal("begin", "bad")]
+    assert begun[1] - begun[0] >= 0.4
+    assert begun[2] - begun[1] >= 0.8
+    assert "bad: its worker was killed by SIGSEGV" in agent.log.read_text()
+
+
+@pytest.mark.parametrize("words", [pytest.param("busy", id="busy"), pytest.param("renew -5", id="due again at once")])
+def test_a_fruitless_look_is_repeated_ever_more_slowly(words: str, agent: Running) -> None:
+    agent.configure(["web"])
+    agent.behave("web", words)
+    agent.start()
+    agent.until(lambda: len(names_begun(agent)) >= 4)
+    at = [entry["at"] for entry in agent.journal("begin")]
+    assert [at[number + 1] - at[number] >= 0.2 * 2**number for number in range(3)] == [True] * 3
+
+
+def test_garbage_and_floods_from_a_worker_are_survived(agent: Running) -> None:
+    agent.configure(["a", "b"], max_workers=1)
+    agent.behave("a", "flood")
+    agent.start()
+    agent.until(lambda: agent.journal("end", "b"))
+    agent.until(lambda: "next a in" in agent.status or "next b in" in agent.status)
+    assert "a worker wrote something that is no report" in agent.log.read_text()
+
+
+def test_a_daemon_left_by_a_hook_does_not_keep_the_agent(agent: Running) -> None:
+    agent.configure(["web"])
+    agent.behave("web", "orphan")
+    agent.start()
+    agent.until(lambda: "1 keystore, 0 due, 0 workers" in agent.status, 5)
+
+
+@pytest.mark.parametrize(
+    ("worker", "words"),
+    [
+        pytest.param(["/nonexistent/certagent"], "could not be started", id="not installed"),
+        pytest.param(["/bin/sh", "-c", "exit 2"], "exited 2", id="it refuses the configuration"),
+    ],
+)
+def test_workers_that_do_not_start_are_told_of(worker: list[str], words: str, agent: Running) -> None:
+    agent.configure(["a", "b"])
+    agent.start(worker)
+    agent.until(lambda: agent.status.startswith("STATUS=workers do not start; 2 keystores"))
+    assert words in agent.log.read_text()
+    assert agent.stop() == 0
+
+
+def test_a_worker_does_not_speak_to_systemd(agent: Running) -> None:
+    agent.configure(["web"])
+    agent.start(WATCHDOG_USEC="10000000")
+    agent.until(lambda: agent.journal("start"))
+    environment = agent.journal("start")[0]["environment"]
+    assert not [name for name in environment if name.startswith(("NOTIFY", "WATCHDOG"))]
+
+
+# --- stop -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, id="SIGTERM"), pytest.param(signal.SIGINT, id="^C")])
+def test_a_stop_lets_workers_come_to_their_durable_point(number: signal.Signals, agent: Running) -> None:
+    agent.configure(["web", "vpn"], max_workers=1)
+    agent.behave("web", "hang")
+    process = agent.start()
+    agent.until(lambda: "web" in names_begun(agent))
+    process.send_signal(number)
+    assert process.wait(10) == 0
+    assert len(agent.journal("end", "SIGTERM")) == 1
+    assert "vpn" not in names_begun(agent)
+    assert "STOPPING=1" in agent.messages()
+
+
+def test_a_stop_does_not_wait_forever(agent: Running) -> None:
+    agent.configure(["web"])
+    agent.behave("web", "deaf")
+    agent.start()
+    agent.until(lambda: "web" in names_begun(agent))
+    assert agent.stop() == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(agent.journal("start")[0]["pid"], 0)
+
+
+# --- clock ------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_done_until_the_clock_is_set(agent: Running) -> None:
+    agent.configure(["web"])
+    (agent.directory / "clock").write_text(str(-time.time()))  # 1970
+    agent.start()
+    agent.until(lambda: "waiting for the clock to be set" in agent.status)
+    time.sleep(0.5)
+    assert not agent.journal("start")
+    assert agent.log.read_text().count("doing nothing until it is set") == 1
+    (agent.directory / "clock").write_text("0")
+    agent.until(lambda: agent.journal("end", "web"))
+    agent.until(lambda: agent.status.startswith("STATUS=1 keystore, 0 due"))
+
+
+@pytest.mark.parametrize("jump", [pytest.param(86400, id="forward"), pytest.param(-86400, id="back")])
+def test_after_a_jump_of_the_clock_everything_is_looked_at(jump: int, agent: Running) -> None:
+    agent.configure(["web"])
+    (agent.directory / "clock").write_text("0")
+    agent.start()
+    agent.until(lambda: agent.journal("end", "web"))
+    (agent.directory / "clock").write_text(str(jump))
+    agent.until(lambda: len(agent.journal("end", "web")) == 2)
+    assert f"the clock jumped by {jump:+} s" in agent.log.read_text()
+
+
+# --- configuration ----------------------------------------------------------------------------------
+
+
+def reload(agent: Running) -> None:
+    before = agent.messages().count("READY=1")
+    agent.process.send_signal(signal.SIGHUP)
+    agent.until(lambda: agent.messages().count("READY=1") == before + 1)
+
+
+def test_a_reload_takes_new_keystores_and_drops_removed_ones(agent: Running) -> None:
+    agent.configure(["old", "web"])
+    agent.behave("old", "renew 1")
+    agent.start()
+    agent.until(lambda: agent.journal("end", "old") and agent.journal("end", "web"))
+    agent.configure(["web", "new"])
+    reload(agent)
+    count = names_begun(agent).count("old")
+    agent.until(lambda: agent.journal("end", "new"))
+    time.sleep(1.5)
+    assert names_begun(agent).count("old") <= count + 1
+    agent.until(lambda: agent.status.startswith("STATUS=2 keystores"))
+    reloading = agent.messages().index("RELOADING=1")
+    assert re.fullmatch(r"MONOTONIC_USEC=\d+", agent.messages()[reloading + 1])
+
+
+def test_a_broken_new_configuration_keeps_the_old_one_and_says_so(agent: Running) -> None:
+    agent.configure(["web"])
+    agent.behave("web", "renew 1")
+    agent.start()
+    agent.config.write_text("keystores: [")
+    reload(agent)
+    assert "the new configuration is broken, the old one stays in use" in agent.status
+    assert "the old configuration stays in use: " in agent.log.read_text()
+    count = len(names_begun(agent))
+    agent.until(lambda: len(names_begun(agent)) > count)
+    agent.configure(["web"])
+    reload(agent)
+    agent.until(lambda: agent.status.startswith("STATUS=1 keystore"))
+
+
+def test_the_state_directory_does_not_change_under_way(agent: Running) -> None:
+    agent.configure(["web"])
+    agent.start()
+    agent.configure(["web"], state_dir=str(agent.directory / "elsewhere"))
+    reload(agent)
+    assert "state_dir cannot change while the agent runs" in agent.log.read_text()
+
+
+def test_one_agent_per_state_directory(agent: Running) -> None:
+    agent.configure(["web"])
+    first = agent.start()
+    agent.messages().clear()
+    second = agent.start()
+    assert second.wait(5) == 1
+    assert f"an agent runs already: the state directory {agent.state_dir}" in agent.log.read_text()
+    assert f"by process {first.pid}" in agent.log.read_text()
+
+
+def test_a_state_file_of_a_newer_version_is_told_of_and_hurts_no_other(agent: Running) -> None:
+    agent.configure(["web", "vpn"])
+    directory = agent.state_dir / "keystores" / "vpn"
+    directory.mkdir(parents=True)
+    (directory / "state.json").write_text(json.dumps({"version": 99}))
+    agent.behave("vpn", "mute")
+    agent.start()
+    agent.until(lambda: agent.journal("end", "web"))
+    assert "was written by a newer certagent (version 99" in agent.log.read_text()
+
+
+# --- systemd ----------------------------------------------------------------------------------------
+
+
+def test_status_tells_what_is_next(agent: Running) -> None:
+    agent.configure(["web", "vpn"])
+    agent.behave("web", "renew 86400")
+    agent.start()
+    agent.until(lambda: re.fullmatch(r"STATUS=2 keystores, 0 due, 0 workers, next web in 2[34] h", agent.status))
+
+
+def test_the_watchdog_is_fed_while_the_loop_lives(agent: Running) -> None:
+    agent.configure(["web"])
+    agent.start(WATCHDOG_USEC="1000000")
+    agent.until(lambda: agent.messages().count("WATCHDOG=1") >= 3)
+    agent.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.2)
+    agent.messages().clear()
+    time.sleep(0.5)
+    assert agent.messages() == []
+    agent.process.send_signal(signal.SIGCONT)
+    agent.until(lambda: "WATCHDOG=1" in agent.messages())
+
+
+@pytest.mark.parametrize(
+    ("environment", "pattern"),
+    [
+        pytest.param({"JOURNAL_STREAM": "8:1"}, r"<6>serving 1 keystores of .*", id="under systemd: priorities"),
+        pytest.param({}, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ serving 1 keystores of .*", id="elsewhere: time stamps"),
+    ],
+)
+def test_log_lines(environment: dict[str, str], pattern: str, agent: Running) -> None:
+    agent.configure(["web"])
+    agent.start(**environment)
+    assert re.fullmatch(pattern, agent.log.read_text().splitlines()[0])
+
+
+# --- what it is not ---------------------------------------------------------------------------------
+
+
+def test_the_agent_loads_no_cryptography() -> None:
+    code = "import certagent.agent, sys; print(*sys.modules)"
+    modules = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert not modules & {"cryptography", "asn1crypto", "requests", "rich", "pkcs11", "urllib3", "http.server"}
+
+
+def test_the_agent_has_no_socket_but_its_loops_own(agent: Running) -> None:
+    agent.configure(["web"])
+    process = agent.start()
+    agent.until(lambda: agent.journal("end", "web"))
+    links = [str(path.readlink()) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
+    ours = {link[8:-1] for link in links if link.startswith("socket:")}
+    for table in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"):
+        path = Path(f"/proc/{process.pid}/net/{table}")
+        lines = path.read_text().splitlines()[1:] if path.exists() else []
+        assert not ours & {word for line in lines for word in line.split()}
+    unix = Path(f"/proc/{process.pid}/net/unix").read_text().splitlines()[1:]
+    assert not [line for line in unix if line.split()[6] in ours and line.split()[3] == "00010000"]  # listening

@@ -1,0 +1,109 @@
+"""The agent's decisions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from certagent import planning
+
+NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "free", "sizes"),
+    [
+        pytest.param(1, 2, [1], id="one keystore, one worker"),
+        pytest.param(2, 2, [1, 1], id="two are shared"),
+        pytest.param(30, 2, [15, 15], id="an even share each"),
+        pytest.param(3, 2, [2, 1], id="the odd one goes first"),
+        pytest.param(200, 2, [25, 25], id="no more than 25 wait behind one that hangs"),
+        pytest.param(7, 1, [7], id="all to the only worker free"),
+    ],
+)
+def test_a_batch_is_an_even_share_of_the_waiting(waiting: int, free: int, sizes: list[int]) -> None:
+    queue = [f"k{number}" for number in range(waiting)]
+    taken = []
+    for workers_left in range(free, free - len(sizes), -1):
+        names = planning.batch(queue, workers_left)
+        taken.append(len(names))
+        assert names == queue[: len(names)]
+        queue = queue[len(names) :]
+    assert taken == sizes
+
+
+@pytest.mark.parametrize(
+    ("strikes", "wait"),
+    [
+        pytest.param(1, SECOND, id="first"),
+        pytest.param(2, 2 * SECOND, id="doubled"),
+        pytest.param(5, 16 * SECOND, id="again and again"),
+        pytest.param(13, timedelta(hours=1), id="an hour at most"),
+        pytest.param(10_000, timedelta(hours=1), id="without overflow"),
+    ],
+)
+def test_backoff(strikes: int, wait: timedelta) -> None:
+    assert planning.backoff(strikes, SECOND) == wait
+
+
+@pytest.mark.parametrize(
+    ("seen", "acted_on", "changed"),
+    [
+        pytest.param({"k": "1"}, None, False, id="as the worker left it"),
+        pytest.param({"k": "2"}, None, True, id="changed"),
+        pytest.param({"k": "absent"}, None, True, id="removed"),
+        pytest.param({"k": "2"}, {"k": "2"}, False, id="a worker was sent already"),
+        pytest.param({"k": "3"}, {"k": "2"}, True, id="changed once more"),
+    ],
+)
+def test_files_changed(seen: dict[str, str], acted_on: dict[str, str] | None, changed: bool) -> None:
+    assert planning.files_changed({"k": "1"}, seen, acted_on) is changed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "jumped"),
+    [
+        pytest.param(0, False, id="none"),
+        pytest.param(4, False, id="slewed"),
+        pytest.param(3600, True, id="forward"),
+        pytest.param(-3600, True, id="back"),
+    ],
+)
+def test_clock_jumped(seconds: int, jumped: bool) -> None:
+    assert planning.clock_jumped(seconds * SECOND, 5 * SECOND) is jumped
+
+
+def test_the_first_without_a_report_is_to_blame() -> None:
+    assert planning.blamed(["a", "b", "c"], {"a"}) == "b"
+    assert planning.blamed(["a", "b"], {"a", "b"}) is None
+
+
+@pytest.mark.parametrize(
+    ("upcoming", "line"),
+    [
+        pytest.param({}, "1 keystore, 0 due, 2 workers", id="nothing ahead"),
+        pytest.param(
+            {"vpn": NOW + timedelta(days=9), "web": NOW + timedelta(hours=3, minutes=5)},
+            "1 keystore, 0 due, 2 workers, next web in 3 h",
+            id="the nearest",
+        ),
+    ],
+)
+def test_status_line(upcoming: dict[str, datetime], line: str) -> None:
+    assert planning.status_line(1, 0, 2, upcoming, NOW) == line
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [
+        pytest.param(-5 * SECOND, "0 s", id="passed"),
+        pytest.param(90 * SECOND, "90 s", id="seconds"),
+        pytest.param(125 * SECOND, "2 min", id="minutes"),
+        pytest.param(timedelta(hours=47), "47 h", id="hours"),
+        pytest.param(timedelta(days=3650), "3650 d", id="days"),
+    ],
+)
+def test_in_words(length: timedelta, words: str) -> None:
+    assert planning.in_words(length) == words

@@ -1,0 +1,82 @@
+"""A worker as the contract has it, which each keystore's file in the `behaviour` directory tells what to do.
+
+argv: BEHAVIOUR_DIRECTORY STATE_DIRECTORY NAME... It notes in BEHAVIOUR_DIRECTORY/journal what it did, and when.
+Words: `renew [SECONDS]` (due again after), `busy`, `mute` (writes no state, reports no time), `hang`, `deaf` (hangs,
+and ignores SIGTERM), `crash`, `flood` (a megabyte of garbage on both outputs first), `slow` (half a second),
+`orphan` (a daemon, as a careless hook may start it, keeps the standard output open).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from certagent import state
+
+
+def note(**what: Any) -> None:
+    line = json.dumps({"pid": os.getpid(), "at": time.monotonic(), **what}) + "\n"
+    with (behaviour / "journal").open("a") as file:
+        file.write(line)
+
+
+def report(name: str, result: str, when: datetime | None) -> None:
+    line = {"keystore": name, "result": result, "state": "valid", "next_action": "renew"}
+    print(json.dumps({**line, "next_action_at": when and state.iso(when), "message": None, "hint": None}), flush=True)
+
+
+def serve(name: str) -> None:
+    path = behaviour / name
+    word, _, argument = (path.read_text().strip() if path.exists() else "renew").partition(" ")
+    note(begin=name)
+    match word:
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "busy" | "mute":
+            report(name, "busy" if word == "busy" else "nothing", None)
+            return
+        case "hang" | "deaf":
+            hang(deaf=word == "deaf")
+        case "flood":
+            sys.stderr.write("garbage without end " * 50_000)
+            sys.stdout.write("garbage without end " * 50_000 + "\n{}\nnull\n")
+        case "slow":
+            time.sleep(0.5)
+        case "orphan":
+            subprocess.Popen(["sleep", "20"])
+    renew(name, datetime.now(UTC) + timedelta(seconds=float(argument or 1_000_000)))
+
+
+def renew(name: str, when: datetime) -> None:
+    watched = state.watch([behaviour.parent / f"{name}.pem"])
+    state.save(states / name, state.State(next_action="renew", next_action_at=when, watched=watched))
+    report(name, "renewed", when)
+    note(end=name)
+
+
+def hang(*, deaf: bool) -> None:
+    if deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(60)
+
+
+def terminated(number: int, frame: FrameType | None) -> None:
+    note(end="SIGTERM")
+    raise SystemExit(1)
+
+
+behaviour = Path(sys.argv[1])
+states = Path(sys.argv[2]) / "keystores"
+signal.signal(signal.SIGTERM, terminated)
+note(start=sys.argv[3:], environment=sorted(os.environ))
+for each in sys.argv[3:]:
+    serve(each)
