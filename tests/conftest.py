@@ -1,0 +1,62 @@
+"""What all tests share: which real parts are here, and what to do where one is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+# part → (the programs it needs, whether it needs root, the Debian package)
+PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
+    "openssl": (("openssl",), False, "openssl"),
+    "scepserver": (("scepserver",), False, "scep"),
+    "scepclient": (("scepclient",), False, "scep"),
+    "nginx": (("nginx",), False, "nginx-light"),
+    "haproxy": (("haproxy",), False, "haproxy"),
+    "faketime": (("faketime",), False, "faketime"),
+    "tmux": (("tmux",), False, "tmux"),
+    "systemd-analyze": (("systemd-analyze",), False, "systemd"),
+    "nspawn": (("systemd-nspawn", "mount"), True, "systemd-container"),
+    "mount": (("mount", "umount"), True, "mount"),
+    "root": ((), True, ""),
+}
+
+# Debian puts servers where a user's PATH does not look.
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+
+def missing(part: str) -> str | None:
+    """Why this part cannot be used here; None if it can."""
+    programs, as_root, package = PARTS[part]
+    for program in programs:
+        if shutil.which(program) is None:
+            return f"{part}: {program} is not installed (Debian package {package})"
+    if as_root and os.geteuid() != 0:
+        return f"{part}: needs root"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for part in mark.args:
+            reason = missing(part)
+            if reason is None:
+                continue
+            if os.environ.get("CERTAGENT_REQUIRE_ALL") == "1":
+                pytest.fail(f"CERTAGENT_REQUIRE_ALL=1, but {reason}", pytrace=False)
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def certagent() -> tuple[str, ...]:
+    """The argv that starts certagent, as the agent itself starts its workers."""
+    return (sys.executable, "-m", "certagent")
