@@ -19,14 +19,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import keys
 from certagent.errors import CertagentError, RejectedError, StateError
-from certagent.lab import issuing
+from certagent.lab import checks, issuing
 from certagent.lab.store import Record, Store, Waiting, is_keepable
 from certagent.scep import (
     Algorithms,
@@ -51,13 +49,15 @@ _FAIL_INFO = {fail_info.word: fail_info for fail_info in FailInfo}
 class Settings:
     """How a lab behaves. `challenge` None: the one kept in the directory, made at the first start.
 
-    `ca_lifetime` and `ra` count when the CA is made; `ra` may also join a CA made without.
+    `ca_lifetime` and `ra` count when the CA is made; `ra` may also join a CA made without. `accept`: the
+    weak algorithms (`sha1`, `3des`, `des`) of requests that are taken, and answered in kind.
     """
 
     lifetime: timedelta = timedelta(days=90)
     ca_lifetime: timedelta = timedelta(days=3650)
     ra: bool = False
     manual: bool = False
+    accept: frozenset[str] = frozenset()
     challenge: str | None = field(default=None, repr=False)
 
 
@@ -140,14 +140,15 @@ class LabCA:
             case "GetCACert":
                 return self._ca_certificate_answer()
             case "PKIOperation":
-                return self.pki_operation(_message(call.message))
+                return self.pki_operation(decode_message(call.message))
             case _:
                 # RFC 8894 §3.5.1: what is not advertised is not understood.
                 return HttpAnswer(400, "text/plain", b"unknown operation\n", "unknown operation")
 
     def capabilities(self) -> Sequence[str]:
         """The words of GetCACaps: what `decide` really takes, and nothing else."""
-        return ("AES", "DES3", "POSTPKIOperation", "Renewal", "SHA-256", "SHA-512", "SCEPStandard")
+        weak = [word for name, word in (("3des", "DES3"), ("sha1", "SHA-1")) if name in self.settings.accept]
+        return ("AES", "POSTPKIOperation", "Renewal", "SHA-256", "SHA-512", "SCEPStandard", *weak)
 
     def ca_certificates(self) -> Sequence[x509.Certificate]:
         """What GetCACert returns: the CA's certificate, or those of the RA and the CA."""
@@ -171,7 +172,7 @@ class LabCA:
 
     def decide(self, request: Request) -> Answer:
         """What becomes of a request. Raises RejectedError for FAILURE."""
-        _check_algorithms(request)
+        checks.algorithms(request, self.settings.accept)
         match request.message_type:
             case MessageType.PKCS_REQ | MessageType.RENEWAL_REQ:
                 return self._enroll(request)
@@ -189,9 +190,9 @@ class LabCA:
         here: that counts, under either message type, for its own subject and no more names than it has.
         """
         if (record := self._by_fingerprint.get(_fingerprint(request.signer))) is not None:
-            _check_renewal(csr, record.certificate, self.clock())
+            checks.renewal(csr, record.certificate, self.clock())
             return RENEWAL
-        if not _is_self_signed(request.signer):
+        if not checks.is_self_signed(request.signer):
             raise RejectedError("the signing certificate was not issued by this CA", fail_info="badMessageCheck")
         if request.message_type == MessageType.RENEWAL_REQ:
             raise RejectedError("a renewal is signed with the certificate it renews", fail_info="badMessageCheck")
@@ -226,18 +227,18 @@ class LabCA:
     # Transactions. Their rule: one ID and one key get one certificate, however often the request comes.
 
     def _enroll(self, request: Request) -> Answer:
-        csr = issuing.read_csr(request.content)
+        csr = checks.read_csr(request.content)
         if not is_keepable(request.transaction_id):
             raise RejectedError("the transaction ID is empty or too long", fail_info="badRequest")
         with self._lock:
             known = self._by_transaction.get(request.transaction_id)
             # A client that derives the ID from a key it keeps reuses the ID to renew what it got under it.
             if known is not None and request.signer != known.certificate:
-                _check_same_key(csr, known.certificate)
+                checks.same_key(csr, known.certificate)
                 return Answer(PkiStatus.SUCCESS, known.certificate)
             waiting = self.store.waiting(request.transaction_id)
             if waiting is not None:
-                _check_same_key(csr, waiting.csr)
+                checks.same_key(csr, waiting.csr)
                 return self._settle(waiting)
             kind = self.authenticate(request, csr)
             waiting = Waiting(request.transaction_id, kind, _requester(request.signer), csr)
@@ -324,7 +325,7 @@ class LabCA:
         return Generation(issuer, signer, recipient=ra("ra-encryption", "key_encipherment"))
 
 
-def _message(message: str | bytes) -> bytes:
+def decode_message(message: str | bytes) -> bytes:
     """The SCEP message of a call; of a GET, base64 (RFC 8894 §4.1). Nothing sensible: nothing."""
     if isinstance(message, bytes):
         return message
@@ -333,41 +334,6 @@ def _message(message: str | bytes) -> bytes:
         return base64.b64decode("".join(message.replace(" ", "+").split()), validate=True)
     except ValueError:
         return b""
-
-
-def _check_algorithms(request: Request) -> None:
-    """Only what `capabilities` says. The key that signs must also be able to receive the reply."""
-    algorithms = request.algorithms
-    if not (algorithms.cipher.startswith("aes") or algorithms.cipher == "3des"):
-        raise RejectedError(f"requests encrypted with {algorithms.cipher} are not taken", fail_info="badAlg")
-    if algorithms.digest not in ("sha256", "sha512"):
-        raise RejectedError(f"requests signed with {algorithms.digest} are not taken", fail_info="badAlg")
-    if not isinstance(request.signer.public_key(), rsa.RSAPublicKey):
-        raise RejectedError("no reply can be enveloped to an EC key: sign with an RSA key", fail_info="badAlg")
-
-
-def _check_same_key(
-    csr: x509.CertificateSigningRequest, known: x509.Certificate | x509.CertificateSigningRequest
-) -> None:
-    if keys.public_bytes(csr.public_key()) != keys.public_bytes(known.public_key()):
-        raise RejectedError("the transaction ID belongs to a request for another key", fail_info="badRequest")
-
-
-def _check_renewal(csr: x509.CertificateSigningRequest, old: x509.Certificate, now: datetime) -> None:
-    if now >= old.not_valid_after_utc:
-        raise RejectedError("the signing certificate has expired: enroll again", fail_info="badRequest")
-    if csr.subject != old.subject:
-        raise RejectedError("a renewal keeps the subject of the signing certificate", fail_info="badRequest")
-    if not set(issuing.alternative_names(csr.extensions)) <= set(issuing.alternative_names(old.extensions)):
-        raise RejectedError("a renewal adds no names to those of the signing certificate", fail_info="badRequest")
-
-
-def _is_self_signed(certificate: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(certificate)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
 
 
 def _fingerprint(certificate: x509.Certificate) -> bytes:

@@ -22,18 +22,26 @@ from certagent.lab.server import LabServer, log, serve
 from certagent.lab.store import Store, Waiting, read_challenge
 
 _DIRECTORY = Path("certagent-lab")
+_LONGEST_LIFE = 100 * 366 * 86400  # seconds; X.509 itself ends with the year 9999
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`certagent lab [options]` serves; `approve`, `reject` and `list` look after what waits."""
     parser.description = "A small SCEP CA to try things with. Not for production."
-    parser.add_argument("--dir", type=Path, default=_DIRECTORY, help="where the CA is kept (default: ./%(default)s)")
+    parser.add_argument("--dir", type=Path, default=_DIRECTORY, help="where it is kept (default: ./%(default)s)")
     parser.add_argument("--port", type=_port, default=8080, help="0: any free one (default: %(default)s)")
     parser.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1", help="default: this host only")
     parser.add_argument("--lifetime", type=_duration, default="90d", help="of certificates (default: %(default)s)")
     parser.add_argument("--ca-lifetime", type=_duration, default="3650d", help="when made (default: %(default)s)")
     parser.add_argument("--ra", action="store_true", help="an RA before the CA, with two certificates")
     parser.add_argument("--manual", action="store_true", help="requests wait until `certagent lab approve`")
+    parser.add_argument(
+        "--accept",
+        action="append",
+        choices=("sha1", "3des", "des"),
+        default=[],
+        help="take requests made with a weak algorithm too, for old clients (repeatable)",
+    )
     parser.add_argument(
         "--challenge-file", type=Path, help="holds the challenge password (default: DIR/challenge, made if missing)"
     )
@@ -69,6 +77,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         ca_lifetime=arguments.ca_lifetime,
         ra=arguments.ra,
         manual=arguments.manual,
+        accept=frozenset(arguments.accept),
         challenge=read_challenge(arguments.challenge_file) if arguments.challenge_file else None,
     )
     Store(arguments.dir).create()
@@ -103,7 +112,7 @@ def _banner(server: LabServer, arguments: argparse.Namespace, challenge_file: Pa
             f"  CA           {fingerprint}",
             f"  kept in      {arguments.dir.resolve()}",
             f"  challenge    {challenge_file}",
-            f"  lifetime     {arguments.lifetime}, RA: {'yes' if ca.generation.has_ra else 'no'}",
+            f"  lifetime     {arguments.lifetime}{', behind an RA' if ca.generation.has_ra else ''}",
             f"  approval     {approval}",
             "",
             "For agent.yaml:",
@@ -182,8 +191,8 @@ def _duration(text: str) -> Duration:
         duration = Duration.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if duration.total_seconds() < 1:
-        raise argparse.ArgumentTypeError("a certificate lives for one second at least")
+    if not 1 <= duration.total_seconds() <= _LONGEST_LIFE:
+        raise argparse.ArgumentTypeError("a certificate lives from one second to a hundred years")
     return duration
 
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certagent.errors import RejectedError
 from certagent.keys import PrivateKey, PublicKey
+from certagent.lab import checks
 from certagent.scep import Signer
 
 
@@ -50,8 +49,8 @@ def ra_certificate(public_key: PublicKey, issuer: Signer, now: datetime, use: st
 def leaf_certificate(
     csr: x509.CertificateSigningRequest, issuer: Signer, now: datetime, lifetime: timedelta
 ) -> x509.Certificate:
-    """The certificate a checked request (see `read_csr`) gets. It never outlives the CA's."""
-    key = supported_key(csr)
+    """The certificate a checked request (see `checks`) gets. It never outlives the CA's."""
+    key = checks.supported_key(csr)
     now = now.replace(microsecond=0)  # X.509 counts whole seconds; a lifetime is exactly what was asked for
     end = min(now + lifetime, issuer.certificate.not_valid_after_utc)
     builder = _builder(csr.subject, issuer.certificate.subject, key, now - backdate(lifetime), end)
@@ -62,48 +61,12 @@ def leaf_certificate(
     builder = builder.add_extension(_key_usage(usage), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     builder = builder.add_extension(_authority_key(issuer), critical=False)
-    names = alternative_names(csr.extensions)
+    names = checks.alternative_names(csr.extensions)
     if names:
         # RFC 5280 §4.2.1.6: critical when it is all that names the subject.
         critical = not list(csr.subject)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=critical)
     return builder.sign(issuer.key, hashes.SHA256())
-
-
-def read_csr(content: bytes) -> x509.CertificateSigningRequest:
-    """A PKCS#10 request (DER) that can be issued: well-formed, signed by its own key, a good key, some name.
-
-    Raises RejectedError.
-    """
-    try:
-        csr = x509.load_der_x509_csr(content)
-        named = list(csr.subject) or alternative_names(csr.extensions)
-        supported_key(csr)
-        proven = csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        raise RejectedError("the certificate request cannot be read", fail_info="badRequest") from None
-    if not proven:
-        raise RejectedError("the certificate request is not signed by its own key", fail_info="badMessageCheck")
-    if not named:
-        raise RejectedError("the certificate request names nobody", fail_info="badRequest")
-    return csr
-
-
-def supported_key(csr: x509.CertificateSigningRequest) -> PublicKey:
-    """The request's public key, RSA of 2048 bits or more, or EC of 256 or more; RejectedError otherwise."""
-    key = csr.public_key()
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:
-        return key
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size >= 256:
-        return key
-    raise RejectedError("the key must be RSA of 2048 bits or more, or EC of 256 or more", fail_info="badAlg")
-
-
-def alternative_names(extensions: x509.Extensions) -> list[x509.GeneralName]:
-    try:
-        return list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except x509.ExtensionNotFound:
-        return []
 
 
 def backdate(lifetime: timedelta) -> timedelta:

@@ -7,23 +7,22 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent import keys
-from certagent.definitions import KeyType
-from certagent.keys import PrivateKey
 from certagent.lab import LabCA, Settings
 
 from .device import CHALLENGE, Clock, Lab, MakeLab
 
 
 @pytest.fixture(scope="session")
-def rsa_keys() -> list[PrivateKey]:
+def rsa_keys() -> list[rsa.RSAPrivateKey]:
     """Keys to go round: making them is what would cost time."""
-    return [keys.generate(KeyType.RSA_2048) for _ in range(6)]
+    return [rsa.generate_private_key(65537, 2048) for _ in range(6)]
 
 
 @pytest.fixture
-def lab(tmp_path: Path, rsa_keys: list[PrivateKey]) -> Iterator[MakeLab]:
+def lab(tmp_path: Path, rsa_keys: list[rsa.RSAPrivateKey]) -> Iterator[MakeLab]:
     """`lab(lifetime=…, ra=True, …)` starts one; LabCA's subclass as `kind`."""
     with ExitStack() as stack:
 

@@ -50,7 +50,7 @@ def enrolled(running: Lab, key: PrivateKey) -> Signer:
 
 @pytest.mark.parametrize("ra", [pytest.param(False, id="ca"), pytest.param(True, id="ca-and-ra")])
 @pytest.mark.parametrize("post", [pytest.param(False, id="get"), pytest.param(True, id="post")])
-def test_enrolls(lab: MakeLab, rsa_keys: list[PrivateKey], ra: bool, post: bool) -> None:
+def test_enrolls(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], ra: bool, post: bool) -> None:
     running = lab(ra=ra)
     issued = certificate(Device(running, rsa_keys[3], post=post).enroll("T1"))
     assert match(rsa_keys[3], issued.public_key())
@@ -60,7 +60,7 @@ def test_enrolls(lab: MakeLab, rsa_keys: list[PrivateKey], ra: bool, post: bool)
     assert (record.subject, record.not_after) == ("CN=device", issued.not_valid_after_utc)
 
 
-def test_what_an_issued_certificate_says(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_what_an_issued_certificate_says(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     running = lab()
     names = (x509.DNSName("web.example.net"), x509.IPAddress(ipaddress.ip_address("192.0.2.7")))
     issued = certificate(Device(running, rsa_keys[3], "CN=web,O=Example", names).enroll())
@@ -78,7 +78,7 @@ def test_what_an_issued_certificate_says(lab: MakeLab, rsa_keys: list[PrivateKey
 
 @pytest.mark.parametrize("key_type", [KeyType.EC_P256, KeyType.EC_P384])
 def test_an_ec_key_is_certified_through_an_rsa_transport_key(
-    lab: MakeLab, rsa_keys: list[PrivateKey], key_type: KeyType
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], key_type: KeyType
 ) -> None:
     key, transport = generate(key_type), rsa_keys[3]
     assert isinstance(transport, rsa.RSAPrivateKey)
@@ -87,7 +87,7 @@ def test_an_ec_key_is_certified_through_an_rsa_transport_key(
     assert not issued.extensions.get_extension_for_class(x509.KeyUsage).value.key_encipherment
 
 
-def test_a_certificate_may_be_named_by_its_san_alone(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_a_certificate_may_be_named_by_its_san_alone(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     issued = certificate(Device(lab(), rsa_keys[3], "", (x509.DNSName("only.example.net"),)).enroll())
     assert issued.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
 
@@ -101,7 +101,7 @@ def test_a_certificate_may_be_named_by_its_san_alone(lab: MakeLab, rsa_keys: lis
         pytest.param(90 * DAY, 300, id="months: five minutes"),
     ],
 )
-def test_validity(lab: MakeLab, rsa_keys: list[PrivateKey], lifetime: timedelta, expected: int) -> None:
+def test_validity(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], lifetime: timedelta, expected: int) -> None:
     issued = certificate(Device(lab(lifetime=lifetime), rsa_keys[3]).enroll())
     now = START.replace(microsecond=0)
     assert backdate(lifetime) == timedelta(seconds=expected)
@@ -109,7 +109,7 @@ def test_validity(lab: MakeLab, rsa_keys: list[PrivateKey], lifetime: timedelta,
     assert issued.not_valid_after_utc == now + lifetime
 
 
-def test_no_certificate_outlives_the_ca(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_no_certificate_outlives_the_ca(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     running = lab(lifetime=90 * DAY, ca_lifetime=10 * DAY)
     issued = certificate(Device(running, rsa_keys[3]).enroll())
     assert issued.not_valid_after_utc == running.ca.generation.issuer.certificate.not_valid_after_utc
@@ -119,7 +119,9 @@ def test_no_certificate_outlives_the_ca(lab: MakeLab, rsa_keys: list[PrivateKey]
 
 
 @pytest.mark.parametrize("kind", [MessageType.RENEWAL_REQ, MessageType.PKCS_REQ])
-def test_a_certificate_in_hand_is_enough_to_renew(lab: MakeLab, rsa_keys: list[PrivateKey], kind: MessageType) -> None:
+def test_a_certificate_in_hand_is_enough_to_renew(
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], kind: MessageType
+) -> None:
     running = lab()
     old = enrolled(running, rsa_keys[3])
     renewed = certificate(Device(running, rsa_keys[4], challenge=None).renew(old, kind))
@@ -149,7 +151,7 @@ def stranger(device: Device) -> Signer:
     ],
 )
 def test_an_enrollment_is_refused(
-    lab: MakeLab, rsa_keys: list[PrivateKey], change: dict[str, Any], fail_info: FailInfo, text: str
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], change: dict[str, Any], fail_info: FailInfo, text: str
 ) -> None:
     running = lab()
     refused(replace(Device(running, rsa_keys[3]), **change).enroll(), fail_info, text)
@@ -164,7 +166,7 @@ def test_an_enrollment_is_refused(
     ],
 )
 def test_a_small_key_is_refused(
-    lab: MakeLab, rsa_keys: list[PrivateKey], key: Callable[[], PrivateKey], text: str
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], key: Callable[[], PrivateKey], text: str
 ) -> None:
     refused(Device(lab(), key(), transport=rsa_keys[3]).enroll(), BAD_ALG, text)
 
@@ -173,7 +175,7 @@ def test_an_ec_key_cannot_sign_the_message(lab: MakeLab) -> None:
     refused(Device(lab(), generate(KeyType.EC_P256)).enroll(), BAD_ALG, "EC")
 
 
-def test_a_request_not_signed_by_its_own_key_is_refused(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_a_request_not_signed_by_its_own_key_is_refused(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     device = Device(lab(), rsa_keys[3])
     csr = device.csr()
     spoiled = csr[:-1] + bytes([csr[-1] ^ 1])
@@ -183,19 +185,19 @@ def test_a_request_not_signed_by_its_own_key_is_refused(lab: MakeLab, rsa_keys: 
 @pytest.mark.parametrize("content", [pytest.param(b"\0", id="a byte"), pytest.param(b"0\x03\x02\x01\x00", id="DER")])
 @pytest.mark.parametrize("kind", [MessageType.PKCS_REQ, MessageType.CERT_POLL])
 def test_content_that_is_no_request(
-    lab: MakeLab, rsa_keys: list[PrivateKey], kind: MessageType, content: bytes
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], kind: MessageType, content: bytes
 ) -> None:
     device = Device(lab(), rsa_keys[3])
     refused(device.send(kind, content, device.self_signed()), BAD_REQUEST, "")
 
 
 @pytest.mark.parametrize("kind", [MessageType.RENEWAL_REQ, MessageType.PKCS_REQ])
-def test_a_strangers_certificate_is_refused(lab: MakeLab, rsa_keys: list[PrivateKey], kind: MessageType) -> None:
+def test_a_strangers_certificate_is_refused(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], kind: MessageType) -> None:
     device = Device(lab(), rsa_keys[3])
     refused(device.renew(stranger(device), kind), BAD_MESSAGE_CHECK, "not issued by this CA")
 
 
-def test_a_renewal_cannot_be_self_signed(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_a_renewal_cannot_be_self_signed(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     device = Device(lab(), rsa_keys[3])
     refused(device.renew(device.self_signed()), BAD_MESSAGE_CHECK, "renews")
 
@@ -208,14 +210,14 @@ def test_a_renewal_cannot_be_self_signed(lab: MakeLab, rsa_keys: list[PrivateKey
     ],
 )
 def test_a_renewal_is_for_the_same_names(
-    lab: MakeLab, rsa_keys: list[PrivateKey], change: dict[str, Any], text: str
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], change: dict[str, Any], text: str
 ) -> None:
     running = lab()
     old = enrolled(running, rsa_keys[3])
     refused(replace(Device(running, rsa_keys[4]), **change).renew(old), BAD_REQUEST, text)
 
 
-def test_an_expired_certificate_renews_nothing(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_an_expired_certificate_renews_nothing(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     running = lab(lifetime=timedelta(seconds=30))
     old = enrolled(running, rsa_keys[3])
     running.clock.advance(timedelta(seconds=30))
@@ -223,7 +225,7 @@ def test_an_expired_certificate_renews_nothing(lab: MakeLab, rsa_keys: list[Priv
 
 
 @pytest.mark.parametrize("kind", [MessageType.GET_CERT, MessageType.GET_CRL])
-def test_queries_for_old_certificates(lab: MakeLab, rsa_keys: list[PrivateKey], kind: MessageType) -> None:
+def test_queries_for_old_certificates(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], kind: MessageType) -> None:
     device = Device(lab(), rsa_keys[3])
     refused(device.send(kind, b"\x30\0", device.self_signed()), BAD_CERT_ID, "")
 
@@ -232,7 +234,9 @@ def test_queries_for_old_certificates(lab: MakeLab, rsa_keys: list[PrivateKey], 
 
 
 @pytest.mark.parametrize("restart", [pytest.param(False, id="running"), pytest.param(True, id="restarted")])
-def test_a_resent_request_gets_the_same_certificate(lab: MakeLab, rsa_keys: list[PrivateKey], restart: bool) -> None:
+def test_a_resent_request_gets_the_same_certificate(
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], restart: bool
+) -> None:
     running = lab()
     device = Device(running, rsa_keys[3])
     first = certificate(device.enroll("T1"))
@@ -243,7 +247,7 @@ def test_a_resent_request_gets_the_same_certificate(lab: MakeLab, rsa_keys: list
 
 
 def test_a_resent_renewal_gets_the_same_certificate_even_when_the_old_one_has_expired(
-    lab: MakeLab, rsa_keys: list[PrivateKey]
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]
 ) -> None:
     running = lab(lifetime=timedelta(seconds=30))
     old = enrolled(running, rsa_keys[3])
@@ -254,13 +258,13 @@ def test_a_resent_renewal_gets_the_same_certificate_even_when_the_old_one_has_ex
     assert len(running.ca.issued()) == 2
 
 
-def test_a_transaction_id_is_one_keys(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_a_transaction_id_is_one_keys(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     running = lab()
     certificate(Device(running, rsa_keys[3]).enroll("T1"))
     refused(Device(running, rsa_keys[4]).enroll("T1"), BAD_REQUEST, "another key")
 
 
-def test_a_kept_key_may_renew_under_the_id_derived_from_it(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_a_kept_key_may_renew_under_the_id_derived_from_it(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     running = lab()
     device = Device(running, rsa_keys[3])
     first = certificate(device.enroll("T1"))
@@ -275,7 +279,7 @@ def test_a_kept_key_may_renew_under_the_id_derived_from_it(lab: MakeLab, rsa_key
     ["../../etc/x", ".", "..", "a b+c/d=", "a" * 128, "ÅÄÖ: 1", "-", "%2E"],
 )
 def test_any_transaction_id_is_kept_over_a_restart(
-    lab: MakeLab, rsa_keys: list[PrivateKey], transaction_id: str
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], transaction_id: str
 ) -> None:
     running = lab(manual=True)
     device = Device(running, rsa_keys[3])
@@ -289,11 +293,11 @@ def test_any_transaction_id_is_kept_over_a_restart(
     assert certificate(device.enroll(transaction_id)) == issued
 
 
-def test_an_endless_transaction_id_is_refused(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_an_endless_transaction_id_is_refused(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     refused(Device(lab(), rsa_keys[3]).enroll("a" * 300), BAD_REQUEST, "too long")
 
 
-def test_many_at_once_get_distinct_serials(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_many_at_once_get_distinct_serials(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     running = lab()
     with ThreadPoolExecutor(8) as pool:
         devices = [Device(running, rsa_keys[3], f"CN=device{number}") for number in range(32)]
@@ -302,7 +306,9 @@ def test_many_at_once_get_distinct_serials(lab: MakeLab, rsa_keys: list[PrivateK
     assert {record.subject for record in running.ca.issued()} == {device.name for device in devices}
 
 
-def test_the_same_request_many_times_at_once_gets_one_certificate(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_the_same_request_many_times_at_once_gets_one_certificate(
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]
+) -> None:
     running = lab()
     device = Device(running, rsa_keys[3])
     with ThreadPoolExecutor(8) as pool:
@@ -323,7 +329,7 @@ def decide(running: Lab, decision: str) -> None:
 @pytest.mark.parametrize("ask", [pytest.param("poll", id="poll"), pytest.param("enroll", id="resend")])
 @pytest.mark.parametrize("restart", [pytest.param(False, id="running"), pytest.param(True, id="restarted")])
 def test_a_request_waits_until_it_is_approved(
-    lab: MakeLab, rsa_keys: list[PrivateKey], ask: str, restart: bool
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], ask: str, restart: bool
 ) -> None:
     running = lab(manual=True)
     device = Device(running, rsa_keys[3])
@@ -337,7 +343,7 @@ def test_a_request_waits_until_it_is_approved(
     assert not running.ca.store.all_waiting()
 
 
-def test_a_renewal_waits_too(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_a_renewal_waits_too(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     running = lab(manual=True)
     first = Device(running, rsa_keys[3])
     first.enroll("T1")
@@ -349,7 +355,7 @@ def test_a_renewal_waits_too(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
     assert match(rsa_keys[4], certificate(second.poll("T2", old)).public_key())
 
 
-def test_a_rejected_request_stays_rejected(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_a_rejected_request_stays_rejected(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     running = lab(manual=True)
     device = Device(running, rsa_keys[3])
     device.enroll("T1")
@@ -359,7 +365,7 @@ def test_a_rejected_request_stays_rejected(lab: MakeLab, rsa_keys: list[PrivateK
     refused(device.enroll("T1"), BAD_REQUEST, "rejected")
 
 
-def test_what_never_authenticated_does_not_wait(lab: MakeLab, rsa_keys: list[PrivateKey]) -> None:
+def test_what_never_authenticated_does_not_wait(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
     running = lab(manual=True)
     refused(Device(running, rsa_keys[3], challenge="guess").enroll(), BAD_REQUEST, "challenge")
     assert not running.ca.store.all_waiting()
@@ -374,7 +380,7 @@ def test_what_never_authenticated_does_not_wait(lab: MakeLab, rsa_keys: list[Pri
     ],
 )
 def test_a_poll_must_fit_its_request(
-    lab: MakeLab, rsa_keys: list[PrivateKey], change: dict[str, Any], transaction_id: str, fail_info: FailInfo
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], change: dict[str, Any], transaction_id: str, fail_info: FailInfo
 ) -> None:
     running = lab(manual=True)
     device = Device(running, rsa_keys[3])
@@ -385,7 +391,7 @@ def test_a_poll_must_fit_its_request(
 
 
 def test_a_request_interrupted_while_it_was_issued_is_not_issued_again(
-    lab: MakeLab, rsa_keys: list[PrivateKey]
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]
 ) -> None:
     running = lab(manual=True)
     device = Device(running, rsa_keys[3])
@@ -419,6 +425,6 @@ class OtherRecipient(LabCA):
 
 
 @pytest.mark.parametrize("kind", [WrongNonce, OtherTransaction, OtherRecipient])
-def test_a_misbehaving_ca_is_not_believed(lab: MakeLab, rsa_keys: list[PrivateKey], kind: type[LabCA]) -> None:
+def test_a_misbehaving_ca_is_not_believed(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], kind: type[LabCA]) -> None:
     with pytest.raises(TrustError):
         Device(lab(kind), rsa_keys[3]).enroll()

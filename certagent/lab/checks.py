@@ -1,0 +1,83 @@
+"""What the lab CA asks of a request. Each check raises RejectedError with the failInfo the reply will carry."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from certagent import keys
+from certagent.errors import RejectedError
+from certagent.keys import PublicKey
+from certagent.scep import Request
+
+
+def algorithms(request: Request, accept: Collection[str]) -> None:
+    """Nothing weak but what is accepted. And the key that signs must be able to receive the reply."""
+    used = {request.algorithms.cipher, request.algorithms.digest}
+    refused = sorted(used & {"md5", "sha1", "des", "3des"} - set(accept))
+    if refused:
+        raise RejectedError(f"requests made with {' and '.join(refused)} are not taken", fail_info="badAlg")
+    if not isinstance(request.signer.public_key(), rsa.RSAPublicKey):
+        raise RejectedError("no reply can be enveloped to an EC key: sign with an RSA key", fail_info="badAlg")
+
+
+def same_key(csr: x509.CertificateSigningRequest, known: x509.Certificate | x509.CertificateSigningRequest) -> None:
+    if keys.public_bytes(csr.public_key()) != keys.public_bytes(known.public_key()):
+        raise RejectedError("the transaction ID belongs to a request for another key", fail_info="badRequest")
+
+
+def renewal(csr: x509.CertificateSigningRequest, old: x509.Certificate, now: datetime) -> None:
+    if now >= old.not_valid_after_utc:
+        raise RejectedError("the signing certificate has expired: enroll again", fail_info="badRequest")
+    if csr.subject != old.subject:
+        raise RejectedError("a renewal keeps the subject of the signing certificate", fail_info="badRequest")
+    if not set(alternative_names(csr.extensions)) <= set(alternative_names(old.extensions)):
+        raise RejectedError("a renewal adds no names to those of the signing certificate", fail_info="badRequest")
+
+
+def is_self_signed(certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def read_csr(content: bytes) -> x509.CertificateSigningRequest:
+    """A PKCS#10 request (DER) that can be issued: well-formed, signed by its own key, a good key, some name.
+
+    Raises RejectedError.
+    """
+    try:
+        csr = x509.load_der_x509_csr(content)
+        named = list(csr.subject) or alternative_names(csr.extensions)
+        supported_key(csr)
+        proven = csr.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        raise RejectedError("the certificate request cannot be read", fail_info="badRequest") from None
+    if not proven:
+        raise RejectedError("the certificate request is not signed by its own key", fail_info="badMessageCheck")
+    if not named:
+        raise RejectedError("the certificate request names nobody", fail_info="badRequest")
+    return csr
+
+
+def supported_key(csr: x509.CertificateSigningRequest) -> PublicKey:
+    """The request's public key, RSA of 2048 bits or more, or EC of 256 or more; RejectedError otherwise."""
+    key = csr.public_key()
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size >= 256:
+        return key
+    raise RejectedError("the key must be RSA of 2048 bits or more, or EC of 256 or more", fail_info="badAlg")
+
+
+def alternative_names(extensions: x509.Extensions) -> list[x509.GeneralName]:
+    try:
+        return list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return []

@@ -1,0 +1,223 @@
+"""`certagent lab` as a person uses it: served by one process, looked after by others, spoken to by any client."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from certagent.definitions import Fingerprint
+from certagent.errors import BusyError, CertagentError, ConfigError
+from certagent.lab import LabCA, command
+
+from .device import Clock, Device, Lab, MakeLab, certificate
+
+SERVE = """
+import argparse, sys
+from certagent.lab import command
+parser = argparse.ArgumentParser()
+command.add_arguments(parser)
+sys.exit(command.run(parser.parse_args()))
+"""
+
+
+def run(*argv: str | Path) -> int:
+    """The command, in this process; for all but serving."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(word) for word in argv]))
+
+
+@dataclass
+class Served:
+    """A lab in a process of its own. `banner`: what it said before the first request."""
+
+    process: subprocess.Popen[str]
+    directory: Path
+    banner: str
+
+    @property
+    def url(self) -> str:
+        return str(re.findall(r"URL +(\S+)", self.banner)[0])
+
+    @property
+    def challenge(self) -> str:
+        return (self.directory / "challenge").read_text().strip()
+
+    def stop(self) -> str:
+        """End it as systemd or a person would; what it logged."""
+        self.process.terminate()
+        log, _ = self.process.communicate(timeout=10)
+        assert self.process.returncode == 0
+        return log
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve_lab(tmp_path: Path) -> Iterator[Serve]:
+    """`serve_lab("--ra", …)`: in tmp_path/lab, on a free port."""
+    with ExitStack() as stack:
+
+        def start(*options: str) -> Served:
+            directory = tmp_path / "lab"
+            return stack.enter_context(_serving(directory, options))
+
+        yield start
+
+
+@contextmanager
+def _serving(directory: Path, options: tuple[str, ...]) -> Iterator[Served]:
+    argv = [sys.executable, "-c", SERVE, "--dir", str(directory), "--port", "0", *options]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines: list[str] = []
+            while not lines or not lines[-1].startswith("Ctrl-C"):
+                lines.append(process.stdout.readline())
+                assert lines[-1], "".join(lines)
+            yield Served(process, directory, "".join(lines))
+        finally:
+            process.kill()
+
+
+def test_the_banner_is_all_one_needs(serve_lab: Serve) -> None:
+    served = serve_lab("--ra", "--lifetime", "30s")
+    assert "NOT FOR PRODUCTION" in served.banner
+    assert served.url.startswith("http://127.0.0.1:")
+    snippet = served.banner[served.banner.index("authorities:") : served.banner.index("Ctrl-C")]
+    authority = yaml.safe_load(snippet)["authorities"]["lab"]
+    assert authority["url"] == served.url
+    ca = LabCA(served.directory, Clock()).generation.issuer.certificate
+    assert Fingerprint.parse(authority["fingerprint"]).digest == ca.fingerprint(hashes.SHA256())
+    assert Path(authority["challenge"]["file"]).read_text().strip() == served.challenge
+    assert served.challenge not in served.banner
+
+
+def test_one_lab_per_directory(serve_lab: Serve) -> None:
+    served = serve_lab()
+    with pytest.raises(BusyError, match="the lab in"):
+        run("--dir", served.directory, "--port", "0")
+
+
+def test_it_says_when_others_can_reach_it(serve_lab: Serve) -> None:
+    assert "Others can reach it" in serve_lab("--listen", "0.0.0.0").banner
+
+
+def test_a_challenge_of_ones_own(tmp_path: Path, serve_lab: Serve) -> None:
+    own = tmp_path / "own"
+    own.write_text("open sesame\n")
+    served = serve_lab("--challenge-file", str(own))
+    assert f'challenge: {{file: "{own}"}}' in served.banner
+    assert not (served.directory / "challenge").exists()
+    assert "open sesame" not in served.banner
+
+
+# --- what waits -----------------------------------------------------------------------------------
+
+
+def waiting_lab(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> Lab:
+    """Two requests wait: T1 of CN=one, T2 of CN=two."""
+    running = lab(manual=True)
+    Device(running, rsa_keys[3], "CN=one").enroll("T1")
+    Device(running, rsa_keys[3], "CN=two").enroll("T2")
+    return running
+
+
+def test_approve_reject_and_list(
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = waiting_lab(lab, rsa_keys)
+    assert run("approve", "T1", "--dir", running.directory) == 0
+    assert run("--dir", running.directory, "reject", "T2") == 0
+    issued = certificate(Device(running, rsa_keys[3], "CN=one").poll("T1"))
+    assert run("list", "--dir", running.directory) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "approved: T1  enrollment  CN=one",
+        "rejected: T2  enrollment  CN=two",
+        "rejected  T2  enrollment  CN=two",
+        f"issued    T1  enrollment  CN=one  serial {issued.serial_number:x}  until 2030-04-01T12:00:00Z",
+    ]
+
+
+def test_approve_all_leaves_the_rejected_alone(
+    lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = waiting_lab(lab, rsa_keys)
+    run("reject", "T2", "--dir", running.directory)
+    run("approve", "--all", "--dir", running.directory)
+    assert [each.decision for each in running.ca.store.all_waiting()] == ["approved", "rejected"]
+    capsys.readouterr()
+    run("approve", "--all", "--dir", running.directory)
+    assert capsys.readouterr().out == "nothing waits\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        pytest.param(("approve", "T9"), "no waiting request starts with T9", id="unknown"),
+        pytest.param(("reject", "T"), "several waiting requests start with T", id="ambiguous"),
+        pytest.param(("list", "--dir", "/nonexistent"), "there is no lab in /nonexistent", id="no lab"),
+        pytest.param(("--challenge-file", "/nonexistent"), "/nonexistent cannot be read", id="no challenge file"),
+        pytest.param(("--dir", "/proc/lab"), "cannot be kept in /proc/lab", id="no directory"),
+    ],
+)
+def test_bad_input(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], argv: tuple[str, ...], message: str) -> None:
+    running = waiting_lab(lab, rsa_keys)
+    with pytest.raises(ConfigError, match=message) as caught:
+        run("--dir", running.directory, *argv)
+    assert isinstance(caught.value, CertagentError)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--lifetime", "soon"),
+        ("--lifetime", "0s"),
+        ("--ca-lifetime", "99999d"),
+        ("--port", "99999"),
+        ("--accept", "md5"),
+        ("approve",),
+    ],
+    ids=" ".join,
+)
+def test_bad_usage(argv: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(*argv)
+    assert caught.value.code == 2
+
+
+# --- other people's clients -----------------------------------------------------------------------
+
+
+@pytest.mark.needs("scepclient")
+def test_scepclient_enrolls_and_renews(tmp_path: Path, serve_lab: Serve) -> None:
+    """micromdm's client knows only single DES and SHA-1, and renews under the transaction ID of its kept key."""
+    served = serve_lab("--accept", "des", "--accept", "sha1")
+    argv = ["scepclient", "-server-url", served.url, "-challenge", served.challenge, "-cn", "device"]
+    argv += ["-private-key", "key.pem", "-certificate", "certificate.pem"]
+    serials = set()
+    for _ in range(2):
+        subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True, timeout=30)
+        verified = ["openssl", "verify", "-CAfile", "lab/ca.pem", "certificate.pem"]
+        subprocess.run(verified, cwd=tmp_path, check=True, capture_output=True)
+        serials.add((tmp_path / "certificate.pem").read_bytes())
+    log = served.stop()
+    assert len(serials) == 2
+    assert [word for word in ("PKCS_REQ", "RENEWAL_REQ") if re.search(f"{word} by .* SUCCESS serial", log)] == [
+        "PKCS_REQ",
+        "RENEWAL_REQ",
+    ]
+    assert served.challenge not in log
