@@ -14,6 +14,16 @@ from certagent.errors import RejectedError
 from certagent.keys import PublicKey
 from certagent.scep import Request
 
+# What `cryptography` raises for a malformed request; most have no base of their own.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
 
 def algorithms(request: Request, accept: Collection[str]) -> None:
     """Nothing weak but what is accepted. And the key that signs must be able to receive the reply."""
@@ -54,10 +64,10 @@ def read_csr(content: bytes) -> x509.CertificateSigningRequest:
     """
     try:
         csr = x509.load_der_x509_csr(content)
-        named = list(csr.subject) or alternative_names(csr.extensions)
+        named = list(csr.subject) + alternative_names(csr.extensions)
         supported_key(csr)
         proven = csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except _UNREADABLE:
         raise RejectedError("the certificate request cannot be read", fail_info="badRequest") from None
     if not proven:
         raise RejectedError("the certificate request is not signed by its own key", fail_info="badMessageCheck")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,11 +15,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from certagent.definitions import KeyType
-from certagent.errors import TrustError
+from certagent.errors import RejectedError, TrustError
 from certagent.keys import PrivateKey, generate, match
-from certagent.lab import Answer, LabCA
+from certagent.lab import Answer, Call, LabCA
 from certagent.lab.issuing import backdate
 from certagent.lab.store import Store
 from certagent.scep import (
@@ -428,3 +431,35 @@ class OtherRecipient(LabCA):
 def test_a_misbehaving_ca_is_not_believed(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], kind: type[LabCA]) -> None:
     with pytest.raises(TrustError):
         Device(lab(kind), rsa_keys[3]).enroll()
+
+
+# --- whatever is sent -----------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning")  # `cryptography`, of a country such as "DEU"
+@given(data=st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_content_is_refused_or_certified_but_never_breaks_the_lab(
+    fuzzed: tuple[LabCA, Request], data: st.DataObject
+) -> None:
+    ca, request = fuzzed
+    content = bytearray(request.content)
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    kind = data.draw(st.sampled_from(MessageType))
+    with suppress(RejectedError):
+        ca.decide(replace(request, message_type=kind, content=bytes(content), transaction_id=content.hex()[:200]))
+
+
+@given(message=st.binary(max_size=200))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_message_of_any_bytes_gets_400(fuzzed: tuple[LabCA, Request], message: bytes) -> None:
+    assert fuzzed[0].respond_http(Call("PKIOperation", message)).status == 400
+
+
+@pytest.fixture
+def fuzzed(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> tuple[LabCA, Request]:
+    running = lab()
+    device = Device(running, rsa_keys[3], "CN=device,O=Example", (x509.DNSName("device.example.net"),))
+    signer = device.self_signed().certificate
+    return running.ca, Request(MessageType.PKCS_REQ, "T", bytes(16), signer, device.csr(), device.algorithms)
