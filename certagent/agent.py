@@ -20,6 +20,7 @@ from pathlib import Path
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from certagent import config, durable, notify, planning, policy, state
+from certagent import log as certagent_log
 from certagent.definitions import Configuration
 from certagent.errors import BusyError, CertagentError, ConfigError
 from certagent.planning import Memory, Pace
@@ -35,6 +36,7 @@ def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = No
     `worker` is the argv that the names of due keystores are appended to; the default is `certagent renew
     --due`. Raises ConfigError, and BusyError if another agent serves the same state directory.
     """
+    certagent_log.configure()
     config_path = config_path.absolute()
     configuration = config.load(config_path)
     command = worker or (
@@ -258,10 +260,15 @@ class Agent:
             return
         now = self._clock()
         when = self._remember(name, memory) or report.next_action_at
+        if worker.timed_out and report.result == "stopped":
+            return  # it hung; `_judge` has the word
         if report.result in ("busy", "stopped") or (when and when <= now):
             # Also a due action that its worker did not do, or that is due again at once: never a busy loop.
-            self._strike(name, self._pace.crash_again if worker.timed_out else self._pace.busy_again)
+            self._strike(name, self._pace.busy_again)
             return
+        if report.result == "failed":  # why is said by the worker
+            again = planning.in_words(when - now) if when else "the next sweep"
+            log.error("%s: failed, trying again in %s", name, again)
         memory.strikes, memory.not_before = 0, None
         if when:
             self._appoint(name, when)
@@ -301,15 +308,11 @@ class Agent:
             for name in missing:
                 self._strike(name, self._pace.crash_again)
             return
-        guilty = planning.blamed(missing, worker.reported)
-        if guilty is None:
-            log.warning("a worker %s after its last report", worker.ending)
-            return
-        wait = self._strike(guilty, self._pace.crash_again)
-        log.error("%s: its worker %s; trying again in %s", guilty, worker.ending, planning.in_words(wait))
+        if worker.guilty in self._memories:
+            wait = self._strike(worker.guilty, self._pace.crash_again)
+            log.error("%s: its worker %s; trying again in %s", worker.guilty, worker.ending, planning.in_words(wait))
         for name in missing:
-            if name != guilty:
-                self._want(name)
+            self._want(name)  # the guilty one has an appointment, and keeps it
 
     # --- from outside -------------------------------------------------------------------------------
 

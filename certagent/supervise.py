@@ -1,7 +1,7 @@
 """One worker process from start to end: exec, reports, time limit, stop. No keystore is touched in this process.
 
 A worker writes one report per keystore, a JSON object on a line of its own, as soon as that keystore is
-done. Its log goes to our own stderr, which it inherits: a flood there is between it and the journal.
+done. The lines of its standard error begin with the keystore's name; they go to our log as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 import certagent
-from certagent import notify
+from certagent import notify, planning
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +45,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class Worker:
-    """A worker for `names`, in this order. `reported` fills while it runs."""
+    """A worker for `names`, which it takes in this order. `reported` fills while it runs."""
 
     names: tuple[str, ...]
     reported: dict[str, Report] = field(default_factory=dict)
     exit_code: int | None = None
     timed_out: bool = False
+    hung_at: str | None = None  # the keystore it was at when its time was over
     _process: Process | None = None
     _progress_at: float = 0.0
     _stop_asked: bool = False
@@ -60,6 +61,15 @@ class Worker:
     def orderly(self) -> bool:
         """Whether it ended by itself, as workers do, with a report for each keystore."""
         return not self.timed_out and self.exit_code in ORDERLY and set(self.names) <= set(self.reported)
+
+    @property
+    def guilty(self) -> str | None:
+        """The keystore that hung or crashed it. None if that came through, or if a person ended the worker."""
+        stopped = [name for name, report in self.reported.items() if report.result == "stopped"]
+        if self.timed_out:
+            through = self.hung_at in self.reported and self.hung_at not in stopped
+            return None if through else self.hung_at
+        return None if stopped else planning.blamed(self.names, self.reported)
 
     @property
     def ending(self) -> str:
@@ -80,23 +90,27 @@ class Worker:
         `limit` is how long it may go without a report: a keystore that hangs costs itself only, and a
         slow CA does not get the last of a large batch killed. Then SIGTERM and, `grace` later, SIGKILL.
         """
-        read_end, write_end = os.pipe()
+        # Pipes of our own: asyncio's wait() would last as long as some grandchild keeps the worker's open.
+        (reports, stdout), (lines, stderr) = os.pipe(), os.pipe()
         try:
             # Its own process group: ^C in a terminal reaches the agent alone, which then stops it in good order.
             self._process = await asyncio.create_subprocess_exec(
-                *command, *self.names, stdin=DEVNULL, stdout=write_end, process_group=0, env=_environment()
+                *command, *self.names, stdin=DEVNULL, stdout=stdout, stderr=stderr, process_group=0, env=_environment()
             )
         except OSError as error:
-            os.close(read_end)
+            os.close(reports)
+            os.close(lines)
             log.error("a worker could not be started: %s", error.strerror)  # noqa: TRY400  its traceback says no more
             return
         finally:
-            os.close(write_end)
+            os.close(stdout)
+            os.close(stderr)
         if self._stop_asked:
             self.stop()
         self._progress_at = asyncio.get_running_loop().time()
-        # The pipe is ours, not asyncio's, whose wait() would last as long as a grandchild keeps it open.
-        reading = asyncio.create_task(self._read(read_end, on_report))
+        reading = asyncio.gather(
+            self._read(reports, lambda line: self._take(line, on_report)), self._read(lines, _pass_on)
+        )
         self.exit_code = await self._watch(self._process, limit.total_seconds(), grace.total_seconds())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(reading, timeout=1)
@@ -125,13 +139,14 @@ class Worker:
                 await asyncio.wait({gone}, timeout=left)
                 continue
             self.timed_out = True
+            self.hung_at = planning.blamed(self.names, self.reported)
             self.stop()
             await asyncio.wait({gone}, timeout=grace)
             self.kill()
             await gone
         return gone.result()
 
-    async def _read(self, descriptor: int, on_report: Callable[[Report], None]) -> None:
+    async def _read(self, descriptor: int, take: Callable[[bytes], None]) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=LINE_LIMIT)
         pipe = os.fdopen(descriptor, "rb", 0)
@@ -145,7 +160,7 @@ class Worker:
                     continue
                 if not line:
                     return
-                self._take(line, on_report)
+                take(line)
         finally:
             transport.close()
 
@@ -164,8 +179,13 @@ class Worker:
 
     def _complain(self, what: str) -> None:
         if not self._complained:
-            log.warning("a worker wrote something that is no report: %s", what)
+            log.warning("a worker wrote what no worker should: %s", what)
         self._complained = True
+
+
+def _pass_on(line: bytes) -> None:
+    text = line.decode("utf-8", "replace").rstrip()
+    log.info("%s", text if text.isprintable() else ascii(text))  # a vendor's module may write anything
 
 
 def _environment() -> dict[str, str]:

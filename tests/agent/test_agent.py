@@ -84,7 +84,9 @@ def test_one_that_hangs_costs_only_itself(agent: Running) -> None:
     agent.start()
     agent.until(lambda: {"a", "c", "d"} <= {entry["end"] for entry in agent.journal("end")})
     assert agent.journal("end", "SIGTERM")
-    assert "b: its worker was ended at its time limit" in agent.log.read_text()
+    log = agent.log.read_text()
+    assert "b: its worker was ended at its time limit" in log
+    assert "c: its worker" not in log
     agent.until(lambda: names_begun(agent).count("b") >= 2)
     assert names_begun(agent).count("a") == 1
 
@@ -133,7 +135,28 @@ def test_garbage_and_floods_from_a_worker_are_survived(agent: Running) -> None:
     agent.start()
     agent.until(lambda: agent.journal("end", "b"))
     agent.until(lambda: "next a in" in agent.status or "next b in" in agent.status)
-    assert "a worker wrote something that is no report" in agent.log.read_text()
+    assert "a worker wrote what no worker should" in agent.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "passed_on"),
+    [
+        pytest.param("web: asking corp for a certificate", "<6>web: asking corp for a certificate", id="its log"),
+        pytest.param("web: \x1b]0;evil\x07", r"<6>'web: \x1b]0;evil\x07'", id="without control characters"),
+    ],
+)
+def test_what_a_worker_logs_is_passed_on(line: str, passed_on: str, agent: Running) -> None:
+    agent.configure(["web"])
+    agent.behave("web", f"log {line}")
+    agent.start(JOURNAL_STREAM="8:1")
+    agent.until(lambda: passed_on in agent.log.read_text().splitlines())
+
+
+def test_a_failed_attempt_is_told_at_error_priority_with_the_next(agent: Running) -> None:
+    agent.configure(["web"])
+    agent.behave("web", "fail 7200")
+    agent.start(JOURNAL_STREAM="8:1")
+    agent.until(lambda: re.search(r"^<3>web: failed, trying again in (2 h|119 min)$", agent.log.read_text(), re.M))
 
 
 def test_a_daemon_left_by_a_hook_does_not_keep_the_agent(agent: Running) -> None:

@@ -1,7 +1,7 @@
 """A worker as the contract has it, which each keystore's file in the `behaviour` directory tells what to do.
 
 argv: BEHAVIOUR_DIRECTORY STATE_DIRECTORY NAME... It notes in BEHAVIOUR_DIRECTORY/journal what it did, and when.
-Words: `renew [SECONDS]` (due again after), `busy`, `mute` (writes no state, reports no time), `hang`, `deaf` (hangs,
+Words: `renew [SECONDS]` (due again after), `fail [SECONDS]`, `log LINE`, `busy`, `mute` (writes no state, reports no time), `hang`, `deaf` (hangs,
 and ignores SIGTERM), `crash`, `flood` (a megabyte of garbage on both outputs first), `slow` (half a second),
 `orphan` (a daemon, as a careless hook may start it, keeps the standard output open).
 """
@@ -48,17 +48,21 @@ def serve(name: str) -> None:
         case "flood":
             sys.stderr.write("garbage without end " * 50_000)
             sys.stdout.write("garbage without end " * 50_000 + "\n{}\nnull\n")
+        case "log":
+            print(argument, file=sys.stderr, flush=True)
+            argument = ""
         case "slow":
             time.sleep(0.5)
         case "orphan":
             subprocess.Popen(["sleep", "20"])
-    renew(name, datetime.now(UTC) + timedelta(seconds=float(argument or 1_000_000)))
+    when = datetime.now(UTC) + timedelta(seconds=float(argument or 1_000_000))
+    conclude(name, "failed" if word == "fail" else "renewed", when)
 
 
-def renew(name: str, when: datetime) -> None:
+def conclude(name: str, result: str, when: datetime) -> None:
     watched = state.watch([behaviour.parent / f"{name}.pem"])
     state.save(states / name, state.State(next_action="renew", next_action_at=when, watched=watched))
-    report(name, "renewed", when)
+    report(name, result, when)
     note(end=name)
 
 
@@ -70,13 +74,16 @@ def hang(*, deaf: bool) -> None:
 
 
 def terminated(number: int, frame: FrameType | None) -> None:
+    """The keystore in progress came to a durable point; the rest is left alone."""
     note(end="SIGTERM")
-    raise SystemExit(1)
+    report(current, "stopped", None)
+    raise SystemExit(0)
 
 
+current = ""
 behaviour = Path(sys.argv[1])
 states = Path(sys.argv[2]) / "keystores"
 signal.signal(signal.SIGTERM, terminated)
 note(start=sys.argv[3:], environment=sorted(os.environ))
-for each in sys.argv[3:]:
-    serve(each)
+for current in sys.argv[3:]:
+    serve(current)
