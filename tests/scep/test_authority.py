@@ -1,0 +1,68 @@
+"""GetCACert: one certificate or a bundle, whatever the Content-Type said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from asn1crypto import pem
+from cryptography.hazmat.primitives.serialization import pkcs7
+
+from certagent.certificate import to_der, to_pem
+from certagent.errors import CertagentError, TransientError, TrustError
+from certagent.scep import degenerate, read_ca_certificates
+from certagent.scep.asn1 import tlv
+
+from .parts import World, indefinite, parts
+
+
+def _streamed(world: World) -> bytes:
+    """A bundle in BER of indefinite length, as Java servers send it."""
+    oid, explicit = parts(degenerate([world.ca.certificate, world.ra.certificate]))
+    (body,) = parts(explicit)
+    return indefinite(b"\x30", oid, indefinite(explicit, indefinite(body, *parts(body))))
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        pytest.param(lambda w: to_der(w.ca.certificate), 1, id="one certificate"),
+        pytest.param(lambda w: degenerate([w.ca.certificate, w.ra.certificate]), 2, id="CA and RA"),
+        pytest.param(lambda w: degenerate([w.ca.certificate]), 1, id="a bundle of one"),
+        pytest.param(_streamed, 2, id="BER"),
+        pytest.param(lambda w: to_pem([w.ca.certificate, w.ra.certificate]), 2, id="PEM certificates"),
+        pytest.param(lambda w: pem.armor("PKCS7", degenerate([w.ca.certificate])), 1, id="PEM PKCS#7"),
+        pytest.param(lambda w: w.reply(), 1, id="signed, though it need not be"),
+    ],
+)
+def test_read(world: World, make: Callable[[World], bytes], count: int) -> None:
+    found = read_ca_certificates(make(world))
+    assert len(found) == count
+    assert found[0] == world.ca.certificate
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        pytest.param(lambda _: b"", TransientError, "is empty", id="nothing"),
+        pytest.param(lambda _: b"<html>login</html>", TransientError, "a web page", id="a web page"),
+        pytest.param(lambda _: b"CA not found\n", TransientError, "not SCEP", id="text"),
+        pytest.param(lambda w: to_der(w.ca.certificate)[:-9], TransientError, "cut short", id="truncated certificate"),
+        pytest.param(lambda w: degenerate([w.issued])[:99], TransientError, "cut short", id="truncated bundle"),
+        pytest.param(lambda _: degenerate([]), TransientError, "no certificate", id="an empty bundle"),
+        pytest.param(World.content, TrustError, "CMS enveloped_data", id="an envelope"),
+        pytest.param(lambda w: to_der(w.ca.certificate) + b"\0", TrustError, "after its end", id="trailing byte"),
+        pytest.param(lambda _: tlv(tlv(b"", 0x30), 0x30), TrustError, "malformed", id="no certificate at all"),
+        pytest.param(lambda _: b"-----BEGIN CERTIFICATE-----\nMII", TrustError, "malformed", id="half a PEM block"),
+    ],
+)
+def test_refused(world: World, make: Callable[[World], bytes], error: type[CertagentError], says: str) -> None:
+    with pytest.raises(error, match=says) as caught:
+        read_ca_certificates(make(world))
+    assert type(caught.value) is error
+    assert caught.value.hint
+
+
+def test_cryptography_reads_our_bundle(world: World) -> None:
+    bundle = degenerate([world.ca.certificate, world.ra.certificate])
+    assert set(pkcs7.load_der_pkcs7_certificates(bundle)) == {world.ca.certificate, world.ra.certificate}

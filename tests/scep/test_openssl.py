@@ -1,0 +1,68 @@
+"""The openssl command line verifies and decrypts what we write, and we read what it writes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from certagent import keys
+from certagent.certificate import to_pem
+from certagent.scep import Algorithms, MessageType, encode_request
+
+from .parts import NONCE, STRONG, TRANSACTION, World
+
+pytestmark = pytest.mark.needs("openssl")
+
+
+def openssl(*command: str | Path) -> bytes:
+    return subprocess.run(["openssl", *map(str, command)], check=True, capture_output=True).stdout
+
+
+@pytest.fixture
+def files(world: World, tmp_path: Path) -> Path:
+    for who, party in (("ca", world.ca), ("device", world.device)):
+        (tmp_path / f"{who}.pem").write_bytes(to_pem([party.certificate]))
+        (tmp_path / f"{who}.key").write_bytes(keys.to_pem(party.key))
+    return tmp_path
+
+
+@pytest.mark.parametrize("algorithms", [STRONG, Algorithms("3des", "sha1"), Algorithms("aes256-cbc", "sha512")])
+def test_openssl_reads_a_request(world: World, files: Path, algorithms: Algorithms) -> None:
+    message, envelope = files / "message.der", files / "envelope.der"
+    message.write_bytes(
+        encode_request(
+            MessageType.PKCS_REQ,
+            b"the content",
+            transaction_id=TRANSACTION,
+            sender_nonce=NONCE,
+            signer=world.device,
+            recipient=world.ca.certificate,
+            algorithms=algorithms,
+        )
+    )
+    believed = ("-CAfile", files / "device.pem", "-no_check_time", "-purpose", "any")
+    openssl("cms", "-verify", "-inform", "DER", "-binary", "-in", message, *believed, "-out", envelope)
+    who = ("-inkey", files / "ca.key", "-recip", files / "ca.pem")
+    assert openssl("cms", "-decrypt", "-inform", "DER", "-binary", "-in", envelope, *who) == b"the content"
+
+
+def test_openssl_reads_the_certificates_of_a_reply(world: World, files: Path) -> None:
+    envelope = files / "envelope.der"
+    envelope.write_bytes(world.content())
+    who = ("-inkey", files / "device.key", "-recip", files / "device.pem")
+    inner = files / "inner.der"
+    inner.write_bytes(openssl("cms", "-decrypt", "-inform", "DER", "-binary", "-in", envelope, *who))
+    assert b"CN = device" in openssl("pkcs7", "-inform", "DER", "-in", inner, "-print_certs", "-noout")
+
+
+@pytest.mark.parametrize("cipher", ["aes128", "aes256", "des3"])
+@pytest.mark.parametrize("stream", [(), ("-stream",)], ids=["DER", "BER"])
+def test_we_open_openssl_envelopes(world: World, files: Path, cipher: str, stream: tuple[str, ...]) -> None:
+    inner, envelope = files / "inner.der", files / "envelope.der"
+    openssl("crl2pkcs7", "-nocrl", "-certfile", files / "ca.pem", "-outform", "DER", "-out", inner)
+    form = ("-binary", "-outform", "DER", *stream)
+    openssl("cms", "-encrypt", f"-{cipher}", *form, "-in", inner, "-out", envelope, files / "device.pem")
+    reply = world.decode(world.signed(content=envelope.read_bytes()), accept=["3des"])
+    assert reply.certificates == (world.ca.certificate,)  # type: ignore[union-attr]

@@ -1,0 +1,322 @@
+"""HTTP against a real server on loopback that behaves as servers, and what stands between, do."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from certagent.certificate import to_der
+from certagent.errors import ConfigError, TransientError
+from certagent.scep import Capabilities, Client, Transport
+
+from .parts import World
+
+Behaviour = Callable[[BaseHTTPRequestHandler], None]
+
+
+class Server(ThreadingHTTPServer):
+    """Every request is answered by `behaviour`; what came is kept in `seen`."""
+
+    daemon_threads = True
+    behaviour: Behaviour
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen: list[BaseHTTPRequestHandler] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/scep"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is what some tests are about."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    body = b""
+
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        server.seen.append(self)
+        server.behaviour(self)
+
+    def do_POST(self) -> None:
+        self.body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- as the base has it
+        """Quiet."""
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> Behaviour:
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for field, value in {"Content_Length": str(len(body)), **headers}.items():
+            handler.send_header(field.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return behave
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def transport(url: str, seconds: float = 5, proxy: str | None = None) -> Transport:
+    return Transport(url, timeout=timedelta(seconds=seconds), proxy=proxy)
+
+
+def query(server: Server) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(server.seen[-1].path).query, strict_parsing=True)
+
+
+# ── what is sent ──
+
+
+def test_get_carries_base64_percent_encoded(server: Server) -> None:
+    server.behaviour = answer(200, b"yes")
+    message = bytes(range(256))
+    assert transport(server.url).get("PKIOperation", message) == b"yes"
+    path = server.seen[-1].path
+    assert not set("+/= ").intersection(path.partition("message=")[2])
+    assert base64.b64decode(query(server)["message"][0], validate=True) == message
+
+
+def test_get_with_text_and_without(server: Server) -> None:
+    server.behaviour = answer(200, b"yes")
+    transport(server.url).get("GetCACert", "my CA&1")
+    assert query(server) == {"operation": ["GetCACert"], "message": ["my CA&1"]}
+    transport(server.url).get("GetCACert")
+    assert query(server) == {"operation": ["GetCACert"]}
+
+
+def test_post(server: Server) -> None:
+    server.behaviour = answer(200, b"yes")
+    assert transport(server.url).post("PKIOperation", b"\0body") == b"yes"
+    seen = server.seen[-1]
+    assert (seen.command, seen.body) == ("POST", b"\0body")  # type: ignore[attr-defined]
+    assert seen.headers["Content-Length"] == "5"
+    assert seen.headers["Content-Type"] == "application/x-pki-message"
+    assert query(server) == {"operation": ["PKIOperation"]}
+
+
+def test_environment_proxy_counts_without_a_configured_one(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.behaviour = answer(200, b"proxied")
+    proxy = server.url.removesuffix("/scep")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", proxy)
+    assert transport("http://scep.test/scep").get("GetCACaps") == b"proxied"
+    assert server.seen[-1].path == "http://scep.test/scep?operation=GetCACaps"
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert transport("http://scep.test/scep", proxy=proxy).get("GetCACaps") == b"proxied"
+
+
+# ── what comes back wrong ──
+
+
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    """A byte now and then, each well within a socket's time limit."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    for _ in range(100):
+        handler.wfile.write(b"x")
+        handler.wfile.flush()
+        time.sleep(0.05)
+
+
+def drip_headers(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    for _ in range(100):
+        handler.wfile.write(b"x")
+        time.sleep(0.05)
+
+
+def silence(_: BaseHTTPRequestHandler) -> None:
+    time.sleep(3)
+
+
+def endless(handler: BaseHTTPRequestHandler) -> None:
+    """10 MB, without saying so beforehand."""
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(160):
+        handler.wfile.write(bytes(65536))
+
+
+def no_http(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"\x16\x03\x01 not HTTP\r\n\r\n")
+
+
+def hang_up(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def moved(location: str, status: int = 302) -> Behaviour:
+    return answer(status, Location=location)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        pytest.param(answer(500, b"operation not implemented\n"), "HTTP 500: operation not impl", id="500 with text"),
+        pytest.param(answer(403, b"\n\x1b[2J no \x07such\nCA"), r"HTTP 403: \[2J no  such$", id="control characters"),
+        pytest.param(answer(400, b"x" * 10_000), r"HTTP 400: x{199}…$", id="a long line"),
+        pytest.param(answer(404, b"<html>\nNot found"), "HTTP 404$", id="404 with a web page"),
+        pytest.param(answer(204), "HTTP 204$", id="204"),
+        pytest.param(answer(200, b"half", Content_Length="100"), "broke its answer off", id="truncated"),
+        pytest.param(answer(200, b"plain text", Content_Encoding="gzip"), "broke its answer off", id="gzip that is none"),
+        pytest.param(answer(200, bytes(10_000_000)), "more than 2048 KiB", id="10 MB"),
+        pytest.param(endless, "more than 2048 KiB", id="10 MB unannounced"),
+        pytest.param(answer(500, bytes(10_000_000)), "more than 2048 KiB", id="an error of 10 MB"),
+        pytest.param(drip, "did not answer within 0.4 seconds", id="slow drip"),
+        pytest.param(drip_headers, "did not answer within 0.4 seconds", id="slow drip of headers"),
+        pytest.param(silence, "did not answer within 0.4 seconds", id="silence"),
+        pytest.param(no_http, "cannot be reached|proper HTTP|broke", id="not HTTP"),
+        pytest.param(hang_up, "cannot be reached", id="connection closed"),
+        pytest.param(moved("http://localhost:1/scep"), "redirects to another place: http://localhost", id="other host"),
+        pytest.param(moved("ftp://127.0.0.1/"), "redirects to another place", id="redirect to FTP"),
+        pytest.param(moved("file:///etc/passwd"), "redirects to another place", id="redirect to a file"),
+        pytest.param(moved("/scep"), "in circles", id="redirect to itself"),
+        pytest.param(moved("http://[", 301), "proper HTTP", id="redirect to nonsense"),
+        pytest.param(moved("/scep", 303), "HTTP 303", id="see other"),
+        pytest.param(answer(302), "HTTP 302", id="redirect to nowhere"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_bad_answers(server: Server, method: str, behaviour: Behaviour, says: str) -> None:
+    server.behaviour = behaviour
+    quick = "0.4 seconds" in says
+    there = transport(server.url, 0.4 if quick else 5)
+    started = time.monotonic()
+    with pytest.raises(TransientError, match=says) as caught:
+        there.get("GetCACert") if method == "GET" else there.post("PKIOperation", b"x")
+    assert time.monotonic() - started < 3
+    assert str(caught.value).startswith(f"127.0.0.1:{server.server_port} ")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_redirect_on_the_same_host_is_followed(server: Server, method: str, status: int) -> None:
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        there = handler.path.startswith("/new")
+        (answer(200, b"here") if there else moved("/new?operation=X", status))(handler)
+
+    server.behaviour = behave
+    there = transport(server.url)
+    assert (there.get("X") if method == "GET" else there.post("X", b"body")) == b"here"
+    assert [one.command for one in server.seen] == [method, method]
+
+
+def test_no_redirect_from_https_to_http() -> None:
+    with pytest.raises(TransientError, match="redirects to another place"):
+        transport("https://ca.test/scep")._redirected("https://ca.test/scep", "http://ca.test/scep")
+
+
+def test_unreachable() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        with pytest.raises(TransientError, match=f"^127.0.0.1:{port} cannot be reached: Connection refused$"):
+            transport(f"http://127.0.0.1:{port}/scep").get("GetCACaps")
+
+
+def test_unreachable_proxy() -> None:
+    with pytest.raises(TransientError, match="cannot be reached through the proxy"):
+        transport("http://ca.test/scep", proxy="http://127.0.0.1:1").get("GetCACaps")
+
+
+def test_unknown_host() -> None:
+    with pytest.raises(TransientError, match=r"^ca\.invalid cannot be reached"):
+        transport("http://ca.invalid/scep").get("GetCACaps")
+
+
+def test_tls_to_a_server_that_speaks_none(server: Server) -> None:
+    server.behaviour = answer(200)
+    with pytest.raises(TransientError, match="TLS"):
+        transport(server.url.replace("http:", "https:")).get("GetCACaps")
+
+
+def test_no_password_of_the_url_in_errors(server: Server) -> None:
+    server.behaviour = answer(500)
+    with pytest.raises(TransientError) as caught:
+        transport(server.url.replace("//", "//user:hunter2@")).get("GetCACaps")
+    assert "hunter2" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("url", ["http://[::1/scep", "http://host:99999/scep", "ftp://host/", "host/scep", "http:///x"])
+def test_no_url(url: str) -> None:
+    with pytest.raises(ConfigError):
+        transport(url)
+
+
+@contextmanager
+def hole() -> Iterator[int]:
+    """A port that takes a connection and never says a word."""
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler, bind_and_activate=True) as server:
+        yield server.server_address[1]
+
+
+def test_a_port_that_never_answers() -> None:
+    with hole() as port, pytest.raises(TransientError, match="did not answer within"):
+        transport(f"http://127.0.0.1:{port}/scep", 0.2).get("GetCACaps")
+
+
+# ── the client's operations ──
+
+
+def client(server: Server, ca_identifier: str | None = None) -> Client:
+    return Client(server.url, ca_identifier=ca_identifier, timeout=timedelta(seconds=5))
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(answer(404, b"AES"), id="404"),
+        pytest.param(answer(500, b"AES"), id="500"),
+        pytest.param(answer(200, b"<html>\nAES\n</html>", Content_Type="text/html"), id="a web page"),
+        pytest.param(answer(200), id="empty"),
+    ],
+)
+def test_no_capabilities(server: Server, behaviour: Behaviour) -> None:
+    server.behaviour = behaviour
+    assert client(server).get_capabilities() == Capabilities()
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_server_out_of_order_says_nothing_about_capabilities(server: Server, status: int) -> None:
+    """Else a restart behind a gateway would look like somebody weakening the exchange."""
+    server.behaviour = answer(status, b"try later")
+    with pytest.raises(TransientError, match=f"HTTP {status}: try later"):
+        client(server).get_capabilities()
+
+
+@pytest.mark.parametrize("identifier", ["corp-ca", None])
+def test_ca_certificates(server: Server, world: World, identifier: str | None) -> None:
+    server.behaviour = answer(200, to_der(world.ca.certificate), Content_Type="text/plain")
+    assert client(server, identifier).get_ca_certificates() == (world.ca.certificate,)
+    assert query(server).get("message") == ([identifier] if identifier else None)
+
+
+@pytest.mark.parametrize("post", [True, False], ids=["POST", "GET"])
+def test_pki_operation(server: Server, post: bool) -> None:
+    server.behaviour = answer(200, b"reply")
+    assert client(server).pki_operation(b"message", post=post) == b"reply"
+    assert server.seen[-1].command == ("POST" if post else "GET")
