@@ -1,0 +1,282 @@
+"""`certagent status` and `certagent history`: what is there, what happens next, and what happened."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from certagent import config, state
+from certagent import status as known
+from certagent.cli import setting
+from certagent.cli.terminal import Finding, Mark, print_findings, printable, terminal
+from certagent.definitions import Configuration
+from certagent.errors import ConfigError, StateError
+from certagent.policy import Action, Condition
+from certagent.state import Event, LastError, iso
+from certagent.status import Snapshot, span
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_STYLES = {
+    Condition.VALID: "green",
+    Condition.DUE: "yellow",
+    Condition.PENDING: "cyan",
+    Condition.STAGED: "cyan",
+    Condition.MISSING: "magenta",
+    Condition.FAILED: "bold red",
+    Condition.EXPIRED: "bold red",
+}
+_ACTIONS = {Action.HOOKS: "run hooks"}
+_WIDE = 100
+"""From this many columns on, there is room for longer bars and for dates."""
+
+
+def status(arguments: argparse.Namespace) -> int:
+    configuration = config.load(arguments.config)
+    now = setting.clock()
+    taken = snapshots(configuration, setting.chosen(configuration, arguments.names), now)
+    if arguments.json:
+        print(json.dumps(known.as_json(taken), indent=2))
+        return 0
+    console = terminal()
+    if not taken:
+        print(f"no keystores are configured in {arguments.config}")
+        return 0
+    rows = [_row(each, now) for each in taken]
+    if console is None:
+        _print_plain(_HEADINGS, [(row.name, row.state, row.left, row.next, row.subject) for row in rows])
+    else:
+        _print_table(console, rows)
+    print()
+    print_findings(console, notices(taken, now))
+    print(_summary(taken))
+    return 0
+
+
+def snapshots(configuration: Configuration, names: Sequence[str], now: datetime) -> list[Snapshot]:
+    """A snapshot of each of these keystores."""
+
+    def silent(_name: str, _line: str) -> None:
+        pass
+
+    return [
+        known.snapshot(
+            work.name,
+            work.definition,
+            directory=work.directory,
+            keystore=work.keystore,
+            host=work.host,
+            now=now,
+        )
+        for work in setting.works(configuration, names, silent, silent)
+    ]
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    subject: str
+    condition: Condition
+    share: float
+    left: str
+    next: str
+    date: str
+
+    @property
+    def state(self) -> str:
+        return self.condition.value
+
+
+_HEADINGS = ("KEYSTORE", "STATE", "LEFT", "NEXT", "SUBJECT")
+
+
+def _row(it: Snapshot, now: datetime) -> _Row:
+    lifetime = it.certificate.lifetime if it.certificate else None
+    return _Row(
+        name=it.name,
+        subject=printable(it.certificate.subject) if it.certificate else "–",
+        condition=it.condition,
+        share=lifetime.remaining_share(now) if lifetime else 0.0,
+        left="–" if lifetime is None else "none" if lifetime.not_after <= now else span(lifetime.remaining(now)),
+        next=_next(it, now),
+        date=_date(it.next_action_at, now),
+    )
+
+
+def _next(it: Snapshot, now: datetime) -> str:
+    if it.next_action is None or it.next_action_at is None:
+        return "–"
+    word = _ACTIONS.get(it.next_action, it.next_action.value)
+    return f"{word} now" if it.next_action_at <= now else f"{word} in {span(it.next_action_at - now)}"
+
+
+def _date(moment: datetime | None, now: datetime) -> str:
+    """The moment itself, as exactly as its distance makes sense; nothing for now."""
+    if moment is None or moment <= now:
+        return ""
+    return f"{moment:%H:%M} UTC" if moment - now < timedelta(hours=20) else f"{moment:%Y-%m-%d}"
+
+
+def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
+    """What does not fit into a table: errors with their hints, each once however many keystores share it."""
+    errors: dict[tuple[str, str], list[tuple[str, LastError]]] = {}
+    found = []
+    for each in taken:
+        if each.last_error is not None:
+            key = (each.last_error.message, each.last_error.hint)
+            errors.setdefault(key, []).append((each.name, each.last_error))
+        elif each.next_action is None:
+            hint = "set `subject` in its definition, or put key and certificate in place"
+            found.append(Finding(Mark.WARNING, f"{each.name}: {each.reason}", "" if each.certificate else hint))
+        if each.bent:
+            found.append(Finding(Mark.WARNING, f"{each.name}: {each.bent}"))
+    for (message, hint), concerned in errors.items():
+        ago = now - max(error.at for _, error in concerned)
+        when = f" ({span(ago)} ago)" if ago >= timedelta(seconds=1) else ""
+        found.append(Finding(Mark.WRONG, f"{_names([name for name, _ in concerned])}: {message}{when}", hint))
+    return found
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} others"
+
+
+def _summary(taken: Sequence[Snapshot]) -> str:
+    counts = Counter(each.condition for each in taken)
+    many = "1 keystore" if len(taken) == 1 else f"{len(taken)} keystores"
+    return f"{many}: {', '.join(f'{counts[word]} {word}' for word in Condition if counts[word])}"
+
+
+def _print_plain(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns, the last one as long as it likes."""
+    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
+    for row in (headings, *rows):
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_table(console: Console, rows: Sequence[_Row]) -> None:
+    from rich.table import Table  # noqa: PLC0415 -- loaded where somebody looks on
+    from rich.text import Text  # noqa: PLC0415
+
+    wide = console.width >= _WIDE
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("keystore", no_wrap=True, max_width=32 if wide else 16)
+    table.add_column("subject", no_wrap=True, ratio=None, style="dim")
+    table.add_column("remaining life", no_wrap=True)
+    table.add_column("", no_wrap=True, justify="right")
+    table.add_column("state", no_wrap=True)
+    table.add_column("next", no_wrap=True)
+    if wide:
+        table.add_column("", no_wrap=True, style="dim")
+    for row in rows:
+        table.add_row(
+            Text(row.name, "bold"),
+            Text(row.subject),
+            _bar(row, 20 if wide else 10),
+            Text(row.left),
+            Text(row.state, _STYLES[row.condition]),
+            Text(row.next),
+            *([Text(row.date)] if wide else []),
+        )
+    console.print(table)
+
+
+def _bar(row: _Row, width: int) -> Text:
+    """What is left of the life, from the left; a living certificate always shows a trace."""
+    from rich.text import Text  # noqa: PLC0415 -- as above
+
+    halves = max(round(row.share * width * 2), 1 if row.share else 0)
+    filled = "━" * (halves // 2) + "╸" * (halves % 2)
+    return Text.assemble((filled, _STYLES[row.condition]), ("─" * (width - len(filled)), "dim"))
+
+
+def history(arguments: argparse.Namespace) -> int:
+    configuration = config.load(arguments.config)
+    names = _remembered(configuration, arguments.names)
+    told = [(name, event) for name in names for event in _events(configuration, name)]
+    told.sort(key=lambda each: each[1].at)
+    if arguments.json:
+        for name, event in told:
+            print(json.dumps(_event_line(name, event)))
+        return 0
+    console = terminal()
+    if not told:
+        print("nothing has happened yet")
+    elif console is None:
+        _print_plain(("TIME (UTC)", "KEYSTORE", "EVENT", "DETAIL"), [_cells(name, event) for name, event in told])
+    else:
+        _print_events(console, told)
+    return 0
+
+
+def _remembered(configuration: Configuration, names: Sequence[str]) -> list[str]:
+    """The keystores whose history is asked for; one that is not configured any more still has its own."""
+    directory = Path(configuration.state_dir) / "keystores"
+    try:
+        on_disk = sorted(each.name for each in directory.iterdir()) if directory.is_dir() else []
+    except OSError as error:
+        raise StateError(f"{directory} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+    everything = list(dict.fromkeys([*configuration.keystores, *on_disk]))
+    for name in names:
+        if name not in everything:
+            raise ConfigError(f"there is no keystore {name!r}", f"known: {', '.join(everything) or 'none'}")
+    return list(dict.fromkeys(names)) or everything
+
+
+def _events(configuration: Configuration, name: str) -> list[Event]:
+    try:
+        return state.read_history(setting.keystore_directory(configuration, name))
+    except OSError as error:
+        where = error.filename or name
+        raise StateError(f"{where} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+
+
+def _event_line(name: str, event: Event) -> dict[str, Any]:
+    """One line of `history --json`: what is empty is left out."""
+    rest = {key: value for key, value in msgspec.structs.asdict(event).items() if value and key != "at"}
+    times = {key: iso(value) for key, value in rest.items() if isinstance(value, datetime)}
+    return {"at": iso(event.at), "keystore": name, **rest, **times}
+
+
+def _cells(name: str, event: Event) -> tuple[str, str, str, str]:
+    certificate = f"{event.kind}, serial {event.serial}" if event.serial else event.kind
+    until = f"until {event.not_after:%Y-%m-%d %H:%M}" if event.not_after else ""
+    facts = ", ".join(filter(None, (certificate, until)))
+    detail = f"{event.message} ({facts})" if event.message and facts else event.message or facts
+    return f"{event.at:%Y-%m-%d %H:%M:%S}", name, event.event, printable(detail)
+
+
+_EVENT_STYLES = {
+    "enrolled": "green",
+    "renewed": "green",
+    "pending": "cyan",
+    "failed": "red",
+    "rejected": "red",
+    "rolled back": "red",
+    "abandoned": "yellow",
+}
+
+
+def _print_events(console: Console, told: Sequence[tuple[str, Event]]) -> None:
+    from rich.table import Table  # noqa: PLC0415 -- as above
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("time (UTC)", no_wrap=True, style="dim")
+    table.add_column("keystore", no_wrap=True, max_width=24)
+    table.add_column("event", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for name, event in told:
+        at, _, word, detail = _cells(name, event)
+        table.add_row(at, Text(name, "bold"), Text(word, _EVENT_STYLES.get(word, "")), Text(detail))
+    console.print(table)

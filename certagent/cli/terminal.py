@@ -1,0 +1,76 @@
+"""How commands speak to a person: colours and wrapping in a terminal, plain lines anywhere else.
+
+rich is imported only where a terminal is there; NO_COLOR and TERM=dumb are its business.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Mark(StrEnum):
+    """How good a finding is. Plain signs, so that they say the same without colours."""
+
+    FINE = "✓"
+    WARNING = "!"
+    WRONG = "✗"
+
+
+_STYLES = {Mark.FINE: "green", Mark.WARNING: "yellow", Mark.WRONG: "bold red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of what is so, and one of what to do about it."""
+
+    mark: Mark
+    text: str
+    hint: str = ""
+
+
+def terminal() -> Console | None:
+    """The terminal on stdout; None if stdout is none."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A locale without these signs shall cost a sign, not the whole output.
+        sys.stdout.reconfigure(errors="replace")
+    if not sys.stdout.isatty():
+        return None
+    from rich.console import Console  # noqa: PLC0415 -- loaded where somebody looks on
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def printable(text: str) -> str:
+    """Text from certificates, servers and files, without what would steer a terminal."""
+    return "".join(character if character.isprintable() else "·" for character in text)
+
+
+def print_findings(console: Console | None, findings: Iterable[Finding], indent: int = 0) -> None:
+    """Each finding with its mark, its hint below it."""
+    for finding in findings:
+        if console is None:
+            print(f"{' ' * indent}{finding.mark} {printable(finding.text)}", flush=True)
+            if finding.hint:
+                print(f"{' ' * indent}    {printable(finding.hint)}", flush=True)
+        else:
+            _print_wrapped(console, finding, indent)
+
+
+def _print_wrapped(console: Console, finding: Finding, indent: int) -> None:
+    from rich.padding import Padding  # noqa: PLC0415 -- as above
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_row(Text(finding.mark, _STYLES[finding.mark]), Text(printable(finding.text)))
+    if finding.hint:
+        grid.add_row("", Padding(Text(printable(finding.hint), "dim"), (0, 0, 0, 2)))
+    console.print(Padding(grid, (0, 0, 0, indent)))

@@ -1,0 +1,240 @@
+"""What is known of each keystore, as one snapshot: for `status`, `check` and the metrics file.
+
+Read without a lock and without touching a key, while workers may be busy: every file is replaced whole, so each
+part is right by itself, and the next look settles what changed in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from certagent import certificate as facts
+from certagent import durable, policy, state
+from certagent.definitions import KeystoreDefinition
+from certagent.errors import CertagentError, ConfigError, KeystoreError
+from certagent.journal import Journal, Transaction
+from certagent.keystore.base import Keystore
+from certagent.policy import Action, Condition, Decision, Lifetime
+from certagent.state import LastError, State, iso
+from certagent.work import lifetime_of, open_of, rules_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """The certificate in place. Names in RFC 4514 form, `serial` in hex, `key` as `key_type` writes it (rsa:2048)."""
+
+    subject: str
+    issuer: str
+    serial: str
+    key: str
+    lifetime: Lifetime
+    renew_at: datetime
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One keystore at one moment.
+
+    `readable` False: its state or its certificate could not be read, `last_error` says why, the rest is what could.
+    `bent` says how `renew_at` was replaced where the certificate's lifetime has no room for it; else empty.
+    """
+
+    name: str
+    condition: Condition
+    next_action: Action | None
+    next_action_at: datetime | None
+    reason: str
+    last_error: LastError | None
+    failures: int
+    certificate: InPlace | None
+    transaction: Transaction | None
+    bent: str
+    readable: bool
+
+
+def snapshot(
+    name: str, definition: KeystoreDefinition, *, directory: Path, keystore: Keystore, host: str, now: datetime
+) -> Snapshot:
+    """Look at one keystore; `directory` is its own under the state directory. Raises nothing for what it finds."""
+    faults: list[CertagentError] = []
+    rules = rules_of(name, definition, host)
+    memory = _tried(faults, lambda: state.load(directory)) or State()
+    transaction = _tried(faults, Journal(directory).open)
+    certificate = _tried(faults, lambda: _in_place(keystore, rules))
+    lifetime = certificate.lifetime if certificate else None
+    # Like the worker: files somebody changed are looked at without waiting for the pause after a failure.
+    changed = memory.watched != state.watch(keystore.watched())
+    past = policy.Past(memory.failures, None if changed else memory.retry_at)
+    condition = policy.condition(lifetime, open_of(transaction), past, rules, now)
+    decision = policy.decide(lifetime, open_of(transaction), past, rules, now)
+    last_error = memory.last_error
+    if not policy.clock_is_sane(now):
+        decision = Decision(None, None, f"the clock says {iso(now)}: nothing is done until it is set")
+    if faults:
+        condition, decision = Condition.FAILED, Decision(None, None, "what is there cannot be read")
+        last_error = _dated(faults[0], memory.last_error, now)
+    return Snapshot(
+        name=name,
+        condition=condition,
+        next_action=decision.action,
+        next_action_at=decision.at,
+        reason=decision.reason,
+        last_error=last_error,
+        failures=memory.failures,
+        certificate=certificate,
+        transaction=transaction,
+        bent=_bent(definition, lifetime),
+        readable=not faults,
+    )
+
+
+def _tried(faults: list[CertagentError], read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except CertagentError as error:
+        faults.append(error)
+        return None
+
+
+def _in_place(keystore: Keystore, rules: policy.Rules) -> InPlace | None:
+    certificate = keystore.read_certificate()
+    lifetime = lifetime_of(certificate)
+    if certificate is None or lifetime is None:
+        return None
+    try:
+        return InPlace(
+            subject=facts.subject_text(certificate),
+            issuer=certificate.issuer.rfc4514_string(),
+            serial=facts.serial_hex(certificate),
+            key=_key_words(certificate),
+            lifetime=lifetime,
+            renew_at=policy.renew_at(lifetime, rules),
+        )
+    except ValueError as error:  # cryptography looks into some parts only when they are asked for
+        raise KeystoreError(f"the certificate in place cannot be read: {error}", "is the file damaged?") from None
+
+
+def _key_words(certificate: x509.Certificate) -> str:
+    try:
+        key = certificate.public_key()
+    except UnsupportedAlgorithm:
+        return "unknown"
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"rsa:{key.key_size}"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"ec:{key.curve.name.replace('secp256r1', 'p256').replace('secp384r1', 'p384')}"
+    return type(key).__name__.removesuffix("PublicKey").lower()
+
+
+def _dated(error: CertagentError, before: LastError | None, now: datetime) -> LastError:
+    """The error as of now; if a worker met the very same one, as of then."""
+    return before if before is not None and before.message == str(error) else LastError.of(error, now)
+
+
+def _bent(definition: KeystoreDefinition, lifetime: Lifetime | None) -> str:
+    wanted = definition.renew_at.before_end
+    if lifetime is None or wanted is None or policy.fits(definition.renew_at, lifetime):
+        return ""
+    whole = span(lifetime.not_after - lifetime.not_before)
+    return f"renew_at {span(wanted)} leaves nothing of a lifetime of {whole}: renewed after two thirds of it instead"
+
+
+def span(time: timedelta) -> str:
+    """A length of time in one unit, cut off: `40 s`, `15 min`, `6 h`, `30 d`, `12 y`."""
+    seconds = int(abs(time).total_seconds())
+    for size, unit, least in ((31_557_600, "y", 2), (86_400, "d", 2), (3600, "h", 2), (60, "min", 2)):
+        if seconds >= size * least:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def as_json(snapshots: Iterable[Snapshot]) -> dict[str, Any]:
+    """What `status --json` prints (docs/commands.md): null where something is not known, times in UTC."""
+    return {"keystores": {each.name: _entry(each) for each in snapshots}}
+
+
+def _entry(it: Snapshot) -> dict[str, Any]:
+    certificate, error, transaction = it.certificate, it.last_error, it.transaction
+    return {
+        "state": it.condition.value,
+        "subject": certificate.subject if certificate else None,
+        "issuer": certificate.issuer if certificate else None,
+        "serial": certificate.serial if certificate else None,
+        "key": certificate.key if certificate else None,
+        "not_before": iso(certificate.lifetime.not_before) if certificate else None,
+        "not_after": iso(certificate.lifetime.not_after) if certificate else None,
+        "next_action": it.next_action.value if it.next_action else None,
+        "next_action_at": iso(it.next_action_at) if it.next_action_at else None,
+        "reason": it.reason,
+        "failures": it.failures,
+        "transaction": {"kind": transaction.kind.value, "phase": transaction.phase.value} if transaction else None,
+        "last_error": {"message": error.message, "hint": error.hint, "at": iso(error.at)} if error else None,
+    }
+
+
+def metrics(snapshots: Iterable[Snapshot], now: datetime) -> str:
+    """The keystores in Prometheus' text format, for node-exporter's textfile collector. `now`: the run's end."""
+    every = list(snapshots)
+    held = [(each.name, each.certificate.lifetime) for each in every if each.certificate]
+    families: list[tuple[str, str, list[tuple[dict[str, str], float]]]] = [
+        (
+            "certagent_certificate_not_after_seconds",
+            "End of the validity of the certificate in place, Unix time.",
+            [({"keystore": name}, lifetime.not_after.timestamp()) for name, lifetime in held],
+        ),
+        (
+            "certagent_certificate_not_before_seconds",
+            "Begin of the validity of the certificate in place, Unix time.",
+            [({"keystore": name}, lifetime.not_before.timestamp()) for name, lifetime in held],
+        ),
+        (
+            "certagent_keystore_state",
+            "1 for the state the keystore is in, 0 for the others.",
+            [({"keystore": each.name, "state": word}, each.condition == word) for each in every for word in Condition],
+        ),
+        (
+            "certagent_keystore_failures",
+            "Attempts that failed in a row.",
+            [({"keystore": each.name}, each.failures) for each in every],
+        ),
+        (
+            "certagent_keystore_next_action_seconds",
+            "When the keystore needs attention next, Unix time.",
+            [({"keystore": each.name}, each.next_action_at.timestamp()) for each in every if each.next_action_at],
+        ),
+        ("certagent_last_run_seconds", "End of the newest run of a worker, Unix time.", [({}, now.timestamp())]),
+    ]
+    return "".join(_family(name, about, samples) for name, about, samples in families)
+
+
+def _family(name: str, about: str, samples: list[tuple[dict[str, str], float]]) -> str:
+    lines = [f"# HELP {name} {about}", f"# TYPE {name} gauge"]
+    for labels, value in samples:
+        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        lines.append(f"{name}{f'{{{inside}}}' if inside else ''} {value:.0f}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def write_metrics(path: Path, text: str) -> None:
+    """Replace the metrics file, readable for everybody: node-exporter is another user. Raises ConfigError."""
+    try:
+        durable.write(path, text.encode(), durable.Ownership(0o644))
+    except OSError as error:
+        raise ConfigError(
+            f"metrics_file {path} cannot be written: {error.strerror or error}",
+            "create its directory, free some space, or correct metrics_file",
+        ) from None
