@@ -26,6 +26,9 @@ from certagent.config_checks import check
 from certagent.config_decode import BAD, Decoder, Node, Place, Problems, Scalar, Sequence, Table, did_you_mean
 from certagent.definitions import Authority, Common, Configuration, KeystoreDefinition, Name
 from certagent.errors import ConfigError
+from certagent.schema import schema
+
+__all__ = ["digest", "load", "schema", "state_dir_of"]
 
 _SIZE_LIMIT = 1 << 20
 _DEPTH_LIMIT = 20  # a hook's argv stands at depth 6
@@ -50,7 +53,7 @@ def load(path: Path) -> Configuration:
     decoder = Decoder(problems)
     tables = (*_SHARED, "defaults")
     own = Table(main.place, {key: entry for key, entry in main.entries.items() if key not in tables})
-    values = decoder.decode_fields(own, fields(Configuration), ())
+    values = decoder.decode_fields(own, Configuration, ())
     inherited = _decode_defaults(decoder, main)
     files = {path: main, **_included(path, values.get("include", ()), decoder.places, problems)}
     shared: dict[str, dict[str, Any]] = {word: {} for word in _SHARED}
@@ -121,7 +124,7 @@ def _directory(values: dict[str, Any], word: str) -> str:
 def _decode_defaults(decoder: Decoder, main: Table) -> dict[str, Any]:
     place, node = main.entries.get("defaults", (main.place, Table(main.place, {})))
     if isinstance(node, Table):
-        return decoder.decode_fields(node, fields(Common), ("defaults",))
+        return decoder.decode_fields(node, Common, ("defaults",))
     decoder.problems.add(place, ("defaults",), "must be a table of keys", "indent them below it")
     return {}
 
@@ -163,6 +166,7 @@ def _read_file(path: Path, problems: Problems, *, may_be_empty: bool = False) ->
 
 def _read_text(path: Path, problems: Problems) -> str | None:
     place = Place(str(path))
+    problems.files.append(place.file)
     try:
         # O_NONBLOCK: a FIFO must not hold us up before fstat can tell.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -249,7 +253,8 @@ def _report_syntax(error: yaml.MarkedYAMLError, text: str, file: str, problems: 
     line = text.split("\n")[number - 1] if 0 < number <= text.count("\n") + 1 else ""
     indent = line[: len(line) - len(line.lstrip())]
     hint = "indent with spaces, not with tabs" if "\t" in indent else "look at this line and the one above it"
-    problems.add(Place(file, number), (), f"is not valid YAML: {error.problem or error.context}", hint)
+    what = re.sub(r"(alias|anchor|tag handle) .*", r"\1", str(error.problem or error.context))  # repeats no value
+    problems.add(Place(file, number), (), f"is not valid YAML: {what}", hint)
 
 
 class _Reader:
@@ -271,7 +276,8 @@ class _Reader:
         place = Place(self._file, raw.start_mark.line + 1)
         tag = raw.tag.removeprefix(self._PREFIX)
         if tag not in (*self._TEXT, *self._PLAIN, "map", "seq"):
-            self._problems.add(place, path, f"has the YAML tag {tag[:64]!r}", "remove the tag")
+            # Not repeated: the text may be a password that happens to begin with an exclamation mark.
+            self._problems.add(place, path, "begins with a YAML tag (!...)", "remove it, or put the value in quotes")
         if isinstance(raw, yaml.MappingNode):
             return Table(place, self._entries(raw, path, depth))
         if isinstance(raw, yaml.SequenceNode):

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
-from certagent.definitions import VALUE_TYPES
+from certagent.definitions import VALUE_TYPES, Common, PemKeystore, Secret
 
 Path = tuple[str, ...]
 """Where a value stands: ("keystores", "web", "san", "[0]")."""
@@ -76,13 +76,12 @@ def _word(key: str) -> str:
 class Problems:
     """Every fault found so far."""
 
+    files: list[str] = field(default_factory=list)
+    """In the order they were read."""
     _found: list[tuple[Place, str]] = field(default_factory=list)
-    _files: list[str] = field(default_factory=list)
 
     def add(self, place: Place, path: Path, what: str, hint: str) -> None:
         where = f"{place}: {dotted(path)}" if path else str(place)
-        if place.file not in self._files:
-            self._files.append(place.file)
         self._found.append((place, f"{where}: {_cut(what)}" + (f"; {_cut(hint)}" if hint else "")))
 
     def __bool__(self) -> bool:
@@ -90,7 +89,7 @@ class Problems:
 
     def lines(self) -> tuple[str, ...]:
         """One line each, in the order a person reads the files."""
-        ordered = sorted(self._found, key=lambda found: (self._files.index(found[0].file), found[0].line))
+        ordered = sorted(self._found, key=lambda found: (self.files.index(found[0].file), found[0].line))
         return tuple(dict.fromkeys(line for _, line in ordered))
 
 
@@ -180,7 +179,7 @@ class Decoder:
         entries = dict(node.entries)
         if cls.__struct_config__.tag_field and not self._tag_fits(node, cls, path, entries):
             return BAD
-        values = {**inherited, **self.decode_fields(Table(node.place, entries), fields(cls), path)}
+        values = {**inherited, **self.decode_fields(Table(node.place, entries), cls, path)}
         place = self.places.get(path, node.place)
         for info in fields(cls):
             if info.required and info.name not in values:
@@ -193,14 +192,18 @@ class Decoder:
             self.problems.add(place, path, what, hint)
             return BAD
 
-    def decode_fields(self, node: Table, known: Iterable[FieldInfo], path: Path) -> dict[str, Any]:
-        """The fields a table gives; a key that names none of them is a fault."""
-        by_name = {info.name: info for info in known}
+    def decode_fields(self, node: Table, cls: type[Struct], path: Path) -> dict[str, Any]:
+        """The fields of `cls` that a table gives; a key that names none of them is a fault."""
+        by_name = {info.name: info for info in fields(cls)}
         values = {}
         for name, (place, value) in node.entries.items():
             here = (*path, name)
             if name not in by_name:
-                self.problems.add(place, here, "is not a known key", did_you_mean(name, by_name))
+                # In braces, a secret itself may stand where its source belongs: it is not repeated.
+                where, what = (path, "holds an unknown key") if cls is Secret else (here, "is not a known key")
+                of_a_type = cls is Common and name in PemKeystore.__struct_fields__
+                hint = "say it in each keystore" if of_a_type else did_you_mean(name, by_name)
+                self.problems.add(place, where, what, hint)
                 continue
             self.places[here] = place
             values[name] = self.decode(value, by_name[name].type, here)
@@ -238,7 +241,7 @@ class Decoder:
             return BAD
         if path[-2:-1] == ("hooks",) and any(isinstance(item, Scalar) for item in node.items):
             self.problems.add(
-                node.place, path, "is a list of commands, each a list itself", "write [[systemctl, reload, nginx]]"
+                node.place, path, "must be a list of commands, each a list itself", "write [[systemctl, reload, nginx]]"
             )
             return BAD
         items = tuple(self.decode(item, item_type, (*path, f"[{i}]")) for i, item in enumerate(node.items))

@@ -1,0 +1,482 @@
+"""Every way a key or value can be wrong, and the line a person then reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from certagent import config
+from certagent.errors import ConfigError
+from tests.config.conftest import FINGERPRINT, Site
+
+_KEYS = (
+    "known here: accept, ca_identifier, challenge, fingerprint, next_fingerprint, poll_interval, poll_limit, proxy, "
+    "rollover_at, send_challenge, timeout, trust_anchor, url"
+)
+_ABSOLUTE = "is not an absolute path of a file; write it from the root, such as /etc/ssl/web.pem"
+_URL = (
+    "is not an http:// or https:// URL without user, password, query or fragment; "
+    "write e.g. http://scep.example.net/scep; a password would stand in the open here"
+)
+_NAME = (
+    "is not a name that is fit for a directory; "
+    "use up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit"
+)
+
+FIELDS = [
+    # keys
+    pytest.param(
+        {1: "sate_dir: DIR/state"}, "1: sate_dir: is not a known key; did you mean state_dir?", id="unknown key at top"
+    ),
+    pytest.param(
+        {12: "    type: pem\n    mod: '0640'"},
+        "13: keystores.web.mod: is not a known key; did you mean mode?",
+        id="unknown key of a keystore",
+    ),
+    pytest.param(
+        {7: "    zzz: 1"},
+        f"7: authorities.corp.zzz: is not a known key; {_KEYS}",
+        id="unknown key like none: all shown",
+    ),
+    pytest.param(
+        {9: "  authority: corp\n  key_file: DIR/x"},
+        "10: defaults.key_file: is not a known key; say it in each keystore",
+        id="a key of one type only in defaults",
+    ),
+    pytest.param(
+        {16: "    certificate_file: DIR/web.pem\n    key_file: DIR/b.key"},
+        "17: keystores.web.key_file: is given twice, first in line 15; remove one of the two",
+        id="key given twice",
+    ),
+    pytest.param(
+        {17: "  web: {}"}, "17: keystores.web: is given twice, first in line 11; remove one of the two", id="name twice"
+    ),
+    pytest.param(
+        {12: "    type: pem\n    <<: {mode: '0600'}"},
+        "13: keystores.web.'<<': merging is not supported; put what keystores share under defaults",
+        id="merge key",
+    ),
+    pytest.param(
+        {5: "    # no url"},
+        "4: authorities.corp.url: is missing; add it: the SCEP URL, http:// or https://",
+        id="needed key missing",
+    ),
+    pytest.param(
+        {16: "    # no certificate"},
+        "11: keystores.web.certificate_file: is missing; "
+        "add it: the certificate; the same path as key_file = one combined file",
+        id="needed path missing",
+    ),
+    pytest.param(
+        {7: "    ? {a: b}\n    : c"},
+        "7: authorities.corp: has a key that is not a single word; quote what holds { or [",
+        id="a table as key",
+    ),
+    # names
+    pytest.param({11: "  we b:"}, f"11: keystores.'we b': {_NAME}", id="keystore name with a space"),
+    pytest.param({11: "  ../web:"}, f"11: keystores.'../web': {_NAME}", id="keystore name that leaves its directory"),
+    pytest.param({11: f"  {'w' * 65}:"}, f"11: keystores.'{'w' * 64}': {_NAME}", id="keystore name too long"),
+    # types of YAML values
+    pytest.param(
+        {12: "    type: pem\n    mode: 0640"},
+        '13: keystores.web.mode: must be text, not a number (as YAML reads it); put it in quotes: "0640"',
+        id="mode without quotes",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    owner: 0"},
+        "13: keystores.web.owner: must be text, not a number (as YAML reads it); put it in quotes",
+        id="number where text belongs",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    owner: no"},
+        "13: keystores.web.owner: must be text, not yes or no (as YAML reads it); put it in quotes",
+        id="yes or no where text belongs",
+    ),
+    pytest.param(
+        {15: "    key_file:"},
+        "15: keystores.web.key_file: must be text, not nothing; put it in quotes",
+        id="nothing where text belongs",
+    ),
+    pytest.param(
+        {15: "    key_file: [DIR/web.key]"},
+        "15: keystores.web.key_file: must be a single value, not a list; remove the brackets",
+        id="list where one value belongs",
+    ),
+    pytest.param(
+        {14: "    san: dns:web.example.net"},
+        "14: keystores.web.san: must be a list, not a single value; put it in brackets: [ ... ]",
+        id="one value where a list belongs",
+    ),
+    pytest.param(
+        {14: "    san: [dns: web.example.net]"},
+        "14: keystores.web.san[0]: must be a single value, not a table; write it without a space after the colon",
+        id="name with a space after the colon",
+    ),
+    pytest.param(
+        {17: "    hooks: [[systemctl, reload, nginx]]"},
+        "17: keystores.web.hooks: must be a table of keys, not a list; "
+        "known here: pre, post, failed, pending, staged, ca_changed, expiring",
+        id="hooks without an event",
+    ),
+    pytest.param(
+        {17: "    hooks: {post: [systemctl, reload, nginx]}"},
+        "17: keystores.web.hooks.post: must be a list of commands, each a list itself; "
+        "write [[systemctl, reload, nginx]]",
+        id="one command where a list of commands belongs",
+    ),
+    pytest.param(
+        {17: "    hooks: {post: systemctl reload nginx}"},
+        "17: keystores.web.hooks.post: must be a list, not a single value; put it in brackets: [ ... ]",
+        id="shell line as hook",
+    ),
+    pytest.param(
+        {17: "    hooks: {post: [[]]}"},
+        "17: keystores.web.hooks.post[0]: is an empty list; put something in it, or remove the line",
+        id="empty command",
+    ),
+    pytest.param(
+        {17: "    hooks: {post: [{run: [systemctl], timeout: 60}]}"},
+        "17: keystores.web.hooks.post[0].timeout: '60' is not a duration; write e.g. 90s, 15m, 6h or 30d",
+        id="duration without a unit",
+    ),
+    pytest.param(
+        {2: "max_workers: 0"}, "2: max_workers: is not a whole number in range; write one from 1 to 64", id="no workers"
+    ),
+    pytest.param(
+        {2: "max_workers: many"},
+        "2: max_workers: is not a whole number in range; write one from 1 to 64",
+        id="word where a number belongs",
+    ),
+    pytest.param(
+        {2: f"max_workers: 1{':1' * 1000}"},
+        "2: max_workers: is not a whole number in range; write one from 1 to 64",
+        id="number in base 60, very long",
+    ),
+    pytest.param(
+        {13: "    subject: !!python/object/apply:os.system [id]"},
+        "13: keystores.web.subject: begins with a YAML tag (!...); remove it, or put the value in quotes\n"
+        "13: keystores.web.subject: must be a single value, not a list; remove the brackets",
+        id="python tag",
+    ),
+    pytest.param(
+        {15: '    key_file: "/a\\0b"'},
+        "15: keystores.web.key_file: holds an escaped character that stands for no text; remove it",
+        id="NUL in a path",
+    ),
+    # values
+    pytest.param(
+        {13: "    subject: web.example.net"},
+        "13: keystores.web.subject: 'web.example.net' is not an RFC 4514 name; write e.g. CN=web.example.net,O=Example",
+        id="subject that is no name",
+    ),
+    pytest.param(
+        {14: "    san: [dns:ok.example, 192.0.2.7]"},
+        "14: keystores.web.san[1]: '192.0.2.7' is not a name; write dns:, ip:, email:, uri: or upn: and the name",
+        id="alternative name without its kind",
+    ),
+    pytest.param(
+        {14: "    san: ['ip:192.0.2.700']"},
+        "14: keystores.web.san[0]: '192.0.2.700' is not an IP address; write e.g. ip:192.0.2.7",
+        id="impossible address",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    mode: '0644'"},
+        "13: keystores.web.mode: mode 0644 would let everybody on the host at the private key; end it in 0",
+        id="key readable by everybody",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    renew_at: 100%"},
+        "13: keystores.web.renew_at: '100%' must lie between 0% and 100%, both excluded; write e.g. 66%",
+        id="renewal at the very end",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    renew_at: 0d"},
+        "13: keystores.web.renew_at: '0d' is not between 1 millisecond and 100 years; write e.g. 90s, 15m, 6h or 30d",
+        id="no time at all",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    jitter: 5"},
+        "13: keystores.web.jitter: '5' is not a share between 0% and 100%; write e.g. 5%",
+        id="share without its sign",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    key_type: rsa2048"},
+        "13: keystores.web.key_type: 'rsa2048' is not one of rsa:2048, rsa:3072, rsa:4096, ec:p256, ec:p384; "
+        "did you mean rsa:2048?",
+        id="key type misspelled",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    swap: no"},
+        "13: keystores.web.swap: 'no' is not one of rename, symlink; known here: rename, symlink",
+        id="choice YAML would read as no",
+    ),
+    pytest.param(
+        {7: "    accept: [sha2]"},
+        "7: authorities.corp.accept[0]: 'sha2' is not one of sha1, md5, 3des, des; did you mean sha1?",
+        id="unknown weak algorithm",
+    ),
+    pytest.param(
+        {6: "    fingerprint: sha256:9f86"},
+        "6: authorities.corp.fingerprint: a sha256 fingerprint has 64 hex digits, this one 4; copy it anew",
+        id="fingerprint cut short",
+    ),
+    pytest.param(
+        {6: f"    fingerprint: [{FINGERPRINT}, 'sha1:9f86']"},
+        "6: authorities.corp.fingerprint[1]: 'sha1:9f86' is not a fingerprint; "
+        "write sha256:, sha384: or sha512: and hex digits",
+        id="weak fingerprint in a list",
+    ),
+    pytest.param(
+        {6: "    # none"},
+        "4: authorities.corp: has neither fingerprint nor trust_anchor; add one: no CA is believed on first use",
+        id="authority nobody vouches for",
+    ),
+    pytest.param({5: "    url: scep.example.net/scep"}, f"5: authorities.corp.url: {_URL}", id="URL without scheme"),
+    pytest.param(
+        {5: "    url: http://me:hunter2@scep.example.net/scep"},
+        f"5: authorities.corp.url: {_URL}",
+        id="password in the URL",
+    ),
+    pytest.param(
+        {7: "    proxy: http://me:hunter2@proxy.example.net:3128"},
+        f"7: authorities.corp.proxy: {_URL}",
+        id="password in the proxy's URL",
+    ),
+    pytest.param(
+        {5: "    url: http://scep.example.net:99999/scep"},
+        "5: authorities.corp.url: is a URL whose host or port cannot be right; "
+        "write e.g. http://scep.example.net:8080/scep",
+        id="impossible port",
+    ),
+    pytest.param(
+        {17: "    probe: {tls: '127.0.0.1'}"},
+        '17: keystores.web.probe.tls: is not a host and a port; write e.g. "127.0.0.1:443"',
+        id="probe without port",
+    ),
+    pytest.param(
+        {17: "    probe: {tls: '127.0.0.1:70000'}"},
+        '17: keystores.web.probe.tls: has no port between 1 and 65535; write e.g. "127.0.0.1:443"',
+        id="probe with an impossible port",
+    ),
+    # types of keystores
+    pytest.param(
+        {12: "    type: pkcs11"},
+        "12: keystores.web.type: pkcs11 is not supported by this version; pem is",
+        id="a token, not yet",
+    ),
+    pytest.param(
+        {12: "    type: pkcs12"},
+        "12: keystores.web.type: pkcs12 is not supported by this version; pem is",
+        id="PKCS#12, not yet",
+    ),
+    pytest.param(
+        {12: "    type: pme"}, "12: keystores.web.type: is not a known type; write type: pem", id="type misspelled"
+    ),
+    pytest.param({12: "    # no type"}, "11: keystores.web.type: is missing; add type: pem", id="type missing"),
+    # references
+    pytest.param(
+        {9: "  authority: crop"},
+        "9: defaults.authority: names no authority; did you mean corp?",
+        id="default authority",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    authority: crop"},
+        "13: keystores.web.authority: names no authority; did you mean corp?",
+        id="authority misspelled",
+    ),
+    pytest.param(
+        {9: "  rekey: never"},
+        "11: keystores.web.authority: is missing; add it here or under defaults (corp)",
+        id="no authority, even if there is just one",
+    ),
+    # paths
+    pytest.param({15: "    key_file: web.key"}, f"15: keystores.web.key_file: {_ABSOLUTE}", id="relative path"),
+    pytest.param({15: "    key_file: DIR/keys/"}, f"15: keystores.web.key_file: {_ABSOLUTE}", id="directory as file"),
+    pytest.param(
+        {1: "state_dir: state"},
+        "1: state_dir: is not an absolute path of a directory; write it from the root, such as /var/lib/certagent",
+        id="relative state directory",
+    ),
+    pytest.param(
+        {17: "    chain_file: DIR/x/../web.pem"},
+        "17: keystores.web.chain_file: is the same file as keystores.web.certificate_file (agent.yaml:16); "
+        "give each its own path",
+        id="one file for two purposes",
+    ),
+    pytest.param(
+        {16: "    certificate_file: DIR/./web.key"},
+        "16: keystores.web.certificate_file: is the same file as key_file, written in another way; "
+        "for one combined file write both paths alike",
+        id="combined file written in two ways",
+    ),
+    pytest.param(
+        {16: "    certificate_file: DIR/web.key\n    ca_file: DIR/web.key"},
+        "17: keystores.web.ca_file: is the same file as keystores.web.key_file (agent.yaml:15); give each its own path",
+        id="combined file that is also the CA file",
+    ),
+    pytest.param(
+        {17: "    ca_file: DIR/web.pem\n  b: {type: pem, key_file: DIR/b.key, certificate_file: DIR//web.pem}"},
+        "17: keystores.web.ca_file: is the same file as keystores.web.certificate_file (agent.yaml:16); "
+        "give each its own path\n"
+        "18: keystores.b.certificate_file: is the same file as keystores.web.certificate_file (agent.yaml:16); "
+        "give each its own path",
+        id="two keystores, one file",
+    ),
+    pytest.param(
+        {2: "metrics_file: DIR/web.pem"},
+        "16: keystores.web.certificate_file: is the same file as metrics_file (agent.yaml:2); give each its own path",
+        id="metrics over a certificate",
+    ),
+    pytest.param(
+        {15: "    key_file: DIR/state/web.key"},
+        "15: keystores.web.key_file: lies inside state_dir; choose another directory",
+        id="key in the state directory",
+    ),
+    pytest.param(
+        {15: "    key_file: DIR/live/web.key"},
+        "15: keystores.web.key_file: lies inside live_dir; choose another directory",
+        id="key in the live directory",
+    ),
+    pytest.param(
+        {2: "live_dir: DIR/state/live"},
+        "2: live_dir: state_dir and live_dir lie inside one another; separate them",
+        id="live directory in the state directory",
+    ),
+    pytest.param(
+        {15: "    key_file: DIR/agent.yaml"},
+        "15: keystores.web.key_file: is a file of this configuration; choose another path",
+        id="key over the configuration",
+    ),
+    pytest.param(
+        {15: "    key_file: DIR/corp.challenge"},
+        "15: keystores.web.key_file: is the same file as authorities.corp.challenge.file (agent.yaml:7); "
+        "give each its own path",
+        id="key over a secret",
+    ),
+    pytest.param(
+        {6: "    trust_anchor: DIR/root.pem", 17: "    ca_file: DIR/root.pem"},
+        "17: keystores.web.ca_file: is the same file as authorities.corp.trust_anchor (agent.yaml:6); "
+        "give each its own path",
+        id="ca_file over the trust anchor",
+    ),
+    # secrets
+    pytest.param(
+        {7: "    challenge: hunter2"},
+        "7: authorities.corp.challenge: must be a table of keys, not a single value; known here: file, env, command",
+        id="secret in the open",
+    ),
+    pytest.param(
+        {7: "    challenge: {hunter2}"},
+        "7: authorities.corp.challenge: holds an unknown key; known here: command, env, file\n"
+        "7: authorities.corp.challenge: does not name exactly one of file, env or command; "
+        "write e.g. {file: /etc/certagent/secret}",
+        id="secret in the open, in braces",
+    ),
+    pytest.param(
+        {7: "    challenge: !hunter2"},
+        "7: authorities.corp.challenge: begins with a YAML tag (!...); remove it, or put the value in quotes\n"
+        "7: authorities.corp.challenge: must be a table of keys, not a single value; known here: file, env, command",
+        id="secret in the open that looks like a tag",
+    ),
+    pytest.param(
+        {7: "    challenge: {file: hunter2}"}, f"7: authorities.corp.challenge.file: {_ABSOLUTE}", id="secret as path"
+    ),
+    pytest.param(
+        {7: "    challenge: {file: DIR/corp.challenge, env: HOME}"},
+        "7: authorities.corp.challenge: does not name exactly one of file, env or command; "
+        "write e.g. {file: /etc/certagent/secret}",
+        id="two sources of a secret",
+    ),
+    pytest.param(
+        {7: "    challenge: {file: DIR/missing}"},
+        "7: authorities.corp.challenge.file: cannot be read: No such file or directory; "
+        "create the file, or correct the path",
+        id="secret file missing",
+    ),
+    pytest.param(
+        {7: "    challenge: {file: DIR/bin}"},
+        "7: authorities.corp.challenge.file: is not a file; correct the path",
+        id="directory as secret",
+    ),
+    pytest.param(
+        {7: "    challenge: {file: DIR/root.pem}"},
+        "7: authorities.corp.challenge.file: is open to everybody on the host; run chmod o= root.pem",
+        id="secret open to everybody",
+    ),
+    pytest.param(
+        {7: "    challenge: {env: CERTAGENT_TEST_UNSET}"},
+        "7: authorities.corp.challenge.env: the environment variable CERTAGENT_TEST_UNSET is not set; "
+        "set it for the certagent process, or use file",
+        id="variable not set",
+    ),
+    pytest.param(
+        {7: "    challenge: {command: [DIR/root.pem]}"},
+        "7: authorities.corp.challenge.command: begins with a program that is not executable; "
+        "correct the path, or run chmod +x",
+        id="secret from a file that cannot run",
+    ),
+    pytest.param(
+        {6: "    trust_anchor: [DIR/root.pem, DIR/other.pem]"},
+        "6: authorities.corp.trust_anchor[1]: cannot be read: No such file or directory; "
+        "create the file, or correct the path",
+        id="trust anchor missing",
+    ),
+    # programs
+    pytest.param(
+        {17: "    hooks: {post: [[sytemctl, reload, nginx]]}"},
+        "17: keystores.web.hooks.post[0]: begins with a program that is not on PATH; "
+        "install it, or write its absolute path",
+        id="program misspelled",
+    ),
+    pytest.param(
+        {17: "    hooks: {pre: [{run: [DIR/gone]}]}"},
+        "17: keystores.web.hooks.pre[0].run: begins with a program that does not exist; "
+        "correct the path, or run chmod +x",
+        id="program missing",
+    ),
+    pytest.param(
+        {17: "    hooks: {pre: [[./tell]]}"},
+        "17: keystores.web.hooks.pre[0]: does not begin with a program; "
+        "write its absolute path, or its bare name to look it up on PATH",
+        id="program by relative path",
+    ),
+    pytest.param(
+        {9: "  authority: corp\n  hooks: {failed: [[gone]]}"},
+        "10: defaults.hooks.failed[0]: begins with a program that is not on PATH; "
+        "install it, or write its absolute path",
+        id="program in defaults: said once",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lines", "expected"), FIELDS)
+def test_a_fault_is_told_with_line_key_and_hint(site: Site, lines: dict[int, str], expected: str) -> None:
+    site.change(lines)
+    assert site.problems() == [f"agent.yaml:{line}" for line in expected.split("\n")]
+
+
+@pytest.mark.parametrize(("lines", "expected"), FIELDS)
+def test_no_fault_repeats_a_secret_or_breaks_its_line(site: Site, lines: dict[int, str], expected: str) -> None:
+    site.change(lines)
+    assert not any("hunter2" in line or "\n" in line for line in site.problems())
+
+
+def test_all_faults_are_told_at_once_in_the_order_of_the_lines(site: Site) -> None:
+    site.change(
+        {1: "state_dir: state", 5: "    url: x", 9: "  authority: crop", 13: "    subject: x", 16: "    mode: 1"}
+    )
+    lines = [int(line.split(":")[1]) for line in site.problems()]
+    assert lines == [1, 5, 9, 11, 13, 16]
+
+
+def test_one_fault_is_the_error_itself_and_many_are_counted(site: Site) -> None:
+    site.change({1: "state_dir: state"})
+    with pytest.raises(ConfigError, match=r"agent.yaml:1: state_dir: is not an absolute") as caught:
+        config.load(site.main)
+    assert caught.value.hint == "write it from the root, such as /var/lib/certagent"
+    site.change({1: "state_dir: state", 2: "live_dir: live"})
+    with pytest.raises(ConfigError, match=r"agent.yaml: 2 faults, the first: .*state_dir"):
+        config.load(site.main)
+
+
+def test_the_base_of_this_table_is_right(site: Site) -> None:
+    assert config.load(site.main).keystores["web"].paths["key"] == site.directory / "web.key"
