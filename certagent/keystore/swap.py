@@ -238,17 +238,19 @@ _HINT_AGAIN = "it is tried again; if it stays so, find out which program interfe
 
 
 def _rename_all(record: Record) -> None:
-    for change in record.changes:
-        if change.sha256 not in (_digest(change.staged), _digest(change.target)):
-            _give_up(record, f"{change.staged}, made for {change.target}, has vanished", _HINT_AGAIN)
+    ready = []
     for change in record.changes:
         if _digest(change.staged) == change.sha256:
-            try:
-                with explained(f"replace {change.target}"):
-                    # All renames first, then the directories' syncs: the mixed moment is microseconds long.
-                    os.replace(change.staged, change.target)
-            except KeystoreError as error:
-                _give_up(record, str(error), error.hint)
+            ready.append(change)
+        elif _digest(change.target) != change.sha256:
+            _give_up(record, f"{change.staged}, made for {change.target}, has vanished", _HINT_AGAIN)
+    for change in ready:
+        try:
+            with explained(f"replace {change.target}"):
+                # Nothing else between the renames, no sync either: the mixed moment is microseconds long.
+                os.replace(change.staged, change.target)
+        except KeystoreError as error:
+            _give_up(record, str(error), error.hint)
 
 
 def _switch(record: Record) -> None:

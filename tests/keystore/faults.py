@@ -1,0 +1,81 @@
+"""Standing between the code and the operating system: watch each call, fail it, or die at it."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# Every call by which the code under test reads or changes files. Dying ahead of the next is dying after this one.
+CALLS = ("open", "replace", "rename", "symlink", "unlink", "mkdir", "rmdir", "fsync", "chmod", "fchmod", "fchown")
+KILLED = 99
+
+
+@contextmanager
+def watched(before: Callable[[int, str, tuple[Any, ...]], None]) -> Iterator[None]:
+    """Call `before(number, name, arguments)` ahead of each call; what it raises is the call's outcome."""
+    real = {name: getattr(os, name) for name in CALLS}
+    count = 0
+
+    def wrap(name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            before(count, name, args)
+            return real[name](*args, **kwargs)
+
+        return call
+
+    for name in CALLS:
+        setattr(os, name, wrap(name))
+    try:
+        yield
+    finally:
+        for name in CALLS:
+            setattr(os, name, real[name])
+
+
+@contextmanager
+def failing(step: int, error: int) -> Iterator[list[str]]:
+    """Call number `step` fails with errno `error`; what is yielded names it, and is empty if there was no such call."""
+    hit: list[str] = []
+
+    def before(number: int, name: str, _arguments: tuple[Any, ...]) -> None:
+        if number == step:
+            hit.append(name)
+            raise OSError(error, os.strerror(error))
+
+    with watched(before):
+        yield hit
+
+
+def killed(step: int, action: Callable[[], None]) -> bool:
+    """Run `action` in a process that vanishes ahead of change number `step`; False if it ended before that.
+
+    A real process and a real end: no `finally`, no `except` of the code under test runs.
+    """
+
+    changes = 0
+
+    def before(_number: int, name: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal changes
+        # Ahead of a mere read or a sync, a death leaves what it leaves ahead of the next change.
+        changes += not (name == "fsync" or (name == "open" and not arguments[1] & os.O_CREAT))
+        if changes == step:
+            os._exit(KILLED)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            with watched(before):
+                action()
+        except BaseException:  # noqa: BLE001 -- a forked child must not return into pytest
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, KILLED), f"the child ended with {code}"
+    return code == KILLED
