@@ -6,7 +6,7 @@ part is right by itself, and the next look settles what changed in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certagent import certificate as facts
 from certagent import durable, policy, state
-from certagent.definitions import KeystoreDefinition
+from certagent.definitions import Configuration, KeystoreDefinition
 from certagent.errors import CertagentError, ConfigError, KeystoreError
+from certagent.hooks import read_secret
 from certagent.journal import Journal, Transaction
+from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
 from certagent.policy import Action, Condition, Decision, Lifetime
 from certagent.state import LastError, State, iso
@@ -60,6 +62,21 @@ class Snapshot:
     transaction: Transaction | None
     bent: str
     readable: bool
+
+
+def snapshots(
+    configuration: Configuration, *, now: datetime, host: str, names: Sequence[str] | None = None
+) -> list[Snapshot]:
+    """A snapshot of each configured keystore, or of those named."""
+    taken = []
+    for name in configuration.keystores if names is None else names:
+        definition = configuration.keystores[name]
+        directory = Path(configuration.state_dir) / "keystores" / name
+        keystore = open_keystore(
+            name, definition, directory=directory, live_dir=Path(configuration.live_dir), read_secret=read_secret
+        )
+        taken.append(snapshot(name, definition, directory=directory, keystore=keystore, host=host, now=now))
+    return taken
 
 
 def snapshot(

@@ -15,7 +15,7 @@ import msgspec
 from certagent import config, recovery, state, status
 from certagent.cli.setting import chosen, clock, host, works
 from certagent.definitions import Configuration
-from certagent.errors import KeystoreError
+from certagent.errors import ConfigError, KeystoreError
 from certagent.renewal import Outcome, Result, Wish, advance
 from certagent.work import Work, certificate_in_place, lifetime_of
 
@@ -107,8 +107,8 @@ def _write_metrics(configuration: Configuration) -> None:
     text = status.metrics(status.snapshots(configuration, now=now, host=host()), now)
     try:
         status.write_metrics(Path(str(configuration.metrics_file)), text)
-    except OSError as error:
-        _log("metrics", f"{configuration.metrics_file} cannot be written: {error.strerror}")
+    except ConfigError as error:
+        _log("metrics", f"{error}; {error.hint}")
 
 
 def _report_json(outcome: Outcome) -> None:

@@ -44,7 +44,8 @@ _WIDE = 100
 def status(arguments: argparse.Namespace) -> int:
     configuration = config.load(arguments.config)
     now = setting.clock()
-    taken = snapshots(configuration, setting.chosen(configuration, arguments.names), now)
+    names = setting.chosen(configuration, arguments.names)
+    taken = known.snapshots(configuration, now=now, host=setting.host(), names=names)
     if arguments.json:
         print(json.dumps(known.as_json(taken), indent=2))
         return 0
@@ -61,25 +62,6 @@ def status(arguments: argparse.Namespace) -> int:
     print_findings(console, notices(taken, now))
     print(_summary(taken))
     return 0
-
-
-def snapshots(configuration: Configuration, names: Sequence[str], now: datetime) -> list[Snapshot]:
-    """A snapshot of each of these keystores."""
-
-    def silent(_name: str, _line: str) -> None:
-        pass
-
-    return [
-        known.snapshot(
-            work.name,
-            work.definition,
-            directory=work.directory,
-            keystore=work.keystore,
-            host=work.host,
-            now=now,
-        )
-        for work in setting.works(configuration, names, silent, silent)
-    ]
 
 
 @dataclass(frozen=True)
