@@ -1,9 +1,9 @@
 """A worker as the contract has it, which each keystore's file in the `behaviour` directory tells what to do.
 
 argv: BEHAVIOUR_DIRECTORY STATE_DIRECTORY NAME... It notes in BEHAVIOUR_DIRECTORY/journal what it did, and when.
-Words: `renew [SECONDS]` (due again after), `fail [SECONDS]`, `log LINE`, `busy`, `mute` (writes no state, reports no time), `hang`, `deaf` (hangs,
-and ignores SIGTERM), `crash`, `flood` (a megabyte of garbage on both outputs first), `slow` (half a second),
-`orphan` (a daemon, as a careless hook may start it, keeps the standard output open).
+Words: `renew [SECONDS]` (due again after), `fail [SECONDS]`, `busy`, `mute` (writes no state, reports no time), `hang`,
+`deaf` (hangs, and ignores SIGTERM), `crash`, `log LINE`, `slow` (half a second), `flood` (a megabyte of garbage on both
+outputs first), `orphan` (a daemon, as a careless hook may start it, keeps the outputs open).
 """
 
 from __future__ import annotations

@@ -1,0 +1,180 @@
+"""The shipped units: as systemd's own checker sees them, and on a machine that boots with them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from certagent.journal import Journal, Kind, Phase, Transaction
+from certagent.keystore.swap import Change, Record
+
+from .conftest import ROOT, Machine
+
+UNITS = sorted((ROOT / "systemd").iterdir())
+GRACE = 75  # of the agent's workers (planning.Pace)
+
+
+@pytest.mark.needs("systemd-analyze")
+def test_systemd_finds_no_fault(tmp_path: Path) -> None:
+    for unit in UNITS:
+        (tmp_path / unit.name).write_text(unit.read_text().replace("/usr/bin/certagent", "/bin/true"))
+    command = ["systemd-analyze", "verify", *(tmp_path / unit.name for unit in UNITS)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_systemd_waits_longer_than_the_agent_does() -> None:
+    for name in ("certagent.service", "certagent-renew.service"):
+        limit = re.search(r"^TimeoutStopSec=(\d+)$", (ROOT / "systemd" / name).read_text(), re.MULTILINE)
+        assert limit is not None
+        assert int(limit[1]) > GRACE
+
+
+CONFIGURATION = """\
+authorities:
+  lab: {url: "http://127.0.0.1:8080/scep", fingerprint: "FINGERPRINT", challenge: {file: /root/challenge}}
+keystores:
+  web:
+    type: pem
+    authority: lab
+    subject: CN=web.example.net
+    key_file: /etc/ssl/web.key
+    certificate_file: /etc/ssl/web.pem
+    hooks: {post: [[/bin/sh, -c, "echo the new one is served"]]}
+"""
+
+# `lab` waits until the CA answers; `await` waits for a line of `systemctl show`.
+LIBRARY = """\
+show() { systemctl show "$@" | sed "s/^/$1: /"; }
+await() { for try in $(seq 100); do systemctl show $1 | grep -q "$2" && return; sleep 0.1; done; echo "never: $*"; }
+lab() {
+    certagent lab --dir /root/lab --port 8080 "$@" >/root/lab.log 2>&1 &
+    for try in $(seq 100); do (echo >/dev/tcp/127.0.0.1/8080) 2>/dev/null && break; sleep 0.1; done
+    cp /root/lab/challenge /root/challenge
+    print=$(openssl x509 -in /root/lab/ca.pem -noout -fingerprint -sha256 | cut -d= -f2 | tr -d :)
+    sed -i "s/FINGERPRINT/sha256:$print/" /etc/certagent/agent.yaml
+}
+"""
+
+
+@pytest.mark.needs("nspawn", "openssl")
+def test_the_agent_as_a_service(machine: Machine) -> None:
+    machine.install("certagent-recover.service")
+    machine.write("/etc/certagent/agent.yaml", CONFIGURATION)
+    printed = machine.boot(f"""{LIBRARY}
+lab
+systemctl start certagent || journalctl -u certagent
+show certagent -p ActiveState -p Type -p WatchdogUSec
+await certagent 'StatusText=1 keystore, 0 due, 0 workers, next web in'
+openssl verify -CAfile /root/lab/ca.pem /etc/ssl/web.pem
+stat -c '%a %U %n' /var/lib/certagent /var/lib/certagent/agent.lock
+echo 'keystores: [' >>/etc/certagent/agent.yaml
+systemctl reload certagent
+await certagent 'StatusText=the new configuration is broken, the old one stays in use; 1 keystore'
+sed -i '$d' /etc/certagent/agent.yaml
+systemctl reload certagent
+await certagent 'StatusText=1 keystore'
+await certagent 'ActiveState=active'
+systemctl stop certagent
+show certagent -p ActiveState -p Result -p ExecMainStatus
+journalctl -u certagent -o cat
+journalctl -u certagent -p err -o cat | sed 's/^/err: /'
+""")
+    for line in (
+        "certagent: ActiveState=active",
+        "certagent: Type=notify",
+        "certagent: WatchdogUSec=3min",
+        "/etc/ssl/web.pem: OK",
+        "700 root /var/lib/certagent",
+        "600 root /var/lib/certagent/agent.lock",
+        "certagent: ActiveState=inactive",
+        "certagent: Result=success",
+        "certagent: ExecMainStatus=0",
+    ):
+        assert line in printed.splitlines(), printed
+    assert re.search(r"^web: .*the new one is served$", printed, re.MULTILINE), printed
+    assert re.search(r"^err: the old configuration stays in use: /etc/", printed, re.MULTILINE), printed
+    assert "never: " not in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.needs("nspawn", "openssl")
+def test_the_timer_instead_of_the_agent(machine: Machine) -> None:
+    machine.install("certagent-recover.service", "certagent-renew.timer")
+    machine.write("/etc/certagent/agent.yaml", CONFIGURATION)
+    printed = machine.boot(f"""{LIBRARY}
+lab --manual
+systemctl list-timers --no-legend certagent-renew.timer
+systemctl start certagent-renew
+show certagent-renew -p Result -p ExecMainStatus
+certagent lab --dir /root/lab list
+systemctl is-failed certagent-renew
+journalctl -u certagent-renew -o cat
+""")
+    assert re.search(r"certagent-renew.timer +certagent-renew.service$", printed, re.MULTILINE), printed
+    assert "certagent-renew: Result=success" in printed, printed  # although it exits 3: a request waits
+    assert "certagent-renew: ExecMainStatus=3" in printed, printed
+    assert "Traceback" not in printed
+
+
+def interrupt_swap(machine: Machine) -> None:
+    """The state a power cut leaves between the two renames: the new key in place, its certificate not yet."""
+    new = b"the new certificate"
+    machine.write("/etc/ssl/web.key", b"the new key")
+    machine.write("/etc/ssl/web.pem", b"the old certificate")
+    machine.write("/etc/ssl/.web.pem.certagent-1", new)
+    changes = (
+        Change("key", "/etc/ssl/web.key", "/etc/ssl/.web.key.certagent-1", hashlib.sha256(b"the new key").hexdigest()),
+        Change("certificate", "/etc/ssl/web.pem", "/etc/ssl/.web.pem.certagent-1", hashlib.sha256(new).hexdigest()),
+    )
+    keystore = Path("var/lib/certagent/keystores/web")
+    Journal(machine.root / keystore).write(
+        Transaction(
+            id="1",
+            kind=Kind.RENEWAL,
+            phase=Phase.ACTIVATING,
+            started_at=datetime.now(UTC),
+            authority="lab",
+            endpoint="",
+            swap=Record("1", "rename", changes, f"/{keystore}/previous"),
+        )
+    )
+
+
+CONSUMER = """\
+[Unit]
+Description=Reads its certificate as early as an ordinary service may
+Before=network-pre.target
+Wants=network-pre.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/cp /etc/ssl/web.pem /root/served
+[Install]
+WantedBy=basic.target multi-user.target
+"""
+
+
+@pytest.mark.needs("nspawn")
+def test_a_swap_cut_short_is_finished_before_any_consumer_starts(machine: Machine) -> None:
+    machine.write("/etc/systemd/system/consumer.service", CONSUMER, 0o644)
+    machine.install("certagent-recover.service", "consumer.service")
+    machine.write("/etc/certagent/agent.yaml", "a configuration that is broken: [")
+    interrupt_swap(machine)
+    printed = machine.boot("""
+cat /root/served; echo
+systemctl show certagent-recover -p ActiveState
+journalctl -u certagent-recover -o cat
+systemctl is-system-running
+journalctl -b -o cat | grep -i 'ordering cycle'
+""")
+    lines = printed.splitlines()
+    assert lines[0] == "the new certificate", printed
+    assert "ActiveState=active" in lines, printed
+    assert "web: an interrupted swap was finished: the new files are in place" in lines, printed
+    assert "cycle" not in printed
