@@ -1,0 +1,24 @@
+"""`certagent demo`: a lab CA, the agent and a TLS service, each a process of its own, and a view of all three.
+
+Everything is real but the length of a life: certificates live for seconds. Like the agent with its workers, the
+demo starts processes itself (processes.py); it knows what they do only by what anybody could look at.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`certagent demo [--dir D]`."""
+    parser.description = "Watch certificates being enrolled and renewed. No root needed, ends by itself in a minute."
+    parser.add_argument("--dir", type=Path, help="an empty or new directory for its files (default: a temporary one)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Play the demo; 0 if all of it really happened. Raises ConfigError, DemoError."""
+    # The TLS service lives in this package too, and starts without cryptography and rich.
+    from certagent.demo.play import play  # noqa: PLC0415 -- hence not at the top
+
+    return play(arguments.dir)

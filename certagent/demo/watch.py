@@ -1,0 +1,186 @@
+"""What is seen from outside: files in place, state, history, the hooks' own log, and what the service serves."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent import state
+from certagent.demo.service import GREETING
+from certagent.demo.site import SERVER_NAME, Site
+from certagent.journal import Journal
+
+WANTED = 3  # renewals of each keystore, and changes of what is served
+_BETWEEN_HANDSHAKES = 0.2  # seconds
+_PATIENCE = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of what happened, and when it was seen. `who`: a keystore, or the service."""
+
+    at: datetime
+    who: str
+    text: str
+    bad: bool = False
+
+
+@dataclass
+class Keystore:
+    """One keystore as anybody can see it. `serials`: of the certificates put in place, oldest first."""
+
+    name: str
+    condition: str = "missing"
+    phase: str = ""  # of the open transaction
+    next_action: str = ""
+    next_action_at: datetime | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    serials: list[str] = field(default_factory=list)
+    enrolled: int = 0
+    renewed: int = 0
+    hooks: int = 0
+    last_hook: datetime | None = None
+    lines_read: int = 0  # of its history
+
+
+class Handshakes(threading.Thread):
+    """A client of the TLS service, again and again: chain, dates and host name checked against web's `ca_file`."""
+
+    def __init__(self, address: str, ca: Path) -> None:
+        super().__init__(name="handshakes", daemon=True)
+        self.address = address
+        self._host, _, port = address.rpartition(":")
+        self._port = int(port)
+        self._ca = ca
+        self._stopping = threading.Event()
+        self.good = 0
+        self.failures: list[str] = []
+        self.served: list[str] = []  # serials, as they were seen one after the other
+
+    def run(self) -> None:
+        while not self._stopping.wait(_BETWEEN_HANDSHAKES):
+            try:
+                serial = self._shake()
+            except OSError as error:  # ssl.SSLError is one
+                # Before the first certificate there is no service yet, and no trust anchor.
+                if self.good:
+                    self.failures.append(str(error))
+                continue
+            self.good += 1
+            if not self.served or self.served[-1] != serial:
+                self.served.append(serial)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+
+    @property
+    def changes(self) -> int:
+        return max(0, len(self.served) - 1)
+
+    def _shake(self) -> str:
+        context = ssl.create_default_context(cafile=self._ca)
+        with (
+            socket.create_connection((self._host, self._port), timeout=_PATIENCE) as connection,
+            context.wrap_socket(connection, server_hostname=SERVER_NAME) as tls,
+        ):
+            if tls.recv(len(GREETING)) != GREETING:
+                raise ConnectionError("the service said nothing")
+            return facts.serial_hex(x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b""))
+
+
+class Watch:
+    """Looks at everything, and tells what is new since the last look."""
+
+    def __init__(self, site: Site, handshakes: Handshakes, started: datetime) -> None:
+        self._site = site
+        self.handshakes = handshakes
+        self.started = started
+        self.keystores = {name: Keystore(name) for name in site.certificates}
+        self.events: list[Event] = []
+        self._hook_lines = 0
+        self._served = 0
+        self._failures = 0
+
+    def look(self, now: datetime) -> None:
+        """Look at everything once; what is new is added to `events`."""
+        for keystore in self.keystores.values():
+            self._look_at(keystore)
+        # In the order of a transaction's end: history is written once hooks and probe were content.
+        self.events += self._hooks(now) + self._handshakes(now)
+        for keystore in self.keystores.values():
+            self.events += self._history(keystore, now)
+
+    def missing(self) -> list[str]:
+        """What has not happened yet, each a line; empty: the demo is over, and all is well."""
+        lacks = []
+        for each in self.keystores.values():
+            if not each.enrolled:
+                lacks.append(f"{each.name} was not enrolled")
+            if each.renewed < WANTED:
+                lacks.append(f"{each.name} was renewed {each.renewed} of {WANTED} times")
+            if each.hooks < each.enrolled + each.renewed:
+                lacks.append(f"the post hook of {each.name} ran {each.hooks} of {each.enrolled + each.renewed} times")
+        if self.handshakes.changes < WANTED:
+            lacks.append(f"what the TLS service serves changed {self.handshakes.changes} of {WANTED} times")
+        return lacks
+
+    def _look_at(self, keystore: Keystore) -> None:
+        directory = self._site.state(keystore.name)
+        known = state.load(directory)
+        if known is not None:
+            keystore.condition = known.condition
+            keystore.next_action, keystore.next_action_at = known.next_action or "", known.next_action_at
+        transaction = Journal(directory).open()
+        keystore.phase = transaction.phase if transaction else ""
+        path = self._site.certificates[keystore.name]
+        in_place = facts.load_pem(path.read_bytes(), str(path)) if path.exists() else ()
+        if in_place:
+            keystore.not_before, keystore.not_after = in_place[0].not_valid_before_utc, in_place[0].not_valid_after_utc
+            serial = facts.serial_hex(in_place[0])
+            if serial not in keystore.serials:
+                keystore.serials.append(serial)
+
+    def _history(self, keystore: Keystore, now: datetime) -> list[Event]:
+        lines = state.read_history(self._site.state(keystore.name))
+        fresh = lines[keystore.lines_read :]
+        keystore.lines_read = len(lines)
+        keystore.enrolled += sum(line.event == "enrolled" for line in fresh)
+        keystore.renewed += sum(line.event == "renewed" for line in fresh)
+        return [
+            Event(now, keystore.name, f"{line.event}: {short(line.serial)}")
+            if line.event in ("enrolled", "renewed")
+            else Event(now, keystore.name, f"{line.event}: {line.message}", bad=True)
+            for line in fresh
+        ]
+
+    def _hooks(self, now: datetime) -> list[Event]:
+        lines = self._site.hooks_log.read_text().splitlines() if self._site.hooks_log.exists() else []
+        fresh = [line.split(" ", 2) for line in lines[self._hook_lines :]]
+        self._hook_lines = len(lines)
+        for name, _, _ in fresh:
+            self.keystores[name].hooks += 1
+            self.keystores[name].last_hook = now
+        return [Event(now, name, f"post hook {text}") for name, _, text in fresh]
+
+    def _handshakes(self, now: datetime) -> list[Event]:
+        served, failures = self.handshakes.served[self._served :], self.handshakes.failures[self._failures :]
+        events = [Event(now, "service", f"handshake failed: {text}", bad=True) for text in failures]
+        for number, serial in enumerate(served, self._served):
+            events.append(Event(now, "service", f"{'now ' if number else ''}serves {short(serial)}"))
+        self._served += len(served)
+        self._failures += len(failures)
+        return events
+
+
+def short(serial: str) -> str:
+    """The first digits of a serial number: enough to tell a few apart."""
+    return serial[:8]
