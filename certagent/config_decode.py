@@ -256,14 +256,12 @@ class Decoder:
         if _choices(base):
             # YAML 1.1 reads some words as yes or no; a choice means the word as it stands.
             return self._decode_choice(node.text, base, path, node.place)
-        if base is str:
-            fits = isinstance(node.value, str)
-            return (
-                self._decode_text(node.text, wanted, path, node.place)
-                if fits
-                else self._mismatch(node, path, "text", "put it in quotes")
-            )
-        return self._decode_number(node, wanted, metas, path)
+        if base is not str:
+            return self._decode_number(node, wanted, metas, path)
+        if not isinstance(node.value, str):
+            hint = "write something, or remove the line" if node.value is None else "put it in quotes"
+            return self._mismatch(node, path, "text", hint)
+        return self._decode_text(node.text, wanted, path, node.place)
 
     def _decode_number(self, node: Scalar, wanted: Any, metas: tuple[Meta, ...], path: Path) -> Any:
         try:

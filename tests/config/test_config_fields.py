@@ -6,7 +6,8 @@ import pytest
 
 from certagent import config
 from certagent.errors import ConfigError
-from tests.config.conftest import FINGERPRINT, Site
+
+from .conftest import FINGERPRINT, Site
 
 _KEYS = (
     "known here: accept, ca_identifier, challenge, fingerprint, next_fingerprint, poll_interval, poll_limit, proxy, "
@@ -93,7 +94,7 @@ FIELDS = [
     ),
     pytest.param(
         {15: "    key_file:"},
-        "15: keystores.web.key_file: must be text, not nothing; put it in quotes",
+        "15: keystores.web.key_file: must be text, not nothing; write something, or remove the line",
         id="nothing where text belongs",
     ),
     pytest.param(

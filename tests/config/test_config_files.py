@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from certagent import config
-from tests.config.conftest import Site
+
+from .conftest import Site
 
 TEXTS = [
     pytest.param(b"", "agent.yaml: is empty; start from agent.yaml.example", id="empty"),

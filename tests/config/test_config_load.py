@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from certagent import config
 from certagent.definitions import Common, Configuration, KeyType, PemKeystore
 from certagent.errors import ConfigError
-from tests.config.conftest import BASE, FINGERPRINT, Site
+
+from .conftest import BASE, FINGERPRINT, Site
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_key_of_the_contract_is_understood(site: Site) -> None:
@@ -211,7 +214,9 @@ def test_two_hundred_keystores_load_in_no_time(site: Site) -> None:
 
 def test_loading_brings_in_nothing_heavy() -> None:
     code = "import sys; from certagent import config; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
     heavy = {"cryptography", "requests", "asn1crypto", "apscheduler", "rich", "subprocess"}
     assert not heavy & set(loaded)
 

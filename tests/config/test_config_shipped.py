@@ -15,8 +15,9 @@ from msgspec import Struct
 from certagent import config
 from certagent.config_decode import describe
 from certagent.definitions import Authority, Common, Configuration, HookCommand, Hooks, PemKeystore, Probe, Secret
-from tests.config.conftest import FINGERPRINT, Site
-from tests.config.test_config_fields import FIELDS
+
+from .conftest import FINGERPRINT, Site
+from .test_config_fields import FIELDS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "agent.yaml.example"
