@@ -74,3 +74,10 @@ def _print_wrapped(console: Console, finding: Finding, indent: int) -> None:
     if finding.hint:
         grid.add_row("", Padding(Text(printable(finding.hint), "dim"), (0, 0, 0, 2)))
     console.print(Padding(grid, (0, 0, 0, indent)))
+
+
+def print_title(console: Console | None, title: str) -> None:
+    if console is None:
+        print(printable(title), flush=True)
+    else:
+        console.print(printable(title), style="bold")

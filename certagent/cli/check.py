@@ -1,0 +1,217 @@
+"""`certagent check`: is all in order, and what would happen at the next renewal? Changes nothing, sends no secret.
+
+Findings come in groups, each printed as soon as it is known: the configuration on this host (and what is left of
+keystores that are configured no more), every authority, every keystore.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from certagent import certificate as facts
+from certagent import config, policy, recovery, status
+from certagent.authorities import Authorities, Contact, pins
+from certagent.cli import setting
+from certagent.cli.foresee import NO_ROLLOVER, Seen, capability_words, in_place, next_step, warnings
+from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
+from certagent.definitions import Authority, Configuration, Fraction, KeystoreDefinition, Secret, Threshold
+from certagent.errors import CertagentError
+from certagent.hooks import read_secret
+from certagent.journal import Transaction
+from certagent.keystore import open_keystore
+from certagent.keystore.files import explained, ownership, resolve
+from certagent.scep import Capabilities
+from certagent.state import iso
+from certagent.status import span
+
+Findings = Iterator[Finding]
+
+_ROLLOVER_DEFAULT = Threshold(passed=Fraction(0.8))
+_AS_ROOT = "run certagent as root, or give its user access"
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """0 all in order, warnings included; 1 something is wrong. A wrong configuration raises ConfigError."""
+    configuration = config.load(arguments.config)
+    console = terminal()
+    counts = dict.fromkeys(Mark, 0)
+    for title, findings in _groups(configuration, arguments.config, offline=arguments.offline):
+        print_title(console, title)
+        for finding in _guarded(findings):
+            counts[finding.mark] += 1
+            print_findings(console, [finding], indent=2)
+    print(f"\n{_many(counts[Mark.WRONG], 'fault')}, {_many(counts[Mark.WARNING], 'warning')}")
+    return 1 if counts[Mark.WRONG] else 0
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
+
+
+def _guarded(findings: Findings) -> Findings:
+    """The findings of a group, up to an error that ends it as the last of them."""
+    try:
+        yield from findings
+    except CertagentError as error:
+        yield Finding(Mark.WRONG, str(error), error.hint)
+
+
+def _groups(configuration: Configuration, path: Path, *, offline: bool) -> Iterator[tuple[str, Findings]]:
+    """Titles, and what stands below them; nothing is looked at before its turn."""
+    now = setting.clock()
+    yield f"configuration {path}", _host(configuration, now)
+    authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
+    reached: dict[str, Contact] = {}
+    for name, authority in configuration.authorities.items():
+        yield f"authority {name}", _authority(name, authority, None if offline else authorities, reached, now)
+    for name in configuration.keystores:
+        yield f"keystore {name}", _keystore(configuration, name, reached, now)
+
+
+def _host(configuration: Configuration, now: datetime) -> Findings:
+    if not policy.clock_is_sane(now):
+        yield Finding(Mark.WRONG, f"the clock says {iso(now)}: nothing is done until it is set", "set the clock")
+    directories = {"state_dir": Path(configuration.state_dir)}
+    if any(definition.swap == "symlink" for definition in configuration.keystores.values()):
+        directories["live_dir"] = Path(configuration.live_dir)
+    if configuration.metrics_file:
+        directories["metrics_file"] = Path(configuration.metrics_file).parent
+    closed = [f"{word}: {path} is not writable" for word, path in directories.items() if not _may_write(path)]
+    for line in closed:
+        yield Finding(Mark.WRONG, line, _AS_ROOT)
+    if not closed:
+        keystores = _many(len(configuration.keystores), "keystore")
+        yield Finding(Mark.FINE, f"{keystores}, state in {configuration.state_dir}")
+    yield from _strays(configuration)
+
+
+def _may_write(directory: Path) -> bool:
+    """Whether we may write there, or may make it: then the nearest directory above it counts."""
+    nearest = next(each for each in (directory, *directory.parents) if os.path.lexists(each))
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _authority(
+    name: str, authority: Authority, authorities: Authorities | None, reached: dict[str, Contact], now: datetime
+) -> Findings:
+    """One authority; `authorities` None: it is not contacted. Who answers and is believed joins `reached`."""
+    if authority.accept:
+        words = ", ".join(authority.accept)
+        yield Finding(Mark.WARNING, f"replies protected with {words} are believed", "drop what the CA does not need")
+    if authority.rollover_at != _ROLLOVER_DEFAULT or authority.next_fingerprint:
+        yield Finding(Mark.WARNING, f"rollover_at or next_fingerprint is set, but {NO_ROLLOVER}", "it has no effect")
+    yield from _secret(f"the challenge of {name}", authority.challenge)
+    if authorities is None:
+        pins(authority)
+        yield Finding(Mark.FINE, f"{authority.url} was not contacted")
+        return
+    contact = reached[name] = authorities.contact(name, now, remember=False)
+    issuer = contact.believed.issuer
+    renewal = ", RenewalReq" if contact.capabilities.renewal else ""
+    behind = " behind an RA" if contact.believed.recipient != issuer else ""
+    yield Finding(
+        Mark.FINE,
+        f"{authority.url} answers: {facts.subject_text(issuer)}{behind}, "
+        f"valid until {issuer.not_valid_after_utc:%Y-%m-%d} ({span(issuer.not_valid_after_utc - now)}); "
+        f"{capability_words(contact.capabilities)}{renewal}",
+    )
+    if authority.rollover_at.moment(issuer.not_valid_before_utc, issuer.not_valid_after_utc) <= now:
+        yield Finding(Mark.WARNING, f"the CA certificate nears its end, and {NO_ROLLOVER}", "watch for the next CA")
+    yield from _weakness(authority, contact.capabilities)
+
+
+def _weakness(authority: Authority, capabilities: Capabilities) -> Findings:
+    algorithms = capabilities.algorithms()
+    refused = sorted({algorithms.cipher, algorithms.digest} & {"3des", "sha1"} - set(authority.accept))
+    if refused:
+        words = " and ".join(refused)
+        yield Finding(
+            Mark.WARNING,
+            f"the CA offers nothing better than {words}: its replies will not be believed",
+            f"enable AES and SHA-256 on the CA; if it can do no better, add {words} to `accept`",
+        )
+
+
+def _secret(what: str, secret: Secret | None) -> Findings:
+    """Whether a secret can be had. A command is not run: it may cost a one-time password."""
+    if secret is None or secret.command is not None:
+        return
+    try:
+        read_secret(secret).decode()
+    except CertagentError as error:
+        yield Finding(Mark.WRONG, f"{what}: {error}", error.hint)
+    except UnicodeDecodeError:
+        yield Finding(Mark.WRONG, f"{what} is not text", "use a password in UTF-8")
+
+
+def _keystore(configuration: Configuration, name: str, reached: dict[str, Contact], now: datetime) -> Findings:
+    definition = configuration.keystores[name]
+    directory = setting.keystore_directory(configuration, name)
+    live = Path(configuration.live_dir)
+    keystore = open_keystore(name, definition, directory=directory, live_dir=live, read_secret=read_secret)
+    yield from _files(definition, live / name)
+    snapshot = status.snapshot(name, definition, directory=directory, keystore=keystore, host=setting.host(), now=now)
+    if not snapshot.readable and snapshot.last_error is not None:
+        yield Finding(Mark.WRONG, snapshot.last_error.message, snapshot.last_error.hint)
+        return
+    identity = keystore.read()
+    if identity is None:
+        yield from _secret("key_passphrase", definition.key_passphrase)
+    certificate = identity.certificate if identity else None
+    if snapshot.certificate is not None:
+        yield in_place(snapshot.certificate, now)
+    authority = configuration.authority_of(definition)
+    seen = Seen(definition, authority, snapshot, certificate, reached.get(definition.authority))
+    yield next_step(seen, now)
+    yield from warnings(seen, now)
+
+
+def _files(definition: KeystoreDefinition, live: Path) -> Findings:
+    """Whether every file can be replaced as configured."""
+    faults: list[Finding] = []
+    for path in definition.paths.values():
+        try:
+            faults.extend(_file(path, definition, live))
+        except CertagentError as error:
+            faults.append(Finding(Mark.WRONG, str(error), error.hint))
+    yield from faults
+    if not faults:
+        yield Finding(Mark.FINE, f"can write {', '.join(map(str, definition.paths.values()))}")
+
+
+def _file(path: Path, definition: KeystoreDefinition, live: Path) -> Findings:
+    target = resolve(path, live)
+    wanted = ownership(target, owner=definition.owner, group=definition.group, mode=definition.mode, default=0o600)
+    if not os.access(target.parent, os.W_OK | os.X_OK, effective_ids=True):
+        yield Finding(Mark.WRONG, f"{target.parent} is not writable", _AS_ROOT)
+    if os.geteuid() == 0:
+        return
+    if wanted.uid not in (None, os.geteuid()) or wanted.gid not in (None, os.getegid(), *os.getgroups()):
+        yield Finding(Mark.WRONG, f"only root may give {target} to its owner and group", "run certagent as root")
+
+
+def _strays(configuration: Configuration) -> Findings:
+    """Keystores with a state on the disk that are configured no more."""
+    state_dir = Path(configuration.state_dir)
+    keystores = state_dir / "keystores"
+    with explained(f"look at {keystores}"):
+        names = sorted(each.name for each in keystores.iterdir()) if keystores.is_dir() else []
+    open_transactions = recovery.open_transactions(state_dir)
+    for name in names:
+        if name not in configuration.keystores:
+            yield _stray(keystores / name, open_transactions.get(name))
+
+
+def _stray(directory: Path, transaction: Transaction | None) -> Finding:
+    gone = f"{directory.name} is configured no more"
+    if transaction is None:
+        hint = f"remove {directory} once its history and its previous key are not wanted any longer"
+        return Finding(Mark.WARNING, f"{gone}, its state is still kept", hint)
+    remedy = f"configure it again to have it finished, or remove {directory}"
+    if transaction.swap is not None:
+        return Finding(Mark.WARNING, f"{gone}, a swap of its files was cut short", f"run `certagent recover`; {remedy}")
+    return Finding(Mark.WARNING, f"{gone}, its {transaction.kind} is open ({transaction.phase})", remedy)

@@ -1,0 +1,182 @@
+"""What would happen to a keystore next, in plain words, and what a person may not have meant that way. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent.authorities import Contact
+from certagent.cli.terminal import Finding, Mark
+from certagent.definitions import Authority, KeystoreDefinition
+from certagent.policy import Action
+from certagent.scep import Capabilities
+from certagent.status import InPlace, Snapshot, span
+
+NO_ROLLOVER = "this version does no rollover"
+
+_CIPHERS = {"aes128-cbc": "AES", "3des": "3DES"}
+_DIGESTS = {"sha256": "SHA-256", "sha512": "SHA-512", "sha1": "SHA-1"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A keystore as `check` found it. `contact` None: its authority was not, or could not be, contacted."""
+
+    definition: KeystoreDefinition
+    authority: Authority
+    snapshot: Snapshot
+    certificate: x509.Certificate | None
+    contact: Contact | None
+
+
+def when(moment: datetime, now: datetime) -> str:
+    """`now`, `at 14:20 UTC (in 5 h)` or `on 2027-01-20 (in 60 d)`."""
+    if moment <= now:
+        return "now"
+    ahead = moment - now
+    exact = f"at {moment:%H:%M:%S} UTC" if ahead < timedelta(hours=20) else f"on {moment:%Y-%m-%d}"
+    return f"{exact} (in {span(ahead)})"
+
+
+def capability_words(capabilities: Capabilities) -> str:
+    """What a request to this CA would be made of: `AES, SHA-256, POST`."""
+    algorithms = capabilities.algorithms()
+    way = "POST" if capabilities.post else "GET"
+    return f"{_CIPHERS[algorithms.cipher]}, {_DIGESTS[algorithms.digest]}, {way}"
+
+
+def in_place(certificate: InPlace, now: datetime) -> Finding:
+    """The certificate in place, known to match its key."""
+    lifetime = certificate.lifetime
+    what = f"{certificate.subject}: {certificate.key}, key and certificate match"
+    if lifetime.not_after <= now:
+        ago = f"{lifetime.not_after:%Y-%m-%d} ({span(now - lifetime.not_after)} ago)"
+        return Finding(
+            Mark.WRONG, f"{what}, expired on {ago}", "if the CA still renews it, `certagent renew` brings it back"
+        )
+    left = span(lifetime.not_after - now)
+    return Finding(Mark.FINE, f"{what}, valid until {lifetime.not_after:%Y-%m-%d} ({left})")
+
+
+def next_step(seen: Seen, now: datetime) -> Finding:
+    """What happens next, and when."""
+    it = seen.snapshot
+    if it.next_action is None or it.next_action_at is None:
+        hint = "" if seen.certificate else "set `subject` in its definition, or put key and certificate in place"
+        return Finding(Mark.WRONG, it.reason, hint)
+    at = when(it.next_action_at, now)
+    match it.next_action:
+        case Action.POLL:
+            identifier = it.transaction.transaction_id if it.transaction else ""
+            return Finding(
+                Mark.WARNING, f"the CA has not decided yet; asked again {at}", f"have request {identifier} approved"
+            )
+        case Action.RESUME | Action.HOOKS:
+            owed = "the post hooks of the new certificate are owed" if it.next_action is Action.HOOKS else _open(it)
+            return Finding(Mark.WARNING, f"{owed}; carried on {at}", f"`certagent renew {it.name}` does it at once")
+        case Action.ENROLL:
+            return Finding(Mark.FINE, f"enrolls {at}: {walk(seen)}")
+        case Action.RENEW:
+            return Finding(Mark.FINE, f"renews {at}: {walk(seen)}")
+
+
+def _open(it: Snapshot) -> str:
+    return f"an open {it.transaction.kind} stands at {it.transaction.phase}" if it.transaction else it.reason
+
+
+def walk(seen: Seen) -> str:
+    """One enrollment or renewal as it would go, step after step."""
+    definition = seen.definition
+    key = seen.snapshot.certificate.key if seen.snapshot.certificate else None
+    kept = key is not None and definition.rekey == "never"
+    capabilities = seen.contact.capabilities if seen.contact else None
+    how = f" ({capability_words(capabilities)})" if capabilities else ""
+    steps = [
+        "the same key" if kept else f"new {definition.key_type} key",
+        f"{_request(seen, key, kept=kept)}, to {definition.authority}{how}",
+        *(f"{shlex.join(command.run)} may veto" for command in definition.hooks.commands("pre")),
+        f"swap by {definition.swap}",
+        *(f"then {shlex.join(command.run)}" for command in definition.hooks.commands("post")),
+    ]
+    if definition.probe is not None:
+        steps.append(f"then a look whether {definition.probe.tls} serves it")
+    return ", ".join(steps)
+
+
+def _request(seen: Seen, key: str | None, *, kept: bool) -> str:
+    """Which message, who signs it, and whether the challenge password is in it (exchange.py decides the same)."""
+    authority, definition = seen.authority, seen.definition
+    by_identity = key is not None and key.startswith("rsa:")
+    sent = authority.challenge is not None and (not by_identity or authority.send_challenge == "always")
+    challenge = " and the challenge password" if sent else ""
+    if by_identity:
+        renewal = seen.contact.capabilities.renewal if seen.contact else None
+        message = {True: "RenewalReq", False: "PKCSReq", None: "request"}[renewal]
+        return f"{message} signed with the certificate in place{challenge}"
+    new_key = key if kept else definition.key_type.value
+    signer = "a self-signed certificate" if str(new_key).startswith("rsa:") else "an RSA transport key"
+    names = "" if key else "".join(f", {name}" for name in definition.san)
+    whom = "" if key else f" for {definition.subject}{names}"
+    return f"PKCSReq{whom} signed with {signer}{challenge}"
+
+
+def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
+    """What is allowed, but may not be what was meant."""
+    it, definition = seen.snapshot, seen.definition
+    if it.last_error is not None:
+        ago = span(now - it.last_error.at)
+        yield Finding(Mark.WARNING, f"the last attempt failed {ago} ago: {it.last_error.message}", it.last_error.hint)
+    if it.bent:
+        yield Finding(Mark.WARNING, it.bent, "write renew_at as a share, such as 66%, or as a shorter time")
+    if definition.hooks.staged:
+        yield Finding(Mark.WARNING, f"a staged hook is set, but {NO_ROLLOVER}", "it is never run")
+    yield from _challenge_warnings(seen)
+    if seen.certificate is not None:
+        yield from _name_warnings(seen, seen.certificate)
+        yield from _issuer_warnings(seen, seen.certificate)
+
+
+def _challenge_warnings(seen: Seen) -> Iterator[Finding]:
+    it, definition = seen.snapshot, seen.definition
+    if seen.authority.challenge is not None:
+        return
+    name = definition.authority
+    hint = f"set `challenge` for authority {name}, unless its requests are approved by hand"
+    if it.certificate is None:
+        if definition.subject is not None:
+            yield Finding(Mark.WARNING, f"authority {name} has no challenge for the first enrollment", hint)
+        return
+    stays_rsa = definition.rekey == "never" or definition.key_type.startswith("rsa:")
+    if not it.certificate.key.startswith("rsa:") or not stays_rsa:
+        what = "an EC key cannot sign a renewal over SCEP, the challenge authenticates it"
+        yield Finding(Mark.WARNING, f"{what}, and authority {name} has none", hint)
+
+
+def _name_warnings(seen: Seen, certificate: x509.Certificate) -> Iterator[Finding]:
+    """A renewal keeps the names in place. Raises ConfigError for names that cannot be made sense of."""
+    definition = seen.definition
+    hint = f"a renewal keeps what is in place; `certagent enroll --force {seen.snapshot.name}` asks for the other"
+    if definition.subject is not None and facts.parse_subject(definition.subject) != certificate.subject:
+        found = facts.subject_text(certificate)
+        yield Finding(Mark.WARNING, f"subject is {definition.subject}, the certificate in place has {found}", hint)
+    wanted = facts.alternative_names(facts.general_names(definition.san))
+    found_names = facts.alternative_names(certificate)
+    if definition.san and wanted != found_names:
+        missing, more = ", ".join(sorted(wanted - found_names)), ", ".join(sorted(found_names - wanted))
+        parts = [f"lacks {missing}" if missing else "", f"has {more} besides" if more else ""]
+        yield Finding(Mark.WARNING, f"san: the certificate in place {' and '.join(filter(None, parts))}", hint)
+
+
+def _issuer_warnings(seen: Seen, certificate: x509.Certificate) -> Iterator[Finding]:
+    if seen.contact is None or any(facts.issued_by(certificate, ca) for ca in seen.contact.believed.chain):
+        return
+    yield Finding(
+        Mark.WARNING,
+        f"the certificate in place was not issued by the CA of {seen.definition.authority}",
+        f"if it refuses the renewal, `certagent enroll --force {seen.snapshot.name}` begins anew there",
+    )
