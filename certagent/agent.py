@@ -23,11 +23,14 @@ from certagent import config, durable, notify, planning, policy, state
 from certagent import log as certagent_log
 from certagent.definitions import Configuration
 from certagent.errors import BusyError, CertagentError, ConfigError
-from certagent.planning import Memory, Pace
-from certagent.supervise import BAD_CONFIGURATION, Report, Worker
+from certagent.planning import Memory, Pace, Report
+from certagent.supervise import BAD_CONFIGURATION, Worker
 
 log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
+
+# Results worth a line of log, and its level. Why an attempt failed was said by the worker.
+TOLD = {"enrolled": logging.INFO, "renewed": logging.INFO, "pending": logging.WARNING, "failed": logging.ERROR}
 
 
 def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = None) -> int:
@@ -266,9 +269,8 @@ class Agent:
             # Also a due action that its worker did not do, or that is due again at once: never a busy loop.
             self._strike(name, self._pace.busy_again)
             return
-        if report.result == "failed":  # why is said by the worker
-            again = planning.in_words(when - now) if when else "the next sweep"
-            log.error("%s: failed, trying again in %s", name, again)
+        if report.result in TOLD:
+            log.log(TOLD[report.result], "%s: %s", name, planning.sentence(report, when, now))
         memory.strikes, memory.not_before = 0, None
         if when:
             self._appoint(name, when)

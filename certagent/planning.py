@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import msgspec
+
 # A worker's start costs a tenth to a fifth of a second; 25 keystores share it, and no more than
 # these wait behind one that hangs.
 BATCH_LIMIT = 25
@@ -26,6 +28,18 @@ class Pace:
     crash_again: timedelta = timedelta(seconds=60)  # first wait after a worker crashed or hung
     # SIGTERM to SIGKILL: a hook may take 60 s, and a worker ends it first. Below TimeoutStopSec of the unit.
     grace: timedelta = timedelta(seconds=75)
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of one keystore. `busy`: somebody else has its lock; `stopped`: it was told to stop."""
+
+    keystore: str
+    result: str
+    state: str = ""
+    next_action: str | None = None
+    next_action_at: datetime | None = None
+    message: str | None = None
+    hint: str | None = None
 
 
 @dataclass
@@ -63,6 +77,16 @@ def clock_jumped(drift: timedelta, tolerance: timedelta) -> bool:
 def blamed(names: Sequence[str], reported: Collection[str]) -> str | None:
     """The keystore a crashed or hung worker was at: they are taken in order, so the first without a report."""
     return next((name for name in names if name not in reported), None)
+
+
+def sentence(report: Report, when: datetime | None, now: datetime) -> str:
+    """A report in words: `renewed, next renew in 55 d`."""
+    parts = [report.result]
+    if report.result == "pending" and report.message:
+        parts.append(report.message)
+    if when:
+        parts.append(f"next {report.next_action or 'look'} in {in_words(when - now)}")
+    return ", ".join(parts)
 
 
 def status_line(keystores: int, queued: int, workers: int, upcoming: Mapping[str, datetime], now: datetime) -> str:

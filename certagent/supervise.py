@@ -14,13 +14,14 @@ import signal
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
 import certagent
 from certagent import notify, planning
+from certagent.planning import Report
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +30,6 @@ LINE_LIMIT = 64 * 1024
 # A worker's exit codes that mean it did its work: done, some failed, some pending (DESIGN: commands).
 ORDERLY = (0, 1, 3)
 BAD_CONFIGURATION = 2
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says of one keystore. `busy`: somebody else has its lock; `stopped`: it was told to stop."""
-
-    keystore: str
-    result: str
-    state: str = ""
-    next_action: str | None = None
-    next_action_at: datetime | None = None
-    message: str | None = None
-    hint: str | None = None
 
 
 @dataclass

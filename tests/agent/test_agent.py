@@ -15,7 +15,7 @@ import pytest
 
 from certagent import state
 
-from .conftest import Running
+from .conftest import ROOT, Running
 
 
 def names_begun(agent: Running) -> list[str]:
@@ -156,7 +156,7 @@ def test_a_failed_attempt_is_told_at_error_priority_with_the_next(agent: Running
     agent.configure(["web"])
     agent.behave("web", "fail 7200")
     agent.start(JOURNAL_STREAM="8:1")
-    line = re.compile(r"<3>web: failed, trying again in (2 h|119 min)\n")
+    line = re.compile(r"<3>web: failed, next renew in (2 h|119 min)\n")
     agent.until(lambda: line.search(agent.log.read_text()))
 
 
@@ -355,6 +355,19 @@ def test_the_agent_loads_no_cryptography() -> None:
     code = "import certagent.agent, sys; print(*sys.modules)"
     modules = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert not modules & {"cryptography", "asn1crypto", "requests", "rich", "pkcs11", "urllib3", "http.server"}
+
+
+def test_the_agent_a_person_starts_maps_no_cryptography(agent: Running) -> None:
+    agent.configure([])
+    environment = {"PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(agent.directory / "notify")}
+    command = [sys.executable, "-m", "certagent", "-c", str(agent.config), "run"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        agent.until(lambda: "READY=1" in agent.messages())
+        maps = Path(f"/proc/{process.pid}/maps").read_text()
+        process.terminate()
+    assert process.returncode == 0
+    assert "_cffi_backend" not in maps
+    assert "cryptography" not in maps
 
 
 def test_the_agent_has_no_socket_but_its_loops_own(agent: Running) -> None:

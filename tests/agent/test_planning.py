@@ -96,6 +96,19 @@ def test_status_line(upcoming: dict[str, datetime], line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("result", "message", "words"),
+    [
+        pytest.param("renewed", None, "renewed, next renew in 3 h", id="done"),
+        pytest.param("pending", "ask your CA", "pending, ask your CA, next renew in 3 h", id="pending"),
+        pytest.param("failed", "said by the worker", "failed, next renew in 3 h", id="failed"),
+    ],
+)
+def test_sentence(result: str, message: str | None, words: str) -> None:
+    report = planning.Report(keystore="web", result=result, next_action="renew", message=message)
+    assert planning.sentence(report, NOW + timedelta(hours=3), NOW) == words
+
+
+@pytest.mark.parametrize(
     ("length", "words"),
     [
         pytest.param(-5 * SECOND, "0 s", id="passed"),

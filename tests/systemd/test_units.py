@@ -23,7 +23,7 @@ GRACE = 75  # of the agent's workers (planning.Pace)
 def test_systemd_finds_no_fault(tmp_path: Path) -> None:
     for unit in UNITS:
         (tmp_path / unit.name).write_text(unit.read_text().replace("/usr/bin/certagent", "/bin/true"))
-    command = ["systemd-analyze", "verify", *(tmp_path / unit.name for unit in UNITS)]
+    command = ["systemd-analyze", "verify", *(str(tmp_path / unit.name) for unit in UNITS)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
 
@@ -98,6 +98,7 @@ journalctl -u certagent -p err -o cat | sed 's/^/err: /'
     ):
         assert line in printed.splitlines(), printed
     assert re.search(r"^web: .*the new one is served$", printed, re.MULTILINE), printed
+    assert re.search(r"^web: enrolled, next renew in \d+ d$", printed, re.MULTILINE), printed
     assert re.search(r"^err: the old configuration stays in use: /etc/", printed, re.MULTILINE), printed
     assert "never: " not in printed
     assert "Traceback" not in printed
