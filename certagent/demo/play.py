@@ -16,7 +16,7 @@ from certagent.cli.terminal import printable, terminal
 from certagent.demo import service, site, view
 from certagent.demo.processes import DemoError, EndedError, Processes
 from certagent.demo.site import LIFETIME, Site
-from certagent.demo.watch import Handshakes, Watch
+from certagent.demo.watch import Event, Watch
 
 _LIMIT = timedelta(seconds=110)
 _LOOK = 0.1  # seconds between two looks
@@ -42,35 +42,43 @@ def play(directory: Path | None) -> int:
 
 
 def _play(here: Site, console: Console | None, started: datetime) -> Watch:
+    watch = Watch(here, started)
     with Processes(here.logs) as processes:
-        handshakes = _start(here, processes)
-        watch = Watch(here, handshakes, started)
         try:
             with _shown(watch, here, console) as show:
-                _watch_until_done(here, watch, processes, show)
+                _start(watch, here, processes, show)
+                _watch_until_done(watch, here, processes, show)
         finally:
-            handshakes.stop()
+            watch.handshakes.stop()
     watch.look(_now())  # the agent let a worker finish what it was at
-    if handshakes.failures:
-        count, first = len(handshakes.failures), handshakes.failures[0]
-        raise DemoError(f"{count} TLS handshakes failed, the first: {first}", f"see {here.logs}")
+    failures = watch.handshakes.failures
+    if failures:
+        raise DemoError(f"{len(failures)} TLS handshakes failed, the first: {failures[0]}", f"see {here.logs}")
     return watch
 
 
-def _start(here: Site, processes: Processes) -> Handshakes:
-    """Every process; the agent last, for it finds the others in its configuration."""
+def _start(watch: Watch, here: Site, processes: Processes, show: Show) -> None:
+    """Start every process; the agent last, for it finds the others in its configuration."""
+
+    def tell(who: str, text: str) -> None:
+        now = _now()
+        watch.events.append(Event(now, who, text))
+        show(now)
+
     processes.start("lab", "certagent", "lab", "--dir", str(here.lab), "--port", "0", "--lifetime", f"{LIFETIME}s")
     processes.start("service", "certagent.demo.service", str(here.web))
+    show(_now())
     address = processes.await_line("service", rf"{service.READY}(\S+)\n")[1]
-    authorities = processes.await_line("lab", r"\n( *authorities:\n.*?)\n\n")[1]
-    here.configure(authorities, address)
+    tell("service", f"waits for its first certificate at {address}")
+    found = processes.await_line("lab", r"URL +(\S+)\n.*\n( *authorities:\n.*?)\n\n")
+    tell("lab", f"a CA of our own at {found[1]}")
+    here.configure(found[2], address)
     processes.start("agent", "certagent", "-c", str(here.configuration), "run")
-    handshakes = Handshakes(address, here.ca)
-    handshakes.start()
-    return handshakes
+    tell("agent", "starts, and finds no certificates")
+    watch.handshakes.begin(address)
 
 
-def _watch_until_done(here: Site, watch: Watch, processes: Processes, show: Show) -> None:
+def _watch_until_done(watch: Watch, here: Site, processes: Processes, show: Show) -> None:
     while True:
         processes.wait(_LOOK)
         now = _now()
@@ -80,9 +88,8 @@ def _watch_until_done(here: Site, watch: Watch, processes: Processes, show: Show
         if not missing and not any(keystore.phase for keystore in watch.keystores.values()):
             return
         if now - watch.started > _LIMIT:
-            raise DemoError(
-                f"not all happened within {_LIMIT.total_seconds():.0f} s: {'; '.join(missing)}", f"see {here.logs}"
-            )
+            what = f"not all happened within {_LIMIT.total_seconds():.0f} s: {'; '.join(missing)}"
+            raise DemoError(what, f"see {here.logs}")
 
 
 @contextmanager

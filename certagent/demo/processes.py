@@ -15,6 +15,7 @@ from typing import Self
 
 import certagent
 from certagent import notify
+from certagent.cli.terminal import printable
 from certagent.errors import CertagentError
 
 _START = 20.0  # seconds a process may take to say that it is there
@@ -87,7 +88,8 @@ class Processes:
         for name, process in self._started.items():
             code = process.poll()
             if code is not None:
-                raise DemoError(f"the {name} ended with {code}", f"its last words are in {self.log_of(name)}")
+                last = self.log_of(name).read_text("utf-8", "replace").rstrip().rpartition("\n")[2]
+                raise DemoError(f"the {name} ended with {code}: {printable(last)}", f"see {self.log_of(name)}")
 
     def await_line(self, name: str, pattern: str) -> re.Match[str]:
         """Wait until the log of a process has text that matches. Raises DemoError, EndedError."""

@@ -50,7 +50,6 @@ keystores:
   vpn:
     type: pem
     subject: CN=vpn.demo.internal,O=certagent demo
-    key_type: ec:p256
     key_file: {combined}
     certificate_file: {combined}
     swap: symlink

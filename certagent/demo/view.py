@@ -14,7 +14,7 @@ from certagent.demo.site import LIFETIME, SERVER_NAME, Site
 from certagent.demo.watch import WANTED, Event, Keystore, Watch, short
 
 _ABOUT = {
-    "web": "key and chain in files, read by the TLS service below",
+    "web": "key and chain in files, which the service below reads",
     "vpn": "key and certificate in one file, behind a symbolic link",
 }
 _EXPECTED = timedelta(seconds=45)
@@ -77,7 +77,7 @@ def _header(watch: Watch, now: datetime) -> RenderableType:
     passed = now - watch.started
     grid.add_row(
         Text.assemble((" certagent demo", "bold"), f"   certificates of {LIFETIME} s, kept alive by the agent"),
-        Text(f"{passed.total_seconds():.0f} s of about {_EXPECTED.total_seconds():.0f} ", style="dim"),
+        Text(f"{passed.total_seconds():.0f} s of about {_EXPECTED.total_seconds():.0f} s ", style="dim"),
     )
     return grid
 
@@ -85,7 +85,7 @@ def _header(watch: Watch, now: datetime) -> RenderableType:
 def _keystore(keystore: Keystore, now: datetime, width: int) -> RenderableType:
     grid = _sides()
     grid.add_row(_facts(keystore, now), _progress(keystore.renewed, "renewed"))
-    title = Text.assemble((f" {keystore.name} ", "bold"), (f"{_ABOUT[keystore.name]} ", "dim"))
+    title = Text.assemble((keystore.name, "bold"), (f"  {_ABOUT[keystore.name]}", "dim"))
     return Panel(Group(grid, _life(keystore, now, width)), title=title, title_align="left", border_style="dim")
 
 
@@ -125,6 +125,7 @@ def _life(keystore: Keystore, now: datetime, width: int) -> Text:
     if keystore.next_action_at is not None and keystore.not_before <= keystore.next_action_at < keystore.not_after:
         mark = min(cells - 1, round((keystore.not_after - keystore.next_action_at) / whole * cells))
         bar.plain = f"{bar.plain[:mark]}┃{bar.plain[mark + 1 :]}"
+        bar.stylize("bold not dim default", mark, mark + 1)
     return bar
 
 
@@ -140,7 +141,7 @@ def _service(watch: Watch) -> RenderableType:
         )
     grid = _sides()
     grid.add_row(text, _progress(shakes.changes, "changed"))
-    title = Text.assemble((" TLS service ", "bold"), (f"{shakes.address} as {SERVER_NAME} ", "dim"))
+    title = Text.assemble(("service", "bold"), (f"  TLS as {SERVER_NAME} {shakes.address}", "dim"))
     return Panel(grid, title=title, title_align="left", border_style="dim")
 
 
@@ -156,7 +157,7 @@ def _events(watch: Watch, lines: int) -> RenderableType:
             for serial in keystore.serials:
                 text.highlight_words([short(serial)], f"bold {_colour(keystore, serial)}")
         grid.add_row(f"{passed:.1f} s", event.who, text)
-    return Panel(grid, title=" what happened ", title_align="left", border_style="dim", height=lines + 2)
+    return Panel(grid, title="what happened", title_align="left", border_style="dim", height=lines + 2)
 
 
 def _sides() -> Table:

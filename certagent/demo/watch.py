@@ -24,7 +24,7 @@ _PATIENCE = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Event:
-    """One line of what happened, and when it was seen. `who`: a keystore, or the service."""
+    """One line of what happened, and when it was seen. `who`: a keystore, or a process of the demo."""
 
     at: datetime
     who: str
@@ -54,16 +54,18 @@ class Keystore:
 class Handshakes(threading.Thread):
     """A client of the TLS service, again and again: chain, dates and host name checked against web's `ca_file`."""
 
-    def __init__(self, address: str, ca: Path) -> None:
+    def __init__(self, ca: Path) -> None:
         super().__init__(name="handshakes", daemon=True)
-        self.address = address
-        self._host, _, port = address.rpartition(":")
-        self._port = int(port)
+        self.address = ""
         self._ca = ca
         self._stopping = threading.Event()
         self.good = 0
         self.failures: list[str] = []
         self.served: list[str] = []  # serials, as they were seen one after the other
+
+    def begin(self, address: str) -> None:
+        self.address = address
+        self.start()
 
     def run(self) -> None:
         while not self._stopping.wait(_BETWEEN_HANDSHAKES):
@@ -80,16 +82,18 @@ class Handshakes(threading.Thread):
 
     def stop(self) -> None:
         self._stopping.set()
-        self.join()
+        if self.is_alive():
+            self.join()
 
     @property
     def changes(self) -> int:
         return max(0, len(self.served) - 1)
 
     def _shake(self) -> str:
+        host, _, port = self.address.rpartition(":")
         context = ssl.create_default_context(cafile=self._ca)
         with (
-            socket.create_connection((self._host, self._port), timeout=_PATIENCE) as connection,
+            socket.create_connection((host, int(port)), timeout=_PATIENCE) as connection,
             context.wrap_socket(connection, server_hostname=SERVER_NAME) as tls,
         ):
             if tls.recv(len(GREETING)) != GREETING:
@@ -100,9 +104,9 @@ class Handshakes(threading.Thread):
 class Watch:
     """Looks at everything, and tells what is new since the last look."""
 
-    def __init__(self, site: Site, handshakes: Handshakes, started: datetime) -> None:
+    def __init__(self, site: Site, started: datetime) -> None:
         self._site = site
-        self.handshakes = handshakes
+        self.handshakes = Handshakes(site.ca)
         self.started = started
         self.keystores = {name: Keystore(name) for name in site.certificates}
         self.events: list[Event] = []
