@@ -163,7 +163,7 @@ def _bent(definition: KeystoreDefinition, lifetime: Lifetime | None) -> str:
     if lifetime is None or wanted is None or policy.fits(definition.renew_at, lifetime):
         return ""
     whole = span(lifetime.not_after - lifetime.not_before)
-    return f"renew_at {span(wanted)} leaves nothing of a lifetime of {whole}: renewed after two thirds of it instead"
+    return f"renew_at {span(wanted)} leaves too little of a lifetime of {whole}: renewed after two thirds of it instead"
 
 
 def span(time: timedelta) -> str:

@@ -13,6 +13,7 @@ from certagent import certificate as facts
 from certagent.authorities import Contact
 from certagent.cli.terminal import Finding, Mark
 from certagent.definitions import Authority, KeystoreDefinition
+from certagent.journal import Phase
 from certagent.policy import Action
 from certagent.scep import Capabilities
 from certagent.status import InPlace, Snapshot, span
@@ -21,6 +22,12 @@ NO_ROLLOVER = "this version does no rollover"
 
 _CIPHERS = {"aes128-cbc": "AES", "3des": "3DES"}
 _DIGESTS = {"sha256": "SHA-256", "sha512": "SHA-512", "sha1": "SHA-1"}
+_STANDS = {
+    Phase.REQUESTED: "a request is made, its answer is outstanding",
+    Phase.ISSUED: "a new certificate is issued, but not yet in place",
+    Phase.ACTIVATED: "the new certificate is in place, its post hooks are owed",
+    Phase.REVERTED: "the old pair is back in place, its post hooks are owed",
+}
 
 
 @dataclass(frozen=True)
@@ -77,16 +84,15 @@ def next_step(seen: Seen, now: datetime) -> Finding:
                 Mark.WARNING, f"the CA has not decided yet; asked again {at}", f"have request {identifier} approved"
             )
         case Action.RESUME | Action.HOOKS:
-            owed = "the post hooks of the new certificate are owed" if it.next_action is Action.HOOKS else _open(it)
-            return Finding(Mark.WARNING, f"{owed}; carried on {at}", f"`certagent renew {it.name}` does it at once")
+            phase = it.transaction.phase if it.transaction else Phase.STARTED
+            if phase is Phase.STARTED:
+                return Finding(Mark.FINE, f"begins anew {at}: {walk(seen)}")
+            stands = _STANDS.get(phase, "a swap of its files was cut short")
+            return Finding(Mark.WARNING, f"{stands}; carried on {at}", f"`certagent renew {it.name}` does it at once")
         case Action.ENROLL:
             return Finding(Mark.FINE, f"enrolls {at}: {walk(seen)}")
         case Action.RENEW:
             return Finding(Mark.FINE, f"renews {at}: {walk(seen)}")
-
-
-def _open(it: Snapshot) -> str:
-    return f"an open {it.transaction.kind} stands at {it.transaction.phase}" if it.transaction else it.reason
 
 
 def walk(seen: Seen) -> str:

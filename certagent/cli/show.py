@@ -147,24 +147,33 @@ def _print_plain(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None
 
 
 def _print_table(console: Console, rows: Sequence[_Row]) -> None:
+    """Whatever the width: first the subjects give way, then they go."""
     from rich.table import Table  # noqa: PLC0415 -- loaded where somebody looks on
     from rich.text import Text  # noqa: PLC0415
 
     wide = console.width >= _WIDE
+    bar = 20 if wide else 10
+    name, left, state_, next_, date = (
+        max(len(text) for text in texts)
+        for texts in zip(*((row.name, row.left, row.state, row.next, row.date) for row in rows), strict=True)
+    )
+    name = min(name, 40 if wide else 24)
+    room = console.width - sum(width + 2 for width in (name, bar, left, state_, next_, date if wide else 0))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    table.add_column("keystore", no_wrap=True, max_width=32 if wide else 16)
-    table.add_column("subject", no_wrap=True, ratio=None, style="dim")
-    table.add_column("remaining life", no_wrap=True)
-    table.add_column("", no_wrap=True, justify="right")
-    table.add_column("state", no_wrap=True)
-    table.add_column("next", no_wrap=True)
+    table.add_column("keystore", no_wrap=True, width=name)
+    if room >= 10:
+        table.add_column("subject", no_wrap=True, max_width=room)
+    table.add_column("life left", no_wrap=True, width=bar)
+    table.add_column("", no_wrap=True, width=left, justify="right")
+    table.add_column("state", no_wrap=True, width=max(state_, 5))
+    table.add_column("next", no_wrap=True, width=next_)
     if wide:
         table.add_column("", no_wrap=True, style="dim")
     for row in rows:
         table.add_row(
             Text(row.name, "bold"),
-            Text(row.subject),
-            _bar(row, 20 if wide else 10),
+            *([Text(row.subject)] if room >= 10 else []),
+            _bar(row, bar),
             Text(row.left),
             Text(row.state, _STYLES[row.condition]),
             Text(row.next),
@@ -230,11 +239,15 @@ def _event_line(name: str, event: Event) -> dict[str, Any]:
     return {"at": iso(event.at), "keystore": name, **rest, **times}
 
 
-def _cells(name: str, event: Event) -> tuple[str, str, str, str]:
-    certificate = f"{event.kind}, serial {event.serial}" if event.serial else event.kind
-    until = f"until {event.not_after:%Y-%m-%d %H:%M}" if event.not_after else ""
-    facts = ", ".join(filter(None, (certificate, until)))
-    detail = f"{event.message} ({facts})" if event.message and facts else event.message or facts
+def _cells(name: str, event: Event, *, serial_digits: int = 64) -> tuple[str, str, str, str]:
+    """The columns of `history`; `serial_digits` is how much of a serial number is shown."""
+    serial = event.serial if len(event.serial) <= serial_digits else f"{event.serial[:serial_digits]}…"
+    facts = [
+        event.kind if event.event not in ("enrolled", "renewed") else "",
+        f"until {event.not_after:%Y-%m-%d %H:%M}" if event.not_after else "",
+        f"serial {serial}" if serial else "",
+    ]
+    detail = event.message or ", ".join(filter(None, facts))
     return f"{event.at:%Y-%m-%d %H:%M:%S}", name, event.event, printable(detail)
 
 
@@ -255,10 +268,10 @@ def _print_events(console: Console, told: Sequence[tuple[str, Event]]) -> None:
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("time (UTC)", no_wrap=True, style="dim")
-    table.add_column("keystore", no_wrap=True, max_width=24)
+    table.add_column("keystore", no_wrap=True, max_width=40 if console.width >= _WIDE else 16)
     table.add_column("event", no_wrap=True)
     table.add_column("", overflow="fold")
     for name, event in told:
-        at, _, word, detail = _cells(name, event)
+        at, _, word, detail = _cells(name, event, serial_digits=8)
         table.add_row(at, Text(name, "bold"), Text(word, _EVENT_STYLES.get(word, "")), Text(detail))
     console.print(table)
