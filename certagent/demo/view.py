@@ -20,7 +20,7 @@ _ABOUT = {
 _EXPECTED = timedelta(seconds=45)
 # Each certificate of a keystore has its colour, so that one sees where it is served.
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "bright_red", "bright_green")
-_OTHER_LINES = 14  # of a frame: all but the events
+_OTHER_LINES = 13  # of a frame: all but the events and their border
 
 
 def frame(watch: Watch, site: Site, now: datetime, width: int, height: int) -> RenderableType:
@@ -76,7 +76,7 @@ def _header(watch: Watch, now: datetime) -> RenderableType:
     grid = _sides()
     passed = now - watch.started
     grid.add_row(
-        Text.assemble((" certagent demo", "bold"), f"   certificates of {LIFETIME} s, kept alive by the agent"),
+        Text.assemble((" certagent demo", "bold"), f"   certificates live {LIFETIME} s here"),
         Text(f"{passed.total_seconds():.0f} s of about {_EXPECTED.total_seconds():.0f} s ", style="dim"),
     )
     return grid
