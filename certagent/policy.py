@@ -121,12 +121,19 @@ def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
     start, end = lifetime.not_before, lifetime.not_after
     threshold = rules.renew_at if fits(rules.renew_at, lifetime) else _FALLBACK
     moment = threshold.moment(start, end)
-    return max(start, moment - (end - start) * float(rules.jitter) * rules.share)
+    # Never down to the start: a jitter as large as the threshold would renew what has just been issued.
+    earlier = min((end - start) * float(rules.jitter), (moment - start) / 2)
+    return moment - earlier * rules.share
 
 
 def fits(threshold: Threshold, lifetime: Lifetime) -> bool:
-    """Whether the threshold lies inside the lifetime. `30d` on a certificate of 7 days would renew for ever."""
-    return threshold.moment(lifetime.not_before, lifetime.not_after) > lifetime.not_before
+    """Whether a time before the end leaves at least a tenth of the lifetime; a share always fits.
+
+    `30d` on a certificate of 7 days would renew for ever, and on one of 30 days that its CA dated back by
+    a minute just as well.
+    """
+    start, end = lifetime.not_before, lifetime.not_after
+    return threshold.passed is not None or threshold.moment(start, end) - start >= (end - start) / 10
 
 
 def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rules: Rules, now: datetime) -> Decision:
