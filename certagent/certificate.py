@@ -21,6 +21,8 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
 }
+# What cryptography raises, some of it late, for certificates that are none.
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 _STRONG = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"})
 
 
@@ -30,8 +32,19 @@ def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
         return ()
     try:
         return tuple(x509.load_pem_x509_certificates(data))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise KeystoreError(f"{where} holds a certificate that cannot be read", "is the file damaged?") from None
+
+
+def is_readable(certificate: x509.Certificate) -> bool:
+    """Whether its names, extensions and key can be read: they are decoded late, and whatever sent it may be hostile."""
+    try:
+        for part in ("subject", "issuer", "extensions", "not_valid_before_utc", "not_valid_after_utc"):
+            getattr(certificate, part)
+        public_bytes(certificate.public_key())
+    except _UNREADABLE:
+        return False
+    return True
 
 
 def to_pem(certificates: Iterable[x509.Certificate]) -> bytes:
@@ -95,8 +108,10 @@ def san_extension(certificate: x509.Certificate) -> x509.SubjectAlternativeName 
         return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return None
-    except ValueError as error:
-        raise TrustError(f"a certificate's extensions cannot be read: {error}") from None
+    except _UNREADABLE as error:
+        raise TrustError(
+            f"a certificate's extensions cannot be read: {error}", "its CA made it wrong; ask the CA's operator"
+        ) from None
 
 
 def alternative_names(source: x509.Certificate | x509.SubjectAlternativeName | None) -> frozenset[str]:
@@ -135,9 +150,7 @@ def is_ca(certificate: x509.Certificate) -> bool:
     """Whether basicConstraints says CA:TRUE; a certificate without the extension is none."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
-    except ValueError:
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return False
 
 
@@ -148,7 +161,7 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
 def key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
     try:
         return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return None
 
 
@@ -156,7 +169,7 @@ def extended_key_usage(certificate: x509.Certificate) -> frozenset[str]:
     """The purposes as dotted OIDs; empty if the extension is absent."""
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return frozenset()
     return frozenset(purpose.dotted_string for purpose in usage)
 
@@ -166,8 +179,8 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
     cryptography's own check refuses SHA-1; which digests are believed is `check_digest`'s business.
     """
-    key = issuer.public_key()
     try:
+        key = issuer.public_key()
         digest = certificate.signature_hash_algorithm
         if digest is None:
             return False
@@ -181,15 +194,23 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
             key.verify(certificate.signature, content, ec.ECDSA(digest))
         else:
             return False
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+    except (InvalidSignature, *_UNREADABLE):
         return False
     return True
 
 
 def check_digest(certificate: x509.Certificate, accept: Collection[str]) -> None:
     """Refuse a certificate signed over a weak digest, unless `accept` names it. Raises TrustError."""
-    digest = certificate.signature_hash_algorithm
-    word = digest.name if digest is not None else "unknown"
+    try:
+        digest = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        digest = None
+    if digest is None:
+        raise TrustError(
+            f"certificate {subject_text(certificate)} is signed in a way unknown here",
+            "RSA and ECDSA over SHA-2 are known; ask the CA's operator",
+        )
+    word = digest.name
     if word not in _STRONG and word not in accept:
         raise TrustError(
             f"certificate {subject_text(certificate)} is signed with {word}",

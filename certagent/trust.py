@@ -3,10 +3,12 @@
 The rules (DESIGN §6, RFC 8894 §2.2 and §4.2):
 
 1. A CA certificate is believed if its fingerprint is configured, if it is a configured trust anchor, or if it
-   chains up to one of these. Nothing is believed on first use.
-2. The issuer is the lowest believed CA of the authority. It and every certificate above it must be valid now.
-3. An RA certificate is believed if a believed CA issued it. One that is made for TLS servers or clients only
-   is a sibling of our own certificate and no RA: any holder of such a certificate could otherwise stand in
+   chains up to one of these through CA certificates. Nothing is believed on first use. What cannot be read
+   counts as not sent.
+2. The issuer is the lowest believed CA that the authority sends; if it sends its RA alone, the anchor above that.
+   The issuer and every certificate above it must be valid now.
+3. An RA certificate is believed if a believed CA issued it. One that is made for TLS servers, clients and the
+   like is a sibling of our own certificate and no RA: any holder of such a certificate could otherwise stand in
    the middle and read challenge passwords. It needs its own configured fingerprint.
 4. Weak signatures (SHA-1, MD5) on any certificate of the path need the authority's `accept`.
 5. A certificate is accepted as our successor only if it holds our key, comes from the believed issuer, is valid
@@ -31,8 +33,10 @@ from certagent.keys import public_bytes
 SKEW = timedelta(minutes=5)
 
 # Purposes of the certificates a CA gives to devices: serverAuth, clientAuth, codeSigning, emailProtection,
-# IPsec end system/tunnel/user and IKE. An RA has others (id-kp-cmcRA, Microsoft's request agent) or none.
+# IPsec end system/tunnel/user and IKE. An RA has others or none.
 _SIBLING_PURPOSES = frozenset(f"1.3.6.1.5.5.7.3.{number}" for number in (1, 2, 3, 4, 5, 6, 7, 17))
+# id-kp-cmcRA and Microsoft's request agent: an RA may have these beside the others.
+_RA_PURPOSES = frozenset({"1.3.6.1.5.5.7.3.28", "1.3.6.1.4.1.311.20.2.1"})
 
 
 @dataclass(frozen=True)
@@ -67,33 +71,40 @@ class Believed:
 
 def believe(offered: Sequence[x509.Certificate], pins: Pins, now: datetime) -> Believed:
     """Sort out what an authority offers with GetCACert, or raise TrustError."""
-    cas = _believed_cas(offered, pins)
-    if not cas:
+    readable = [each for each in dict.fromkeys(offered) if facts.is_readable(each)]
+    cas = _believed_cas(readable, pins)
+    candidates = _could_issue(cas, readable)
+    if not candidates:
         raise TrustError(_nothing_believed(offered, pins), _pin_hint(offered))
-    issuer = _issuer(cas, pins, now)
+    issuer = _issuer(candidates, pins, now)
     above = facts.path_up(issuer, cas)
     for certificate in (issuer, *above):
         _check_now(certificate, "CA certificate", now)
         if not pins.names(certificate):
             facts.check_digest(certificate, pins.accept)
-    ras = _believed_ras(offered, cas, pins, now)
+    ras = _believed_ras(readable, cas, pins, now)
     signing = tuple(ra for ra in ras if _may_sign(ra))
     return Believed(issuer, above, (issuer, *signing), _recipient(ras, issuer))
 
 
 def _believed_cas(offered: Sequence[x509.Certificate], pins: Pins) -> tuple[x509.Certificate, ...]:
     """Rule 1. Anchors that the authority does not send count as present."""
-    pool = (*offered, *(anchor for anchor in pins.anchors if anchor not in offered))
-    believed = []
-    for certificate in pool:
-        named = pins.names(certificate)
-        # Without basicConstraints (X.509 v1, Debian's scepserver of old) only a person's word makes a CA.
-        if not (facts.is_ca(certificate) or (named and certificate.subject == certificate.issuer)):
-            continue
-        path = facts.path_up(certificate, [each for each in pool if facts.is_ca(each) or pins.names(each)])
-        if named or any(pins.names(each) for each in path):
-            believed.append(certificate)
+    pool = tuple(dict.fromkeys((*offered, *pins.anchors)))
+    # Without basicConstraints (X.509 v1, Debian's scepserver of old) only a person's word makes a CA.
+    believed = [each for each in pool if pins.names(each) and (facts.is_ca(each) or each.subject == each.issuer)]
+    # From these downward, whatever the order and however certificates cross. A CA's new certificate for its own
+    # name is not believed for the old one's signature: that is a rollover, which has rules of its own.
+    rest = [each for each in pool if facts.is_ca(each) and each.subject != each.issuer and each not in believed]
+    while found := [each for each in rest if any(facts.issued_by(each, ca) for ca in believed)]:
+        believed += found
+        rest = [each for each in rest if each not in found]
     return tuple(believed)
+
+
+def _could_issue(cas: Sequence[x509.Certificate], offered: Sequence[x509.Certificate]) -> Sequence[x509.Certificate]:
+    """Rule 2: an anchor that the authority does not send is its issuer only where what it does send says so."""
+    sent = [ca for ca in cas if ca in offered]
+    return sent or [ca for ca in cas if any(facts.issued_by(each, ca) for each in offered)]
 
 
 def _issuer(cas: Sequence[x509.Certificate], pins: Pins, now: datetime) -> x509.Certificate:
@@ -107,7 +118,7 @@ def _issuer(cas: Sequence[x509.Certificate], pins: Pins, now: datetime) -> x509.
         found = ", ".join(str(facts.fingerprint(ca)) for ca in named)
         raise TrustError(
             f"the authority offers {len(named)} CA certificates that could be the issuer: {found}",
-            "name the one that issues with `fingerprint`",
+            "name the one that issues, and only that, with `fingerprint`",
         )
     return named[0]
 
@@ -137,7 +148,7 @@ def _check_ra(candidate: x509.Certificate, cas: Sequence[x509.Certificate], pins
     facts.check_digest(candidate, pins.accept)
     _check_now(candidate, "RA certificate", now)
     purposes = facts.extended_key_usage(candidate)
-    if purposes and purposes <= _SIBLING_PURPOSES and not pins.names(candidate):
+    if purposes & _SIBLING_PURPOSES and not purposes & _RA_PURPOSES and not pins.names(candidate):
         raise TrustError(
             f"{who} is a certificate for TLS, as any device of this CA may hold",
             f"if it is the RA, add {facts.fingerprint(candidate)} to the authority's `fingerprint` list",
@@ -180,6 +191,9 @@ def _check_now(certificate: x509.Certificate, what: str, now: datetime) -> None:
 
 
 def _nothing_believed(offered: Sequence[x509.Certificate], pins: Pins) -> str:
+    for each in offered:
+        if pins.names(each):
+            return f"the certificate with the configured fingerprint, {facts.fingerprint(each)}, is no CA certificate"
     wanted = " or ".join(map(str, pins.fingerprints)) or "the configured trust anchor"
     cas = [each for each in offered if facts.is_ca(each)] or list(offered)
     found = ", ".join(str(facts.fingerprint(each)) for each in cas) or "no certificate"
@@ -210,6 +224,7 @@ def accept_certificate(
     now: datetime,
 ) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
     """Rule 5: the one certificate for our key, with the chain above it; or TrustError."""
+    received = [each for each in dict.fromkeys(received) if facts.is_readable(each)]
     ours = [each for each in received if public_bytes(each.public_key()) == asked.key]
     if len(ours) != 1:
         found = "no certificate for our key" if not ours else f"{len(ours)} certificates for our key"
@@ -241,9 +256,10 @@ def accept_certificate(
 def _chain(
     mine: x509.Certificate, received: Sequence[x509.Certificate], authority: Believed
 ) -> tuple[x509.Certificate, ...]:
-    """The path from our certificate up through the believed issuer."""
+    """The path from our certificate up to a believed CA, and on as the authority's own chain goes."""
     pool = [*authority.chain, *(each for each in received if facts.is_ca(each) and each not in authority.chain)]
     path = facts.path_up(mine, pool)
-    if not any(each in authority.chain for each in path):
-        raise TrustError("the certificate is not issued by the pinned CA", "nothing was installed")
-    return path
+    for number, each in enumerate(path):
+        if each in authority.chain:
+            return (*path[:number], *authority.chain[authority.chain.index(each) :])
+    raise TrustError("the certificate is not issued by the pinned CA", "nothing was installed")
