@@ -10,6 +10,8 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -31,9 +33,10 @@ _INHERITED = (
     "DBUS_SESSION_BUS_ADDRESS",
 )
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OUTPUT_LIMIT = 64 * 1024
-_SECRET_LIMIT = 64 * 1024
-_GRACE = 5.0
+_OUTPUT_LIMIT = 64 * 1024  # bytes kept of what a command prints; the rest is read and dropped
+_TAIL = 1024  # and of the very end, where a failing command says why
+_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+_SETTLE = 0.5  # seconds for the output of a command that has ended
 
 Log = Callable[[str], None]
 
@@ -42,7 +45,7 @@ def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> 
     """Run one hook to its end. Raises HookError: exit code, signal, time limit, or cannot be started."""
     name = command.run[0]
     code, output = _run(command.run, {**_base(), **environment}, command.timeout, merge=True)
-    lines = output.decode("utf-8", "replace").splitlines()
+    lines = output.lines()
     for line in lines:
         log(f"{Path(name).name}: {_printable(line)}")
     if code is None:
@@ -57,10 +60,14 @@ def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> 
 
 
 def read_secret(secret: Secret) -> bytes:
-    """Fetch a secret at the moment it is needed; one trailing newline is cut. Raises ConfigError."""
+    """Fetch a secret at the moment it is needed; one trailing newline is cut.
+
+    Raises ConfigError; HookError if its command does not end, fails or cannot be started.
+    """
     if secret.file is not None:
         try:
-            value = Path(secret.file).read_bytes()
+            with Path(secret.file).open("rb") as file:
+                value = file.read(_OUTPUT_LIMIT + 1)
         except OSError as error:
             raise ConfigError(f"secret file {secret.file}: {error.strerror}", "let the agent's user read it") from None
     elif secret.env is not None:
@@ -69,6 +76,11 @@ def read_secret(secret: Secret) -> bytes:
         value = os.environb[secret.env.encode()]
     else:
         value = _command_secret(secret.command or ())
+    if len(value) > _OUTPUT_LIMIT:
+        raise ConfigError(
+            f"the secret from {_source(secret)} is longer than {_OUTPUT_LIMIT} bytes",
+            "no secret is: correct the source",
+        )
     value = value.removesuffix(b"\n").removesuffix(b"\r")
     if not value:
         raise ConfigError(f"the secret from {_source(secret)} is empty", "put the secret there")
@@ -82,9 +94,7 @@ def _command_secret(argv: tuple[str, ...]) -> bytes:
         raise HookError(f"secret command {argv[0]} did not end within 60 s and was killed", "run it by hand")
     if code:
         raise HookError(f"secret command {argv[0]} exited with {code}", "run it by hand to see why")
-    if len(output) > _SECRET_LIMIT:
-        raise ConfigError(f"secret command {argv[0]} printed more than {_SECRET_LIMIT} bytes", "print the secret only")
-    return output
+    return output.start()
 
 
 def _source(secret: Secret) -> str:
@@ -95,40 +105,92 @@ def _base() -> dict[str, str]:
     return {"PATH": _DEFAULT_PATH, **{word: os.environ[word] for word in _INHERITED if word in os.environ}}
 
 
+class _Output:
+    """What a command prints, read as it comes so that it never waits for us; a bounded part is kept."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._head = bytearray()
+        self._tail = b""
+        self._dropped = 0
+        # A daemon: a service that a hook started may hold the other end for as long as it runs.
+        self._thread = threading.Thread(target=self._read, name="hook-output", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while chunk := os.read(self._descriptor, 1 << 16):
+            room = _OUTPUT_LIMIT + 1 - len(self._head)
+            self._head += chunk[:room]
+            self._tail = (self._tail + chunk[room:])[-_TAIL:]
+            self._dropped += len(chunk[room:])
+        os.close(self._descriptor)
+
+    def settle(self) -> None:
+        """Wait for the end of the output, but not for those who keep it open."""
+        self._thread.join(_SETTLE)
+
+    def start(self) -> bytes:
+        """The first bytes: up to one more than the limit."""
+        return bytes(self._head)
+
+    def lines(self) -> list[str]:
+        """The text, without its middle if it was too long."""
+        lines = self.start().decode("utf-8", "replace").splitlines()
+        if self._dropped > len(self._tail):
+            lines.append(f"({self._dropped - len(self._tail)} more bytes)")
+        return lines + self._tail.decode("utf-8", "replace").splitlines()
+
+
 def _run(
     argv: tuple[str, ...], environment: Mapping[str, str], limit: timedelta, *, merge: bool
-) -> tuple[int | None, bytes]:
-    """Exit code (None: killed at the time limit) and output. The whole process group dies with the command."""
+) -> tuple[int | None, _Output]:
+    """Exit code (None: killed at the time limit, with its whole process group) and output.
+
+    What a command leaves running when it ends in time is left alone: it may be the service it restarted.
+    """
+    reading, writing = os.pipe()
+    output = _Output(reading)
     try:
         process = subprocess.Popen(
             argv,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=writing,
             stderr=subprocess.STDOUT if merge else subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
         )
-    except OSError as error:
-        raise HookError(f"{argv[0]} cannot be started: {error.strerror}", "is it there, and executable?") from None
-    with process:
-        try:
-            output, _ = process.communicate(timeout=limit.total_seconds())
-        except subprocess.TimeoutExpired:
-            output = _kill(process)
-            return None, output[:_OUTPUT_LIMIT]
-    return process.returncode, output[:_OUTPUT_LIMIT]
+    except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
+        why = error.strerror if isinstance(error, OSError) else error
+        raise HookError(f"{argv[0]} cannot be started: {why}", "is it there, and executable?") from None
+    finally:
+        os.close(writing)
+    code: int | None
+    try:
+        code = process.wait(limit.total_seconds())
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        code = None
+    output.settle()
+    return code, output
 
 
-def _kill(process: subprocess.Popen[bytes]) -> bytes:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        try:
-            return process.communicate(timeout=_GRACE)[0]
-        except subprocess.TimeoutExpired:
-            continue
-    return b""
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the process group: a request, some time, then by force, also what outlived the command itself."""
+    deadline = time.monotonic() + _GRACE
+    _signal_group(process, signal.SIGTERM)
+    # Looked at, not reaped: as long as the command's number is taken, the group's cannot be another's.
+    look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while os.waitid(os.P_PID, process.pid, look) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _signal_group(process, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel: nobody can help
+        process.wait(_GRACE)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(OSError):  # none left, or another user's
+        os.killpg(process.pid, number)
 
 
 def _printable(line: str) -> str:
