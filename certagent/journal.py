@@ -11,7 +11,6 @@ half can be carried on without a network or cryptography: `recovery.py` does, at
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import msgspec
 
 from certagent import durable
 from certagent.keystore.swap import Record
-from certagent.state import decode_file
+from certagent.state import Moment, decode_file
 
 VERSION = 1
 
@@ -55,11 +54,11 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     kind: Kind
     phase: Phase
-    started_at: datetime
+    started_at: Moment
     authority: str
     endpoint: str
     old_serial: str = ""
-    old_not_after: datetime | None = None
+    old_not_after: Moment | None = None
     transaction_id: str = ""
     message_type: int = 0
     sender_nonce: bytes = b""
@@ -68,11 +67,11 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     recipient: bytes = b""
     nameless: bool = False
     names: tuple[str, ...] = ()
-    poll_at: datetime | None = None
+    poll_at: Moment | None = None
     certificate: bytes = b""
     trusted: tuple[bytes, ...] = ()
     serial: str = ""
-    not_after: datetime | None = None
+    not_after: Moment | None = None
     swap: Record | None = None
     changes_ca: bool = False
     hooks_done: int = 0

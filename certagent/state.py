@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ from certagent.errors import CertagentError, StateError
 from certagent.policy import Condition
 
 VERSION = 1
+# A time without its zone would not compare with any other.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 T = TypeVar("T")
 
 
@@ -27,7 +29,7 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     message: str
     hint: str
-    at: datetime
+    at: Moment
 
     @classmethod
     def of(cls, error: CertagentError, now: datetime) -> LastError:
@@ -40,26 +42,26 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     version: int = VERSION
     condition: Condition = Condition.MISSING
     next_action: str | None = None
-    next_action_at: datetime | None = None
+    next_action_at: Moment | None = None
     failures: int = 0
-    retry_at: datetime | None = None
+    retry_at: Moment | None = None
     last_error: LastError | None = None
     definition: str = ""
     watched: dict[str, str] = {}
-    expiring_told_at: datetime | None = None
+    expiring_told_at: Moment | None = None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of history."""
 
-    at: datetime
+    at: Moment
     event: str
     transaction: str = ""
     kind: str = ""
     message: str = ""
     serial: str = ""
     subject: str = ""
-    not_after: datetime | None = None
+    not_after: Moment | None = None
 
 
 def decode_file(path: Path, kind: type[T], version: int) -> T | None:
@@ -120,11 +122,14 @@ def append_history(directory: Path, event: Event) -> None:
 
 
 def read_history(directory: Path) -> list[Event]:
-    """Every readable line, oldest first. A line cut short by a power cut is passed over."""
+    """Every readable line, oldest first. A line cut short by a power cut is passed over. Raises StateError."""
+    path = directory / "history.jsonl"
     try:
-        lines = (directory / "history.jsonl").read_bytes().splitlines()
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
     events = []
     for line in lines:
         try:
