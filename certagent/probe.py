@@ -22,8 +22,8 @@ def wait_until_served(probe: Probe, certificate: bytes) -> None:
     while True:
         try:
             served = _served(probe)
-        except OSError as error:  # ssl.SSLError is one
-            found = f"cannot be reached ({error.strerror or error})"
+        except (OSError, ValueError, OverflowError) as error:  # ssl.SSLError; names and ports that are none
+            found = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
         else:
             if served == certificate:
                 return
