@@ -1,0 +1,322 @@
+"""When, and what next: the rules as tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certagent import policy
+from certagent.definitions import Duration, Fraction, Threshold
+from certagent.policy import Action, Condition, Lifetime, Open, Past, Rules
+
+START = datetime(2027, 1, 1, tzinfo=UTC)
+SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=count) for count in (1, 60, 3600, 86400))
+PLAIN = Rules(Threshold.parse("66%"), Fraction(0), 0.0, can_enroll=True)
+
+
+def life(length: timedelta) -> Lifetime:
+    return Lifetime(START, START + length)
+
+
+def rules(renew_at: str = "66%", jitter: float = 0.0, share: float = 0.0, *, can_enroll: bool = True) -> Rules:
+    return Rules(Threshold.parse(renew_at), Fraction(jitter), share, can_enroll)
+
+
+@pytest.mark.parametrize(
+    ("length", "renew_at", "expected"),
+    [
+        pytest.param(10 * SECOND, "50%", 5 * SECOND, id="ten seconds"),
+        pytest.param(100 * DAY, "66%", 66 * DAY, id="a share"),
+        pytest.param(3650 * DAY, "90%", 3285 * DAY, id="ten years"),
+        pytest.param(36500 * DAY, "30d", 36470 * DAY, id="a century"),
+        pytest.param(90 * DAY, "30d", 60 * DAY, id="a time before the end"),
+        pytest.param(36 * DAY, "30d", 6 * DAY, id="a time before the end that leaves a sixth"),
+        pytest.param(9 * DAY, "30d", 6 * DAY, id="30d of 9 days is two thirds"),
+        pytest.param(30 * DAY, "30d", 20 * DAY, id="30d of 30 days is two thirds"),
+        pytest.param(30 * DAY + MINUTE, "30d", 20 * DAY + 40 * SECOND, id="30d of 30 days dated back is two thirds"),
+        pytest.param(100 * DAY, "1%", DAY, id="a share is taken at its word"),
+    ],
+)
+def test_renewal_moment(length: timedelta, renew_at: str, expected: timedelta) -> None:
+    assert policy.renew_at(life(length), rules(renew_at)) - START == expected
+
+
+@pytest.mark.parametrize(
+    ("renew_at", "jitter", "share", "expected"),
+    [
+        pytest.param("66%", 0.05, 0.0, 66 * DAY, id="none of it"),
+        pytest.param("66%", 0.05, 0.5, 63.5 * DAY, id="half of it"),
+        pytest.param("66%", 0.05, 1.0, 61 * DAY, id="all of it"),
+        pytest.param("4%", 0.05, 1.0, 2 * DAY, id="never more than half the way to the start"),
+        pytest.param("66%", 1.0, 1.0, 33 * DAY, id="100% is half the way too"),
+    ],
+)
+def test_jitter_is_earlier_only(renew_at: str, jitter: float, share: float, expected: timedelta) -> None:
+    assert policy.renew_at(life(100 * DAY), rules(renew_at, jitter, share)) - START == expected
+
+
+def test_jitter_is_fixed_per_keystore_and_host() -> None:
+    assert policy.jitter_share("web", "a") == policy.jitter_share("web", "a")
+    assert len({policy.jitter_share(name, host) for name in ("web", "vpn") for host in ("a", "b")}) == 4
+    assert policy.jitter_share("b", "a") != policy.jitter_share("", "a\0b")
+
+
+def test_jitter_spreads_a_fleet() -> None:
+    shares = [policy.jitter_share("web", f"router-{number}") for number in range(1000)]
+    tenths = [sum(tenth <= share * 10 < tenth + 1 for share in shares) for tenth in range(10)]
+    assert sum(tenths) == 1000
+    assert min(tenths) > 60
+
+
+lengths = st.integers(2, 40 * 365 * 86400).map(lambda seconds: timedelta(seconds=seconds))
+thresholds = st.one_of(
+    st.floats(0.001, 0.999).map(lambda share: Threshold(passed=Fraction(share))),
+    st.integers(1, 400 * 86400).map(lambda seconds: Threshold(before_end=Duration(seconds=seconds))),
+)
+all_rules = st.builds(Rules, thresholds, st.floats(0, 1).map(Fraction), st.floats(0, 1), st.booleans())
+moments = st.timedeltas(timedelta(days=-400), timedelta(days=50 * 365)).map(lambda ago: START + ago)
+kinds = st.sampled_from(["transient", "hook", "probe", "rejected", "trust", "keystore", "config", "something new"])
+
+
+@given(lengths, all_rules)
+def test_renewal_lies_inside_the_lifetime(length: timedelta, any_rules: Rules) -> None:
+    lifetime = life(length)
+    moment = policy.renew_at(lifetime, any_rules)
+    assert lifetime.not_before < moment < lifetime.not_after
+
+
+@given(lengths, all_rules)
+def test_jitter_never_delays(length: timedelta, any_rules: Rules) -> None:
+    assert policy.renew_at(life(length), any_rules) <= policy.renew_at(life(length), replace(any_rules, share=0.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "failures", "left", "expected"),
+    [
+        pytest.param("transient", 1, 100 * DAY, 30 * SECOND, id="first"),
+        pytest.param("transient", 2, 100 * DAY, MINUTE, id="doubled"),
+        pytest.param("transient", 6, 100 * DAY, 16 * MINUTE, id="doubled again and again"),
+        pytest.param("transient", 60, 100 * DAY, 6 * HOUR, id="the cap"),
+        pytest.param("transient", 10**9, 100 * DAY, 6 * HOUR, id="the cap after a billion"),
+        pytest.param("transient", 60, DAY, HOUR, id="a day left: a 24th of it"),
+        pytest.param("transient", 60, 48 * SECOND, 2 * SECOND, id="seconds left"),
+        pytest.param("transient", 1, 2 * SECOND, SECOND, id="never sooner than a second"),
+        pytest.param("hook", 1, 100 * DAY, 30 * SECOND, id="hook, first"),
+        pytest.param("rejected", 1, 100 * DAY, 15 * MINUTE, id="rejected, first"),
+        pytest.param("rejected", 60, 100 * DAY, DAY, id="rejected, cap"),
+        pytest.param("rejected", 60, DAY, 3 * HOUR, id="rejected, a day left"),
+        pytest.param("trust", 1, 100 * DAY, 15 * MINUTE, id="trust, first"),
+        pytest.param("trust", 60, 100 * DAY, DAY, id="trust, cap"),
+        pytest.param("probe", 3, 100 * DAY, HOUR, id="probe, third"),
+        pytest.param("something new", 1, 100 * DAY, 30 * SECOND, id="a kind unknown here"),
+        pytest.param("transient", 60, -DAY, 6 * HOUR, id="expired"),
+        pytest.param("transient", 1, -DAY, 30 * SECOND, id="expired, first"),
+        pytest.param("transient", 60, None, 6 * HOUR, id="no certificate yet"),
+        pytest.param("transient", 0, 100 * DAY, 30 * SECOND, id="none counted"),
+    ],
+)
+def test_backoff(kind: str, failures: int, left: timedelta | None, expected: timedelta) -> None:
+    now = START + 500 * DAY
+    lifetime = None if left is None else Lifetime(START, now + left)
+    assert policy.backoff(kind, failures, lifetime, now) - now == expected
+
+
+@given(kinds, st.integers(0, 100), lengths, moments)
+def test_backoff_grows_with_failures(kind: str, failures: int, length: timedelta, now: datetime) -> None:
+    one, more = (policy.backoff(kind, count, life(length), now) for count in (failures, failures + 1))
+    assert now + SECOND <= one <= more <= now + DAY
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_least"),
+    [
+        pytest.param("transient", 50, id="usual"),
+        pytest.param("rejected", 20, id="rejected"),
+        pytest.param("trust", 20, id="trust"),
+        pytest.param("probe", 20, id="probe"),
+    ],
+)
+@pytest.mark.parametrize(
+    "length",
+    [pytest.param(10 * MINUTE, id="10 min"), pytest.param(7 * DAY, id="7 d"), pytest.param(3650 * DAY, id="10 y")],
+)
+def test_a_certificate_is_tried_many_times_before_its_end(kind: str, at_least: int, length: timedelta) -> None:
+    lifetime = life(length)
+    now, attempts = START + length * 2 / 3, 0
+    while now < lifetime.not_after:
+        attempts += 1
+        now = policy.backoff(kind, attempts, lifetime, now)
+    assert at_least <= attempts < 6000
+
+
+NOW = START + 50 * DAY
+YOUNG, OLD, DEAD = Lifetime(START, START + 100 * DAY), Lifetime(START, START + 51 * DAY), Lifetime(START, START + DAY)
+RETRY = NOW + HOUR
+FAILED = Past(3, RETRY)
+FRESH = Past()
+POLL = Open(poll_at=NOW + MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "transaction", "past", "action", "at"),
+    [
+        # nothing open
+        pytest.param(YOUNG, None, FRESH, Action.RENEW, START + 66 * DAY, id="young"),
+        pytest.param(YOUNG, None, Past(0, NOW - DAY), Action.RENEW, START + 66 * DAY, id="young, an old retry"),
+        pytest.param(YOUNG, None, Past(1, START + 70 * DAY), Action.RENEW, START + 70 * DAY, id="young, a late retry"),
+        pytest.param(OLD, None, FRESH, Action.RENEW, START + 51 * DAY * 0.66, id="old"),
+        pytest.param(OLD, None, FAILED, Action.RENEW, RETRY, id="old, failed"),
+        pytest.param(DEAD, None, FRESH, Action.RENEW, START + DAY * 0.66, id="expired"),
+        pytest.param(DEAD, None, FAILED, Action.RENEW, RETRY, id="expired, failed"),
+        pytest.param(None, None, FRESH, Action.ENROLL, NOW, id="missing"),
+        pytest.param(None, None, FAILED, Action.ENROLL, RETRY, id="missing, failed"),
+        # the CA has not decided
+        pytest.param(YOUNG, POLL, FRESH, Action.POLL, NOW + MINUTE, id="pending"),
+        pytest.param(YOUNG, POLL, FAILED, Action.POLL, RETRY, id="pending, a poll failed"),
+        pytest.param(DEAD, POLL, FRESH, Action.POLL, NOW + MINUTE, id="pending, expired meanwhile"),
+        pytest.param(None, POLL, FRESH, Action.POLL, NOW + MINUTE, id="first enrollment pending"),
+        pytest.param(None, Open(poll_at=NOW - DAY), FRESH, Action.POLL, NOW - DAY, id="a poll overdue"),
+        # cut short
+        pytest.param(YOUNG, Open(), FRESH, Action.RESUME, NOW, id="open"),
+        pytest.param(OLD, Open(), FAILED, Action.RESUME, RETRY, id="open, failed"),
+        pytest.param(DEAD, Open(), FRESH, Action.RESUME, NOW, id="open, expired"),
+        pytest.param(None, Open(), FRESH, Action.RESUME, NOW, id="open, nothing in place"),
+        # hooks owed
+        pytest.param(YOUNG, Open(hooks_owed=True), FRESH, Action.HOOKS, NOW, id="hooks"),
+        pytest.param(YOUNG, Open(hooks_owed=True), FAILED, Action.HOOKS, RETRY, id="hooks, failed"),
+        pytest.param(OLD, Open(hooks_owed=True), FAILED, Action.RENEW, RETRY, id="due again over its hooks"),
+        pytest.param(None, Open(hooks_owed=True), FRESH, Action.HOOKS, NOW, id="hooks, the files gone"),
+    ],
+)
+def test_decision(
+    lifetime: Lifetime | None, transaction: Open | None, past: Past, action: Action, at: datetime
+) -> None:
+    decision = policy.decide(lifetime, transaction, past, PLAIN, NOW)
+    assert (decision.action, decision.at) == (action, at)
+    assert decision.is_due(NOW) == (at <= NOW)
+
+
+def test_without_a_subject_nothing_is_enrolled() -> None:
+    decision = policy.decide(None, None, FRESH, rules(can_enroll=False), NOW)
+    assert (decision.action, decision.at, decision.is_due(NOW)) == (None, None, False)
+    assert "no subject" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "transaction", "reason"),
+    [
+        pytest.param(YOUNG, None, "the renewal threshold", id="threshold"),
+        pytest.param(DEAD, None, "the certificate has expired", id="expired"),
+        pytest.param(None, None, "there is no certificate yet", id="missing"),
+        pytest.param(YOUNG, POLL, "the CA has not decided yet", id="pending"),
+        pytest.param(YOUNG, Open(hooks_owed=True), "hooks are owed", id="hooks"),
+    ],
+)
+def test_the_reason_is_said(lifetime: Lifetime | None, transaction: Open | None, reason: str) -> None:
+    assert policy.decide(lifetime, transaction, FRESH, PLAIN, NOW).reason == reason
+
+
+transactions = st.one_of(st.none(), st.builds(Open, st.one_of(st.none(), moments), st.booleans()))
+lifetimes = st.one_of(st.none(), lengths.map(life))
+
+
+@given(lifetimes, transactions, all_rules, kinds, st.integers(1, 50), moments)
+def test_after_a_failure_nothing_is_done_for_a_second(
+    lifetime: Lifetime | None, transaction: Open | None, any_rules: Rules, kind: str, failures: int, now: datetime
+) -> None:
+    past = Past(failures, policy.backoff(kind, failures, lifetime, now))
+    decision = policy.decide(lifetime, transaction, past, any_rules, now)
+    assert decision.at is None or decision.at >= now + SECOND
+
+
+@given(lengths, all_rules)
+def test_what_was_just_issued_is_not_due(length: timedelta, any_rules: Rules) -> None:
+    assert not policy.decide(life(length), None, FRESH, any_rules, START).is_due(START)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "transaction", "past", "expected"),
+    [
+        pytest.param(None, None, FRESH, Condition.MISSING, id="missing"),
+        pytest.param(None, Open(), FRESH, Condition.MISSING, id="missing, being asked for"),
+        pytest.param(None, POLL, FRESH, Condition.PENDING, id="missing, pending"),
+        pytest.param(None, None, FAILED, Condition.FAILED, id="missing, failed"),
+        pytest.param(YOUNG, None, FRESH, Condition.VALID, id="valid"),
+        pytest.param(YOUNG, Open(hooks_owed=True), FRESH, Condition.VALID, id="valid, hooks owed"),
+        pytest.param(OLD, None, FRESH, Condition.DUE, id="due"),
+        pytest.param(OLD, POLL, FRESH, Condition.PENDING, id="pending"),
+        pytest.param(OLD, POLL, FAILED, Condition.FAILED, id="pending, failed"),
+        pytest.param(YOUNG, None, FAILED, Condition.FAILED, id="failed"),
+        pytest.param(DEAD, None, FRESH, Condition.EXPIRED, id="expired"),
+        pytest.param(DEAD, POLL, FAILED, Condition.EXPIRED, id="expired comes before all"),
+        pytest.param(Lifetime(START, NOW), None, FRESH, Condition.EXPIRED, id="expired at this moment"),
+    ],
+)
+def test_condition(
+    lifetime: Lifetime | None, transaction: Open | None, past: Past, expected: Condition
+) -> None:
+    assert policy.condition(lifetime, transaction, past, PLAIN, NOW) is expected
+
+
+@pytest.mark.parametrize(
+    ("now", "sane"),
+    [
+        pytest.param(datetime(1970, 1, 1, tzinfo=UTC), False, id="no clock"),
+        pytest.param(datetime(2020, 1, 1, tzinfo=UTC), False, id="the firmware's date"),
+        pytest.param(datetime(2027, 1, 1, tzinfo=UTC), True, id="today"),
+        pytest.param(datetime(2099, 1, 1, tzinfo=UTC), True, id="decades ahead"),
+        pytest.param(datetime(9999, 1, 1, tzinfo=UTC), False, id="the end of time"),
+    ],
+)
+def test_clock(now: datetime, sane: bool) -> None:
+    assert policy.clock_is_sane(now) is sane
+
+
+@pytest.mark.parametrize(
+    ("passed", "told", "expected"),
+    [
+        pytest.param(80, None, False, id="a fifth left"),
+        pytest.param(91, None, True, id="less than a tenth left"),
+        pytest.param(95, 91, False, id="told just now"),
+        pytest.param(96, 91, True, id="half of the rest later"),
+        pytest.param(91, -10, True, id="told about an older certificate"),
+        pytest.param(101, None, True, id="expired, never told"),
+        pytest.param(101, 99, False, id="expired"),
+        pytest.param(200, 101, False, id="expired, told since"),
+    ],
+)
+def test_expiring(passed: int, told: int | None, expected: bool) -> None:
+    told_at = None if told is None else START + told * DAY
+    assert policy.is_expiring(life(100 * DAY), told_at, START + passed * DAY) is expected
+
+
+@given(lengths, st.integers(50, 400))
+def test_expiring_is_told_a_few_times(length: timedelta, looks: int) -> None:
+    lifetime, told_at, told = life(length), None, 0
+    for look in range(looks * 2):
+        now = START + length * look / looks
+        if policy.is_expiring(lifetime, told_at, now):
+            told, told_at = told + 1, now
+    assert 1 <= told <= 10
+
+
+@pytest.mark.parametrize(
+    ("passed", "share"),
+    [
+        pytest.param(-5, 1.0, id="before its start"),
+        pytest.param(25, 0.75, id="a quarter passed"),
+        pytest.param(100, 0.0, id="at its end"),
+        pytest.param(500, 0.0, id="long after"),
+    ],
+)
+def test_remaining_share(passed: int, share: float) -> None:
+    assert life(100 * DAY).remaining_share(START + passed * DAY) == share
+
+
+def test_a_lifetime_of_nothing_is_over() -> None:
+    assert Lifetime(START, START).remaining_share(START) == 0.0
+    assert Lifetime(START, START - DAY).remaining_share(START) == 0.0
