@@ -157,8 +157,9 @@ def _print_table(console: Console, rows: Sequence[_Row]) -> None:
         max(len(text) for text in texts)
         for texts in zip(*((row.name, row.left, row.state, row.next, row.date) for row in rows), strict=True)
     )
-    name = min(name, 40 if wide else 24)
-    room = console.width - sum(width + 2 for width in (name, bar, left, state_, next_, date if wide else 0))
+    rest = console.width - sum(width + 2 for width in (bar, left, state_, next_, date if wide else 0))
+    name = max(8, min(name, 40 if wide else 24, rest))
+    room = rest - name - 2
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("keystore", no_wrap=True, width=name)
     if room >= 10:

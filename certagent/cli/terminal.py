@@ -73,7 +73,7 @@ def _print_wrapped(console: Console, finding: Finding, indent: int) -> None:
     grid.add_row(Text(finding.mark, _STYLES[finding.mark]), Text(printable(finding.text)))
     if finding.hint:
         grid.add_row("", Padding(Text(printable(finding.hint), "dim"), (0, 0, 0, 2)))
-    console.print(Padding(grid, (0, 0, 0, indent)))
+    console.print(Padding(grid, (0, 0, 0, indent), expand=False))
 
 
 def print_title(console: Console | None, title: str) -> None:
