@@ -293,5 +293,8 @@ def test_each_step_may_be_repeated(scene: Scene) -> None:
     swap.stage(scene.plan)
     scene._phase.write_text("activating")
     swap.finish(scene.record)
-    swap.finish(scene.record)
+    seen: list[dict[str, bytes | None]] = []
+    with watched(lambda *_: seen.append(scene.site.view())):
+        swap.finish(scene.record)
+    assert all(view == scene.new for view in seen), "a repeat is not to be noticed by readers"
     scene.check_whole()
