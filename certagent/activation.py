@@ -9,7 +9,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent.definitions import HookCommand
-from certagent.errors import CertagentError, HookError, KeystoreError, ProbeError
+from certagent.errors import HookError, KeystoreError, ProbeError
 from certagent.hooks import run_hook
 from certagent.journal import Phase, Transaction
 from certagent.keystore import swap
@@ -44,13 +44,17 @@ def _swap(work: Work, transaction: Transaction, plan: swap.Plan, phases: tuple[P
     transaction = work.journal.write(transaction.at(staging, swap=plan.record))
     try:
         swap.stage(plan)
-    except CertagentError:
-        swap.undo(plan.record)
+    except KeystoreError:  # it has left nothing behind
         work.journal.write(transaction.at(before, swap=None))
         raise
-    transaction = work.journal.write(transaction.at(committed))
-    swap.finish(plan.record)
-    return work.journal.write(transaction.at(done, swap=None, hooks_done=0, changes_ca=plan.changes_ca))
+    # What is owed from here on is kept with the commit: `recover` may be the one to finish.
+    transaction = work.journal.write(transaction.at(committed, hooks_done=0, changes_ca=plan.changes_ca))
+    try:
+        swap.finish(plan.record)
+    except swap.UndoneError:
+        work.journal.write(transaction.at(before, swap=None))
+        raise
+    return work.journal.write(transaction.at(done, swap=None))
 
 
 def conclude(work: Work, transaction: Transaction) -> None:

@@ -11,16 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certagent import durable
-from certagent.errors import CertagentError
+from certagent.errors import CertagentError, StateError
 from certagent.journal import Journal, Phase, Transaction
 from certagent.keystore import swap
 
-# What an interrupted phase becomes, and by which way.
-_ENDS: dict[Phase, tuple[Callable[[swap.Record], None], Phase, str]] = {
-    Phase.STAGING: (swap.undo, Phase.ISSUED, "undone: the old files are in place, the swap will be tried again"),
-    Phase.ACTIVATING: (swap.finish, Phase.ACTIVATED, "finished: the new files are in place"),
-    Phase.RESTORING: (swap.undo, Phase.ACTIVATED, "undone: going back to the old files will be tried again"),
-    Phase.REVERTING: (swap.finish, Phase.REVERTED, "finished: the old files are back in place"),
+
+@dataclass(frozen=True)
+class _End:
+    """How an interrupted phase is brought to an end, and what it becomes: `undone` if the swap could not be made."""
+
+    by: Callable[[swap.Record], None]
+    done: Phase
+    undone: Phase
+    sentence: str
+
+
+_ENDS = {
+    Phase.STAGING: _End(
+        swap.undo, Phase.ISSUED, Phase.ISSUED, "undone: the old files are in place, the swap will be tried again"
+    ),
+    Phase.ACTIVATING: _End(swap.finish, Phase.ACTIVATED, Phase.ISSUED, "finished: the new files are in place"),
+    Phase.RESTORING: _End(
+        swap.undo, Phase.ACTIVATED, Phase.ACTIVATED, "undone: going back to the old files will be tried again"
+    ),
+    Phase.REVERTING: _End(swap.finish, Phase.REVERTED, Phase.ACTIVATED, "finished: the old files are back in place"),
 }
 
 
@@ -39,31 +53,55 @@ def recover_keystore(journal: Journal) -> str | None:
     The caller holds the keystore's lock. Raises StateError, KeystoreError.
     """
     transaction = journal.open()
-    if transaction is None or transaction.phase not in _ENDS or transaction.swap is None:
+    if transaction is None or transaction.phase not in _ENDS:
         return None
-    end, phase, sentence = _ENDS[transaction.phase]
-    end(transaction.swap)
-    journal.write(transaction.at(phase, swap=None))
-    return f"an interrupted swap was {sentence}"
+    if transaction.swap is None:
+        raise StateError(
+            f"{journal.directory} stands at {transaction.phase} without saying which files are meant",
+            "compare the keystore's files with previous/, then move the directory away",
+        )
+    end = _ENDS[transaction.phase]
+    try:
+        end.by(transaction.swap)
+    except swap.UndoneError:
+        journal.write(transaction.at(end.undone, swap=None))
+        raise
+    journal.write(transaction.at(end.done, swap=None))
+    return f"an interrupted swap was {end.sentence}"
 
 
 def recover_all(state_dir: Path, names: Iterable[str] | None = None) -> list[Recovered]:
-    """The keystores named, or every one under the state directory; one's trouble never stops another's."""
+    """The keystores named, or every one under the state directory; one's trouble never stops another's.
+
+    Raises StateError if the state directory itself cannot be read.
+    """
     done: list[Recovered] = []
     keystores = state_dir / "keystores"
-    if names is None:
-        names = sorted(each.name for each in keystores.iterdir()) if keystores.is_dir() else ()
-    for name in names:
+    for name in _with_transaction(keystores) if names is None else names:
         directory = keystores / name
         try:
             with durable.lock(directory / "lock", f"keystore {name}"):
                 message = recover_keystore(Journal(directory))
         except CertagentError as error:
             done.append(Recovered(name, error=error))
+        except OSError as error:
+            fault = StateError(f"{error.filename or directory}: {error.strerror}", "see the disk and the permissions")
+            done.append(Recovered(name, error=fault))
         else:
             if message:
                 done.append(Recovered(name, message))
     return done
+
+
+def _with_transaction(keystores: Path) -> list[str]:
+    try:
+        return sorted(each.name for each in keystores.iterdir() if (each / "transaction").exists())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StateError(
+            f"{error.filename or keystores} cannot be read: {error.strerror}", "run as the user the agent runs as"
+        ) from None
 
 
 def open_transactions(state_dir: Path) -> dict[str, Transaction]:

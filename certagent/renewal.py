@@ -88,6 +88,8 @@ def _attend(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     if recovered:
         work.log(recovered)
         work.note("recovered", message=recovered)
+    if work.journal.open() is None:
+        work.keystore.discard_shadow()  # of a run killed at its very end
     changed = before.definition != work.digest or before.watched != state.watch(work.keystore.watched())
     by_hand = wish is not Wish.DUE
     past = policy.Past(before.failures, None if changed or by_hand else before.retry_at)

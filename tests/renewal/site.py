@@ -1,0 +1,172 @@
+"""A device under test: its configuration, its files, its clock, and a lab CA of its own beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from certagent import certificate as facts
+from certagent import config, keys, recovery, state
+from certagent.cli.setting import works
+from certagent.journal import Journal, Transaction
+from certagent.lab import LabCA, LabServer, Settings, serve
+from certagent.renewal import Outcome, Wish, advance
+from certagent.work import Work
+
+DAY = timedelta(days=1)
+
+
+@dataclass
+class Clock:
+    """A clock that a test moves."""
+
+    now: datetime = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, length: timedelta) -> None:
+        self.now += length
+
+
+@dataclass
+class Site:
+    """`write` lays the configuration; `run` makes one attempt as a worker would."""
+
+    directory: Path
+    clock: Clock
+    server: LabServer
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def ca(self) -> LabCA:
+        return self.server.ca
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "agent.yaml"
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+    @property
+    def key(self) -> Path:
+        return self.path("files/web.key")
+
+    @property
+    def certificate(self) -> Path:
+        return self.path("files/web.pem")
+
+    def write(self, keystore: str = "", authority: str = "", top: str = "", *, subject: bool = True) -> None:
+        """The configuration of one keystore `web`, with further lines for the keystore, the authority, the top."""
+        self.path("files").mkdir(exist_ok=True)
+        challenge = self.path("challenge")
+        challenge.write_text(f"{self.ca.challenge}\n")
+        challenge.chmod(0o600)
+        fingerprint = facts.fingerprint(self.ca.generation.issuer.certificate)
+        lines = [
+            f"state_dir: {self.path('state')}",
+            f"live_dir: {self.path('live')}",
+            *top.splitlines(),
+            "authorities:",
+            "  lab:",
+            f"    url: {self.server.url}",
+            *([f"    fingerprint: {fingerprint}"] if "fingerprint:" not in authority else []),
+            *([f"    challenge: {{file: {challenge}}}"] if "challenge:" not in authority else []),
+            *(f"    {line}" for line in authority.splitlines()),
+            "keystores:",
+            "  web:",
+            "    type: pem",
+            "    authority: lab",
+            f"    key_file: {self.key}",
+            f"    certificate_file: {self.certificate}" if "certificate_file:" not in keystore else "",
+            "    jitter: 0%",
+            *(["    subject: CN=web.example.net,O=Example", "    san: [dns:web.example.net]"] if subject else []),
+            *(f"    {line}" for line in keystore.splitlines()),
+        ]
+        self.config.write_text("\n".join(line for line in lines if line) + "\n")
+        self.config.chmod(0o600)
+
+    def work(self, name: str = "web") -> Work:
+        configuration = config.load(self.config)
+        made = works(configuration, [name], lambda _name, line: self.log.append(line), lambda _name, _line: None)
+        return replace(made[0], clock=self.clock)
+
+    def run(self, wish: Wish = Wish.DUE, stopping: Callable[[], bool] = lambda: False) -> Outcome:
+        return advance(self.work(), wish, stopping)
+
+    def recover(self) -> list[recovery.Recovered]:
+        return recovery.recover_all(self.path("state"))
+
+    @property
+    def keystore_directory(self) -> Path:
+        return self.path("state/keystores/web")
+
+    @property
+    def transaction(self) -> Transaction | None:
+        return Journal(self.keystore_directory).open()
+
+    @property
+    def state(self) -> state.State:
+        found = state.load(self.keystore_directory)
+        assert found is not None
+        return found
+
+    def events(self) -> list[str]:
+        return [event.event for event in state.read_history(self.keystore_directory)]
+
+    def leaf(self) -> x509.Certificate:
+        return facts.load_pem(self.certificate.read_bytes(), "web.pem")[0]
+
+    def pair_matches(self) -> bool:
+        key = load_pem_private_key(self.key.read_bytes(), None)
+        assert isinstance(key, keys.PrivateKey)
+        return keys.match(key, self.leaf().public_key())
+
+    def leftovers(self) -> list[str]:
+        """Whatever lies beside the consumer's files that should not."""
+        return sorted(each.name for each in self.path("files").iterdir() if each.name.startswith("."))
+
+    def command(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """A command line, as a person types it; on the real clock."""
+        argv = [sys.executable, "-m", "certagent", "-c", str(self.config), *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def recording_hook(site: Site, name: str, *, exit_code: str = "0") -> str:
+    """An executable that notes its event and environment; its exit code is what the file `NAME.exit` says."""
+    script = site.path(f"{name}.sh")
+    script.write_text(
+        "#!/bin/sh\n"
+        f'echo "$CERTAGENT_EVENT $CERTAGENT_KEYSTORE $CERTAGENT_KIND $CERTAGENT_SERIAL" >> {site.path(name)}.ran\n'
+        f"echo said by {name}\n"
+        f"exit $(cat {site.path(name)}.exit)\n"
+    )
+    script.chmod(0o755)
+    site.path(f"{name}.exit").write_text(exit_code)
+    return str(script)
+
+
+def ran(site: Site, name: str) -> list[str]:
+    file = site.path(f"{name}.ran")
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def start_lab(directory: Path, clock: Callable[[], datetime], settings: Settings, ca: type[LabCA] = LabCA) -> LabServer:
+    return serve(ca(directory, clock, settings))
+
+
+def openssl(*words: str, stdin: bytes = b"") -> str:
+    done = subprocess.run(["openssl", *words], input=stdin, capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+Sites = Callable[..., Site]
+Words = Sequence[str]
