@@ -186,7 +186,8 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
             return False
         content = certificate.tbs_certificate_bytes
         if isinstance(key, rsa.RSAPublicKey):
-            scheme = certificate.signature_algorithm_parameters
+            # cryptography names no scheme for MD5, which only ever had one.
+            scheme = certificate.signature_algorithm_parameters or padding.PKCS1v15()
             if not isinstance(scheme, padding.PSS | padding.PKCS1v15):
                 return False
             key.verify(certificate.signature, content, scheme, digest)

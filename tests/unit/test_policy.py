@@ -256,9 +256,7 @@ def test_what_was_just_issued_is_not_due(length: timedelta, any_rules: Rules) ->
         pytest.param(Lifetime(START, NOW), None, FRESH, Condition.EXPIRED, id="expired at this moment"),
     ],
 )
-def test_condition(
-    lifetime: Lifetime | None, transaction: Open | None, past: Past, expected: Condition
-) -> None:
+def test_condition(lifetime: Lifetime | None, transaction: Open | None, past: Past, expected: Condition) -> None:
     assert policy.condition(lifetime, transaction, past, PLAIN, NOW) is expected
 
 

@@ -1,0 +1,124 @@
+"""Certificates of every kind, made as cases need them; keys are made once per session."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+from asn1crypto import x509 as asn1_x509
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
+
+from certagent import keys
+from certagent.certificate import to_der
+from certagent.definitions import KeyType
+from certagent.keys import PrivateKey
+
+NOW = datetime(2027, 6, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+TLS = (Purpose.SERVER_AUTH, Purpose.CLIENT_AUTH)
+_serials = itertools.count(1)
+
+
+@cache
+def key(name: str, key_type: KeyType = KeyType.EC_P256) -> PrivateKey:
+    """One key for each name; the name goes for whom it belongs to."""
+    return keys.generate(key_type)
+
+
+def rsa_key(name: str) -> PrivateKey:
+    return key(name, KeyType.RSA_2048)
+
+
+@dataclass(frozen=True)
+class Party:
+    """A certificate and the key it is for."""
+
+    certificate: x509.Certificate
+    key: PrivateKey
+
+
+def party(
+    name: str,
+    issuer: Party | None = None,
+    *,
+    with_key: PrivateKey | None = None,
+    ca: bool | None = False,
+    usage: Iterable[str] | None = None,
+    purposes: Iterable[x509.ObjectIdentifier] = (),
+    san: Iterable[x509.GeneralName] = (),
+    start: datetime = NOW - 10 * DAY,
+    end: datetime = NOW + 10 * DAY,
+) -> Party:
+    """A certificate over SHA-256, self-signed without an issuer. `ca` None: without basicConstraints."""
+    own = with_key or key(name)
+    subject = x509.Name.from_rfc4514_string(name if "=" in name or not name else f"CN={name}")
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(own.public_key())
+        .serial_number(next(_serials))
+        .not_valid_before(start)
+        .not_valid_after(end)
+    )
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+    if usage is not None:
+        builder = builder.add_extension(_usage(tuple(usage)), critical=True)
+    if purposes := tuple(purposes):
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+    if san := tuple(san):
+        builder = builder.add_extension(x509.SubjectAlternativeName(san), critical=False)
+    return Party(builder.sign(issuer.key if issuer else own, hashes.SHA256()), own)
+
+
+def _usage(words: tuple[str, ...]) -> x509.KeyUsage:
+    every = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
+    return x509.KeyUsage(**{word: word in words for word in every})
+
+
+def remade(made: Party, issuer: Party | None = None, *, digest: str = "sha256", **fields: object) -> Party:
+    """The certificate once more with other fields (asn1crypto's words; None: left out) or over a weak digest.
+
+    For what cryptography's builder refuses to make.
+    """
+    signer = (issuer or made).key
+    loaded = asn1_x509.Certificate.load(to_der(made.certificate))
+    body = loaded["tbs_certificate"]
+    for field, value in fields.items():
+        if value is None:
+            del body[field]
+        else:
+            body[field] = value
+    algorithm = {"algorithm": f"{digest}_{'rsa' if isinstance(signer, rsa.RSAPrivateKey) else 'ecdsa'}"}
+    body["signature"] = algorithm
+    content = body.dump(force=True)
+    method: hashes.HashAlgorithm = {"sha1": hashes.SHA1(), "md5": hashes.MD5(), "sha256": hashes.SHA256()}[digest]
+    if isinstance(signer, ec.EllipticCurvePrivateKey):
+        signature = signer.sign(content, ec.ECDSA(method))
+    else:
+        signature = signer.sign(content, padding.PKCS1v15(), method)
+    again = asn1_x509.Certificate(
+        {
+            "tbs_certificate": asn1_x509.TbsCertificate.load(content),
+            "signature_algorithm": algorithm,
+            "signature_value": signature,
+        }
+    )
+    return Party(x509.load_der_x509_certificate(again.dump(force=True)), made.key)

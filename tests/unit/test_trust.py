@@ -1,0 +1,569 @@
+"""Whom to believe: DESIGN's rules as tables of named cases."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import pytest
+from asn1crypto import core
+from asn1crypto import x509 as asn1_x509
+from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certagent import certificate as facts
+from certagent import keys, trust
+from certagent.errors import TrustError
+from certagent.trust import Asked, Believed, Pins
+
+from .pki import DAY, NOW, TLS, Party, key, party, remade, rsa_key
+
+CMC_RA = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")
+REQUEST_AGENT = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.1")
+SMARTCARD = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.2")
+TWICE = [{"extn_id": "1.2.3.4", "extn_value": core.ParsableOctetString(b"\x05\x00")}] * 2  # forbidden
+
+
+@cache
+def cast() -> dict[str, Party]:
+    """Everybody who appears in the cases."""
+    root = party("root", with_key=rsa_key("root"), ca=True)
+    other_root = party("other root", with_key=rsa_key("other root"), ca=True)
+    issuing = party("issuing", root, with_key=rsa_key("issuing"), ca=True)
+    ec_ca = party("ec ca", ca=True)
+    stranger = party("stranger", ca=True)
+    impostor = party("root", with_key=rsa_key("impostor"), ca=True)  # the root's name, another key
+    leaf_as_ca = party("leaf", root)
+
+    def ra(name: str, issuer: Party, **more: object) -> Party:
+        return party(name, issuer, with_key=rsa_key("ra"), **more)  # type: ignore[arg-type]  # party's own words
+
+    whole = ("digital_signature", "key_encipherment")
+    return {
+        "root": root,
+        "other root": other_root,
+        "issuing": issuing,
+        "issuing 2": party("issuing 2", root, with_key=rsa_key("other root"), ca=True),
+        "lower": party("lower", issuing, with_key=rsa_key("impostor"), ca=True),
+        "issuing, expired": party("issuing", root, ca=True, end=NOW - DAY),
+        "ec ca": ec_ca,
+        "expired root": party("expired root", with_key=rsa_key("root"), ca=True, end=NOW - DAY),
+        "future root": party("future root", with_key=rsa_key("root"), ca=True, start=NOW + DAY),
+        "slow root": party("slow root", with_key=rsa_key("root"), ca=True, start=NOW + trust.SKEW),
+        "under expired": party(
+            "under", party("expired root", with_key=rsa_key("root"), ca=True, end=NOW - DAY), ca=True
+        ),
+        "stranger": stranger,
+        "impostor": impostor,
+        "issuing of the impostor": party("issuing", impostor, with_key=rsa_key("issuing"), ca=True),
+        "v1": remade(party("v1", with_key=rsa_key("root")), version="v1", extensions=None),
+        "bare": party("bare", with_key=rsa_key("root"), ca=None),
+        "leaf": leaf_as_ca,
+        "ca of a leaf": party("false", leaf_as_ca, with_key=rsa_key("issuing"), ca=True),
+        "sha1 root": remade(party("sha1 root", with_key=rsa_key("root"), ca=True), digest="sha1"),
+        "sha1 issuing": remade(issuing, root, digest="sha1"),
+        "unreadable": remade(party("x", root), root, extensions=TWICE),
+        "unreadable root": remade(root, extensions=TWICE),
+        # RAs
+        "ra": ra("ra", root, usage=whole),
+        "ra of issuing": ra("ra", issuing, usage=whole),
+        "ra of ec": ra("ra", ec_ca, usage=whole),
+        "ra of stranger": ra("ra", stranger, usage=whole),
+        "plain ra": ra("plain ra", root),
+        "signing ra": party("signing ra", root, usage=("digital_signature",)),
+        "encryption ra": ra("encryption ra", root, usage=("key_encipherment",)),
+        "data ra": ra("data ra", root, usage=("data_encipherment",)),
+        "ec ra": party("ec ra", ec_ca, usage=whole),
+        "expired ra": ra("expired ra", root, usage=whole, end=NOW - DAY),
+        "future ra": ra("future ra", root, usage=whole, start=NOW + DAY),
+        "sha1 ra": remade(ra("sha1 ra", root, usage=whole), root, digest="sha1"),
+        "tls": ra("tls", root, usage=whole, purposes=TLS),
+        "tls and card": ra("tls and card", root, usage=whole, purposes=(*TLS, SMARTCARD)),
+        "cmc ra": ra("cmc ra", root, usage=whole, purposes=(CMC_RA,)),
+        "agent": ra("agent", root, usage=whole, purposes=(REQUEST_AGENT, *TLS)),
+        # R1 under its own name and certified by R2 as well
+        "root by other": party("root", other_root, with_key=rsa_key("root"), ca=True),
+        "next root by root": party("root", root, with_key=rsa_key("issuing"), ca=True),
+    }
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What an authority sends, what is pinned, and what is made of it: names of the cast."""
+
+    sent: Sequence[str]
+    pinned: Sequence[str] = ()
+    anchors: Sequence[str] = ()
+    accept: frozenset[str] = frozenset()
+    issuer: str = ""
+    above: Sequence[str] = ()
+    signers: Sequence[str] = ()  # beside the issuer
+    recipient: str = ""  # the issuer, unless said
+    refused: str = ""
+
+    def believed(self, sent: Sequence[str] | None = None) -> Believed:
+        fingerprints = tuple(facts.fingerprint(cast()[name].certificate) for name in self.pinned)
+        anchors = tuple(cast()[name].certificate for name in self.anchors)
+        offered = [cast()[name].certificate for name in (self.sent if sent is None else sent)]
+        return trust.believe(offered, Pins(fingerprints, anchors, self.accept), NOW)
+
+
+BELIEVED = [
+    pytest.param(Offer(["root"], ["root"], issuer="root"), id="a CA by its fingerprint"),
+    pytest.param(Offer(["root"], anchors=["root"], issuer="root"), id="a CA that is the anchor"),
+    pytest.param(Offer(["root"], ["other root", "root"], issuer="root"), id="one of two fingerprints"),
+    pytest.param(Offer(["root"], anchors=["other root", "root"], issuer="root"), id="one of two anchors"),
+    pytest.param(Offer(["issuing"], ["issuing"], issuer="issuing"), id="an issuing CA by its fingerprint"),
+    pytest.param(
+        Offer(["issuing"], anchors=["root"], issuer="issuing", above=["root"]), id="an issuing CA under the anchor"
+    ),
+    pytest.param(
+        Offer(["issuing"], anchors=["root", "other root"], issuer="issuing", above=["root"]),
+        id="an issuing CA under one of two anchors",
+    ),
+    pytest.param(
+        Offer(["issuing", "root"], ["root"], issuer="issuing", above=["root"]), id="the root pinned, both sent"
+    ),
+    pytest.param(
+        Offer(["issuing", "root"], ["issuing"], issuer="issuing"), id="the issuing CA pinned, its root is not believed"
+    ),
+    pytest.param(
+        Offer(["lower", "issuing", "root"], ["root"], issuer="lower", above=["issuing", "root"]), id="three levels"
+    ),
+    pytest.param(
+        Offer(["issuing", "issuing 2", "root"], ["root", "issuing 2"], issuer="issuing 2", above=["root"]),
+        id="two issuing CAs, one named",
+    ),
+    pytest.param(
+        Offer(["issuing, expired", "issuing 2", "root"], ["root"], issuer="issuing 2", above=["root"]),
+        id="two issuing CAs, one expired",
+    ),
+    pytest.param(Offer(["root", "stranger"], ["root"], issuer="root"), id="a stranger's CA beside it"),
+    pytest.param(Offer(["root", "impostor"], ["root"], issuer="root"), id="a CA of the same name beside it"),
+    pytest.param(Offer(["root", "root"], ["root"], issuer="root"), id="sent twice"),
+    pytest.param(Offer(["root", "unreadable root"], ["root"], issuer="root"), id="an unreadable one beside it"),
+    pytest.param(Offer(["slow root"], ["slow root"], issuer="slow root"), id="valid from a little later on"),
+    pytest.param(Offer(["v1"], ["v1"], issuer="v1"), id="an X.509 v1 root by its fingerprint"),
+    pytest.param(Offer(["bare"], anchors=["bare"], issuer="bare"), id="a root without basicConstraints as anchor"),
+    pytest.param(
+        Offer(["sha1 root"], ["sha1 root"], issuer="sha1 root"), id="a pinned root's own SHA-1 proves nothing"
+    ),
+    pytest.param(
+        Offer(["sha1 issuing"], anchors=["root"], accept=frozenset({"sha1"}), issuer="sha1 issuing", above=["root"]),
+        id="an issuing CA over SHA-1, accepted",
+    ),
+    # RAs
+    pytest.param(Offer(["root", "ra"], ["root"], issuer="root", signers=["ra"], recipient="ra"), id="CA and RA"),
+    pytest.param(
+        Offer(["ra"], anchors=["root"], issuer="root", signers=["ra"], recipient="ra"), id="the RA alone, CA as anchor"
+    ),
+    pytest.param(
+        Offer(["ra"], anchors=["other root", "root"], issuer="root", signers=["ra"], recipient="ra"),
+        id="the RA alone, its CA one of two anchors",
+    ),
+    pytest.param(
+        Offer(["root", "plain ra"], ["root"], issuer="root", signers=["plain ra"], recipient="plain ra"),
+        id="an RA without key usage",
+    ),
+    pytest.param(
+        Offer(
+            ["root", "signing ra", "encryption ra"],
+            ["root"],
+            issuer="root",
+            signers=["signing ra"],
+            recipient="encryption ra",
+        ),
+        id="an RA to sign and one to encrypt",
+    ),
+    pytest.param(
+        Offer(["root", "signing ra"], ["root"], issuer="root", signers=["signing ra"]), id="an RA to sign only"
+    ),
+    pytest.param(
+        Offer(["root", "encryption ra"], ["root"], issuer="root", recipient="encryption ra"), id="to encrypt only"
+    ),
+    pytest.param(
+        Offer(["root", "data ra"], ["root"], issuer="root", recipient="data ra"), id="an RA for data encipherment"
+    ),
+    pytest.param(
+        Offer(["root", "data ra", "encryption ra"], ["root"], issuer="root", recipient="encryption ra"),
+        id="key encipherment before data encipherment",
+    ),
+    pytest.param(
+        Offer(
+            ["ra of issuing", "issuing", "root"],
+            ["root"],
+            issuer="issuing",
+            above=["root"],
+            signers=["ra of issuing"],
+            recipient="ra of issuing",
+        ),
+        id="an RA of the issuing CA",
+    ),
+    pytest.param(
+        Offer(["ra", "issuing", "root"], ["root"], issuer="issuing", above=["root"], signers=["ra"], recipient="ra"),
+        id="an RA of the root",
+    ),
+    pytest.param(
+        Offer(["ec ca", "ra of ec"], ["ec ca"], issuer="ec ca", signers=["ra of ec"], recipient="ra of ec"),
+        id="an EC CA with an RSA RA",
+    ),
+    pytest.param(
+        Offer(["root", "ra", "ra of stranger"], ["root"], issuer="root", signers=["ra"], recipient="ra"),
+        id="a stranger's RA beside the CA's",
+    ),
+    pytest.param(
+        Offer(["root", "ra", "expired ra"], ["root"], issuer="root", signers=["ra"], recipient="ra"),
+        id="the RA's expired certificate too",
+    ),
+    pytest.param(
+        Offer(["root", "ra", "tls"], ["root"], issuer="root", signers=["ra"], recipient="ra"),
+        id="a TLS certificate of the CA beside the RA",
+    ),
+    pytest.param(
+        Offer(["root", "tls"], ["root", "tls"], issuer="root", signers=["tls"], recipient="tls"),
+        id="an RA with a TLS certificate, pinned",
+    ),
+    pytest.param(
+        Offer(["root", "cmc ra"], ["root"], issuer="root", signers=["cmc ra"], recipient="cmc ra"), id="cmcRA"
+    ),
+    pytest.param(
+        Offer(["root", "agent"], ["root"], issuer="root", signers=["agent"], recipient="agent"),
+        id="Microsoft's request agent, for TLS too",
+    ),
+    pytest.param(
+        Offer(
+            ["root", "sha1 ra"],
+            ["root"],
+            accept=frozenset({"sha1"}),
+            issuer="root",
+            signers=["sha1 ra"],
+            recipient="sha1 ra",
+        ),
+        id="an RA over SHA-1, accepted",
+    ),
+    # crossing
+    pytest.param(
+        Offer(["issuing", "root by other", "root"], ["root"], issuer="issuing", above=["root"]),
+        id="cross-certified, its own root pinned",
+    ),
+    pytest.param(
+        Offer(
+            ["issuing", "root by other", "root"],
+            anchors=["other root"],
+            issuer="issuing",
+            above=["root by other", "other root"],
+        ),
+        id="cross-certified, the other root pinned",
+    ),
+    pytest.param(
+        Offer(["root", "next root by root"], ["root"], issuer="root"),
+        id="the CA's next certificate waits for its rollover",
+    ),
+]
+
+REFUSED = [
+    pytest.param(Offer([], ["root"], refused="found no certificate"), id="nothing sent"),
+    pytest.param(Offer([], anchors=["root"], refused="found no certificate"), id="nothing sent, an anchor known"),
+    pytest.param(Offer(["stranger"], ["root"], refused="not the configured one"), id="another CA"),
+    pytest.param(
+        Offer(["stranger"], anchors=["root"], refused="not the configured one"), id="another CA, an anchor known"
+    ),
+    pytest.param(Offer(["impostor"], ["root"], refused="not the configured one"), id="another CA of the same name"),
+    pytest.param(
+        Offer(["issuing of the impostor", "impostor"], anchors=["root"], refused="not the configured one"),
+        id="an issuing CA of another root of the same name",
+    ),
+    pytest.param(Offer(["root"], refused="not the configured one"), id="nothing pinned"),
+    pytest.param(Offer(["issuing"], ["root"], refused="not the configured one"), id="the pinned root is not sent"),
+    pytest.param(Offer(["leaf"], ["leaf"], refused="is no CA certificate"), id="a leaf pinned"),
+    pytest.param(Offer(["ca of a leaf", "leaf"], ["leaf"], refused="is no CA certificate"), id="a CA made by a leaf"),
+    pytest.param(Offer(["bare"], ["root"], refused="not the configured one"), id="no basicConstraints and not pinned"),
+    pytest.param(
+        Offer(["unreadable root"], ["unreadable root"], refused="is no CA"), id="a pinned one that is unreadable"
+    ),
+    pytest.param(Offer(["expired root"], ["expired root"], refused="expired at"), id="expired"),
+    pytest.param(Offer(["future root"], ["future root"], refused="is valid from"), id="not yet valid"),
+    pytest.param(Offer(["issuing, expired", "root"], ["root"], refused="expired at"), id="the only issuing CA expired"),
+    pytest.param(
+        Offer(["under expired"], anchors=["expired root"], refused="expired at"), id="under an expired anchor"
+    ),
+    pytest.param(Offer(["issuing", "issuing 2", "root"], ["root"], refused="2 CA certificates"), id="two issuing CAs"),
+    pytest.param(Offer(["root", "other root"], ["root", "other root"], refused="2 CA certificates"), id="two named"),
+    pytest.param(Offer(["sha1 issuing"], anchors=["root"], refused="signed with sha1"), id="an issuing CA over SHA-1"),
+    pytest.param(
+        Offer(["sha1 issuing"], anchors=["root"], accept=frozenset({"md5"}), refused="signed with sha1"),
+        id="an issuing CA over SHA-1, something else accepted",
+    ),
+    pytest.param(Offer(["root", "ra of stranger"], ["root"], refused="not issued by"), id="a stranger's RA"),
+    pytest.param(Offer(["root", "expired ra"], ["root"], refused="RA certificate .* expired"), id="an expired RA"),
+    pytest.param(Offer(["root", "future ra"], ["root"], refused="is valid from"), id="an RA not yet valid"),
+    pytest.param(Offer(["root", "sha1 ra"], ["root"], refused="signed with sha1"), id="an RA over SHA-1"),
+    pytest.param(Offer(["root", "tls"], ["root"], refused="certificate for TLS"), id="a sibling as RA"),
+    pytest.param(
+        Offer(["root", "tls and card"], ["root"], refused="certificate for TLS"), id="a sibling with more purposes"
+    ),
+    pytest.param(Offer(["tls"], anchors=["root"], refused="certificate for TLS"), id="a sibling alone"),
+    pytest.param(Offer(["ec ca"], ["ec ca"], refused="key is not RSA"), id="an EC CA without RA"),
+    pytest.param(Offer(["ec ca", "ec ra"], ["ec ca"], refused="key is not RSA"), id="an EC CA with an EC RA"),
+]
+
+
+@pytest.mark.parametrize("offer", BELIEVED)
+def test_believed_in_any_order(offer: Offer) -> None:
+    members = {name: each.certificate for name, each in cast().items()}
+    for sent in itertools.permutations(offer.sent):
+        believed = offer.believed(sent)
+        assert believed.issuer == members[offer.issuer]
+        assert believed.above == tuple(members[name] for name in offer.above)
+        assert believed.signers == tuple(members[name] for name in (offer.issuer, *offer.signers))
+        assert believed.recipient == members[offer.recipient or offer.issuer]
+
+
+@pytest.mark.parametrize("offer", REFUSED)
+def test_refused_in_any_order(offer: Offer) -> None:
+    for sent in itertools.permutations(offer.sent):
+        with pytest.raises(TrustError, match=offer.refused) as caught:
+            offer.believed(sent)
+        assert caught.value.hint
+        assert "\n" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_a_leaf_makes_no_ca() -> None:
+    """Whoever holds a certificate of the CA could otherwise be a CA under it."""
+    with pytest.raises(TrustError):
+        Offer(["ca of a leaf"], anchors=["leaf"]).believed()
+    with pytest.raises(TrustError, match="not the configured one"):
+        Offer(["ca of a leaf"], anchors=["root"]).believed()
+
+
+def test_a_wrong_fingerprint_says_what_was_found_and_what_was_wanted() -> None:
+    with pytest.raises(TrustError) as caught:
+        Offer(["stranger"], ["root"]).believed()
+    for name in ("stranger", "root"):
+        assert str(facts.fingerprint(cast()[name].certificate)) in str(caught.value)
+    assert "nothing secret was sent" in caught.value.hint
+
+
+def test_a_sibling_as_ra_is_named_with_the_word_to_add() -> None:
+    with pytest.raises(TrustError) as caught:
+        Offer(["root", "tls"], ["root"]).believed()
+    assert str(facts.fingerprint(cast()["tls"].certificate)) in caught.value.hint
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+def test_fingerprints_of_every_kind(algorithm: str) -> None:
+    root = cast()["root"].certificate
+    believed = trust.believe([root], Pins((facts.fingerprint(root, algorithm),), ()), NOW)
+    assert believed.issuer == root
+
+
+anybody = st.deferred(lambda: st.sampled_from(sorted(cast())))
+
+
+@given(st.lists(anybody, max_size=5), st.sets(anybody, max_size=2))
+def test_whatever_is_sent_only_what_is_pinned_is_believed(sent: list[str], pinned: set[str]) -> None:
+    offer = Offer(sent, sorted(pinned))
+    try:
+        believed = offer.believed()
+    except TrustError:
+        return
+    pins = {cast()[name].certificate for name in pinned}
+    assert any(each in pins for each in believed.chain)
+    for ra in {*believed.signers, believed.recipient} - {believed.issuer}:
+        assert any(facts.issued_by(ra, ca.certificate) for ca in cast().values() if facts.is_ca(ca.certificate))
+
+
+@given(st.data())
+def test_a_damaged_certificate_is_refused_or_read_never_a_crash(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(["root", "issuing", "ra", "tls"]))
+    der = bytearray(facts.to_der(cast()[name].certificate))
+    for _ in range(data.draw(st.integers(1, 3))):
+        der[data.draw(st.integers(4, len(der) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        damaged = x509.load_der_x509_certificate(bytes(der))
+    except (ValueError, x509.InvalidVersion):
+        return
+    root = cast()["root"].certificate
+    for offered in ([damaged, root], [root, damaged], [damaged]):
+        try:
+            believed = trust.believe(offered, Pins((facts.fingerprint(root), facts.fingerprint(damaged)), ()), NOW)
+            trust.accept_certificate([damaged], Asked(b"", root.subject, frozenset()), believed, (), NOW)
+        except TrustError:
+            pass
+
+
+# What comes back
+
+
+def dns(*names: str) -> list[x509.GeneralName]:
+    return [x509.DNSName(name) for name in names]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Certificates in a CA's answer, held against what was asked under the authority `under`."""
+
+    certificates: Sequence[str]
+    accept: frozenset[str] = frozenset()
+    under: Offer = field(default_factory=lambda: Offer(["root"], ["root"]))
+    chain: Sequence[str] = ("root",)
+    refused: str = ""
+
+    def orders(self) -> Iterator[tuple[Party, ...]]:
+        everybody = cast() | cast_of_replies()
+        return itertools.permutations(everybody[name] for name in self.certificates)
+
+    def accepted(self, order: Sequence[Party]) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
+        asked = Asked(
+            key=keys.public_bytes(key("device").public_key()),
+            subject=x509.Name.from_rfc4514_string("CN=device,O=Example"),
+            names=frozenset({"dns:a.example", "dns:b.example"}),
+            old=cast_of_replies()["old"].certificate,
+        )
+        certificates = [each.certificate for each in order]
+        return trust.accept_certificate(certificates, asked, self.under.believed(), self.accept, NOW)
+
+
+def mine(
+    issuer: Party, name: str = "CN=device,O=Example", names: Sequence[str] = ("a.example",), **more: object
+) -> Party:
+    return party(name, issuer, with_key=key("device"), san=dns(*names), **more)  # type: ignore[arg-type]  # its words
+
+
+@cache
+def cast_of_replies() -> dict[str, Party]:
+    root, issuing = cast()["root"], cast()["issuing"]
+    good = mine(root)
+    return {
+        "good": good,
+        "good too": mine(root),
+        "old": mine(root, start=NOW - 9 * DAY),
+        "by issuing": mine(issuing),
+        "by lower": mine(cast()["lower"]),
+        "by stranger": mine(cast()["stranger"]),
+        "by impostor": mine(cast()["impostor"]),
+        "by a leaf": mine(cast()["leaf"]),
+        "of another": party("CN=device,O=Example", root, with_key=key("another")),
+        "another name": mine(root, "CN=admin,O=Example"),
+        "a longer name": mine(root, "CN=device,OU=x,O=Example"),
+        "the name in another order": mine(root, "O=Example,CN=device"),
+        "the name in other letters": mine(root, "CN=Device,O=Example"),
+        "both names": mine(root, names=("b.example", "a.example")),
+        "names in capitals": mine(root, names=("A.EXAMPLE",)),
+        "no names": mine(root, names=()),
+        "more names": mine(root, names=("a.example", "evil.example")),
+        "a UPN": party(
+            "CN=device,O=Example", root, with_key=key("device"), san=[x509.OtherName(facts.UPN, b"\x0c\x05admin")]
+        ),
+        "a CA": mine(root, ca=True),
+        "no basicConstraints": mine(root, ca=None),
+        "future": mine(root, start=NOW + DAY),
+        "a little later": mine(root, start=NOW + trust.SKEW),
+        "expired": mine(root, end=NOW - DAY),
+        "sha1": remade(good, root, digest="sha1"),
+        "md5": remade(good, root, digest="md5"),
+        "unreadable": remade(good, root, extensions=TWICE),
+        "self-signed": mine(party("CN=device,O=Example", with_key=key("device"))),
+        "expired issuing": mine(cast()["issuing, expired"]),
+        "by sha1 issuing": mine(cast()["sha1 issuing"]),
+    }
+
+
+def replies(*names: str, **more: object) -> Reply:
+    return Reply(names, **more)  # type: ignore[arg-type]  # Reply's own words
+
+
+SHA1 = frozenset({"sha1"})
+ROOT_AND_ISSUING = Offer(["root", "issuing"], ["root"])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(replies("good"), id="the one asked for"),
+        pytest.param(replies("good", "good"), id="sent twice"),
+        pytest.param(replies("good", "root"), id="with its CA"),
+        pytest.param(replies("good", "of another"), id="with somebody else's"),
+        pytest.param(replies("good", "stranger"), id="with a stranger's CA"),
+        pytest.param(replies("both names"), id="every name"),
+        pytest.param(replies("names in capitals"), id="names in capitals"),
+        pytest.param(replies("no names"), id="fewer names"),
+        pytest.param(replies("no basicConstraints"), id="without basicConstraints"),
+        pytest.param(replies("a little later"), id="from a little later on"),
+        pytest.param(replies("sha1", accept=SHA1), id="over SHA-1, accepted"),
+        pytest.param(replies("md5", accept=frozenset({"md5"})), id="over MD5, accepted"),
+        pytest.param(replies("by issuing", "issuing", chain=("issuing", "root")), id="with the intermediate"),
+        pytest.param(
+            replies("by lower", "lower", "issuing", chain=("lower", "issuing", "root")), id="with two of them"
+        ),
+        pytest.param(
+            replies("by issuing", under=ROOT_AND_ISSUING, chain=("issuing", "root")), id="under the known issuing CA"
+        ),
+        pytest.param(replies("good", under=ROOT_AND_ISSUING), id="by the root above the issuing CA"),
+        pytest.param(
+            replies("by issuing", "root", "sha1 root", under=Offer(["issuing"], ["issuing"]), chain=("issuing",)),
+            id="what lies above the pinned CA is not taken from a reply",
+        ),
+        pytest.param(
+            replies("by sha1 issuing", "sha1 issuing", accept=SHA1, chain=("sha1 issuing", "root")),
+            id="an intermediate over SHA-1, accepted",
+        ),
+    ],
+)
+def test_accepted(reply: Reply) -> None:
+    everybody = cast()
+    for order in reply.orders():
+        certificate, chain = reply.accepted(order)
+        assert keys.match(key("device"), certificate.public_key())
+        assert chain == tuple(everybody[name].certificate for name in reply.chain)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(replies(refused="no certificate for our key"), id="nothing"),
+        pytest.param(replies("of another", refused="no certificate for our key"), id="for another key"),
+        pytest.param(replies("unreadable", refused="no certificate for our key"), id="unreadable"),
+        pytest.param(replies("good", "good too", refused="2 certificates for our key"), id="two for our key"),
+        pytest.param(replies("by stranger", "stranger", refused="not issued by the pinned"), id="by another CA"),
+        pytest.param(replies("by impostor", "impostor", refused="not issued by"), id="by another CA of the same name"),
+        pytest.param(replies("by issuing", refused="not issued by"), id="the intermediate is missing"),
+        pytest.param(replies("by a leaf", "leaf", refused="not issued by"), id="by somebody's leaf"),
+        pytest.param(replies("self-signed", refused="not issued by"), id="self-signed"),
+        pytest.param(replies("another name", refused="CN=admin"), id="another subject"),
+        pytest.param(replies("a longer name", refused="OU=x"), id="a longer subject"),
+        pytest.param(replies("the name in another order", refused="as asked"), id="the subject in another order"),
+        pytest.param(replies("the name in other letters", refused="as asked"), id="the subject in other letters"),
+        pytest.param(replies("more names", refused="nobody asked for: dns:evil.example$"), id="one name more"),
+        pytest.param(replies("a UPN", refused="nobody asked for: upn:admin$"), id="a name of another kind"),
+        pytest.param(replies("a CA", refused="a CA certificate to us"), id="CA:TRUE"),
+        pytest.param(replies("future", refused="is valid from"), id="not yet valid"),
+        pytest.param(replies("expired", refused="expired at"), id="expired"),
+        pytest.param(replies("old", refused="in place once more"), id="the old one again"),
+        pytest.param(replies("sha1", refused="signed with sha1"), id="over SHA-1"),
+        pytest.param(replies("md5", accept=SHA1, refused="signed with md5"), id="over MD5, SHA-1 accepted"),
+        pytest.param(
+            replies("expired issuing", "issuing, expired", refused="expired at"), id="by an expired intermediate"
+        ),
+        pytest.param(
+            replies("by sha1 issuing", "sha1 issuing", refused="signed with sha1"), id="by an intermediate over SHA-1"
+        ),
+    ],
+)
+def test_not_accepted(reply: Reply) -> None:
+    for order in reply.orders():
+        with pytest.raises(TrustError, match=reply.refused) as caught:
+            reply.accepted(order)
+        assert caught.value.hint
+
+
+def test_the_subject_may_come_in_other_string_types() -> None:
+    """Many CAs write PrintableString where UTF8String was asked for."""
+    good = cast_of_replies()["good"]
+    names = {"organization_name": "Example", "common_name": "device"}
+    again = remade(good, cast()["root"], subject=asn1_x509.Name.build(names, use_printable=True))
+    assert b"\x13\x06device" in facts.to_der(again.certificate)
+    assert replies("good").accepted([again])[0] == again.certificate
