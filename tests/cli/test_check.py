@@ -1,0 +1,428 @@
+"""`certagent check`: is all in order, and what would happen at the next renewal?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from certagent import keys
+from certagent.certificate import fingerprint
+from certagent.cli.main import main
+from certagent.definitions import KeyType
+from certagent.journal import Phase
+from certagent.keystore.swap import Record
+from certagent.lab import Call, HttpAnswer, LabCA, Settings, serve
+from certagent.state import LastError
+
+from .place import SUBJECT, Place, certify
+
+DAY = timedelta(days=1)
+Step = Callable[[Place], object]
+
+
+@dataclass
+class Checked:
+    """What the command said; `text` without its hints."""
+
+    code: int
+    lines: list[str]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line for line in self.lines if not line.startswith("      "))
+
+    @property
+    def faults(self) -> list[str]:
+        return [line for line in self.lines if line.startswith("  ✗")]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [line for line in self.lines if line.startswith("  !")]
+
+
+class Check(Protocol):
+    def __call__(self, place: Place, *options: str) -> Checked: ...
+
+
+@pytest.fixture
+def check(capsys: pytest.CaptureFixture[str]) -> Check:
+    """Run the command in this process. Whatever it complains of has a hint below."""
+
+    def run(place: Place, *options: str) -> Checked:
+        place.configure()
+        code = main(["-c", str(place.config), "check", *options])
+        seen = Checked(code, capsys.readouterr().out.splitlines())
+        for complaint in seen.faults + seen.warnings:
+            assert seen.lines[seen.lines.index(complaint) + 1].startswith("      "), complaint
+        return seen
+
+    return run
+
+
+# What a device may look like.
+
+
+def challenge(place: Place) -> None:
+    file = place.root / "challenge"
+    file.write_text("open sesame\n")
+    file.chmod(0o600)
+    place.authority.append(f"challenge: {{file: {file}}}")
+
+
+def put(place: Place, age: float, lifetime: float = 90) -> None:
+    place.put(certify(place.key, start=datetime.now(UTC) - age * DAY, lifetime=lifetime * DAY))
+
+
+def put_ec(place: Place) -> None:
+    key = keys.generate(KeyType.EC_P256)
+    place.put(certify(key, start=datetime.now(UTC) - DAY, lifetime=90 * DAY), key=key)
+
+
+def fail(place: Place) -> None:
+    fault = LastError(kind="transient", message="corp was down", hint="look", at=datetime.now(UTC))
+    place.remember(failures=1, last_error=fault)
+
+
+def mismatch(place: Place) -> None:
+    key = keys.generate(KeyType.EC_P256)
+    place.put(certify(key, start=datetime.now(UTC) - DAY, lifetime=90 * DAY))
+
+
+def damage_state(place: Place) -> None:
+    place.put_living()
+    place.remember()
+    (place.directory() / "state.json").write_text('{"version": 99}')
+
+
+def empty_challenge(place: Place) -> None:
+    place.put_living()
+    challenge(place)
+    (place.root / "challenge").write_text("\n")
+
+
+# The command as a person types it.
+
+
+def test_an_enrolled_keystore_of_a_living_authority(connected: Place) -> None:
+    connected.keystore += [f"subject: {SUBJECT}", "hooks: {post: [[/bin/true, nginx]]}"]
+    assert connected.run("enroll", "web").returncode == 0
+    done = connected.run("check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"  ✓ {SUBJECT}: rsa:2048, key and certificate match, valid until 20" in done.stdout
+    assert (
+        "new rsa:2048 key, RenewalReq signed with the certificate in place, to corp (AES, SHA-256, POST), "
+        "swap by rename, then /bin/true nginx\n"
+    ) in done.stdout
+    assert done.stdout.endswith("\nno faults, no warnings\n")
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_a_terminal_shows_the_same_wrapped_and_coloured(connected: Place, columns: int) -> None:
+    connected.keystore.append(f"subject: {SUBJECT}")
+    shown = connected.run_in_terminal("check", columns=columns)
+    assert "\x1b[32m✓\x1b[0m" in shown
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines())) <= columns
+    assert "no faults, no warnings" in shown
+
+
+def test_a_broken_configuration_is_2_and_every_fault_a_line(place: Place) -> None:
+    place.keystore += ["colour: blue", "rekey: sometimes"]
+    done = place.run("check")
+    assert (done.returncode, done.stdout) == (2, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"certagent: {place.config}:") for line in lines)
+
+
+# It looks, and touches nothing.
+
+
+def tree(root: Path) -> dict[str, tuple[int, int, int, bytes]]:
+    """Every name below `root`, with all that a change would show in."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() else b""
+        found[str(path)] = (status.st_mode, status.st_mtime_ns, status.st_ino, content)
+    return found
+
+
+class Recording(LabCA):
+    """Remembers what it was asked for."""
+
+    asked: list[str]
+
+    def respond_http(self, call: Call) -> HttpAnswer:
+        self.asked.append(call.operation)
+        return super().respond_http(call)
+
+
+def test_nothing_changes_on_the_disk_and_no_request_is_made(connected: Place, tmp_path: Path) -> None:
+    ca = Recording(tmp_path / "lab", lambda: datetime.now(UTC), Settings(challenge="open sesame"))
+    ca.asked = []
+    connected.fingerprint = str(fingerprint(ca.generation.issuer.certificate))
+    connected.names = ("web", "cut-short", "new")
+    connected.keystore.append(f"subject: {SUBJECT}")
+    connected.more.append(f"metrics_file: {connected.root}/certagent.prom")
+    connected.put_living()
+    connected.open_transaction(Phase.STAGING, "cut-short", swap=Record("t1", "rename", (), str(connected.root / "p")))
+    connected.open_transaction(Phase.ISSUED, "gone")
+    with serve(ca) as server:
+        connected.url = server.url
+        connected.configure()
+        before = tree(connected.root)
+        done = connected.run("check")
+    assert done.returncode == 0, done.stdout
+    assert tree(connected.root) == before
+    assert sorted(ca.asked) == ["GetCACaps", "GetCACert"]  # once, for three keystores
+
+
+def test_a_command_that_prints_the_challenge_is_not_run(place: Place, check: Check) -> None:
+    witness = place.root / "witness"
+    place.authority.append(f"challenge: {{command: [/usr/bin/touch, {witness}]}}")
+    place.keystore.append(f"subject: {SUBJECT}")
+    assert check(place, "--offline").code == 0
+    assert not witness.exists()
+
+
+# Authorities.
+
+UNBELIEVED: list[tuple[str, Step, str]] = [
+    ("closed port", lambda p: setattr(p, "url", "http://127.0.0.1:9/scep"), "cannot be reached"),
+    ("another CA", lambda p: setattr(p, "fingerprint", "sha256:" + "00" * 32), "is not the configured one"),
+    ("another path", lambda p: setattr(p, "url", p.url + "x"), "404"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "says"), [pytest.param(do, says, id=name) for name, do, says in UNBELIEVED])
+def test_an_authority_that_does_not_answer_or_is_not_believed(
+    connected: Place, check: Check, spoil: Step, says: str
+) -> None:
+    connected.keystore.append(f"subject: {SUBJECT}")
+    spoil(connected)
+    seen = check(connected)
+    assert seen.code == 1
+    (fault,) = seen.faults
+    assert says in fault
+    assert "enrolls now: new rsa:2048 key" in seen.text  # what is known without the CA is still said
+
+
+def test_offline_contacts_nobody(place: Place, check: Check) -> None:
+    place.put_living()
+    seen = check(place, "--offline")
+    assert (seen.code, seen.faults) == (0, [])
+    assert "  ✓ http://127.0.0.1:9/scep was not contacted" in seen.lines
+
+
+def test_a_certificate_of_another_ca_may_not_be_renewed(connected: Place, check: Check) -> None:
+    connected.put_living()
+    (warning,) = check(connected).warnings
+    assert "was not issued by the CA of corp" in warning
+
+
+class Old(LabCA):
+    def capabilities(self) -> tuple[str, ...]:
+        return ("DES3", "SHA-1")
+
+
+def test_a_ca_that_offers_weak_algorithms_only(connected: Place, check: Check, tmp_path: Path) -> None:
+    ca = Old(tmp_path / "lab", lambda: datetime.now(UTC), Settings(challenge="open sesame"))
+    connected.fingerprint = str(fingerprint(ca.generation.issuer.certificate))
+    connected.keystore.append(f"subject: {SUBJECT}")
+    with serve(ca) as server:
+        connected.url = server.url
+        seen = check(connected)
+    assert "offers nothing better than 3des and sha1" in seen.warnings[0]
+    assert "to corp (3DES, SHA-1, GET)" in seen.text
+
+
+# What is said of a keystore, without a network.
+
+SENTENCES: list[tuple[str, list[Step], str]] = [
+    (
+        "first enrollment with a challenge",
+        [
+            challenge,
+            lambda p: p.keystore.extend([f"subject: {SUBJECT}", "san: [dns:web.example.net]"]),
+        ],
+        (
+            "enrolls now: new rsa:2048 key, PKCSReq for CN=web.example.net,O=Example, dns:web.example.net "
+            "signed with a self-signed certificate and the challenge password, to corp, swap by rename"
+        ),
+    ),
+    (
+        "renewal in the distance",
+        [Place.put_living],
+        "): new rsa:2048 key, request signed with the certificate in place, to corp, swap by rename",
+    ),
+    (
+        "a challenge on renewals too",
+        [challenge, lambda p: p.authority.append("send_challenge: always"), Place.put_living],
+        "signed with the certificate in place and the challenge password",
+    ),
+    ("the key is kept", [Place.put_living, lambda p: p.keystore.append("rekey: never")], ": the same key, "),
+    (
+        "an EC key in place",
+        [challenge, put_ec, lambda p: p.keystore.append("key_type: ec:p384")],
+        "new ec:p384 key, PKCSReq signed with an RSA transport key and the challenge password",
+    ),
+    (
+        "from EC to RSA",
+        [challenge, put_ec],
+        "new rsa:2048 key, PKCSReq signed with a self-signed certificate and the challenge password",
+    ),
+    (
+        "hooks, a probe, a swap by symlink",
+        [
+            Place.put_living,
+            lambda p: p.keystore.extend(
+                [
+                    "hooks: {pre: [[/bin/true, a b]], post: [[/bin/true], {run: [/bin/false], timeout: 5s}]}",
+                    'probe: {tls: "127.0.0.1:443"}',
+                    "swap: symlink",
+                ]
+            ),
+        ],
+        (
+            "/bin/true 'a b' may veto, swap by symlink, then /bin/true, then /bin/false, "
+            "then a look whether 127.0.0.1:443 serves it"
+        ),
+    ),
+    ("past its threshold", [lambda p: put(p, age=70)], "renews now: "),
+    ("a few hours ahead", [lambda p: put(p, age=1, lifetime=2)], " UTC (in "),
+]
+
+
+@pytest.mark.parametrize(("steps", "says"), [pytest.param(steps, says, id=name) for name, steps, says in SENTENCES])
+def test_the_next_renewal_in_plain_words(place: Place, check: Check, steps: list[Step], says: str) -> None:
+    for step in steps:
+        step(place)
+    seen = check(place, "--offline")
+    assert (seen.code, seen.faults) == (0, [])
+    assert says in seen.text
+
+
+WARNINGS: list[tuple[str, list[Step], str]] = [
+    ("renew_at does not fit", [lambda p: put(p, 1, 9), lambda p: p.keystore.append("renew_at: 30d")], "renew_at 30 d"),
+    ("the last attempt failed", [Place.put_living, fail], "corp was down"),
+    (
+        "pending",
+        [Place.put_living, lambda p: p.open_transaction(Phase.PENDING, poll_at=datetime.now(UTC) + DAY)],
+        "the CA has not decided yet; asked again on ",
+    ),
+    ("issued", [Place.put_living, lambda p: p.open_transaction(Phase.ISSUED)], "issued, but not yet in place"),
+    ("hooks owed", [Place.put_living, lambda p: p.open_transaction(Phase.ACTIVATED)], "post hooks are owed"),
+    (
+        "another subject",
+        [Place.put_living, lambda p: p.keystore.append("subject: CN=other"), challenge],
+        f"subject is CN=other, the certificate in place has {SUBJECT}",
+    ),
+    (
+        "other names",
+        [
+            lambda p: p.put_living(names=("web", "old")),
+            lambda p: p.keystore.extend([f"subject: {SUBJECT}", "san: [dns:WEB, dns:new]"]),
+            challenge,
+        ],
+        "lacks dns:new and has dns:old besides",
+    ),
+    ("no challenge to enroll with", [lambda p: p.keystore.append(f"subject: {SUBJECT}")], "no challenge for the first"),
+    ("no challenge for an EC key", [put_ec], "an EC key cannot sign a renewal"),
+    (
+        "no challenge for an EC key to come",
+        [Place.put_living, lambda p: p.keystore.append("key_type: ec:p256")],
+        "an EC key cannot sign a renewal",
+    ),
+    (
+        "weak algorithms accepted",
+        [Place.put_living, lambda p: p.authority.append("accept: [sha1, des]")],
+        "replies protected with sha1, des are believed",
+    ),
+    ("rollover_at", [Place.put_living, lambda p: p.authority.append("rollover_at: 60d")], "no rollover"),
+    (
+        "a staged hook",
+        [Place.put_living, lambda p: p.keystore.append("hooks: {staged: [[/bin/true]]}")],
+        "a staged hook is set",
+    ),
+    (
+        "configured no more",
+        [Place.put_living, lambda p: p.remember("old")],
+        "old is configured no more, its state is still kept",
+    ),
+    (
+        "configured no more, a transaction open",
+        [Place.put_living, lambda p: p.open_transaction(Phase.REQUESTED, "old")],
+        "old is configured no more, its renewal is open (requested)",
+    ),
+    (
+        "configured no more, in the middle of a swap",
+        [
+            Place.put_living,
+            lambda p: p.open_transaction(Phase.ACTIVATING, "old", swap=Record("t1", "rename", (), "/nowhere/p")),
+        ],
+        "old is configured no more, a swap of its files was cut short",
+    ),
+]
+
+
+@pytest.mark.parametrize(("steps", "says"), [pytest.param(steps, says, id=name) for name, steps, says in WARNINGS])
+def test_a_warning_leaves_the_exit_code_0(place: Place, check: Check, steps: list[Step], says: str) -> None:
+    for step in steps:
+        step(place)
+    seen = check(place, "--offline")
+    assert (seen.code, seen.faults) == (0, [])
+    (warning,) = seen.warnings
+    assert says in warning
+
+
+FAULTS: list[tuple[str, Step, str]] = [
+    ("nothing, and no subject", lambda p: None, "no certificate, and no subject"),
+    ("expired", lambda p: put(p, 100), "expired on 20"),
+    ("key and certificate do not match", mismatch, "does not match the certificate"),
+    ("the key is gone", lambda p: (p.put_living(), p.files()[0].unlink()), "has no private key"),
+    ("the key is garbage", lambda p: (p.put_living(), p.files()[0].write_text("hello")), "holds no private key"),
+    ("a state of a newer version", damage_state, "was written by a newer certagent"),
+    ("an empty challenge", empty_challenge, "is empty"),
+    ("an unknown group", lambda p: (p.put_living(), p.keystore.append("group: no-such-group")), "no-such-group"),
+    (
+        "no room for the metrics",
+        lambda p: (p.put_living(), p.more.append(f"metrics_file: {p.files()[0]}/certagent.prom")),
+        "metrics_file: ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "says"), [pytest.param(do, says, id=name) for name, do, says in FAULTS])
+def test_a_fault_is_exit_code_1(place: Place, check: Check, spoil: Step, says: str) -> None:
+    spoil(place)
+    seen = check(place, "--offline")
+    assert seen.code == 1
+    assert any(says in fault for fault in seen.faults)
+
+
+def test_one_keystore_s_fault_does_not_hide_the_next_keystore(place: Place, check: Check) -> None:
+    place.names = ("broken", "web")
+    place.put_living()
+    place.files("broken")[1].write_text("hello")
+    seen = check(place, "--offline")
+    assert len(seen.faults) == 1
+    assert "key and certificate match" in seen.text
+
+
+def test_somebody_who_may_not_write_is_told_so(place: Place) -> None:
+    place.put_living()
+    ssl = place.files()[0].parent
+    ssl.chmod(0o555)
+    try:
+        done = place.run_without_override("check", "--offline")
+    finally:
+        ssl.chmod(0o755)
+    assert done.returncode == 1
+    assert f"  ✗ {ssl} is not writable\n      run certagent as root" in done.stdout
