@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.renewal.conftest import make_site
+
+__all__ = ["make_site"]
