@@ -138,34 +138,24 @@ def encapsulated(signed: cms.SignedData) -> bytes | None:
 
 def names_certificate(identifier: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:
     """Whether a SignerIdentifier or RecipientIdentifier means `certificate`."""
-    theirs = identifier.chosen
+    theirs, ours = identifier.chosen, _load(certificate)
     if identifier.name != "issuer_and_serial_number":
-        return bool(identifier.name == "subject_key_identifier" and theirs.native == _key_identifier(certificate))
-    if theirs["serial_number"].native != certificate.serial_number:
+        return bool(identifier.name == "subject_key_identifier" and theirs.native == ours.key_identifier)
+    if theirs["serial_number"].native != ours.serial_number:
         return False
     # asn1crypto compares names as RFC 5280 §7.1 says: other string types and case are the same name.
-    return bool(theirs["issuer"] == asn1_x509.Name.load(certificate.issuer.public_bytes()))
-
-
-def _key_identifier(certificate: x509.Certificate) -> bytes | None:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        return None
+    return bool(theirs["issuer"] == ours.issuer)
 
 
 def issuer_and_serial(certificate: x509.Certificate) -> cms.IssuerAndSerialNumber:
-    return cms.IssuerAndSerialNumber(
-        {
-            "issuer": asn1_x509.Name.load(certificate.issuer.public_bytes()),
-            "serial_number": certificate.serial_number,
-        }
-    )
+    ours = _load(certificate)
+    return cms.IssuerAndSerialNumber({"issuer": ours.issuer, "serial_number": ours.serial_number})
 
 
 def certificate_set(certificates: Sequence[x509.Certificate]) -> list[cms.CertificateChoices]:
     """What the `certificates` field of a SignedData is made of."""
-    return [
-        cms.CertificateChoices("certificate", asn1_x509.Certificate.load(to_der(certificate)))
-        for certificate in certificates
-    ]
+    return [cms.CertificateChoices("certificate", _load(certificate)) for certificate in certificates]
+
+
+def _load(certificate: x509.Certificate) -> asn1_x509.Certificate:
+    return asn1_x509.Certificate.load(to_der(certificate))

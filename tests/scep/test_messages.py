@@ -22,6 +22,7 @@ from certagent.scep import (
     Signer,
     decode_request,
     encode_request,
+    read_ca_certificates,
     self_signed,
 )
 from certagent.scep.asn1 import tlv
@@ -243,3 +244,12 @@ def test_request_for_somebody_else(world: World) -> None:
 def test_a_reply_is_no_request(world: World) -> None:
     with pytest.raises(TrustError, match="lacks"):
         decode_request(world.reply(), recipients=[world.device])
+
+
+def test_a_ca_with_serial_number_zero(world: World) -> None:
+    """Some old roots have it; cryptography warns at each look, and a warning is no reason to fail."""
+    zero = cms.Certificate.load(to_der(world.ca.certificate))
+    zero["tbs_certificate"]["serial_number"] = 0
+    (old,) = read_ca_certificates(zero.dump(force=True))
+    there = World(Signer(world.ca.key, old), world.ra, world.device, world.stranger, world.issued, [old])
+    assert isinstance(there.decode(there.reply()), Issued)

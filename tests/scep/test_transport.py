@@ -181,7 +181,7 @@ def moved(location: str, status: int = 302) -> Behaviour:
         pytest.param(answer(404, b"<html>\nNot found"), "HTTP 404$", id="404 with a web page"),
         pytest.param(answer(204), "HTTP 204$", id="204"),
         pytest.param(answer(200, b"half", Content_Length="100"), "broke its answer off", id="truncated"),
-        pytest.param(answer(200, b"plain text", Content_Encoding="gzip"), "broke its answer off", id="gzip that is none"),
+        pytest.param(answer(200, b"plain text", Content_Encoding="gzip"), "broke its answer off", id="no gzip"),
         pytest.param(answer(200, bytes(10_000_000)), "more than 2048 KiB", id="10 MB"),
         pytest.param(endless, "more than 2048 KiB", id="10 MB unannounced"),
         pytest.param(answer(500, bytes(10_000_000)), "more than 2048 KiB", id="an error of 10 MB"),
