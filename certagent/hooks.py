@@ -35,6 +35,7 @@ _INHERITED = (
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OUTPUT_LIMIT = 64 * 1024  # bytes kept of what a command prints; the rest is read and dropped
 _TAIL = 1024  # and of the very end, where a failing command says why
+_SECRET_TIME = timedelta(seconds=60)
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _SETTLE = 0.5  # seconds for the output of a command that has ended
 
@@ -89,9 +90,9 @@ def read_secret(secret: Secret) -> bytes:
 
 def _command_secret(argv: tuple[str, ...]) -> bytes:
     # Its standard error is dropped, not logged: what a secret helper complains about may quote the secret.
-    code, output = _run(argv, _base(), timedelta(seconds=60), merge=False)
+    code, output = _run(argv, _base(), _SECRET_TIME, merge=False)
     if code is None:
-        raise HookError(f"secret command {argv[0]} did not end within 60 s and was killed", "run it by hand")
+        raise HookError(f"secret command {argv[0]} did not end in time and was killed", "run it by hand")
     if code:
         raise HookError(f"secret command {argv[0]} exited with {code}", "run it by hand to see why")
     return output.start()

@@ -225,7 +225,7 @@ lifetimes = st.one_of(st.none(), lengths.map(life))
 
 
 @given(lifetimes, transactions, all_rules, kinds, st.integers(1, 50), moments)
-def test_after_a_failure_nothing_is_done_for_a_second(
+def test_after_a_failure_nothing_is_done_for_a_second(  # noqa: PLR0917 -- hypothesis hands them over
     lifetime: Lifetime | None, transaction: Open | None, any_rules: Rules, kind: str, failures: int, now: datetime
 ) -> None:
     past = Past(failures, policy.backoff(kind, failures, lifetime, now))

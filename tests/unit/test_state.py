@@ -1,0 +1,180 @@
+"""What is remembered of a keystore: nothing is ever started afresh over a file that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from certagent import durable, state
+from certagent.errors import RejectedError, StateError
+from certagent.policy import Condition
+from certagent.state import Event, LastError, State
+
+NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
+FULL = State(
+    condition=Condition.FAILED,
+    next_action="renew",
+    next_action_at=NOW,
+    failures=3,
+    retry_at=NOW + timedelta(hours=1),
+    last_error=LastError.of(RejectedError("the CA refused", "ask", "badRequest"), NOW),
+    definition="abc",
+    watched={"/etc/web.key": "1.2.3"},
+    expiring_told_at=NOW,
+)
+times = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 -- bounds only
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+states = st.builds(
+    State,
+    condition=st.sampled_from(Condition),
+    next_action=st.none() | words,
+    next_action_at=st.none() | times,
+    failures=st.integers(0, 10**6),
+    retry_at=st.none() | times,
+    last_error=st.none() | st.builds(LastError, kind=words, message=words, hint=words, at=times),
+    definition=words,
+    watched=st.dictionaries(words, words, max_size=3),
+    expiring_told_at=st.none() | times,
+)
+events = st.builds(
+    Event,
+    at=times,
+    event=words,
+    transaction=words,
+    kind=words,
+    message=words,
+    serial=words,
+    not_after=st.none() | times,
+)
+# The directory is made anew by the test itself.
+ONE_DIRECTORY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+
+
+def test_there_is_none_at_first(tmp_path: Path) -> None:
+    assert state.load(tmp_path / "web") is None
+    assert state.read_history(tmp_path / "web") == []
+    assert not (tmp_path / "web").exists()
+
+
+@ONE_DIRECTORY
+@given(states)
+def test_what_is_saved_is_loaded(tmp_path: Path, one: State) -> None:
+    state.save(tmp_path, one)
+    assert state.load(tmp_path) == one
+
+
+def test_it_is_private(tmp_path: Path) -> None:
+    directory = tmp_path / "keystores" / "web"
+    state.save(directory, FULL)
+    state.append_history(directory, Event(at=NOW, event="renewed"))
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()} == {0o600}
+
+
+def test_cut_short_anywhere_is_damaged(tmp_path: Path) -> None:
+    state.save(tmp_path, FULL)
+    file = tmp_path / "state.json"
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.raises(StateError, match="is damaged"):
+            state.load(tmp_path)
+    assert file.read_bytes() == whole[:-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"", "is damaged", id="empty"),
+        pytest.param(b"\0" * 100, "is damaged", id="zeros after a power cut"),
+        pytest.param(b"{}", "is damaged", id="no version"),
+        pytest.param(b"[]", "is damaged", id="something else"),
+        pytest.param(b"\xff\xfe", "is damaged", id="no UTF-8"),
+        pytest.param(b"[" * 100_000, "is damaged", id="nested without end"),
+        pytest.param(b'{"version": 1, "failures": "3"}', "is damaged", id="a wrong type"),
+        pytest.param(b'{"version": 1, "condition": "happy"}', "is damaged", id="an unknown word"),
+        pytest.param(b'{"version": 1, "retry_at": "2027-01-01T00:00:00"}', "is damaged", id="a time without zone"),
+        pytest.param(b'{"version": 2}', "newer certagent .version 2", id="newer"),
+        pytest.param(b'{"version": 2, "failures": "many"}', "newer certagent", id="newer and quite different"),
+    ],
+)
+def test_unreadable_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "state.json").write_bytes(content)
+    with pytest.raises(StateError, match=message) as caught:
+        state.load(tmp_path)
+    assert caught.value.hint
+    assert str(tmp_path / "state.json") in str(caught.value)
+    assert (tmp_path / "state.json").read_bytes() == content
+
+
+def test_a_directory_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(StateError, match="cannot be read"):
+        state.load(tmp_path)
+    (tmp_path / "history.jsonl").mkdir()
+    with pytest.raises(StateError, match="cannot be read"):
+        state.read_history(tmp_path)
+
+
+def test_fields_of_a_later_minor_release_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_bytes(b'{"version": 1, "failures": 2, "mood": "fine"}')
+    assert state.load(tmp_path) == State(failures=2)
+
+
+@ONE_DIRECTORY
+@given(st.lists(events.filter(lambda event: not event.transaction), max_size=5))
+def test_history_comes_back_in_order(tmp_path: Path, told: list[Event]) -> None:
+    (tmp_path / "history.jsonl").unlink(missing_ok=True)
+    for event in told:
+        state.append_history(tmp_path, event)
+    assert state.read_history(tmp_path) == told
+
+
+def test_a_line_cut_short_is_passed_over_and_spoils_no_other(tmp_path: Path) -> None:
+    first, last = (Event(at=NOW, event=name) for name in ("enrolled", "renewed"))
+    whole = msgspec.json.encode(first) + b"\n"
+    for length in range(len(whole)):
+        (tmp_path / "history.jsonl").write_bytes(whole + whole[:length])
+        state.append_history(tmp_path, last)
+        expected = [first, first, last] if length == len(whole) - 1 else [first, last]
+        assert state.read_history(tmp_path) == expected
+
+
+def test_an_event_of_a_transaction_is_told_once_in_a_row(tmp_path: Path) -> None:
+    """A run killed between history and journal tells it again."""
+    one = Event(at=NOW, event="renewed", transaction="t1")
+    other = Event(at=NOW, event="failed", transaction="t1")
+    for event in (one, one, other, one):
+        state.append_history(tmp_path, event)
+    assert state.read_history(tmp_path) == [one, other, one]
+
+
+def test_watch_sees_every_kind_of_change(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    seen = [state.watch([file])]
+    file.write_bytes(b"one")
+    seen.append(state.watch([file]))
+    os.utime(file, (1, 1))
+    seen.append(state.watch([file]))
+    durable.write(file, b"two")
+    os.utime(file, (1, 1))
+    seen.append(state.watch([file]))
+    assert seen[0] == {str(file): "absent"}
+    assert len({each[str(file)] for each in seen}) == 4
+    assert state.watch([file]) == seen[-1]
+
+
+def test_times_are_written_in_utc() -> None:
+    assert state.iso(datetime(2027, 1, 1, 2, 30, 15, 9, tzinfo=timezone(timedelta(hours=2)))) == "2027-01-01T00:30:15Z"
