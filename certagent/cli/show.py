@@ -106,7 +106,10 @@ def _date(moment: datetime | None, now: datetime) -> str:
     """The moment itself, as exactly as its distance makes sense; nothing for now."""
     if moment is None or moment <= now:
         return ""
-    return f"{moment:%H:%M} UTC" if moment - now < timedelta(hours=20) else f"{moment:%Y-%m-%d}"
+    ahead = moment - now
+    if ahead < timedelta(hours=20):
+        return f"{moment:%H:%M:%S} UTC" if ahead < timedelta(hours=1) else f"{moment:%H:%M} UTC"
+    return f"{moment:%Y-%m-%d}"
 
 
 def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
