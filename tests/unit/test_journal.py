@@ -1,0 +1,192 @@
+"""The record of one open transaction: what was written is what is found, however often the process dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from certagent.errors import StateError
+from certagent.journal import Journal, Kind, Phase, Transaction
+from certagent.keystore.swap import Change, Record
+
+NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
+RECORD = Record("t1", "rename", (Change("key", "/etc/web.key", "/etc/.web.key.new", "00" * 32),), "/var/previous")
+FULL = Transaction(
+    id="t1",
+    kind=Kind.RENEWAL,
+    phase=Phase.ACTIVATING,
+    started_at=NOW,
+    authority="corp",
+    endpoint="http://scep.example.net/scep corp-ca",
+    old_serial="0A",
+    old_not_after=NOW,
+    transaction_id="abc",
+    message_type=17,
+    sender_nonce=bytes(range(16)),
+    request=bytes(range(256)) * 8,
+    signer=b"\x30\x00",
+    recipient=b"\x30\x01",
+    names=("dns:web.example.net",),
+    certificate=b"\x30\x02",
+    trusted=(b"\x30\x03", b"\x30\x04"),
+    serial="0B",
+    not_after=NOW,
+    swap=RECORD,
+    changes_ca=True,
+    hooks_done=1,
+    attempt=2,
+    reason="why",
+)
+
+# DESIGN's walk; a phase may be written again before the next.
+NEXT = {
+    Phase.STARTED: (Phase.REQUESTED,),
+    Phase.REQUESTED: (Phase.ISSUED, Phase.PENDING),
+    Phase.PENDING: (Phase.PENDING, Phase.ISSUED),
+    Phase.ISSUED: (Phase.STAGING,),
+    Phase.STAGING: (Phase.ACTIVATING, Phase.ISSUED),
+    Phase.ACTIVATING: (Phase.ACTIVATED, Phase.ISSUED),
+    Phase.ACTIVATED: (Phase.ACTIVATED, Phase.RESTORING),
+    Phase.RESTORING: (Phase.REVERTING, Phase.ACTIVATED),
+    Phase.REVERTING: (Phase.REVERTED, Phase.ACTIVATED),
+    Phase.REVERTED: (Phase.REVERTED,),
+}
+times = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 -- bounds only
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def test_there_is_none_at_first(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "web")
+    assert journal.open() is None
+    journal.close()
+    assert not (tmp_path / "web").exists()
+
+
+def test_a_whole_transaction_comes_back(tmp_path: Path) -> None:
+    Journal(tmp_path).write(FULL)
+    assert Journal(tmp_path).open() == FULL
+
+
+def test_it_is_private(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "web")
+    journal.write(FULL)
+    assert stat.S_IMODE(journal.directory.stat().st_mode) == 0o700
+    assert [stat.S_IMODE(file.stat().st_mode) for file in journal.directory.iterdir()] == [0o600]
+
+
+def test_cut_short_anywhere_is_damaged(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(FULL)
+    (file,) = journal.directory.iterdir()
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.raises(StateError, match="is damaged"):
+            journal.open()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        pytest.param(b'"version":1', b'"version":2', "newer certagent", id="a newer version"),
+        pytest.param(b'"activating"', b'"perplexed"', "is damaged", id="an unknown phase"),
+        pytest.param(b'"renewal"', b'"rollover"', "is damaged", id="an unknown kind"),
+        pytest.param(b"+00:00", b"", "is damaged", id="times without zone"),
+        pytest.param(b'"way":"rename"', b'"way":"copy"', "is damaged", id="an unknown way"),
+    ],
+)
+def test_what_cannot_be_understood_is_an_error(tmp_path: Path, old: bytes, new: bytes, message: str) -> None:
+    journal = Journal(tmp_path)
+    journal.write(FULL)
+    (file,) = journal.directory.iterdir()
+    content = file.read_bytes().replace(b"Z", b"+00:00").replace(old, new)
+    file.write_bytes(content)
+    with pytest.raises(StateError, match=message):
+        journal.open()
+    assert file.read_bytes() == content
+
+
+def test_the_record_goes_before_what_belongs_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport key without a record is litter; a record without its key could not be carried on."""
+    journal = Journal(tmp_path)
+    journal.write(FULL)
+    (journal.directory / "transport.pem").write_bytes(b"key")
+    monkeypatch.setattr(shutil, "rmtree", lambda _path: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        journal.close()
+    assert [file.name for file in journal.directory.iterdir()] == ["transport.pem"]
+    assert journal.open() is None
+    monkeypatch.undo()
+    journal.close()
+    assert not journal.directory.exists()
+
+
+def test_what_a_killed_write_left_is_no_record(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(FULL)
+    (journal.directory / ".transaction.json.new").write_bytes(b'{"version":1,')
+    assert journal.open() == FULL
+    journal.write(FULL.at(Phase.ACTIVATED, swap=None))
+    assert [file.name for file in journal.directory.iterdir()] == ["transaction.json"]
+
+
+class Walk(RuleBasedStateMachine):
+    """Any legal walk through the phases, with the process ending between any two steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.journal = Journal(self.directory / "web")
+        self.expected: Transaction | None = None
+
+    @initialize()
+    def no_waiting_for_disks(self) -> None:
+        self.fsync, os.fsync = os.fsync, lambda _descriptor: None
+
+    def teardown(self) -> None:
+        if hasattr(self, "fsync"):
+            os.fsync = self.fsync
+        shutil.rmtree(self.directory)
+
+    @precondition(lambda self: self.expected is None)
+    @rule(kind=st.sampled_from(Kind), at=times, name=words)
+    def begin(self, kind: Kind, at: datetime, name: str) -> None:
+        self.expected = self.journal.write(
+            Transaction(id=name, kind=kind, phase=Phase.STARTED, started_at=at, authority=name, endpoint=name)
+        )
+
+    @precondition(lambda self: self.expected is not None)
+    @rule(data=st.data(), request=st.binary(max_size=100), at=st.none() | times, names=st.lists(words, max_size=3))
+    def step(self, data: st.DataObject, request: bytes, at: datetime | None, names: list[str]) -> None:
+        assert self.expected is not None
+        phase = data.draw(st.sampled_from(NEXT[self.expected.phase]))
+        swap = RECORD if phase in (Phase.STAGING, Phase.ACTIVATING, Phase.RESTORING, Phase.REVERTING) else None
+        self.expected = self.journal.write(
+            self.expected.at(phase, request=request, poll_at=at, not_after=at, names=tuple(names), swap=swap)
+        )
+
+    @rule()
+    def die(self) -> None:
+        self.journal = Journal(self.directory / "web")
+
+    @rule()
+    def close(self) -> None:
+        self.journal.close()
+        self.expected = None
+
+    @invariant()
+    def what_was_written_is_there(self) -> None:
+        assert self.journal.open() == self.expected
+
+
+TestWalk = Walk.TestCase
+TestWalk.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
