@@ -11,9 +11,10 @@ from certagent import certificate as facts
 from certagent.definitions import HookCommand
 from certagent.errors import HookError, KeystoreError, ProbeError
 from certagent.hooks import run_hook
-from certagent.journal import Phase, Transaction
+from certagent.journal import Kind, Phase, Transaction
 from certagent.keystore import swap
 from certagent.probe import wait_until_served
+from certagent.state import iso
 from certagent.work import AbandonedError, Work, certificate_in_place
 
 
@@ -76,7 +77,9 @@ def conclude(work: Work, transaction: Transaction) -> None:
         except ProbeError as error:
             conclude(work, _revert(work, transaction, error))
             return
-    close(work, transaction, "enrolled" if transaction.kind == "enrollment" else "renewed")
+    if transaction.not_after is not None:
+        work.log(f"certificate {transaction.serial} is in place, valid until {iso(transaction.not_after)}")
+    close(work, transaction, "enrolled" if transaction.kind is Kind.ENROLLMENT else "renewed")
 
 
 def _run_owed(work: Work, transaction: Transaction) -> Transaction:
@@ -91,6 +94,7 @@ def _run_owed(work: Work, transaction: Transaction) -> Transaction:
         except HookError:
             work.journal.write(transaction.at(transaction.phase, attempt=transaction.attempt + 1))
             raise
+        work.log(f"{event} hook {command.run[0]} succeeded")
         transaction = work.journal.write(transaction.at(transaction.phase, hooks_done=number + 1))
     return transaction
 

@@ -265,12 +265,12 @@ class Agent:
         when = self._remember(name, memory) or report.next_action_at
         if worker.timed_out and report.result == "stopped":
             return  # it hung; `_judge` has the word
+        if report.result in TOLD:
+            log.log(TOLD[report.result], "%s: %s", name, planning.sentence(report, when, now))
         if report.result in ("busy", "stopped") or (when and when <= now):
             # Also a due action that its worker did not do, or that is due again at once: never a busy loop.
             self._strike(name, self._pace.busy_again)
             return
-        if report.result in TOLD:
-            log.log(TOLD[report.result], "%s: %s", name, planning.sentence(report, when, now))
         memory.strikes, memory.not_before = 0, None
         if when:
             self._appoint(name, when)

@@ -80,13 +80,11 @@ def blamed(names: Sequence[str], reported: Collection[str]) -> str | None:
 
 
 def sentence(report: Report, when: datetime | None, now: datetime) -> str:
-    """A report in words: `renewed, next renew in 55 d`."""
-    parts = [report.result]
-    if report.result == "pending" and report.message:
-        parts.append(report.message)
-    if when:
-        parts.append(f"next {report.next_action or 'look'} in {in_words(when - now)}")
-    return ", ".join(parts)
+    """A report in words: `renewed, next renew in 55 d`; of a failure also why, and what to do."""
+    words = report.result
+    if report.message:
+        words += f": {report.message}" + (f"; {report.hint}" if report.hint else "")
+    return f"{words}, next {report.next_action or 'look'} in {in_words(when - now)}" if when else words
 
 
 def status_line(keystores: int, queued: int, workers: int, upcoming: Mapping[str, datetime], now: datetime) -> str:

@@ -74,7 +74,6 @@ def advance(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     except BusyError as error:
         return Outcome(work.name, Result.BUSY, message=str(error), hint=error.hint)
     except StateError as error:
-        work.log(f"{error}; {error.hint}")
         return Outcome(work.name, Result.FAILED, Condition.FAILED, message=str(error), hint=error.hint)
     except OSError as error:
         # The state directory itself is full or broken: nothing can be kept, so nothing is done.
@@ -84,17 +83,12 @@ def advance(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
 def _attend(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     """With the lock held: one attempt, and its memory."""
     before = state.load(work.directory) or state.State()
-    recovered = recovery.recover_keystore(work.journal)
-    if recovered:
-        work.log(recovered)
-        work.note("recovered", message=recovered)
-    if work.journal.open() is None:
-        work.keystore.discard_shadow()  # of a run killed at its very end
-    changed = before.definition != work.digest or before.watched != state.watch(work.keystore.watched())
-    by_hand = wish is not Wish.DUE
-    past = policy.Past(before.failures, None if changed or by_hand else before.retry_at)
+    past = policy.Past(before.failures, before.retry_at)
     error: CertagentError | None = None
     try:
+        _tidy_up(work)
+        if wish is not Wish.DUE or _something_changed(work, before):
+            past = policy.Past(before.failures, None)
         result = _walk(work, wish, past, before, stopping)
     except OSError as fault:
         error = KeystoreError(_os_text(fault), "nothing was put in place; see the disk and the permissions")
@@ -105,6 +99,23 @@ def _attend(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     if error is not None:
         return _failed(work, before, error)
     return _went_well(work, before, past, result)
+
+
+def _tidy_up(work: Work) -> None:
+    """Bring what a killed run left to an end, before anything new is begun."""
+    recovered = recovery.recover_keystore(work.journal)
+    if recovered:
+        work.log(recovered)
+        work.note("recovered", message=recovered)
+    if work.journal.open() is None:
+        work.keystore.discard_shadow()  # of a run killed at its very end
+
+
+def _something_changed(work: Work, before: state.State) -> bool:
+    """Whether a person, or another tool, changed the definition or the files since the last attempt:
+    the pause after a failure is for what stays as it is.
+    """
+    return before.definition != work.digest or before.watched != state.watch(work.keystore.watched())
 
 
 def _walk(work: Work, wish: Wish, past: policy.Past, before: state.State, stopping: Callable[[], bool]) -> Result:
@@ -255,7 +266,6 @@ def _failed(work: Work, before: state.State, error: CertagentError) -> Outcome:
     transaction = work.journal.open()
     lifetime = lifetime_of(certificate_in_place(work.keystore))
     failures = before.failures + 1
-    work.log(f"{error}" + (f"; {error.hint}" if error.hint else ""))
     work.note("failed", transaction, str(error))
     work.tell("failed", transaction, failures)
     told_at = before.expiring_told_at

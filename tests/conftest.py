@@ -22,6 +22,7 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "nspawn": (("systemd-nspawn", "mount"), True, "systemd-container"),
     "mount": (("mount", "umount"), True, "mount"),
     "root": ((), True, ""),
+    "setpriv": (("setpriv",), True, "util-linux"),
 }
 
 # Debian puts servers where a user's PATH does not look.

@@ -119,15 +119,13 @@ def _report_json(outcome: Outcome) -> None:
 
 
 def _report_text(outcome: Outcome) -> None:
-    """One line for a person; a failure was logged already, with its hint."""
-    if outcome.result is Result.FAILED:
-        return
+    """One line for a person."""
     line = f"{outcome.keystore}: {outcome.result}"
     if outcome.message:
-        line += f" ({outcome.message}{'; ' + outcome.hint if outcome.hint else ''})"
+        line += f": {outcome.message}{'; ' + outcome.hint if outcome.hint else ''}"
     if outcome.next_action is not None and outcome.next_action_at is not None:
         line += f", next {outcome.next_action} at {state.iso(outcome.next_action_at)}"
-    print(line, flush=True)
+    print(line, file=sys.stderr if outcome.result is Result.FAILED else sys.stdout, flush=True)
 
 
 def _log(keystore: str, line: str) -> None:

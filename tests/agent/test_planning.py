@@ -96,15 +96,15 @@ def test_status_line(upcoming: dict[str, datetime], line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "message", "words"),
+    ("result", "message", "hint", "words"),
     [
-        pytest.param("renewed", None, "renewed, next renew in 3 h", id="done"),
-        pytest.param("pending", "ask your CA", "pending, ask your CA, next renew in 3 h", id="pending"),
-        pytest.param("failed", "said by the worker", "failed, next renew in 3 h", id="failed"),
+        pytest.param("renewed", None, None, "renewed, next renew in 3 h", id="done"),
+        pytest.param("pending", "a person decides", None, "pending: a person decides, next renew in 3 h", id="pending"),
+        pytest.param("failed", "no route", "mend it", "failed: no route; mend it, next renew in 3 h", id="failed"),
     ],
 )
-def test_sentence(result: str, message: str | None, words: str) -> None:
-    report = planning.Report(keystore="web", result=result, next_action="renew", message=message)
+def test_sentence(result: str, message: str | None, hint: str | None, words: str) -> None:
+    report = planning.Report(keystore="web", result=result, next_action="renew", message=message, hint=hint)
     assert planning.sentence(report, NOW + timedelta(hours=3), NOW) == words
 
 

@@ -43,7 +43,7 @@ def killed(step: int, action: Callable[[], object]) -> bool:
             for name in ("replace", "rename", "symlink", "unlink", "mkdir", "rmdir"):
                 setattr(os, name, count_down(name, step, seen, getattr(os, name)))
             action()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 -- whatever it is, the child must not go on as a second pytest
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
@@ -84,7 +84,15 @@ def test_a_renewal_killed_anywhere_goes_on(make_site: Sites, way: str) -> None:
         assert not any(site.path("state/keystores/web/shadow").glob("*/key.pem")), step
         assert site.path("state/keystores/web/previous").is_dir(), step
     assert step > 30
-    assert phases >= {None, Phase.STARTED, Phase.REQUESTED, Phase.ISSUED, Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED}
+    assert phases >= {
+        None,
+        Phase.STARTED,
+        Phase.REQUESTED,
+        Phase.ISSUED,
+        Phase.STAGING,
+        Phase.ACTIVATING,
+        Phase.ACTIVATED,
+    }
 
 
 class CombinedSite(Site):
