@@ -10,11 +10,12 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import fingerprint
+from certagent.cli.main import main
 from certagent.definitions import KeyType
 from certagent.keys import PrivateKey
 from certagent.lab import LabCA, LabServer, Settings, serve
 
-from .place import Place
+from .place import Check, Checked, Place
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +47,18 @@ def connected(place: Place, lab: LabServer) -> Place:
     challenge.chmod(0o600)
     place.authority.append(f"challenge: {{file: {challenge}}}")
     return place
+
+
+@pytest.fixture
+def check(capsys: pytest.CaptureFixture[str]) -> Check:
+    """Run `check` in this process. Whatever it complains of has a hint below."""
+
+    def run(place: Place, *options: str) -> Checked:
+        place.configure()
+        code = main(["-c", str(place.config), "check", *options])
+        seen = Checked(code, capsys.readouterr().out.splitlines())
+        for complaint in seen.faults + seen.warnings:
+            assert seen.lines[seen.lines.index(complaint) + 1].startswith("      "), complaint
+        return seen
+
+    return run

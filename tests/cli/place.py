@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from cryptography import x509
@@ -154,3 +155,27 @@ class Place:
 
     def _argv(self, argv: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-m", "certagent", "-c", str(self.config), *argv]
+
+
+@dataclass
+class Checked:
+    """What `check` said; `text` without its hints."""
+
+    code: int
+    lines: list[str]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line for line in self.lines if not line.startswith("      "))
+
+    @property
+    def faults(self) -> list[str]:
+        return [line for line in self.lines if line.startswith("  ✗")]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [line for line in self.lines if line.startswith("  !")]
+
+
+class Check(Protocol):
+    def __call__(self, place: Place, *options: str) -> Checked: ...

@@ -4,65 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from certagent import keys
 from certagent.certificate import fingerprint
-from certagent.cli.main import main
 from certagent.definitions import KeyType
 from certagent.journal import Phase
 from certagent.keystore.swap import Record
 from certagent.lab import Call, HttpAnswer, LabCA, Settings, serve
 from certagent.state import LastError
 
-from .place import SUBJECT, Place, certify
+from .place import SUBJECT, Check, Place, certify
 
 DAY = timedelta(days=1)
 Step = Callable[[Place], object]
-
-
-@dataclass
-class Checked:
-    """What the command said; `text` without its hints."""
-
-    code: int
-    lines: list[str]
-
-    @property
-    def text(self) -> str:
-        return "\n".join(line for line in self.lines if not line.startswith("      "))
-
-    @property
-    def faults(self) -> list[str]:
-        return [line for line in self.lines if line.startswith("  ✗")]
-
-    @property
-    def warnings(self) -> list[str]:
-        return [line for line in self.lines if line.startswith("  !")]
-
-
-class Check(Protocol):
-    def __call__(self, place: Place, *options: str) -> Checked: ...
-
-
-@pytest.fixture
-def check(capsys: pytest.CaptureFixture[str]) -> Check:
-    """Run the command in this process. Whatever it complains of has a hint below."""
-
-    def run(place: Place, *options: str) -> Checked:
-        place.configure()
-        code = main(["-c", str(place.config), "check", *options])
-        seen = Checked(code, capsys.readouterr().out.splitlines())
-        for complaint in seen.faults + seen.warnings:
-            assert seen.lines[seen.lines.index(complaint) + 1].startswith("      "), complaint
-        return seen
-
-    return run
 
 
 # What a device may look like.
