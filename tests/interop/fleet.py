@@ -1,0 +1,109 @@
+"""Many keystores on one device, all due at once: put there by another tool, and issued by a lab CA long ago."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from certagent import certificate as facts
+from certagent import keys
+from certagent.definitions import KeyType
+from certagent.lab import LabCA, issuing
+from certagent.lab.store import Record, Store
+from certagent.scep import build_csr
+from tests.interop.commands import start
+
+
+@dataclass(frozen=True)
+class Fleet:
+    directory: Path
+    names: tuple[str, ...]
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "agent.yaml"
+
+    @property
+    def lab(self) -> Path:
+        return self.directory / "lab"
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "agent.log").read_text()
+
+    def adopt(self) -> str:
+        """Put a key and a certificate due for renewal in place for each; the CA's fingerprint.
+
+        One key for all: it is their successors that count, and making keys takes long.
+        """
+        ca = LabCA(self.lab, lambda: datetime.now(UTC))
+        key = keys.generate(KeyType.RSA_2048)
+        (self.directory / "files").mkdir()
+        past = datetime.now(UTC) - timedelta(days=80)
+        for name in self.names:
+            subject = x509.Name.from_rfc4514_string(f"CN={name}.example.net")
+            csr = x509.load_der_x509_csr(build_csr(key, subject, san=None, challenge=None, digest="sha256"))
+            certificate = issuing.leaf_certificate(csr, ca.generation.issuer, past, timedelta(days=90))
+            ca.store.put_issued(Record(f"by-hand-{name}", "enrollment", "nobody", certificate))
+            file = self.path(name, "key")
+            file.touch(0o600)
+            file.write_bytes(keys.to_pem(key))
+            self.path(name, "pem").write_bytes(facts.to_pem([certificate]))
+        return str(facts.fingerprint(ca.generation.issuer.certificate))
+
+    def write(self, url: str, fingerprint: str) -> None:
+        lines = [
+            f"state_dir: {self.directory / 'state'}",
+            "max_workers: 2",
+            "authorities:",
+            "  lab:",
+            f"    url: {url}",
+            f"    fingerprint: {fingerprint}",
+            "defaults: {authority: lab}",
+            "keystores:",
+        ]
+        for name in self.names:
+            lines += [
+                f"  {name}:",
+                "    type: pem",
+                f"    key_file: {self.path(name, 'key')}",
+                f"    certificate_file: {self.path(name, 'pem')}",
+            ]
+        self.config.write_text("\n".join(lines) + "\n")
+        self.config.chmod(0o600)
+
+    def path(self, name: str, suffix: str) -> Path:
+        return self.directory / f"files/{name}.{suffix}"
+
+    def start(self) -> subprocess.Popen[str]:
+        return start(self.config, "run")
+
+    def renewed(self) -> Counter[str]:
+        """Renewals by subject, as the CA has them on record."""
+        return Counter(record.subject for record in Store(self.lab).all_issued() if record.kind == "renewal")
+
+    def renewals(self) -> int:
+        """How many certificates the CA has given for renewals: quick to look at."""
+        return sum(1 for _ in (self.lab / "issued").glob("*.pem")) - len(self.names)
+
+    def open_transactions(self) -> list[Path]:
+        return list((self.directory / "state/keystores").glob("*/transaction/transaction.json"))
+
+    def certificate(self, name: str) -> x509.Certificate:
+        return facts.load_pem(self.path(name, "pem").read_bytes(), name)[0]
+
+    def mismatched(self) -> list[str]:
+        """Keystores whose key and certificate do not belong together."""
+        found = []
+        for name in self.names:
+            key = load_pem_private_key(self.path(name, "key").read_bytes(), None)
+            assert isinstance(key, keys.PrivateKey)
+            if not keys.match(key, self.certificate(name).public_key()):
+                found.append(name)
+        return found
