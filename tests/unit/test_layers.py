@@ -1,0 +1,195 @@
+"""The shape of the code, held by its imports: DESIGN §4, and its budget.
+
+What a worker's command loads for real is for the tests of that command; here stands what the sources say.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "certagent"
+
+# Top to bottom; each imports only from lines below its own, and from its own group: what commas part is apart,
+# what a plus joins is one thing, and so are the modules of a package (scep.message, scep.signed).
+LAYERS = (
+    "__main__, demo",
+    "cli, lab",
+    "agent + supervise + planning + notify + log",
+    "renewal, rollover, status",
+    "exchange, activation",
+    "work",
+    "authorities, recovery",
+    "journal",
+    "scep, keystore, hooks, probe, state",
+    "policy, trust",
+    "certificate",
+    "keys, durable, config + config_decode + config_checks + schema",
+    "definitions + values, errors",
+)
+
+DOORS = {
+    "requests": ("scep.transport",),
+    "urllib3": ("scep.transport",),
+    "apscheduler": ("agent",),
+    "yaml": ("config", "config_decode"),
+    "subprocess": ("hooks", "demo."),
+    "asyncio.subprocess": ("supervise",),
+    "socket": ("cli.setting", "lab.server", "notify", "probe", "demo."),
+    "rich": ("cli.", "demo."),
+    "fcntl": ("durable",),
+}
+
+HEAVY = {"cryptography", "asn1crypto", "requests", "rich"}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Every module by its dotted name below certagent; a package goes by its own name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        found[name] = ast.parse(path.read_text(), str(path))
+    return found
+
+
+def unconditional(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that count when the module runs: not what only a type checker sees."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from unconditional(child)
+
+
+def imported(name: str, nodes: Iterator[ast.AST]) -> Iterator[str]:
+    """Dotted names of what is imported: other libraries' as they are, our own modules as `certagent.…`."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            module = node.module or ""
+            yield module
+            if module.partition(".")[0] == "certagent":
+                yield from (
+                    f"{module}.{alias.name}"
+                    for alias in node.names
+                    if f"{module}.{alias.name}".removeprefix("certagent.") in trees()
+                )
+
+
+def uses(name: str) -> set[str]:
+    """Our own modules that `name` imports, without the bare package `certagent` (its version)."""
+    words = imported(name, ast.walk(trees()[name]))
+    own = {word.removeprefix("certagent.") for word in words if word.startswith("certagent.")}
+    return {module for module in own if module in trees()} - {name}
+
+
+@cache
+def places() -> dict[str, tuple[int, str]]:
+    """Module or package → its line in LAYERS and its group there."""
+    found = {}
+    for number, line in enumerate(LAYERS):
+        for group in line.split(", "):
+            for word in group.split(" + "):
+                found[word] = (number, group)
+    return found
+
+
+def place(module: str) -> tuple[int, str]:
+    return places()[module.partition(".")[0]]
+
+
+MODULES = [pytest.param(name, id=name) for name in trees() if name]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_lead_downward(module: str) -> None:
+    number, group = place(module)
+    upward = {other for other in uses(module) if place(other)[1] != group and place(other)[0] <= number}
+    assert not upward
+
+
+def test_every_module_has_its_layer() -> None:
+    assert {name.partition(".")[0] for name in trees() if name} <= set(places())
+
+
+@pytest.mark.parametrize(("package", "other"), [("scep", "keystore"), ("keystore", "scep")])
+def test_protocol_and_keystores_do_not_know_each_other(package: str, other: str) -> None:
+    modules = [name for name in trees() if name.partition(".")[0] == package]
+    assert modules
+    for name in modules:
+        assert not [used for used in uses(name) if used.partition(".")[0] == other]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_production_code_imports_no_lab_and_no_demo(module: str) -> None:
+    package = module.partition(".")[0]
+    if package in ("lab", "demo"):
+        return
+    assert not [used for used in uses(module) if used.partition(".")[0] in ("lab", "demo")]
+
+
+@pytest.mark.parametrize(("library", "doors"), DOORS.items())
+def test_one_door_per_library(library: str, doors: tuple[str, ...]) -> None:
+    for name, tree in trees().items():
+        through = any(word == library or word.startswith(f"{library}.") for word in imported(name, ast.walk(tree)))
+        allowed = any(f"{name}.".startswith(door) if door.endswith(".") else name == door for door in doors)
+        assert not through or allowed, f"{name} imports {library}"
+
+
+@pytest.mark.parametrize("start", ["agent", "cli.run", "cli.recover", "cli.main"])
+def test_what_the_agent_reaches_is_light(start: str) -> None:
+    """Function-level imports count too, but for the driver that `open_keystore` loads for those who open one."""
+    reached, waiting = set(), [start]
+    while waiting:
+        name = waiting.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        nodes = list(unconditional(trees()[name]))
+        inside = {id(inner) for node in nodes if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
+        words = set(imported(name, iter(node for node in nodes if id(node) not in inside)))
+        heavy = {word for word in words if word.partition(".")[0] in HEAVY}
+        assert not heavy, f"{name}, reached from {start}, imports {heavy}"
+        for word in words:
+            module = word.removeprefix("certagent.")
+            if word.startswith("certagent.") and module in trees():
+                waiting += [module, *([package] if (package := module.rpartition(".")[0]) else [])]
+    assert {"errors"} < reached
+
+
+@pytest.mark.parametrize("module", ["policy", "trust", "values", "definitions", "certificate", "keys"])
+def test_the_pure_ones_do_no_io_and_look_at_no_clock(module: str) -> None:
+    tree = trees()[module]
+    assert not {"os", "time", "socket", "subprocess", "shutil"} & set(imported(module, ast.walk(tree)))
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not {name for name in called if name.rpartition(".")[2] in ("open", "now", "utcnow", "today", "read_bytes")}
+
+
+EDGES = ("cli.", "agent", "lab.", "demo", "log")
+
+
+def test_the_wall_clock_is_looked_at_from_the_edges_only() -> None:
+    for name, tree in trees().items():
+        if name.startswith(EDGES):
+            continue
+        called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        assert not called & {"datetime.now", "time.time", "datetime.utcnow"}, name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_budget(module: str) -> None:
+    tree = trees()[module]
+    path = PACKAGE / Path(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    assert len(file.read_text().splitlines()) <= 400
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno + 1 <= 50, f"{node.name} is too long"
