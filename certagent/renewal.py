@@ -296,10 +296,13 @@ def _remember(
 ) -> Outcome:
     """Look afresh at what is there now, and keep it with when attention is needed next."""
     now = work.clock()
-    lifetime = lifetime_of(certificate_in_place(work.keystore))
     past = policy.Past(failures, retry_at)
     transaction = open_of(work.journal.open())
-    decision = policy.decide(lifetime, transaction, past, work.rules(), now)
+    try:
+        lifetime = lifetime_of(work.keystore.read_certificate())
+        decision = policy.decide(lifetime, transaction, past, work.rules(), now)
+    except KeystoreError:
+        lifetime, decision = None, Decision(None, retry_at, "the certificate in place cannot be read")
     condition = policy.condition(lifetime, transaction, past, work.rules(), now)
     last_error = error or (before.last_error if failures else None)
     state.save(
@@ -313,7 +316,7 @@ def _remember(
             last_error=last_error,
             definition=work.digest,
             watched=state.watch(work.keystore.watched()),
-            expiring_told_at=told_at,
+            expiring_told_at=told_at or before.expiring_told_at,
         ),
     )
     message = decision.reason if decision.action is None else None

@@ -1,0 +1,70 @@
+# make demo   watch certagent work, in about a minute; no root
+# make test   every test; Debian packages for the real parts are installed when root, else listed
+# make lint   ruff and mypy
+# make fuzz   the coverage-guided fuzzers, SECONDS=60 for each parser
+#
+# All of it starts from a bare machine with Python >= 3.11: a virtual environment is made in .venv.
+
+SHELL := /bin/bash
+VENV := .venv
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+SECONDS_EACH ?= 60
+
+# What the tests run against, besides Python: see PARTS in tests/conftest.py.
+PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux util-linux mount
+
+.PHONY: demo test lint format fuzz packages clean
+
+demo: $(VENV)/.installed
+	@$(VENV)/bin/certagent demo
+
+test: $(VENV)/.dev packages
+	@$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.dev
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+format: $(VENV)/.dev
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or later is needed (Debian: apt-get install python3-venv)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		test "$$(id -u)" = 0 && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3-venv >/dev/null; } \
+		|| { echo "make: $(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing certagent and what it needs"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing certagent and what its tests need"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+# Servers installed for the tests must not start serving this host: policy-rc.d says no meanwhile.
+packages:
+	@missing=$$(for each in $(PACKAGES); do \
+		dpkg-query -W -f='$${Status}' $$each 2>/dev/null | grep -q 'ok installed' || echo $$each; done | xargs); \
+	test -n "$$missing" || exit 0; \
+	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		echo "installing Debian packages: $$missing"; \
+		policy=/usr/sbin/policy-rc.d; made=; \
+		test -e $$policy || { printf '#!/bin/sh\nexit 101\n' >$$policy && chmod 755 $$policy && made=1; }; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+		result=$$?; test -z "$$made" || rm -f $$policy; exit $$result; \
+	else \
+		echo "not installed, so their tests are skipped by name: $$missing"; \
+		echo "  on Debian: sudo apt-get install $$missing"; \
+	fi
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
