@@ -1,0 +1,222 @@
+"""Authorities against a lab CA: contacted once, believed by the pins, remembered on the disk."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from certagent import certificate as facts
+from certagent import keys
+from certagent.authorities import Authorities, pins
+from certagent.definitions import Authority, Fingerprint
+from certagent.errors import CertagentError, ConfigError, StateError, TransientError, TrustError
+from certagent.lab import LabCA, LabServer, Settings, serve
+from certagent.lab.ca import Call, HttpAnswer
+
+from .pki import party, rsa_key
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+WRONG = Fingerprint("sha256", b"\0" * 32)
+
+
+class Lab(LabCA):
+    """Counts what it is asked, and can claim less than it can do."""
+
+    asked: list[str]
+    words: Sequence[str] | None = None
+
+    def respond_http(self, call: Call) -> HttpAnswer:
+        self.asked.append(call.operation)
+        return super().respond_http(call)
+
+    def capabilities(self) -> Sequence[str]:
+        return super().capabilities() if self.words is None else self.words
+
+
+MakeLab = Callable[..., LabServer]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[MakeLab]:
+    with ExitStack() as stack:
+
+        def make(**settings: object) -> LabServer:
+            directory = tmp_path / "lab"
+            directory.mkdir()
+            for role in ("ca", "ra-signing", "ra-encryption") if settings.get("ra") else ("ca",):
+                (directory / f"{role}.key").write_bytes(keys.to_pem(rsa_key(role)))
+            ca = Lab(directory, lambda: NOW, Settings(challenge="x", **settings))  # type: ignore[arg-type]  # its words
+            ca.asked = []
+            return stack.enter_context(serve(ca))
+
+        yield make
+
+
+def fingerprint(server: LabServer) -> Fingerprint:
+    return facts.fingerprint(server.ca.generation.issuer.certificate)
+
+
+def authority(server: LabServer, pinned: Fingerprint | None = None) -> Authority:
+    return Authority(url=server.url, fingerprint=pinned or fingerprint(server))
+
+
+def asked(server: LabServer) -> list[str]:
+    assert isinstance(server.ca, Lab)
+    return server.ca.asked
+
+
+def claim(server: LabServer, *words: str) -> None:
+    assert isinstance(server.ca, Lab)
+    server.ca.words = words
+
+
+def tree(directory: Path) -> dict[str, int]:
+    return {str(path.relative_to(directory)): stat.S_IMODE(path.stat().st_mode) for path in directory.rglob("*")}
+
+
+def test_an_authority_is_contacted_once_a_run(lab: MakeLab, tmp_path: Path) -> None:
+    server = lab()
+    known = Authorities({"corp": authority(server)}, tmp_path / "state")
+    contact = known.contact("corp", NOW)
+    assert contact is known.contact("corp", NOW)
+    assert asked(server) == ["GetCACert", "GetCACaps"]
+    assert contact.believed.issuer == contact.believed.recipient == server.ca.generation.issuer.certificate
+    assert contact.capabilities.post
+    assert contact.capabilities.renewal
+
+
+def test_what_is_remembered_is_private(lab: MakeLab, tmp_path: Path) -> None:
+    server = lab(ra=True)
+    contact = Authorities({"corp": authority(server)}, tmp_path / "state").contact("corp", NOW)
+    assert tree(tmp_path / "state") == {
+        "authorities": 0o700,
+        "authorities/corp": 0o700,
+        "authorities/corp/lock": 0o600,
+        "authorities/corp/authority.json": 0o600,
+        "authorities/corp/ca.pem": 0o600,
+        "authorities/corp/ra.pem": 0o600,
+    }
+    directory = tmp_path / "state" / "authorities" / "corp"
+    assert facts.load_pem((directory / "ca.pem").read_bytes(), "ca.pem") == (contact.believed.issuer,)
+    ras = set(facts.load_pem((directory / "ra.pem").read_bytes(), "ra.pem"))
+    generation = server.ca.generation
+    assert ras == {generation.signer.certificate, generation.recipient.certificate}
+    memory = json.loads((directory / "authority.json").read_text())
+    assert (memory["version"], memory["url"]) == (1, server.url)
+    assert memory["issuer"] == str(fingerprint(server))
+
+
+def test_an_ra_that_is_gone_is_forgotten(lab: MakeLab, tmp_path: Path) -> None:
+    server = lab()
+    directory = tmp_path / "state" / "authorities" / "corp"
+    directory.mkdir(parents=True)
+    (directory / "ra.pem").write_bytes(b"old")
+    Authorities({"corp": authority(server)}, tmp_path / "state").contact("corp", NOW)
+    assert not (directory / "ra.pem").exists()
+
+
+def test_looking_only_leaves_the_disk_as_it_is(lab: MakeLab, tmp_path: Path) -> None:
+    Authorities({"corp": authority(lab())}, tmp_path / "state").contact("corp", NOW, remember=False)
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_wrong_fingerprint_is_told_each_time_and_asked_once(lab: MakeLab, tmp_path: Path) -> None:
+    server = lab()
+    known = Authorities({"corp": authority(server, WRONG)}, tmp_path / "state")
+    for _ in range(3):
+        with pytest.raises(TrustError, match="not the configured one"):
+            known.contact("corp", NOW)
+    assert asked(server) == ["GetCACert"]
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_ca_that_is_down_is_waited_for_once_and_no_other_suffers(lab: MakeLab, tmp_path: Path) -> None:
+    server = lab()
+    down = Authority(url="http://127.0.0.1:9/scep", fingerprint=WRONG)
+    known = Authorities({"down": down, "corp": authority(server)}, tmp_path / "state")
+    errors: list[CertagentError] = []
+    for _ in range(2):
+        with pytest.raises(TransientError, match="127.0.0.1:9 cannot be reached") as caught:
+            known.contact("down", NOW)
+        errors.append(caught.value)
+    assert errors[0] is errors[1]
+    assert known.contact("corp", NOW).believed
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "lost"),
+    [
+        pytest.param(("AES", "SHA-256"), ("DES3", "SHA-256"), "AES", id="AES"),
+        pytest.param(("AES", "SHA-256"), ("AES", "SHA-1"), "SHA-256", id="SHA-256"),
+        pytest.param(("SCEPStandard",), (), "AES, SHA-256", id="everything"),
+        pytest.param(("AES", "SHA-256", "SHA-512"), ("AES", "SHA-512"), "", id="one good digest is left"),
+        pytest.param(("AES", "SHA-256", "Renewal"), ("AES", "SHA-256"), "", id="what weakens nothing"),
+        pytest.param((), ("AES",), "", id="more than before"),
+    ],
+)
+def test_a_downgrade_between_runs_is_refused(
+    lab: MakeLab, tmp_path: Path, before: tuple[str, ...], now: tuple[str, ...], lost: str
+) -> None:
+    server = lab()
+    corp = {"corp": authority(server)}
+    claim(server, *before)
+    Authorities(corp, tmp_path / "state").contact("corp", NOW)
+    claim(server, *now)
+    if not lost:
+        Authorities(corp, tmp_path / "state").contact("corp", NOW)
+        return
+    for _ in range(2):  # what was refused is not remembered
+        with pytest.raises(TrustError, match=f"corp no longer offers {lost},") as caught:
+            Authorities(corp, tmp_path / "state").contact("corp", NOW)
+    memory = tmp_path / "state" / "authorities" / "corp" / "authority.json"
+    assert str(memory) in caught.value.hint
+    memory.unlink()
+    Authorities(corp, tmp_path / "state").contact("corp", NOW)
+
+
+def test_another_url_has_no_past(lab: MakeLab, tmp_path: Path) -> None:
+    server = lab()
+    Authorities({"corp": authority(server)}, tmp_path / "state").contact("corp", NOW)
+    claim(server, "DES3")
+    moved = Authority(url=server.url.replace("127.0.0.1", "localhost"), fingerprint=fingerprint(server))
+    assert not Authorities({"corp": moved}, tmp_path / "state").contact("corp", NOW).capabilities.post
+
+
+def test_a_damaged_memory_is_an_error(lab: MakeLab, tmp_path: Path) -> None:
+    corp = {"corp": authority(lab())}
+    Authorities(corp, tmp_path / "state").contact("corp", NOW)
+    memory = tmp_path / "state" / "authorities" / "corp" / "authority.json"
+    memory.write_bytes(memory.read_bytes()[:-5])
+    with pytest.raises(StateError, match="is damaged"):
+        Authorities(corp, tmp_path / "state").contact("corp", NOW)
+
+
+def test_trust_anchors_are_read_from_their_files(tmp_path: Path) -> None:
+    one, two, three = (party(name, ca=True).certificate for name in ("one", "two", "three"))
+    (tmp_path / "a.pem").write_bytes(facts.to_pem([one, two]))
+    (tmp_path / "b.pem").write_bytes(facts.to_pem([three]))
+    files = (str(tmp_path / "a.pem"), str(tmp_path / "b.pem"))
+    found = pins(Authority(url="http://127.0.0.1/", trust_anchor=files, accept=("sha1",)))
+    assert (found.anchors, found.fingerprints, found.accept) == ((one, two, three), (), frozenset({"sha1"}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(None, "No such file", id="missing"),
+        pytest.param(b"hello", "holds no certificate", id="no certificate"),
+    ],
+)
+def test_a_trust_anchor_that_is_none(tmp_path: Path, content: bytes | None, message: str) -> None:
+    file = tmp_path / "root.pem"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        pins(Authority(url="http://127.0.0.1/", trust_anchor=str(file)))
+    assert caught.value.hint
