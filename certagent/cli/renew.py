@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -129,7 +129,9 @@ def _report_text(outcome: Outcome) -> None:
 
 
 def _log(keystore: str, line: str) -> None:
-    print(f"{keystore}: {line}", file=sys.stderr, flush=True)
+    # A log that nobody reads any more (the agent was killed), or on a full disk, is no fault of the keystore.
+    with suppress(OSError):
+        print(f"{keystore}: {line}", file=sys.stderr, flush=True)
 
 
 def _silent(_keystore: str, _line: str) -> None:
