@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certagent import certificate as facts
-from certagent import keys
+from certagent import keys, state
 from certagent.definitions import KeyType
 from certagent.lab import LabCA, issuing
 from certagent.lab.store import Record, Store
@@ -94,6 +94,11 @@ class Fleet:
 
     def open_transactions(self) -> list[Path]:
         return list((self.directory / "state/keystores").glob("*/transaction/transaction.json"))
+
+    def events(self) -> Counter[str]:
+        """What all histories tell, swaps that `recover` had to finish left out."""
+        told = [state.read_history(self.directory / "state/keystores" / name) for name in self.names]
+        return Counter(event.event for events in told for event in events if event.event != "recovered")
 
     def certificate(self, name: str) -> x509.Certificate:
         return facts.load_pem(self.path(name, "pem").read_bytes(), name)[0]

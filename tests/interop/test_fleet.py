@@ -51,6 +51,7 @@ def all_done(fleet: Fleet) -> bool:
 def assert_each_renewed_once(fleet: Fleet) -> None:
     assert fleet.renewed() == {f"CN={name}.example.net": 1 for name in fleet.names}
     assert fleet.mismatched() == []
+    assert fleet.events() == {"renewed": len(fleet.names)}
     in_place = {fleet.certificate(name).subject.rfc4514_string() for name in fleet.names}
     assert in_place == {f"CN={name}.example.net" for name in fleet.names}
     assert len({fleet.certificate(name).serial_number for name in fleet.names}) == len(fleet.names)
