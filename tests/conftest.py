@@ -23,6 +23,7 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "mount": (("mount", "umount"), True, "mount"),
     "root": ((), True, ""),
     "setpriv": (("setpriv",), True, "util-linux"),
+    "git": (("git",), False, "git"),
 }
 
 # Debian puts servers where a user's PATH does not look.

@@ -1,0 +1,106 @@
+"""Every command in the README, run as it stands there: in a clean clone, and on a machine that boots."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.systemd.conftest import Machine
+
+ROOT = Path(__file__).parents[2]
+LAB = "certagent lab --dir /tmp/lab --port 8080"
+
+# What a person does between two commands: the five lines, from what the lab printed.
+EDIT = r"""
+until grep -q fingerprint: /root/lab.log; do sleep 0.1; done
+fingerprint=$(sed -n 's/.*fingerprint: *//p' /root/lab.log | head -n 1)
+sed -i -e "s|http://scep.example.net/scep|http://127.0.0.1:8080/scep|" -e "s|sha256:0\{64\}|$fingerprint|" \
+    -e "s|/etc/certagent/corp.challenge|/tmp/lab/challenge|" -e "s|web.example.net|router.example.net|g" \
+    /etc/certagent/agent.yaml
+"""
+
+
+def commands() -> list[str]:
+    """Each line of the README's `sh` blocks, its comment cut off."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [re.sub(r"\s+#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def on_the_machine() -> list[str]:
+    return [line for line in commands() if not line.startswith("make ")]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    try:
+        made.mount()
+        yield made
+    finally:
+        made.unmount()
+
+
+@pytest.mark.needs("nspawn")
+def test_the_first_keystore_in_five_minutes(machine: Machine) -> None:
+    lines = on_the_machine()
+    before_boot = [line for line in lines if "/opt/certagent" in line]
+    after_boot = [line for line in lines if line not in before_boot]
+    assert [line.split()[1] for line in before_boot] == ["python3", "/opt/certagent/bin/pip", "ln"]
+    # The packages come over the network, which the booted machine has none of.
+    script = 'set -e\nsudo() { "$@"; }\n' + f"cd {shlex.quote(str(ROOT))}\n" + "\n".join(before_boot)
+    clean = {word: value for word, value in os.environ.items() if not word.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    installed = subprocess.run(
+        ["chroot", machine.root, "bash", "-c", script], capture_output=True, text=True, check=False, env=clean
+    )
+    assert installed.returncode == 0, installed.stderr
+    for unit in (ROOT / "systemd").iterdir():
+        assert not (machine.root / "etc/systemd/system" / unit.name).exists()
+    told = ["set -x -e", 'sudo() { "$@"; }', f"cd {shlex.quote(str(ROOT))}"]
+    for line in after_boot:
+        if line == LAB:
+            told += [f"{line} >/root/lab.log 2>&1 &", EDIT.replace("\\\n", " ").strip()]
+            # the edit needs the example in place, which the lines before have done
+        else:
+            told.append(line)
+    told += ["systemctl is-active certagent.service", "systemctl status --no-pager certagent.service"]
+    printed = machine.boot("\n".join(told), seconds=90)
+    assert "web: enrolled" in printed, printed
+    assert "no faults" in printed, printed
+    assert re.search(r"^web +valid .* CN=router.example.net", printed, re.MULTILINE), printed
+    assert re.search(r"^active$", printed, re.MULTILINE), printed
+    assert 'Status: "1 keystore, ' in printed, printed
+
+
+@pytest.mark.needs("git")
+def test_make_demo_in_a_clean_clone(tmp_path: Path) -> None:
+    """What a new user types first, from nothing but the committed files."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    environment = {word: value for word, value in os.environ.items() if not word.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    done = subprocess.run(
+        ["make", "demo"], cwd=clone, capture_output=True, text=True, timeout=240, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 failed" in done.stdout, done.stdout
+
+
+def test_no_other_make_command_is_promised() -> None:
+    promised = [line for line in commands() if line.startswith("make ")]
+    assert promised == ["make demo", "make test"]  # `make test` is what runs this
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "format", "fuzz", "packages", "clean"])
+def test_the_makefile_knows(target: str) -> None:
+    subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_documents_named_in_the_readme_exist() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / target).exists(), target
