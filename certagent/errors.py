@@ -5,6 +5,7 @@
     ├── StateError         a person must look at the state directory; never started afresh over it
     ├── BusyError          somebody else is at work on this keystore or authority; look again soon
     ├── TransientError     back off and try again
+    │   ├── HttpError      the server answered, with an HTTP error
     │   ├── HookError      a hook failed, hung or vetoed; try again later
     │   └── ProbeError     the consumer did not serve the new certificate; the old pair is back
     ├── RejectedError      the CA said no; retry slowly, warn
@@ -50,6 +51,14 @@ class BusyError(CertagentError):
 
 class TransientError(CertagentError):
     """A fault that may heal by itself: network, server, a clock not yet set."""
+
+
+class HttpError(TransientError):
+    """The server answered with another HTTP `status` than 200."""
+
+    def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint)
+        self.status = status
 
 
 class HookError(TransientError):

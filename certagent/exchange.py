@@ -16,16 +16,21 @@ from certagent import certificate as facts
 from certagent import durable, keys, scep, trust
 from certagent.authorities import Contact
 from certagent.definitions import KeyType
-from certagent.errors import ConfigError, RejectedError
+from certagent.errors import ConfigError, HttpError, RejectedError
 from certagent.hooks import read_secret
 from certagent.journal import Kind, Phase, Transaction
 from certagent.keystore.base import Identity, Shadow
-from certagent.scep import MessageType, Signer
+from certagent.scep import FailInfo, MessageType, Signer
 from certagent.work import AbandonedError, Work, certificate_in_place
 
+_ANEW = "a new request is made"
 
-def request(work: Work, transaction: Transaction) -> Transaction:
-    """STARTED → REQUESTED: the shadow's key, the request, and whatever signs it, all durable. Nothing is sent."""
+
+def request(work: Work, transaction: Transaction, *, plain: bool = False) -> Transaction:
+    """STARTED → REQUESTED: the shadow's key, the request, and whatever signs it, all durable. Nothing is sent.
+
+    `plain`: a renewal goes as PKCSReq whatever the CA advertises.
+    """
     contact = work.contact()  # trust first: without it no key is made and no secret read
     identity = work.keystore.read() if transaction.kind is Kind.RENEWAL else None
     if transaction.kind is Kind.RENEWAL and identity is None:
@@ -43,7 +48,8 @@ def request(work: Work, transaction: Transaction) -> Transaction:
         challenge=_challenge(work, needed=not by_identity),
         digest=algorithms.digest,
     )
-    message_type = MessageType.RENEWAL_REQ if by_identity and contact.capabilities.renewal else MessageType.PKCS_REQ
+    renewal = by_identity and contact.capabilities.renewal and not plain
+    message_type = MessageType.RENEWAL_REQ if renewal else MessageType.PKCS_REQ
     # With the key kept, its hash would name the transaction of the certificate in place,
     # and some CAs (NDES, Dogtag) answer such a request with the old certificate.
     same_key = identity is not None and keys.match(shadow.key, identity.certificate.public_key())
@@ -74,17 +80,38 @@ def request(work: Work, transaction: Transaction) -> Transaction:
 
 
 def send(work: Work, transaction: Transaction) -> Transaction:
-    """REQUESTED → ISSUED or PENDING; raises RejectedError, TrustError, TransientError."""
+    """REQUESTED → ISSUED or PENDING; raises RejectedError, TrustError, TransientError.
+
+    Or REQUESTED again: a RenewalReq was refused, and the same is asked for as PKCSReq signed by the old
+    certificate. Some CAs advertise Renewal and take only that (EJBCA answers HTTP 400, OpenXPKI badRequest).
+    Whether it was the message type is not told, so a refusal on other grounds is heard twice, never more often.
+    """
     contact = work.contact()
     if facts.to_der(contact.believed.recipient) != transaction.recipient:
-        raise AbandonedError("the CA's encryption certificate changed since the request was made", "a new one is made")
+        raise AbandonedError("the CA's encryption certificate changed since the request was made", _ANEW)
     work.say(f"asking {work.definition.authority} for a certificate")
-    answer = contact.operate(transaction.request)
-    return _answered(work, transaction, contact, transaction.sender_nonce, answer)
+    try:
+        answer = contact.operate(transaction.request)
+        return _answered(work, transaction, contact, transaction.sender_nonce, answer)
+    except (HttpError, RejectedError) as error:
+        if transaction.message_type != MessageType.RENEWAL_REQ or not _may_mean_the_type(error):
+            raise
+        work.log(f"{error}; trying once more with PKCSReq, signed by the old certificate")
+        return request(work, transaction, plain=True)
+
+
+def _may_mean_the_type(error: HttpError | RejectedError) -> bool:
+    """Whether a refusal may be about the message type: a signed badRequest, or HTTP's words for a bad request."""
+    if isinstance(error, HttpError):
+        return error.status in (400, 405, 501)
+    return error.fail_info in (FailInfo.BAD_REQUEST.word, FailInfo.BAD_MESSAGE_CHECK.word)
 
 
 def poll(work: Work, transaction: Transaction) -> Transaction:
-    """PENDING → ISSUED or PENDING again: CertPoll, RFC 8894 §3.3.3, in the same transaction."""
+    """PENDING → ISSUED or PENDING again: CertPoll, RFC 8894 §3.3.3, in the same transaction.
+
+    Raises what `send` raises, and AbandonedError if the CA has forgotten the transaction.
+    """
     contact = work.contact()
     signer = _signer(work, transaction)
     nonce = scep.new_nonce()
@@ -98,7 +125,12 @@ def poll(work: Work, transaction: Transaction) -> Transaction:
         algorithms=contact.capabilities.algorithms(),
     )
     work.say(f"asking {work.definition.authority} whether it has decided")
-    return _answered(work, transaction, contact, nonce, contact.operate(message))
+    try:
+        return _answered(work, transaction, contact, nonce, contact.operate(message))
+    except RejectedError as error:
+        if error.fail_info == FailInfo.BAD_CERT_ID.word:
+            raise AbandonedError(f"the CA does not know the request it had to decide on: {error}", _ANEW) from None
+        raise
 
 
 def _answered(work: Work, transaction: Transaction, contact: Contact, nonce: bytes, answer: bytes) -> Transaction:
@@ -221,4 +253,4 @@ def _signer(work: Work, transaction: Transaction) -> Signer:
     identity = work.keystore.read()
     if identity is not None and keys.match(identity.key, certificate.public_key()):
         return Signer(identity.key, certificate)
-    raise AbandonedError("the identity that signed the request was replaced by somebody else", "a new request is made")
+    raise AbandonedError("the identity that signed the request was replaced by somebody else", _ANEW)

@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 from requests.utils import get_environ_proxies
 
-from certagent.errors import ConfigError, TransientError
+from certagent.errors import ConfigError, HttpError, TransientError
 from certagent.scep.text import one_line
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
@@ -83,14 +83,15 @@ class Transport:
         return f"{self._url}?operation={operation}{query}"
 
     def whole(self, answer: Answer) -> bytes:
-        """The body of a 200; any other status is raised as the TransientError it is."""
+        """The body of a 200. Raises HttpError for any other status."""
         if answer.status == 200:
             return answer.body
         words = one_line(answer.body)
         told = f": {words}" if words and not words.startswith("<") else ""  # the head of a web page says nothing
-        raise TransientError(
+        raise HttpError(
             f"{self.host} answered HTTP {answer.status}{told}",
             "see the CA's log; is the authority's url its SCEP address?",
+            answer.status,
         )
 
     def _exchange(self, method: str, url: str, body: bytes | None) -> Answer:
