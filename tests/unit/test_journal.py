@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from certagent.errors import StateError
 from certagent.journal import Journal, Kind, Phase, Transaction
@@ -148,13 +147,7 @@ class Walk(RuleBasedStateMachine):
         self.journal = Journal(self.directory / "web")
         self.expected: Transaction | None = None
 
-    @initialize()
-    def no_waiting_for_disks(self) -> None:
-        self.fsync, os.fsync = os.fsync, lambda _descriptor: None
-
     def teardown(self) -> None:
-        if hasattr(self, "fsync"):
-            os.fsync = self.fsync
         shutil.rmtree(self.directory)
 
     @precondition(lambda self: self.expected is None)
