@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from types import TracebackType
@@ -46,8 +47,7 @@ class Clients:
         for thread in self._threads:
             thread.join(30)
 
-    def _run(self, look: object) -> None:
-        assert callable(look)
+    def _run(self, look: Callable[[], None]) -> None:
         while not self._end.is_set():
             try:
                 look()

@@ -19,9 +19,7 @@ def test_not_one_connection_fails_over_renewals(make_site: Sites, way: str) -> N
     port, combined, reload_ = free_port(), site.path("files/site.pem"), site.path("reload")
     configuration = servers.haproxy_configuration(site.path("haproxy"), port=port, combined=combined)
     # What Debian's unit does on reload.
-    reload_.write_text(
-        f"#!/bin/sh\nhaproxy -f {configuration} -c -q && kill -USR2 $(cat {configuration.parent}/pid)\n"
-    )
+    reload_.write_text(f"#!/bin/sh\nhaproxy -f {configuration} -c -q && kill -USR2 $(cat {configuration.parent}/pid)\n")
     reload_.chmod(0o755)
     changes = {
         "file: /etc/haproxy/certs/site.pem": f"file: {combined}",

@@ -36,7 +36,8 @@ def scepserver(directory: Path) -> Iterator[ScepServer]:
     port = free_port()
     made = ["scepserver", "ca", "-init", "-depot", "depot", "-keySize", "2048", "-organization", "PeerTest"]
     subprocess.run(made, cwd=directory, check=True, capture_output=True)
-    command = ["scepserver", "-depot", "depot", "-port", str(port), "-challenge", CHALLENGE, "-allowrenew", "0", "-debug"]
+    settings = {"-depot": "depot", "-port": str(port), "-challenge": CHALLENGE, "-allowrenew": "0"}
+    command = ["scepserver", *(word for pair in settings.items() for word in pair), "-debug"]
     with (
         (directory / "log").open("wb") as log,
         subprocess.Popen(command, cwd=directory, stdout=log, stderr=log) as process,
