@@ -227,7 +227,15 @@ class Common(_Definition, frozen=True, kw_only=True):
     mode: Annotated[Mode | None, Meta(description='of the key; default: as the file in place, else "0600"')] = None
 
 
-class PemKeystore(Common, frozen=True, kw_only=True, tag_field="type", tag="pem"):
+class Keeping(Common, frozen=True, kw_only=True):
+    """What a keystore of any type may say, but no `defaults`."""
+
+    subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
+    san: Annotated[tuple[AlternativeName, ...], Meta(description="names, for the first enrollment")] = ()
+    probe: Annotated[Probe | None, Meta(description="look at what the consumer serves after the post hooks")] = None
+
+
+class PemKeystore(Keeping, frozen=True, kw_only=True, tag_field="type", tag="pem"):
     """An identity in PEM files."""
 
     key_file: Annotated[WrittenFile, Meta(description="the private key")]
@@ -245,9 +253,6 @@ class PemKeystore(Common, frozen=True, kw_only=True, tag_field="type", tag="pem"
     swap: Annotated[
         Literal["rename", "symlink"], Meta(description="how the successor takes its place; see docs/swap.md")
     ] = "rename"
-    subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
-    san: Annotated[tuple[AlternativeName, ...], Meta(description="names, for the first enrollment")] = ()
-    probe: Annotated[Probe | None, Meta(description="look at what the consumer serves after the post hooks")] = None
 
     @property
     def paths(self) -> dict[str, Path]:
