@@ -195,7 +195,7 @@ def _begin(work: Work, kind: Kind) -> Transaction:
     in_place = certificate_in_place(work.keystore)
     return work.journal.write(
         Transaction(
-            id=secrets.token_hex(8),
+            id=secrets.token_hex(16),
             kind=kind,
             phase=Phase.STARTED,
             started_at=work.clock(),
