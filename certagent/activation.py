@@ -124,6 +124,6 @@ def close(work: Work, transaction: Transaction, event: str, message: str = "") -
     work.note(event, transaction, message)
     work.journal.close()
     try:
-        work.keystore.discard_shadow()
+        work.keystore.sweep_shadows(())
     except KeystoreError as error:
         work.log(f"the shadow could not be removed: {error}")  # the next shadow sweeps it

@@ -108,7 +108,7 @@ def _tidy_up(work: Work) -> None:
         work.log(recovered)
         work.note("recovered", message=recovered)
     if work.journal.open() is None:
-        work.keystore.discard_shadow()  # of a run killed at its very end
+        work.keystore.sweep_shadows(())  # of a run killed at its very end
 
 
 def _something_changed(work: Work, before: state.State) -> bool:

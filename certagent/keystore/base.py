@@ -6,7 +6,7 @@ The life of a shadow:
     complete_shadow(id, cert, chain)  its certificate too; still invisible; repeatable
     plan_activation(shadow, …)        what has to be renamed or linked, as a value; writes nothing
     swap.stage / finish / undo        (keystore/swap.py) carry the plan out, under the journal
-    discard_shadow()                  after the switch, or when the transaction was given up
+    sweep_shadows(keep)               after the switch, or when the transaction was given up
 
 `id` comes from the transaction, so that a killed run finds its own work again and sweeps others'.
 """
@@ -14,6 +14,7 @@ The life of a shadow:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Keystore(ABC):
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         """Make the key of a shadow, or find the one made before under the same id.
 
-        `key_type` None keeps the key in place (`rekey: never`). Shadows under other ids are swept.
+        `key_type` None keeps the key in place (`rekey: never`). Shadows under other ids stay as they are.
         """
 
     @abstractmethod
@@ -85,8 +86,15 @@ class Keystore(ABC):
         """How the old identity comes back from previous/; None if there is no old one."""
 
     @abstractmethod
-    def discard_shadow(self) -> None:
-        """Remove whatever shadow there is."""
+    def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> Plan | None:
+        """How `trusted` alone takes its place in ca_file; None where there is nothing to change.
+
+        Carrying it out leaves the identity and previous/ as they are.
+        """
+
+    @abstractmethod
+    def sweep_shadows(self, keep: Collection[str]) -> None:
+        """Remove every shadow but those under the ids to keep."""
 
     @abstractmethod
     def watched(self) -> tuple[Path, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from cryptography import x509
@@ -57,10 +57,6 @@ class PemFiles(Keystore):
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         directory = self._shadows / shadow_id
-        with explained(f"sweep {self._shadows}"):
-            for other in self._shadows.glob("*"):
-                if other != directory:
-                    durable.remove(other)
         if read_file(directory / "key.pem") is None:
             key = self._key_in_place() if key_type is None else keys.generate(key_type)
             with explained(f"write the new key to {directory}"):
@@ -77,9 +73,11 @@ class PemFiles(Keystore):
             durable.write(directory / "certificate.pem", to_pem([certificate]))
         return self._shadow(shadow_id)
 
-    def discard_shadow(self) -> None:
-        with explained(f"remove {self._shadows}"):
-            durable.remove(self._shadows)
+    def sweep_shadows(self, keep: Collection[str]) -> None:
+        with explained(f"sweep {self._shadows}"):
+            for other in self._shadows.glob("*"):
+                if other.name not in keep:
+                    durable.remove(other)
 
     def plan_activation(self, shadow: Shadow, trusted: Certificates) -> swap.Plan:
         if shadow.certificate is None:
@@ -93,6 +91,19 @@ class PemFiles(Keystore):
             return None
         contents = {role: read_file(path) for role, path in kept.items()}
         return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
+
+    def plan_trust(self, swap_id: str, trusted: Certificates) -> swap.Plan | None:
+        ca_file = self._definition.ca_file
+        if ca_file is None or not trusted or read_file(Path(ca_file)) == to_pem(trusted):
+            return None
+        if self._definition.swap == "rename":
+            contents = {"ca": to_pem(trusted)}
+        else:  # a generation is complete
+            found = {role: read_file(path) for role, path in self._definition.paths.items()}
+            contents = {role: content for role, content in found.items() if content is not None}
+            contents["ca"] = to_pem(trusted)
+        # The old identity is still to be found in previous/.
+        return self._plan(swap_id, contents, previous=self._previous.with_name("previous-ca"))
 
     def watched(self) -> tuple[Path, ...]:
         return tuple(self._definition.paths.values())
@@ -183,7 +194,7 @@ class PemFiles(Keystore):
             contents["ca"] = to_pem(trusted)
         return {role: content for role, content in contents.items() if content}
 
-    def _plan(self, swap_id: str, contents: dict[str, bytes]) -> swap.Plan:
+    def _plan(self, swap_id: str, contents: dict[str, bytes], previous: Path | None = None) -> swap.Plan:
         paths = self._definition.paths
         in_place = {role: read_file(path) for role, path in paths.items() if role in ("chain", "ca")}
         changes_ca = "ca" in contents and contents["ca"] != in_place["ca"]
@@ -203,7 +214,7 @@ class PemFiles(Keystore):
             files,
             swap_id=swap_id,
             way=self._definition.swap,
-            previous=self._previous,
+            previous=previous or self._previous,
             live=self._live,
             changes_ca=changes_ca,
         )

@@ -26,10 +26,11 @@ def test_the_same_id_finds_the_same_key(site: MakeSite) -> None:
     assert keys.match(first.key, second.key.public_key())
 
 
-def test_another_id_sweeps_the_first(site: MakeSite) -> None:
+def test_sweeping_keeps_what_it_is_told_to_keep(site: MakeSite) -> None:
     place = site()
-    place.keystore.create_shadow("one", KeyType.EC_P256)
-    place.keystore.create_shadow("two", KeyType.EC_P256)
+    for name in ("one", "two", "three"):
+        place.keystore.create_shadow(name, KeyType.EC_P256)
+    place.keystore.sweep_shadows(("two",))
     assert [each.name for each in (place.state / "shadow").iterdir()] == ["two"]
 
 
@@ -75,9 +76,9 @@ def test_a_certificate_for_another_key_is_refused(site: MakeSite, pki: Pki) -> N
 def test_a_discarded_shadow_is_gone(site: MakeSite) -> None:
     place = site()
     place.keystore.create_shadow("one", KeyType.EC_P256)
-    place.keystore.discard_shadow()
-    place.keystore.discard_shadow()
-    assert list(place.state.iterdir()) == []
+    place.keystore.sweep_shadows(())
+    place.keystore.sweep_shadows(())
+    assert list((place.state / "shadow").iterdir()) == []
 
 
 def test_killed_at_any_call_a_shadow_is_whole_or_not_there(site: MakeSite, pki: Pki) -> None:
@@ -96,5 +97,5 @@ def test_killed_at_any_call_a_shadow_is_whole_or_not_there(site: MakeSite, pki: 
         shadow = place.keystore.create_shadow("one", None)
         assert shadow.certificate in (None, pki.old.certificate)
         assert shadow.certificate is None or shadow.chain == pki.old.chain
-        place.keystore.discard_shadow()
+        place.keystore.sweep_shadows(())
     assert step > 10
