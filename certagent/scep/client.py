@@ -8,18 +8,27 @@ from cryptography import x509
 
 from certagent.scep.authority import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
-from certagent.scep.transport import Transport
+from certagent.scep.transport import Transport, Witness
 
 _OUT_OF_ORDER = (429, 502, 503, 504)  # too many requests, and a gateway's words for a server that is down
 
 
 class Client:
-    """A SCEP server at `url`. Every method raises TransientError when it cannot be reached in `timeout`."""
+    """A SCEP server at `url`. Every method raises TransientError when it cannot be reached in `timeout`.
+
+    `witness` is told of every exchange, for a capture.
+    """
 
     def __init__(
-        self, url: str, *, ca_identifier: str | None = None, timeout: timedelta, proxy: str | None = None
+        self,
+        url: str,
+        *,
+        ca_identifier: str | None = None,
+        timeout: timedelta,
+        proxy: str | None = None,
+        witness: Witness | None = None,
     ) -> None:
-        self._transport = Transport(url, timeout=timeout, proxy=proxy)
+        self._transport = Transport(url, timeout=timeout, proxy=proxy, witness=witness)
         self._ca_identifier = ca_identifier
 
     def get_capabilities(self) -> Capabilities:

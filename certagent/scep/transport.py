@@ -11,6 +11,7 @@ import base64
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import quote, urljoin, urlsplit
@@ -34,6 +35,10 @@ class Answer:
     body: bytes
 
 
+# Is told of every exchange: the operation, the message that was sent (if any), the answer.
+Witness = Callable[[str, bytes | None, Answer], None]
+
+
 @dataclass
 class _Exchange:
     """One request and its answer, carried out on a thread of its own and abandoned at the deadline."""
@@ -53,8 +58,9 @@ class Transport:
     ConfigError for a url that is none.
     """
 
-    def __init__(self, url: str, *, timeout: timedelta, proxy: str | None = None) -> None:
+    def __init__(self, url: str, *, timeout: timedelta, proxy: str | None = None, witness: Witness | None = None) -> None:
         self._url = url
+        self._witness = witness
         self.host = _host(url)
         self._timeout = timeout.total_seconds()
         self._proxy = proxy
@@ -70,11 +76,22 @@ class Transport:
 
     def try_get(self, operation: str, message: str | bytes | None = None) -> Answer:
         """As `get`, but an HTTP error is an answer too."""
-        return self._exchange("GET", self._address(operation, message), None)
+        answer = self._exchange("GET", self._address(operation, message), None)
+        return self._seen(operation, message if isinstance(message, bytes) else None, answer)
 
     def post(self, operation: str, body: bytes) -> bytes:
         """`operation` by POST, with a Content-Length."""
-        return self.whole(self._exchange("POST", self._address(operation, None), body))
+        answer = self._exchange("POST", self._address(operation, None), body)
+        return self.whole(self._seen(operation, body, answer))
+
+    def download(self) -> bytes:
+        """What lies at the URL itself, without an operation: a CRL."""
+        return self.whole(self._exchange("GET", self._url, None))
+
+    def _seen(self, operation: str, message: bytes | None, answer: Answer) -> Answer:
+        if self._witness is not None:
+            self._witness(operation, message, answer)
+        return answer
 
     def _address(self, operation: str, message: str | bytes | None) -> str:
         if isinstance(message, bytes):
