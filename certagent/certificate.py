@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from asn1crypto import core
 from cryptography import x509
@@ -179,20 +179,25 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
     cryptography's own check refuses SHA-1; which digests are believed is `check_digest`'s business.
     """
+    return _signature_fits(certificate, lambda: certificate.tbs_certificate_bytes, issuer)
+
+
+def _signature_fits(
+    signed: x509.Certificate | x509.CertificateRevocationList, content: Callable[[], bytes], issuer: x509.Certificate
+) -> bool:
     try:
         key = issuer.public_key()
-        digest = certificate.signature_hash_algorithm
+        digest = signed.signature_hash_algorithm
         if digest is None:
             return False
-        content = certificate.tbs_certificate_bytes
         if isinstance(key, rsa.RSAPublicKey):
             # cryptography names no scheme for MD5, which only ever had one.
-            scheme = certificate.signature_algorithm_parameters or padding.PKCS1v15()
+            scheme = signed.signature_algorithm_parameters or padding.PKCS1v15()
             if not isinstance(scheme, padding.PSS | padding.PKCS1v15):
                 return False
-            key.verify(certificate.signature, content, scheme, digest)
+            key.verify(signed.signature, content(), scheme, digest)
         elif isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(certificate.signature, content, ec.ECDSA(digest))
+            key.verify(signed.signature, content(), ec.ECDSA(digest))
         else:
             return False
     except (InvalidSignature, *_UNREADABLE):
@@ -202,21 +207,40 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 def check_digest(certificate: x509.Certificate, accept: Collection[str]) -> None:
     """Refuse a certificate signed over a weak digest, unless `accept` names it. Raises TrustError."""
+    _check_digest(certificate, f"certificate {subject_text(certificate)}", accept)
+
+
+def _check_digest(
+    signed: x509.Certificate | x509.CertificateRevocationList, what: str, accept: Collection[str]
+) -> None:
     try:
-        digest = certificate.signature_hash_algorithm
+        digest = signed.signature_hash_algorithm
     except UnsupportedAlgorithm:
         digest = None
     if digest is None:
         raise TrustError(
-            f"certificate {subject_text(certificate)} is signed in a way unknown here",
-            "RSA and ECDSA over SHA-2 are known; ask the CA's operator",
+            f"{what} is signed in a way unknown here", "RSA and ECDSA over SHA-2 are known; ask the CA's operator"
         )
     word = digest.name
     if word not in _STRONG and word not in accept:
         raise TrustError(
-            f"certificate {subject_text(certificate)} is signed with {word}",
+            f"{what} is signed with {word}",
             f"if this CA can do no better, add `{word}` to the authority's `accept`",
         )
+
+
+def crl_issued_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate, accept: Collection[str]) -> bool:
+    """Whether `issuer` signed the CRL and may: name, signature, and key usage if it has any (RFC 5280 §6.3.3).
+
+    TrustError if it did, but over a weak digest that `accept` does not name. How old the CRL is, is not asked.
+    """
+    usage = key_usage(issuer)
+    if crl.issuer != issuer.subject or (usage is not None and not usage.crl_sign):
+        return False
+    if not _signature_fits(crl, lambda: crl.tbs_certlist_bytes, issuer):
+        return False
+    _check_digest(crl, f"the CRL of {subject_text(issuer)}", accept)
+    return True
 
 
 def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

@@ -112,6 +112,7 @@ class Secret(_Definition, frozen=True, kw_only=True):
 
 
 Weak = Literal["sha1", "md5", "3des", "des"]
+KeyTransport = Literal["rsa", "oaep", "password"]
 
 
 class Authority(_Definition, frozen=True, kw_only=True):
@@ -134,6 +135,17 @@ class Authority(_Definition, frozen=True, kw_only=True):
         Literal["enrollment", "always"], Meta(description="always: some CAs want it on renewals too")
     ] = "enrollment"
     accept: Annotated[tuple[Weak, ...], Meta(description="weak algorithms still believed in replies")] = ()
+    key_transport: Annotated[
+        KeyTransport,
+        Meta(description="how a request's encryption key travels; password: under the challenge, without RSA keys"),
+    ] = "rsa"
+    https_ca_file: Annotated[
+        AnchorFile | None, Meta(description="PEM file of the roots that an https:// url is believed from")
+    ] = None
+    https_client_certificate: Annotated[
+        AnchorFile | None, Meta(description="PEM file of a TLS client certificate for an https:// url")
+    ] = None
+    https_client_key: Annotated[SecretFile | None, Meta(description="PEM file of its key, not encrypted")] = None
     proxy: Annotated[Url | None, Meta(description="HTTP proxy URL")] = None
     timeout: Annotated[Duration, Meta(description="limit of one exchange; default 30s")] = field(
         default_factory=lambda: Duration(seconds=30)
@@ -154,6 +166,19 @@ class Authority(_Definition, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not self.fingerprint and not self.trust_anchor:
             raise ValueError("has neither fingerprint nor trust_anchor; add one: no CA is believed on first use")
+        if (self.https_client_certificate is None) != (self.https_client_key is None):
+            raise ValueError("has only one of https_client_certificate and https_client_key; give both or none")
+        if (self.https_ca_file or self.https_client_key) and not self.url.startswith("https://"):
+            raise ValueError("has https_ files beside an http:// url; write https://, or remove them")
+        if self.key_transport == "password" and self.challenge is None:
+            raise ValueError("has key_transport: password and no challenge; the challenge is that password")
+
+    @property
+    def client_certificate(self) -> tuple[Path, Path] | None:
+        """Certificate and key for TLS; both or none."""
+        if self.https_client_certificate is None or self.https_client_key is None:
+            return None
+        return Path(self.https_client_certificate), Path(self.https_client_key)
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:

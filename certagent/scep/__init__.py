@@ -1,4 +1,21 @@
-"""SCEP (RFC 8894): messages and how they travel. Trust is decided elsewhere and handed in."""
+"""SCEP, the Simple Certificate Enrolment Protocol (RFC 8894, and draft-nourse-scep-11 where servers still speak it).
+
+    Client                one URL: get_capabilities, get_ca_certificates, get_next_ca_certificates, pki_operation
+    build_csr             what a certificate is asked for with: subject, names, extensions, challenge password
+    encode_request        CSR, poll or query → a signed and encrypted pkiMessage, as bytes
+    decode_reply          bytes → Issued | Pending | Rejected, verified in every respect that the protocol knows
+    read_ca_certificates, read_next_ca, Capabilities.parse      the other answers, from bytes
+
+An enrollment is: capabilities and CA certificates; whoever calls decides which of these to believe; a key, a CSR,
+`self_signed`, `encode_request`; `pki_operation`; `decode_reply`. A renewal signs with the certificate in place
+instead. A pending request is asked after with `issuer_and_subject` (CertPoll), certificates and CRLs of old with
+`issuer_and_serial` (GetCert, GetCRL).
+
+Messages are plain bytes, so that they can be kept before they are sent; nothing here keeps anything, looks at a
+clock, or trusts by itself: `signers`, `accept` and the time are arguments. Only `Client` and `Transport` do I/O.
+Keys are `cryptography`'s, wherever they live. Every error is one of certagent.errors, with a hint.
+BER is read, DER is written. The server's side, for labs and tests: decode_request, encode_reply, encode_next_ca.
+"""
 
 from certagent.scep.algorithms import Algorithms, Signer
 from certagent.scep.authority import read_ca_certificates
@@ -13,33 +30,37 @@ from certagent.scep.message import (
     PkiStatus,
     Rejected,
     Reply,
-    Request,
     decode_reply,
-    decode_request,
-    encode_reply,
     encode_request,
-    reply_attributes,
 )
+from certagent.scep.next_ca import NextCA, encode_next_ca, read_next_ca
 from certagent.scep.request import (
     build_csr,
+    certificate_template,
     csr_challenge,
+    issuer_and_serial,
     issuer_and_subject,
+    kept_extensions,
     new_nonce,
     new_transaction_id,
+    parse_issuer_and_serial,
     parse_issuer_and_subject,
     random_transaction_id,
     self_signed,
 )
+from certagent.scep.server import Request, decode_request, encode_reply, reply_attributes
 from certagent.scep.signed import degenerate, signed_data
-from certagent.scep.transport import Transport
+from certagent.scep.transport import Answer, Transport, Witness
 
 __all__ = [
     "Algorithms",
+    "Answer",
     "Capabilities",
     "Client",
     "FailInfo",
     "Issued",
     "MessageType",
+    "NextCA",
     "Pending",
     "PkiStatus",
     "Rejected",
@@ -47,20 +68,27 @@ __all__ = [
     "Request",
     "Signer",
     "Transport",
+    "Witness",
     "build_csr",
+    "certificate_template",
     "csr_challenge",
     "decode_reply",
     "decode_request",
     "degenerate",
+    "encode_next_ca",
     "encode_reply",
     "encode_request",
     "enveloped_data",
+    "issuer_and_serial",
     "issuer_and_subject",
+    "kept_extensions",
     "new_nonce",
     "new_transaction_id",
+    "parse_issuer_and_serial",
     "parse_issuer_and_subject",
     "random_transaction_id",
     "read_ca_certificates",
+    "read_next_ca",
     "reply_attributes",
     "self_signed",
     "signed_data",

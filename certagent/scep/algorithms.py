@@ -19,6 +19,7 @@ WEAK = frozenset({"sha1", "md5", "3des", "des"})
 DIGESTS: dict[str, type[hashes.HashAlgorithm]] = {
     "md5": hashes.MD5,
     "sha1": hashes.SHA1,
+    "sha224": hashes.SHA224,
     "sha256": hashes.SHA256,
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
@@ -27,7 +28,7 @@ DIGESTS: dict[str, type[hashes.HashAlgorithm]] = {
 
 @dataclass(frozen=True)
 class Algorithms:
-    """What a message is protected with: `cipher` (aes128-cbc, 3des …) and `digest` (sha256, sha512, sha1)."""
+    """What a message is protected with: `cipher` and `digest`, words of CIPHERS and DIGESTS (aes128-cbc, sha256)."""
 
     cipher: str
     digest: str
@@ -37,7 +38,7 @@ class Algorithms:
 class Signer:
     """A certificate and its key: signs what is sent, opens what comes back.
 
-    Opening needs an RSA key: an EC key cannot receive a SCEP envelope.
+    An EC key signs (ECDSA) but opens nothing: its envelopes are locked with a password (RFC 8894 §3.1).
     """
 
     key: PrivateKey

@@ -27,9 +27,17 @@ _PARSE_ERRORS = (
     x509.UnsupportedGeneralNameType,
 )
 
-# Far above what any sender makes of a message, far below what would keep us busy.
-_MAX_ELEMENTS = 512
-_MAX_DEPTH = 4
+# Far above what any sender makes of a message, far below what would keep us busy: a library that looks at
+# every element takes some 10 µs for each. Only headers count; what a string holds is never walked.
+_MAX_ELEMENTS = 20_000
+_MAX_DEPTH = 64
+_MAX_OID = 64  # bytes; asn1crypto's time grows with the square of it
+_MAX_NAME = 8 * 1024  # bytes of an issuer's name, which is compared character by character
+_MAX_CHUNK_DEPTH = 4
+
+
+class _CutShortError(ValueError):
+    """The data ends before the element does."""
 
 
 @contextmanager
@@ -51,31 +59,103 @@ def tlv(contents: bytes, tag: int = 0x31) -> bytes:
 
 
 def outer(data: bytes, what: str) -> None:
-    """Check that `data` is one whole BER SEQUENCE and nothing else.
+    """Check that `data` is one whole BER SEQUENCE of a bearable number of elements, and nothing else.
 
-    Raises TransientError for what is no ASN.1 at all or was cut short, TrustError for trailing bytes.
+    Raises TransientError for what is no ASN.1 at all or was cut short, TrustError for anything else.
     """
     if not data.startswith(b"\x30"):
         kind = "empty" if not data else "a web page" if data.lstrip()[:1] == b"<" else "not SCEP"
         raise TransientError(f"{what} is {kind}", "is the authority's url the CA's SCEP address?")
-    try:
-        size = parser.peek(data)
-    except _PARSE_ERRORS:
-        raise TransientError(f"{what} was cut short", "the connection or a proxy broke it off; try again") from None
+    with parsing(what):
+        try:
+            size = measure(data)
+        except _CutShortError:
+            raise TransientError(f"{what} was cut short", "the connection or a proxy broke it off; try again") from None
     if size != len(data):
         raise TrustError(
             f"{what} carries {len(data) - size} bytes after its end", "the CA, or something between, adds to replies"
         )
 
 
+def measure(data: bytes, start: int = 0) -> int:
+    """Where the BER element that begins at `start` ends, after a walk over the headers of all it is made of.
+
+    Raises ValueError if it is cut short, malformed, or too much to be honest.
+    """
+    ends: list[int | None] = []  # of the constructed elements around `at`; None: at their end-of-contents octets
+    at = start
+    for _ in range(_MAX_ELEMENTS):
+        first, begin, length = _header(data, at)
+        if ends and ends[-1] is None and data[at:begin] == b"\0\0":
+            ends.pop()
+            at = begin
+        elif length is None:
+            ends.append(None)
+            at = begin
+        else:
+            end = begin + length
+            _check_fits(data, end, ends)
+            if first == 0x06 and length > _MAX_OID:
+                raise ValueError("an OBJECT IDENTIFIER out of all proportion")
+            if first & 0x20:
+                ends.append(end)
+            at = begin if first & 0x20 else end
+        while ends and ends[-1] == at:
+            ends.pop()
+        if not ends:
+            return at
+        if len(ends) > _MAX_DEPTH:
+            raise ValueError("too deep")
+    raise ValueError("too many elements")
+
+
+def _check_fits(data: bytes, end: int, ends: Sequence[int | None]) -> None:
+    around = next((each for each in reversed(ends) if each is not None), None)
+    if around is not None and end > around:
+        raise ValueError("an element ends after the one it is in")
+    if end > len(data):
+        raise _CutShortError
+
+
+def _header(data: bytes, at: int) -> tuple[int, int, int | None]:
+    """First byte, begin of the contents, and their length (None: indefinite) of the BER element at `at`."""
+    try:
+        first, begin = data[at], at + 1
+        if first & 0x1F == 0x1F:
+            while data[begin] & 0x80:
+                begin += 1
+            begin += 1
+        length = data[begin]
+    except IndexError:
+        raise _CutShortError from None
+    begin += 1
+    if length < 0x80:
+        return first, begin, length
+    if length == 0x80:
+        if not first & 0x20:
+            raise ValueError("a primitive element of indefinite length")
+        return first, begin, None
+    octets_after = length & 0x7F
+    if begin + octets_after > len(data):
+        raise _CutShortError
+    return first, begin + octets_after, int.from_bytes(data[begin : begin + octets_after], "big")
+
+
 def content_info(data: bytes, expected: str, what: str) -> cms.SignedData | cms.EnvelopedData:
     """The content of a CMS ContentInfo of the `expected` type (asn1crypto's word). Raises TrustError."""
     with parsing(what):
-        info = cms.ContentInfo.load(data, strict=True)
+        info = no_more(cms.ContentInfo.load(data, strict=True))
         kind = info["content_type"].native
         if kind == expected:
-            return info["content"]
+            return no_more(info["content"])
     raise TrustError(f"{what} is CMS {kind}, not {expected}", "is the authority's url the CA's SCEP address?")
+
+
+def no_more(sequence: core.Sequence) -> core.Sequence:
+    """The same value, if it has no element after those its type has: asn1crypto lets such pass. Raises ValueError."""
+    if len(sequence) > len(sequence._fields):
+        raise ValueError("more elements than the type has")
+    return sequence
 
 
 def load_certificate(der: bytes, what: str) -> x509.Certificate:
@@ -93,21 +173,42 @@ def load_certificate(der: bytes, what: str) -> x509.Certificate:
 def certificates_of(signed: cms.SignedData, what: str) -> tuple[x509.Certificate, ...]:
     """The X.509 certificates a SignedData carries, in its order. They prove nothing by being there."""
     with parsing(what):
-        if isinstance(signed["certificates"], core.Void):
-            return ()
-        choices = [choice for choice in signed["certificates"] if choice.name == "certificate"]
-        return tuple(load_certificate(choice.chosen.dump(), what) for choice in choices)
+        return tuple(load_certificate(der, what) for der in _sequences(signed["certificates"]))
+
+
+def revocations_of(signed: cms.SignedData, what: str) -> tuple[x509.CertificateRevocationList, ...]:
+    """The CRLs a SignedData carries, in its order. Raises TrustError for one that cannot be read."""
+    with parsing(f"a CRL in {what}"):
+        return tuple(load_revocations(der) for der in _sequences(signed["crls"]))
+
+
+def load_revocations(der: bytes) -> x509.CertificateRevocationList:
+    """A CRL whose issuer, times and extensions are known to be readable; its entries are not looked at."""
+    revocations = x509.load_der_x509_crl(der)
+    _ = (revocations.issuer, revocations.extensions, revocations.last_update_utc, revocations.next_update_utc)
+    _ = revocations.signature_algorithm_oid
+    return revocations
+
+
+def _sequences(choices: core.Asn1Value) -> list[bytes]:
+    """Of a SET OF CHOICE the plain alternative, a SEQUENCE: certificates, CRLs. The others carry tags."""
+    contents = b"" if isinstance(choices, core.Void) else choices.contents
+    return [element for element in split(contents) if element[0] == 0x30]
 
 
 def split(contents: bytes) -> list[bytes]:
     """The elements that the contents of a constructed value are made of. Raises ValueError."""
     elements: list[bytes] = []
-    while contents:
+    at = 0
+    while at < len(contents):
         if len(elements) == _MAX_ELEMENTS:
             raise ValueError("too many elements")
-        size = parser.peek(contents)
-        elements.append(contents[:size])
-        contents = contents[size:]
+        _, begin, length = _header(contents, at)
+        end = measure(contents, at) if length is None else begin + length
+        if end > len(contents):
+            raise _CutShortError
+        elements.append(contents[at:end])
+        at = end
     return elements
 
 
@@ -121,7 +222,7 @@ def octets(element: bytes, depth: int = 0) -> bytes:
         raise ValueError("not an OCTET STRING")
     if not constructed:
         return bytes(contents)
-    if depth == _MAX_DEPTH:
+    if depth == _MAX_CHUNK_DEPTH:
         raise ValueError("chunks within chunks")
     return b"".join(octets(chunk, depth + 1) for chunk in split(contents))
 
@@ -136,9 +237,16 @@ def encapsulated(signed: cms.SignedData) -> bytes | None:
     return octets(content, depth=1)
 
 
+def is_content_info(der: bytes) -> bool:
+    """A ContentInfo starts with an OBJECT IDENTIFIER; a certificate, say, with another SEQUENCE. Raises ValueError."""
+    return bool(parser.parse(der)[4][:1] == b"\x06")
+
+
 def names_certificate(identifier: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:
-    """Whether a SignerIdentifier or RecipientIdentifier means `certificate`."""
+    """Whether a SignerIdentifier or RecipientIdentifier means `certificate`. Raises ValueError."""
     theirs, ours = identifier.chosen, _load(certificate)
+    if len(identifier.dump()) > _MAX_NAME:
+        raise ValueError("a name out of all proportion")
     if identifier.name != "issuer_and_serial_number":
         return bool(identifier.name == "subject_key_identifier" and theirs.native == ours.key_identifier)
     if theirs["serial_number"].native != ours.serial_number:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asn1crypto import parser, pem
+from asn1crypto import pem
 from cryptography import x509
 
 from certagent.errors import TransientError
@@ -30,14 +30,8 @@ def read_ca_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
 
 def _read(der: bytes) -> tuple[x509.Certificate, ...]:
     asn1.outer(der, _WHAT)
-    if not _is_content_info(der):
-        return (asn1.load_certificate(der, _WHAT),)
-    bundle = asn1.content_info(der, "signed_data", _WHAT)
-    return asn1.certificates_of(bundle, _WHAT)
-
-
-def _is_content_info(der: bytes) -> bool:
-    """A ContentInfo starts with an OBJECT IDENTIFIER, a certificate with another SEQUENCE."""
     with asn1.parsing(_WHAT):
-        contents = parser.parse(der)[4]
-        return bool(contents[:1] == b"\x06")
+        is_bundle = asn1.is_content_info(der)
+    if not is_bundle:
+        return (asn1.load_certificate(der, _WHAT),)
+    return asn1.certificates_of(asn1.content_info(der, "signed_data", _WHAT), _WHAT)

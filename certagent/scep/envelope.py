@@ -1,4 +1,4 @@
-"""EnvelopedData (RFC 5652 §6): to one recipient by RSA key transport, and back."""
+"""EnvelopedData (RFC 5652 §6): to one recipient by RSA key transport or by password, and back."""
 
 from __future__ import annotations
 
@@ -6,102 +6,183 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from asn1crypto import cms, core
+from asn1crypto import algos, cms, core
 from cryptography import x509
 from cryptography.hazmat.primitives import padding as block_padding
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
+from certagent.definitions import KeyTransport
 from certagent.errors import KeystoreError, TrustError
 from certagent.scep import asn1
-from certagent.scep.algorithms import CIPHER_NAMES, CIPHERS, Signer
+from certagent.scep.algorithms import CIPHERS, DIGESTS, Signer
+from certagent.scep.password import PasswordLock, cipher_of
 
 
-def enveloped_data(content: bytes, recipient: x509.Certificate, cipher: str) -> bytes:
-    """A DER ContentInfo of EnvelopedData for `recipient`, whose key must be RSA. Raises TrustError."""
-    public = recipient.public_key()
-    if not isinstance(public, rsa.RSAPublicKey):
-        raise TrustError(
-            f"the certificate {recipient.subject.rfc4514_string()!r} cannot receive an envelope: its key is not RSA",
-            "SCEP needs an RSA key on the receiving side; give an EC CA an RA with an RSA encryption certificate",
-        )
+def enveloped_data(
+    content: bytes,
+    recipient: x509.Certificate | None,
+    cipher: str,
+    *,
+    key_transport: KeyTransport = "rsa",
+    password: bytes | None = None,
+) -> bytes:
+    """A DER ContentInfo of EnvelopedData. By `rsa` or `oaep` for `recipient`, by `password` for who knows it.
+
+    Raises TrustError if the recipient's key is not RSA, or if what the `key_transport` needs is not given.
+    """
     chosen = CIPHERS[cipher]
     key, iv = secrets.token_bytes(chosen.key_size), secrets.token_bytes(chosen.block_size)
+    if key_transport == "password":
+        if not password:
+            raise TrustError(
+                "there is no password to lock the envelope with", "key_transport: password needs a challenge"
+            )
+        version, info = "v3", cms.RecipientInfo("pwri", PasswordLock.make(key, password, cipher))
+    else:
+        version, info = "v0", cms.RecipientInfo("ktri", _key_transport(key, recipient, key_transport))
     padder = block_padding.PKCS7(chosen.block_size * 8).padder()
     encryptor = Cipher(chosen.algorithm(key), CBC(iv)).encryptor()
     padded = padder.update(content) + padder.finalize()
-    transport = cms.KeyTransRecipientInfo(
-        {
-            "version": "v0",
-            "rid": cms.RecipientIdentifier("issuer_and_serial_number", asn1.issuer_and_serial(recipient)),
-            "key_encryption_algorithm": {"algorithm": "rsaes_pkcs1v15"},
-            "encrypted_key": public.encrypt(key, padding.PKCS1v15()),
-        }
-    )
     body = {
-        "version": "v0",
-        "recipient_infos": [cms.RecipientInfo("ktri", transport)],
+        "version": version,  # RFC 5652 §6.1
+        "recipient_infos": [info],
         "encrypted_content_info": {
             "content_type": "data",
             "content_encryption_algorithm": {"algorithm": chosen.oid, "parameters": core.OctetString(iv)},
             "encrypted_content": encryptor.update(padded) + encryptor.finalize(),
         },
     }
-    info = cms.ContentInfo({"content_type": "enveloped_data", "content": cms.EnvelopedData(body)})
-    return bytes(info.dump())
+    return bytes(cms.ContentInfo({"content_type": "enveloped_data", "content": cms.EnvelopedData(body)}).dump())
+
+
+def _key_transport(
+    key: bytes, recipient: x509.Certificate | None, key_transport: KeyTransport
+) -> cms.KeyTransRecipientInfo:
+    public = recipient.public_key() if recipient is not None else None
+    if recipient is None or not isinstance(public, rsa.RSAPublicKey):
+        who = f"the certificate {recipient.subject.rfc4514_string()!r}" if recipient is not None else "nobody"
+        raise TrustError(
+            f"{who} cannot receive an envelope: its key is not RSA",
+            "give an EC CA an RA with an RSA encryption certificate; or key_transport: password, where the CA can",
+        )
+    algorithm: dict[str, object] = {"algorithm": "rsaes_pkcs1v15"}
+    scheme: AsymmetricPadding = padding.PKCS1v15()
+    if key_transport == "oaep":
+        algorithm = {"algorithm": "rsaes_oaep", "parameters": _oaep_parameters("sha256")}
+        scheme = _oaep("sha256", "sha256")
+    return cms.KeyTransRecipientInfo(
+        {
+            "version": "v0",
+            "rid": cms.RecipientIdentifier("issuer_and_serial_number", asn1.issuer_and_serial(recipient)),
+            "key_encryption_algorithm": algorithm,
+            "encrypted_key": public.encrypt(key, scheme),
+        }
+    )
+
+
+def _oaep_parameters(digest: str) -> algos.RSAESOAEPParams:
+    mask = {"algorithm": "mgf1", "parameters": {"algorithm": digest}}
+    return algos.RSAESOAEPParams({"hash_algorithm": {"algorithm": digest}, "mask_gen_algorithm": mask})
+
+
+def _oaep(digest: str, mask_digest: str) -> padding.OAEP:
+    return padding.OAEP(padding.MGF1(DIGESTS[mask_digest]()), DIGESTS[digest](), label=None)
+
+
+@dataclass(frozen=True)
+class RsaLock:
+    """An envelope's key as an RSA recipient gets it."""
+
+    recipient: cms.RecipientIdentifier
+    scheme: AsymmetricPadding
+    encrypted_key: bytes
+
+    @classmethod
+    def read(cls, info: cms.KeyTransRecipientInfo, what: str) -> RsaLock:
+        """Parse it. Raises TrustError for an unknown scheme, ValueError for what is malformed."""
+        algorithm = info["key_encryption_algorithm"]
+        scheme = _scheme(algorithm)
+        if scheme is None:
+            word = algorithm["algorithm"].native
+            raise TrustError(f"{what} uses an unknown way to transport its key: {word}", "SCEP wants RSA PKCS#1 v1.5")
+        return cls(info["rid"], scheme, bytes(info["encrypted_key"]))
+
+    def is_for(self, certificate: x509.Certificate) -> bool:
+        by_serial = self.recipient.name == "issuer_and_serial_number"
+        return by_serial and asn1.names_certificate(self.recipient, certificate)
+
+
+def _scheme(algorithm: cms.KeyEncryptionAlgorithm) -> AsymmetricPadding | None:
+    """PKCS#1 v1.5, or OAEP without a label over digests we know (RFC 4055 §4.1; absent parameters mean SHA-1)."""
+    if algorithm["algorithm"].native == "rsaes_pkcs1v15":
+        return padding.PKCS1v15()
+    if algorithm["algorithm"].native != "rsaes_oaep":
+        return None
+    given = algorithm["parameters"]
+    parameters = given if isinstance(given, algos.RSAESOAEPParams) else algos.RSAESOAEPParams({})
+    mask, source = parameters["mask_gen_algorithm"], parameters["p_source_algorithm"]
+    digest, mask_digest = parameters["hash_algorithm"]["algorithm"].native, mask["parameters"]["algorithm"].native
+    known = digest in DIGESTS and mask_digest in DIGESTS and mask["algorithm"].native == "mgf1"
+    return _oaep(digest, mask_digest) if known and not source["parameters"].native else None
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """An envelope as it came, closed. `cipher` is its word in `algorithms.CIPHERS`."""
+    """An envelope as it came, closed. `cipher` is its word in `algorithms.CIPHERS`, `lock` what holds its key."""
 
     cipher: str
     iv: bytes
     ciphertext: bytes
-    recipient: cms.RecipientIdentifier
-    encrypted_key: bytes
+    lock: RsaLock | PasswordLock
     what: str
 
     @classmethod
     def read(cls, data: bytes, what: str) -> Envelope:
         """Parse a ContentInfo of EnvelopedData with exactly one recipient. Raises TrustError."""
+        with asn1.parsing(what):
+            if asn1.measure(data) != len(data):
+                raise ValueError("bytes after its end")
         body = asn1.content_info(data, "enveloped_data", what)
         with asn1.parsing(what):
             recipients = body["recipient_infos"]
-            if len(recipients) != 1 or recipients[0].name != "ktri":
-                raise TrustError(f"{what} is not for exactly one recipient's RSA key", _NOT_OURS)
-            transport = recipients[0].chosen
-            if transport["key_encryption_algorithm"]["algorithm"].native != "rsaes_pkcs1v15":
-                raise TrustError(f"{what} uses an unknown way to transport its key", "SCEP wants RSA PKCS#1 v1.5")
+            if len(recipients) != 1 or recipients[0].name not in ("ktri", "pwri"):
+                raise TrustError(f"{what} is not for exactly one recipient's RSA key or password", _NOT_OURS)
+            recipient = recipients[0].chosen
+            by_key = recipients[0].name == "ktri"
+            lock = RsaLock.read(recipient, what) if by_key else PasswordLock.read(recipient, what)
             inner = body["encrypted_content_info"]
-            oid = inner["content_encryption_algorithm"]["algorithm"].dotted
-            if oid not in CIPHER_NAMES:
-                raise TrustError(f"{what} uses the unknown cipher {oid}", "AES in CBC mode is what SCEP asks for")
             return cls(
-                cipher=CIPHER_NAMES[oid],
+                cipher=cipher_of(inner["content_encryption_algorithm"], what),
                 iv=bytes(inner["content_encryption_algorithm"]["parameters"]),
                 ciphertext=asn1.octets(asn1.split(inner.contents)[2]),
-                recipient=transport["rid"],
-                encrypted_key=bytes(transport["encrypted_key"]),
+                lock=lock,
                 what=what,
             )
 
-    def open(self, owners: Sequence[Signer]) -> bytes:
-        """Decrypt with the one of `owners` whose issuer and serial number the envelope names.
+    @property
+    def key_transport(self) -> KeyTransport:
+        """How its key came, which is how an answer's may go."""
+        if isinstance(self.lock, PasswordLock):
+            return "password"
+        return "oaep" if isinstance(self.lock.scheme, padding.OAEP) else "rsa"
+
+    @property
+    def ciphers(self) -> frozenset[str]:
+        """Every cipher that protects the content."""
+        return frozenset({self.cipher, *([self.lock.cipher] if isinstance(self.lock, PasswordLock) else [])})
+
+    def open(self, owners: Sequence[Signer], password: bytes | None = None) -> bytes:
+        """Decrypt with the one of `owners` whose issuer and serial number the envelope names, or with `password`.
 
         Every failure to decrypt is the same TrustError, whatever its cause: telling a bad padding from a
         bad key would answer an attacker's questions about the key (Bleichenbacher, Vaudenay).
         """
-        with asn1.parsing(self.what):
-            owner = next((one for one in owners if self._is_for(one.certificate)), None)
-        if owner is None:
-            raise TrustError(f"{self.what} is for somebody else", _NOT_OURS)
-        if not isinstance(owner.key, rsa.RSAPrivateKey):
-            raise KeystoreError(f"{self.what} cannot be opened with an EC key", "SCEP envelopes need an RSA key")
+        chosen = CIPHERS[self.cipher]
         try:
-            chosen = CIPHERS[self.cipher]
-            key = owner.key.decrypt(self.encrypted_key, padding.PKCS1v15())
+            key = self._key(owners, password)
             if len(key) != chosen.key_size:
                 raise ValueError
             decryptor = Cipher(chosen.algorithm(key), CBC(self.iv)).decryptor()
@@ -111,9 +192,24 @@ class Envelope:
         except ValueError:
             raise TrustError(f"{self.what} cannot be decrypted", "is it for this key, and whole?") from None
 
-    def _is_for(self, certificate: x509.Certificate) -> bool:
-        by_serial = self.recipient.name == "issuer_and_serial_number"
-        return by_serial and asn1.names_certificate(self.recipient, certificate)
+    def _key(self, owners: Sequence[Signer], password: bytes | None) -> bytes:
+        """The key inside the lock. ValueError if it does not open; TrustError, KeystoreError if it is not ours."""
+        lock = self.lock
+        if isinstance(lock, PasswordLock):
+            if not password:
+                raise TrustError(
+                    f"{self.what} is locked with a password", "set the authority's key_transport: password"
+                )
+            return lock.open(password)
+        with asn1.parsing(self.what):
+            owner = next((one for one in owners if lock.is_for(one.certificate)), None)
+        if owner is None:
+            raise TrustError(f"{self.what} is for somebody else", _NOT_OURS)
+        if not isinstance(owner.key, rsa.RSAPrivateKey):
+            raise KeystoreError(
+                f"{self.what} cannot be opened with an EC key", "its envelopes need an RSA key or a password"
+            )
+        return owner.key.decrypt(lock.encrypted_key, lock.scheme)
 
 
 _NOT_OURS = "the CA must encrypt its reply to the certificate that signed the request, and to nobody else"

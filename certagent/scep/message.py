@@ -1,20 +1,21 @@
-"""pkiMessage (RFC 8894 §3): requests and replies, from both sides. Who may sign is told, not decided here."""
+"""pkiMessage (RFC 8894 §3) as a client has it: requests out, replies in. Who may sign is told, not decided here."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 from asn1crypto import core
 from cryptography import x509
 
+from certagent.definitions import KeyTransport
 from certagent.errors import TrustError
 from certagent.scep import asn1
 from certagent.scep.algorithms import Algorithms, Signer, refuse_weak
 from certagent.scep.envelope import Envelope, enveloped_data
-from certagent.scep.signed import Signed, degenerate, signed_data, verify
+from certagent.scep.signed import Signed, read_degenerate, signed_data, verify
 from certagent.scep.text import one_line
 
 NONCE_SIZE = 16
@@ -29,7 +30,6 @@ TRANSACTION_ID = "2.16.840.1.113733.1.9.7"
 FAIL_INFO_TEXT = "1.3.6.1.5.5.7.24.1"
 
 _REPLY = "the CA's reply"
-_REQUEST = "the request"
 _MIXED_UP = "it answers another request, or somebody replays an old answer; nothing of it was used"
 
 
@@ -79,10 +79,15 @@ _FAIL_WORDS = {
 
 @dataclass(frozen=True)
 class Issued:
-    """SUCCESS: what the CA sent, in its order, and whose signature vouches for it. Which is ours is not said here."""
+    """SUCCESS: what the CA sent, in its order, and whose signature vouches for it.
+
+    Which of the certificates is the one asked for is not said here, nor whether a CRL is the CA's: that has a
+    signature of its own (`certificate.crl_issued_by`).
+    """
 
     certificates: tuple[x509.Certificate, ...]
     signer: x509.Certificate
+    revocations: tuple[x509.CertificateRevocationList, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,21 +106,6 @@ class Rejected:
 Reply = Issued | Pending | Rejected
 
 
-@dataclass(frozen=True)
-class Request:
-    """A request as a CA sees it: signed by `signer`, which came with it and so proves possession and no more."""
-
-    message_type: MessageType
-    transaction_id: str
-    sender_nonce: bytes
-    signer: x509.Certificate
-    content: bytes
-    algorithms: Algorithms
-
-
-# ── the client's side ─────────────────────────────────────────────────────────────────────────────
-
-
 def encode_request(
     message_type: MessageType,
     content: bytes,
@@ -123,11 +113,16 @@ def encode_request(
     transaction_id: str,
     sender_nonce: bytes,
     signer: Signer,
-    recipient: x509.Certificate,
+    recipient: x509.Certificate | None,
     algorithms: Algorithms,
+    key_transport: KeyTransport = "rsa",
+    password: bytes | None = None,
 ) -> bytes:
-    """A DER pkiMessage: `content` (a DER CSR, IssuerAndSubject …) enveloped to `recipient` and signed.
+    """A DER pkiMessage (RFC 8894 §3.1): `content` enveloped, and signed with RSA or ECDSA as `signer`'s key is.
 
+    `content` is a DER CSR, or what `issuer_and_subject` or `issuer_and_serial` make. The envelope is for
+    `recipient` by RSA PKCS#1 v1.5 (`rsa`) or RSA-OAEP with SHA-256 (`oaep`); or for who knows the `password`,
+    which is the challenge password's bytes, and then `recipient` does not matter.
     Raises TrustError if `recipient` cannot receive an envelope.
     """
     attributes = {
@@ -135,7 +130,7 @@ def encode_request(
         TRANSACTION_ID: core.PrintableString(transaction_id),
         SENDER_NONCE: core.OctetString(sender_nonce),
     }
-    envelope = enveloped_data(content, recipient, algorithms.cipher)
+    envelope = enveloped_data(content, recipient, algorithms.cipher, key_transport=key_transport, password=password)
     return signed_data(envelope, attributes, signer, algorithms.digest, [signer.certificate])
 
 
@@ -147,19 +142,23 @@ def decode_reply(
     signers: Sequence[x509.Certificate],
     decrypter: Signer,
     accept: Collection[str],
+    message_type: MessageType = MessageType.PKCS_REQ,
+    password: bytes | None = None,
 ) -> Reply:
-    """Verify and read a CertRep; nothing of it is believed before its signature is.
+    """Verify and read a CertRep (RFC 8894 §3.3.2); nothing of it is believed before its signature is.
 
     `signers` are the only certificates a signature is believed from, never one the message brings.
-    `accept` names the weak algorithms (sha1, md5, 3des, des) still believed. Raises TransientError for
-    what is no SCEP message at all, TrustError for one that cannot be believed.
+    `accept` names the weak algorithms (sha1, md5, 3des, des) still believed. `message_type` is the request's: a
+    GetCRL wants a CRL, everything else a certificate. An envelope is opened with the `decrypter`'s RSA key, or
+    with the `password` if it is locked with one. Raises TransientError for what is no SCEP message at all,
+    TrustError for one that cannot be believed.
     """
     asn1.outer(data, _REPLY)
     signed = verify(asn1.content_info(data, "signed_data", _REPLY), signers, _REPLY)
     _check_transaction(signed, transaction_id, sender_nonce)
-    status = _number(signed, PKI_STATUS)
+    status = number_of(signed, PKI_STATUS)
     if status == PkiStatus.SUCCESS:
-        return _issued(signed, decrypter, accept)
+        return _issued(signed, message_type, accept, lambda envelope: envelope.open([decrypter], password))
     refuse_weak([signed.digest], accept)
     if status == PkiStatus.PENDING:
         return Pending()
@@ -169,37 +168,34 @@ def decode_reply(
 
 
 def _check_transaction(signed: Signed, transaction_id: str, sender_nonce: bytes) -> None:
-    kind = _number(signed, MESSAGE_TYPE)
+    kind = number_of(signed, MESSAGE_TYPE)
     if kind != MessageType.CERT_REP:
         raise TrustError(f"{_REPLY} is no reply: message type {kind}", _MIXED_UP)
-    if _string(signed, TRANSACTION_ID) != transaction_id:
+    if string_of(signed, TRANSACTION_ID) != transaction_id:
         raise TrustError(f"{_REPLY} is for another transaction", _MIXED_UP)
-    nonce = _octets(signed, RECIPIENT_NONCE)
+    nonce = octets_of(signed, RECIPIENT_NONCE)
     if len(nonce) != NONCE_SIZE or not hmac.compare_digest(nonce, sender_nonce):
         raise TrustError(f"{_REPLY} does not repeat the request's nonce", _MIXED_UP)
 
 
-def _issued(signed: Signed, decrypter: Signer, accept: Collection[str]) -> Issued:
+def _issued(
+    signed: Signed, message_type: MessageType, accept: Collection[str], opened: Callable[[Envelope], bytes]
+) -> Issued:
     if not signed.content:
         raise TrustError(f"{_REPLY} says SUCCESS and carries nothing", "the CA is at fault; see its log")
-    what = "the CA's envelope"
-    envelope = Envelope.read(signed.content, what)
-    refuse_weak([signed.digest, envelope.cipher], accept)
-    content = envelope.open([decrypter])
-    what = "the content of the CA's envelope"
-    inner = asn1.content_info(content, "signed_data", what)
-    with asn1.parsing(what):
-        if len(inner["signer_infos"]):
-            raise TrustError(f"{what} is signed once more", "certificates come in a SignedData without signers")
-    certificates = asn1.certificates_of(inner, what)
-    if not certificates:
-        raise TrustError(f"{_REPLY} says SUCCESS and holds no certificate", "the CA is at fault; see its log")
-    return Issued(certificates, signed.signer)
+    envelope = Envelope.read(signed.content, "the CA's envelope")
+    refuse_weak([signed.digest, *envelope.ciphers], accept)
+    content = opened(envelope)
+    certificates, revocations = read_degenerate(content, "the content of the CA's envelope")
+    found, wanted = (revocations, "CRL") if message_type == MessageType.GET_CRL else (certificates, "certificate")
+    if not found:
+        raise TrustError(f"{_REPLY} says SUCCESS and holds no {wanted}", "the CA is at fault; see its log")
+    return Issued(certificates, signed.signer, revocations)
 
 
 def _rejected(signed: Signed) -> Rejected:
-    text = one_line(_string(signed, FAIL_INFO_TEXT))
-    number = _number(signed, FAIL_INFO)
+    text = one_line(string_of(signed, FAIL_INFO_TEXT))
+    number = number_of(signed, FAIL_INFO)
     try:
         return Rejected(FailInfo(number), text)
     except ValueError:
@@ -207,93 +203,10 @@ def _rejected(signed: Signed) -> Rejected:
         return Rejected(None, text or (f"failInfo {number}" if number >= 0 else ""))
 
 
-# ── the server's side, for the lab CA and the tests ───────────────────────────────────────────────
-
-
-def decode_request(data: bytes, *, recipients: Sequence[Signer]) -> Request:
-    """Verify and open a request. Raises TrustError, and TransientError for what is no message at all.
-
-    The signature is checked with the one certificate in the message that the signature names: this proves
-    possession of its key; whether the certificate means anything is for the CA to decide.
-    """
-    asn1.outer(data, _REQUEST)
-    body = asn1.content_info(data, "signed_data", _REQUEST)
-    signed = verify(body, asn1.certificates_of(body, _REQUEST), _REQUEST)
-    try:
-        message_type = MessageType(_number(signed, MESSAGE_TYPE))
-    except ValueError:
-        raise TrustError(f"{_REQUEST} has an unknown message type", "see RFC 8894 §3.2.1.2") from None
-    transaction_id, nonce = _string(signed, TRANSACTION_ID), _octets(signed, SENDER_NONCE)
-    if message_type == MessageType.CERT_REP or not transaction_id or not nonce or not signed.content:
-        raise TrustError(f"{_REQUEST} lacks a transaction ID, a nonce or its content", "see RFC 8894 §3.2.1")
-    envelope = Envelope.read(signed.content, "the request's envelope")
-    return Request(
-        message_type=message_type,
-        transaction_id=transaction_id,
-        sender_nonce=nonce,
-        signer=signed.signer,
-        content=envelope.open(recipients),
-        algorithms=Algorithms(envelope.cipher, signed.digest),
-    )
-
-
-def encode_reply(
-    *,
-    status: PkiStatus,
-    transaction_id: str,
-    recipient_nonce: bytes,
-    sender_nonce: bytes,
-    signer: Signer,
-    recipient: x509.Certificate | None,
-    certificates: Sequence[x509.Certificate] = (),
-    crl: bytes | None = None,
-    fail_info: FailInfo | None = None,
-    fail_text: str | None = None,
-    algorithms: Algorithms,
-) -> bytes:
-    """A DER CertRep. SUCCESS needs the `recipient` (the request's signer) and what was issued."""
-    attributes = reply_attributes(
-        status=status,
-        transaction_id=transaction_id,
-        recipient_nonce=recipient_nonce,
-        sender_nonce=sender_nonce,
-        fail_info=fail_info,
-        fail_text=fail_text,
-    )
-    content = None
-    if status == PkiStatus.SUCCESS and recipient is not None:
-        content = enveloped_data(degenerate(certificates, crl), recipient, algorithms.cipher)
-    return signed_data(content, attributes, signer, algorithms.digest, [signer.certificate])
-
-
-def reply_attributes(
-    *,
-    status: PkiStatus,
-    transaction_id: str,
-    recipient_nonce: bytes,
-    sender_nonce: bytes,
-    fail_info: FailInfo | None = None,
-    fail_text: str | None = None,
-) -> Mapping[str, core.Asn1Value]:
-    """The signed attributes of a CertRep (RFC 8894 §3.3.2)."""
-    attributes: dict[str, core.Asn1Value] = {
-        MESSAGE_TYPE: core.PrintableString(str(int(MessageType.CERT_REP))),
-        PKI_STATUS: core.PrintableString(str(int(status))),
-        TRANSACTION_ID: core.PrintableString(transaction_id),
-        RECIPIENT_NONCE: core.OctetString(recipient_nonce),
-        SENDER_NONCE: core.OctetString(sender_nonce),
-    }
-    if fail_info is not None:
-        attributes[FAIL_INFO] = core.PrintableString(str(int(fail_info)))
-    if fail_text is not None:
-        attributes[FAIL_INFO_TEXT] = core.UTF8String(fail_text)
-    return attributes
-
-
 # ── attribute values ──────────────────────────────────────────────────────────────────────────────
 
 
-def _string(signed: Signed, oid: str) -> str:
+def string_of(signed: Signed, oid: str) -> str:
     """A string attribute, of whatever string type; empty if it is absent or none."""
     value = signed.attributes.get(oid)
     try:
@@ -302,12 +215,12 @@ def _string(signed: Signed, oid: str) -> str:
         return ""
 
 
-def _number(signed: Signed, oid: str) -> int:
+def number_of(signed: Signed, oid: str) -> int:
     """A number written as decimal digits in a string; -1 if it is absent or something else."""
-    text = _string(signed, oid)
+    text = string_of(signed, oid)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else -1
 
 
-def _octets(signed: Signed, oid: str) -> bytes:
+def octets_of(signed: Signed, oid: str) -> bytes:
     value = signed.attributes.get(oid)
     return bytes(value) if isinstance(value, core.OctetString) else b""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from asn1crypto import core, csr
+from asn1crypto import cms, core, csr
 from asn1crypto import x509 as asn1_x509
 from asn1crypto.keys import PublicKeyInfo
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from certagent.errors import ConfigError
 from certagent.keys import PrivateKey, PublicKey, public_bytes
 from certagent.scep import asn1
 from certagent.scep.message import NONCE_SIZE
@@ -21,6 +23,7 @@ from certagent.scep.signed import sign
 
 _CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 -- an OID
 _PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,./:=?-]*")
+_STRONG = ("sha256", "sha384", "sha512")
 # A self-signed certificate serves one transaction: backdated for clocks behind ours (some CAs compare),
 # long enough for any poll_limit a person would set.
 _BACKDATED = timedelta(days=1)
@@ -33,21 +36,30 @@ def build_csr(
     *,
     san: x509.SubjectAlternativeName | None,
     challenge: str | None,
+    extensions: Iterable[x509.Extension[x509.ExtensionType]] = (),
     digest: str = "sha256",
 ) -> bytes:
-    """A DER PKCS#10 request, signed by `key` wherever it lives.
+    """A DER PKCS#10 request (RFC 2986), signed by `key` wherever it lives.
 
     An empty `subject` with a `san` is allowed, and marks the names critical (RFC 5280 §4.2.1.6).
     `challenge` becomes a challengePassword: PrintableString where its characters allow, else UTF8String.
+    `extensions` are asked for beside the `san`: see `kept_extensions`, `certificate_template`. ConfigError for
+    one that is given twice.
+
+    `digest` is the messages'; where that is SHA-1, for a CA that claims nothing better, the request is signed
+    over SHA-256 all the same. Capabilities speak of messages, the CSR goes on to the CA proper, and those have
+    verified SHA-256 for longer than they have refused SHA-1.
     """
     attributes = []
     if challenge is not None:
         text = "printable_string" if _PRINTABLE.fullmatch(challenge) else "utf8_string"
         password = asn1_x509.DirectoryString(name=text, value=_STRINGS[text](challenge))
         attributes.append({"type": _CHALLENGE_PASSWORD, "values": [password]})
+    asked = list(extensions)
     if san is not None:
-        extension = {"extn_id": "subject_alt_name", "critical": not list(subject), "extn_value": _octets(san)}
-        attributes.append({"type": "extension_request", "values": [[extension]]})
+        asked.insert(0, x509.Extension(san.oid, not list(subject), san))
+    if asked:
+        attributes.append({"type": "extension_request", "values": [_encoded(asked)]})
     info = csr.CertificationRequestInfo(
         {
             "version": "v1",
@@ -57,6 +69,7 @@ def build_csr(
         }
     )
     family = "rsa" if isinstance(key, rsa.RSAPrivateKey) else "ecdsa"
+    digest = digest if digest in _STRONG else "sha256"
     request = {
         "certification_request_info": info,
         "signature_algorithm": {"algorithm": f"{digest}_{family}"},
@@ -65,11 +78,64 @@ def build_csr(
     return bytes(csr.CertificationRequest(request).dump())
 
 
+def _encoded(extensions: Sequence[x509.Extension[x509.ExtensionType]]) -> list[dict[str, object]]:
+    oids = [each.oid.dotted_string for each in extensions]
+    if twice := next((oid for oid in oids if oids.count(oid) > 1), None):
+        raise ConfigError(f"the certificate extension {twice} is asked for twice", "a request has each at most once")
+    return [
+        {"extn_id": oid, "critical": each.critical, "extn_value": core.ParsableOctetString(each.value.public_bytes())}
+        for oid, each in zip(oids, extensions, strict=True)
+    ]
+
+
+def certificate_template(name: str) -> x509.Extension[x509.ExtensionType]:
+    """Microsoft's extension that tells an NDES or AD CS which template to issue by.
+
+    A name (`WebServer`) makes the V1 extension 1.3.6.1.4.1.311.20.2; an OID, with `:major` and `:minor` versions
+    or without (`1.3.6.1.4.1.311.21.8.1.2:100:3`), the V2 extension 1.3.6.1.4.1.311.21.7. Raises ConfigError.
+    """
+    if version := _TEMPLATE.fullmatch(name):
+        oid, major, minor = version.groups()
+        try:
+            identifier = x509.ObjectIdentifier(oid)
+            numbers = [int(number) if number else None for number in (major, minor)]
+            v2 = x509.MSCertificateTemplate(identifier, *numbers)
+            v2.public_bytes()
+        except (ValueError, OverflowError):
+            raise ConfigError(f"certificate template {name!r} is no OID with versions", _TEMPLATE_HINT) from None
+        return x509.Extension(v2.oid, critical=False, value=v2)
+    if not name or not name.isprintable() or any(ord(character) > 0xFFFF for character in name):
+        raise ConfigError(f"certificate template {name!r} is no name", _TEMPLATE_HINT)
+    v1 = x509.UnrecognizedExtension(_TEMPLATE_NAME, core.BMPString(name).dump())
+    return x509.Extension(v1.oid, critical=False, value=v1)
+
+
+_TEMPLATE = re.compile(r"(\d+(?:\.\d+)+)(?::(\d+)(?::(\d+))?)?", re.ASCII)
+_TEMPLATE_HINT = "write its name, or its OID and version such as 1.3.6.1.4.1.311.21.8.1.2:100:3"
+_TEMPLATE_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2")
+
+
+def kept_extensions(certificate: x509.Certificate) -> tuple[x509.Extension[x509.ExtensionType], ...]:
+    """What a renewal asks for again: the usages and the template of the certificate in place, as critical as there.
+
+    Not the alternative names, which have an argument of their own, and nothing that is the issuer's to say.
+    TrustError if the extensions cannot be read.
+    """
+    with asn1.parsing("a certificate's extensions"):
+        return tuple(each for each in certificate.extensions if each.oid in _KEPT)
+
+
+_KEPT = frozenset(
+    {
+        x509.KeyUsage.oid,
+        x509.ExtendedKeyUsage.oid,
+        x509.MSCertificateTemplate.oid,
+        _TEMPLATE_NAME,
+    }
+)
+
+
 _STRINGS = {"printable_string": core.PrintableString, "utf8_string": core.UTF8String}
-
-
-def _octets(san: x509.SubjectAlternativeName) -> core.ParsableOctetString:
-    return core.ParsableOctetString(san.public_bytes())
 
 
 def csr_challenge(request: bytes) -> str | None:
@@ -124,6 +190,18 @@ def parse_issuer_and_subject(data: bytes) -> tuple[bytes, bytes]:
         if len(names) != 2:
             raise ValueError
         return bytes(names[0].dump()), bytes(names[1].dump())
+
+
+def issuer_and_serial(issuer: x509.Name, serial: int) -> bytes:
+    """The DER content of a GetCert or GetCRL: which certificate is meant (RFC 8894 §3.3.4, RFC 5652 §10.2.4)."""
+    return asn1.tlv(issuer.public_bytes() + core.Integer(serial).dump(), tag=0x30)
+
+
+def parse_issuer_and_serial(data: bytes) -> tuple[bytes, int]:
+    """The DER name, to be compared with `Name.public_bytes()`, and serial number of a query. Raises TrustError."""
+    with asn1.parsing("the query"):
+        query = cms.IssuerAndSerialNumber.load(data, strict=True)
+        return bytes(query["issuer"].dump()), int(query["serial_number"].native)
 
 
 def new_transaction_id(public_key: PublicKey) -> str:

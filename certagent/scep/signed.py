@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from asn1crypto import cms, core, crl
+from asn1crypto import algos, cms, core, crl
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -15,9 +15,11 @@ from certagent.errors import TrustError
 from certagent.keys import PrivateKey
 from certagent.scep import asn1
 from certagent.scep.algorithms import DIGESTS, Signer
+from certagent.scep.text import one_line
 
 CONTENT_TYPE = "1.2.840.113549.1.9.3"
 MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
+_ECDSA_KEY = "1.2.840.10045.2.1"  # id-ecPublicKey, which some write where the algorithm belongs
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,24 @@ def signed_data(
     signer: Signer,
     digest: str,
     certificates: Sequence[x509.Certificate],
+    *,
+    content_type: str = "data",
 ) -> bytes:
     """A DER ContentInfo of SignedData over `content` (None: absent) with one SignerInfo.
 
-    `attributes` (value by dotted OID) are signed, together with contentType and messageDigest.
+    `attributes` (value by dotted OID) are signed, together with contentType and messageDigest. `content_type`
+    is `data` or `signed_data`.
     """
-    return assemble(content, signed_attributes(content, attributes, digest), signer, digest, certificates)
+    signed = signed_attributes(content, attributes, digest, content_type)
+    return assemble(content, signed, signer, digest, certificates, content_type=content_type)
 
 
 def signed_attributes(
-    content: bytes | None, attributes: Mapping[str, core.Asn1Value], digest: str
+    content: bytes | None, attributes: Mapping[str, core.Asn1Value], digest: str, content_type: str = "data"
 ) -> cms.CMSAttributes:
     """contentType and messageDigest, which RFC 5652 §5.3 wants, unless `attributes` brings its own."""
     complete = {
-        CONTENT_TYPE: cms.ContentType("data"),
+        CONTENT_TYPE: cms.ContentType(content_type),
         MESSAGE_DIGEST: core.OctetString(_hash(content or b"", digest)),
         **attributes,
     }
@@ -65,8 +71,10 @@ def assemble(
     signer: Signer,
     digest: str,
     certificates: Sequence[x509.Certificate],
+    *,
+    content_type: str = "data",
 ) -> bytes:
-    """The ContentInfo around signed attributes that are ready."""
+    """The ContentInfo around signed attributes that are ready; None: the signature covers the content itself."""
     signature = sign(signer.key, attributes.dump() if attributes is not None else content or b"", digest)
     fields = {
         "version": "v1",
@@ -78,9 +86,9 @@ def assemble(
     if attributes is not None:
         fields["signed_attrs"] = attributes
     body = {
-        "version": "v1",
+        "version": "v1" if content_type == "data" else "v3",  # RFC 5652 §5.1
         "digest_algorithms": [{"algorithm": digest}],
-        "encap_content_info": _encapsulated(content),
+        "encap_content_info": _encapsulated(content, content_type),
         "certificates": asn1.certificate_set(certificates),
         "signer_infos": [cms.SignerInfo(fields)],
     }
@@ -102,6 +110,23 @@ def degenerate(certificates: Sequence[x509.Certificate], revocations: bytes | No
     return bytes(cms.ContentInfo({"content_type": "signed_data", "content": cms.SignedData(fields)}).dump())
 
 
+def read_degenerate(
+    data: bytes, what: str
+) -> tuple[tuple[x509.Certificate, ...], tuple[x509.CertificateRevocationList, ...]]:
+    """Certificates and CRLs of a SignedData without signers, as a ContentInfo or bare. Raises TrustError."""
+    with asn1.parsing(what):
+        is_wrapped = asn1.is_content_info(data)
+    if is_wrapped:
+        inner = asn1.content_info(data, "signed_data", what)
+    else:
+        with asn1.parsing(what):
+            inner = cms.SignedData.load(data, strict=True)
+    with asn1.parsing(what):
+        if inner["signer_infos"].contents:
+            raise TrustError(f"{what} is signed once more", "certificates come in a SignedData without signers")
+    return asn1.certificates_of(inner, what), asn1.revocations_of(inner, what)
+
+
 def sign(key: PrivateKey, data: bytes, digest: str) -> bytes:
     """RSA PKCS#1 v1.5 or ECDSA over `data`, by whatever holds the key."""
     if isinstance(key, rsa.RSAPrivateKey):
@@ -114,10 +139,11 @@ def _signature_algorithm(key: PrivateKey, digest: str) -> str:
     return "rsassa_pkcs1v15" if isinstance(key, rsa.RSAPrivateKey) else f"{digest}_ecdsa"
 
 
-def _encapsulated(content: bytes | None) -> cms.ContentInfo:
+def _encapsulated(content: bytes | None, content_type: str) -> cms.ContentInfo | cms.EncapsulatedContentInfo:
+    kind = cms.ContentInfo if content_type == "data" else cms.EncapsulatedContentInfo  # as asn1crypto has it
     if content is None:
-        return cms.ContentInfo({"content_type": "data"})
-    return cms.ContentInfo({"content_type": "data", "content": core.OctetString(content)})
+        return kind({"content_type": content_type})
+    return kind({"content_type": content_type, "content": core.OctetString(content)})
 
 
 def _hash(data: bytes, digest: str) -> bytes:
@@ -129,33 +155,45 @@ def _hash(data: bytes, digest: str) -> bytes:
 # ── verified ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def verify(signed: cms.SignedData, candidates: Sequence[x509.Certificate], what: str) -> Signed:
-    """Check the one signature against the only certificates it may come from.
+def verify(
+    signed: cms.SignedData,
+    candidates: Sequence[x509.Certificate],
+    what: str,
+    *,
+    content_types: Sequence[str] = ("data",),
+    bare: bool = False,
+) -> Signed:
+    """Check the one signature against the only certificates it may come from (RFC 5652 §5.6).
 
-    Demands signed attributes, each once and with one value, contentType data (or none: quirk of old
-    servers) and a messageDigest that fits. Raises TrustError; weak digests are left for the caller to judge.
+    Demands signed attributes, each once and with one value, a contentType that is the content's (or none: quirk
+    of old servers) and a messageDigest that fits. `bare`: a signature without attributes, over the content itself,
+    will do too; only for content that cannot be taken for attributes, which begin with the byte 0x31.
+    Raises TrustError; weak digests are left for the caller to judge.
     """
     with asn1.parsing(what):
-        if len(signed["signer_infos"]) != 1:
-            raise TrustError(f"{what} has {len(signed['signer_infos'])} signatures instead of one", _FORGED)
-        info = signed["signer_infos"][0]
+        info = _only_signer(signed, what)
         named = [candidate for candidate in candidates if asn1.names_certificate(info["sid"], candidate)]
         if not named:
             raise TrustError(f"{what} is signed by a stranger: {_describe(info['sid'])}", _STRANGER)
-        raw = _raw_attributes(info, what)
-        digest = _digest_of(info, what)
-        algorithm = info["signature_algorithm"]["algorithm"].native
-        signature = bytes(info["signature"])
-        content_type = signed["encap_content_info"]["content_type"].native
         content = asn1.encapsulated(signed)
-    signer = next((one for one in named if _signed_by(one, algorithm, digest, signature, raw)), None)
+        raw = _raw_attributes(info)
+        if raw is None and not bare:
+            raise TrustError(f"{what} signs no attributes, so no transaction either", _FORGED)
+        digest = _digest_of(info, what)
+        check = _check_of(info["signature_algorithm"], digest)
+        signature = bytes(info["signature"])
+        content_type = signed["encap_content_info"]["content_type"]
+        kind, oid = content_type.native, content_type.dotted
+    covered = raw if raw is not None else content or b""
+    signer = next((one for one in named if check is not None and _signed_by(one, check, signature, covered)), None)
     if signer is None:
         raise TrustError(f"the signature of {what} is wrong", _FORGED)
-    attributes = _attributes(raw, what)
-    if content_type != "data" or _text(attributes.pop(CONTENT_TYPE, None)) not in (None, "1.2.840.113549.1.7.1"):
+    attributes = _attributes(raw, what) if raw is not None else {}
+    if kind not in content_types or _text(attributes.pop(CONTENT_TYPE, None)) not in (None, oid):
         raise TrustError(f"{what} signs content that is not plain data", _FORGED)
     stated = attributes.pop(MESSAGE_DIGEST, None)
-    if not isinstance(stated, core.OctetString) or bytes(stated) != _hash(content or b"", digest):
+    fits = isinstance(stated, core.OctetString) and bytes(stated) == _hash(content or b"", digest)
+    if raw is not None and not fits:
         raise TrustError(f"{what} was changed after it was signed (message digest)", _FORGED)
     return Signed(content, attributes, signer, digest)
 
@@ -164,11 +202,18 @@ _FORGED = "somebody between may have changed it; nothing of it was used"
 _STRANGER = "only the CA, its RA or its authenticated successor may sign: was the CA's certificate replaced?"
 
 
-def _raw_attributes(info: cms.SignerInfo, what: str) -> bytes:
-    """The signed attributes as they were signed: as a SET, in the order they came (RFC 5652 §5.4)."""
+def _only_signer(signed: cms.SignedData, what: str) -> cms.SignerInfo:
+    number = len(asn1.split(signed["signer_infos"].contents))
+    if number != 1:
+        raise TrustError(f"{what} has {number} signatures instead of one", _FORGED)
+    return asn1.no_more(signed["signer_infos"][0])
+
+
+def _raw_attributes(info: cms.SignerInfo) -> bytes | None:
+    """The signed attributes as they were signed: as a SET, in the order they came (RFC 5652 §5.4); None: absent."""
     attributes = info["signed_attrs"]
     if isinstance(attributes, core.Void):
-        raise TrustError(f"{what} signs no attributes, so no transaction either", _FORGED)
+        return None
     # dump() of an indefinite-length SET writes it as DER first.
     der = attributes.untag().dump()
     return bytes(der)
@@ -181,16 +226,42 @@ def _digest_of(info: cms.SignerInfo, what: str) -> str:
     return digest
 
 
-def _signed_by(
-    certificate: x509.Certificate, algorithm: str, digest: str, signature: bytes, data: bytes
-) -> bool:
+@dataclass(frozen=True)
+class _Check:
+    """How a signature is to be checked. `scheme`: for RSA keys; None: ECDSA."""
+
+    scheme: padding.PKCS1v15 | padding.PSS | None
+    digest: hashes.HashAlgorithm
+
+
+def _check_of(algorithm: algos.SignedDigestAlgorithm, digest: str) -> _Check | None:
+    """RSA PKCS#1 v1.5, RSA-PSS (RFC 4056) or ECDSA, over the very digest the SignerInfo names; None: another."""
+    word = algorithm["algorithm"].native
+    made = DIGESTS[digest]()
+    if word in ("rsassa_pkcs1v15", f"{digest}_rsa"):
+        return _Check(padding.PKCS1v15(), made)
+    if word in (f"{digest}_ecdsa", _ECDSA_KEY):
+        return _Check(None, made)
+    parameters = algorithm["parameters"]
+    if word != "rsassa_pss" or not isinstance(parameters, algos.RSASSAPSSParams):
+        return None
+    mask = parameters["mask_gen_algorithm"]
+    mask_digest = mask["parameters"]["algorithm"].native
+    salt = parameters["salt_length"].native
+    known = mask["algorithm"].native == "mgf1" and mask_digest in DIGESTS and 0 <= salt <= 512
+    if parameters["hash_algorithm"]["algorithm"].native != digest or not known:
+        return None
+    return _Check(padding.PSS(padding.MGF1(DIGESTS[mask_digest]()), salt), made)
+
+
+def _signed_by(certificate: x509.Certificate, check: _Check, signature: bytes, data: bytes) -> bool:
     key = certificate.public_key()
     try:
-        if isinstance(key, rsa.RSAPublicKey) and algorithm in ("rsassa_pkcs1v15", f"{digest}_rsa"):
-            key.verify(signature, data, padding.PKCS1v15(), DIGESTS[digest]())
+        if isinstance(key, rsa.RSAPublicKey) and check.scheme is not None:
+            key.verify(signature, data, check.scheme, check.digest)
             return True
-        if isinstance(key, ec.EllipticCurvePublicKey) and algorithm == f"{digest}_ecdsa":
-            key.verify(signature, data, ec.ECDSA(DIGESTS[digest]()))
+        if isinstance(key, ec.EllipticCurvePublicKey) and check.scheme is None:
+            key.verify(signature, data, ec.ECDSA(check.digest))
             return True
     except InvalidSignature:
         pass
@@ -216,6 +287,6 @@ def _text(value: core.Asn1Value | None) -> str | None:
 
 def _describe(identifier: cms.SignerIdentifier) -> str:
     if identifier.name != "issuer_and_serial_number":
-        return "key identifier " + bytes(identifier.chosen).hex()
+        return one_line("key identifier " + bytes(identifier.chosen).hex())
     issuer = identifier.chosen["issuer"].human_friendly
-    return f"issuer {issuer!r}, serial {identifier.chosen['serial_number'].native:X}"
+    return one_line(f"issuer {issuer!r}, serial {identifier.chosen['serial_number'].native:X}")

@@ -1,0 +1,87 @@
+"""GetNextCACert: what takes over from a CA that is about to expire (RFC 8894 §4.7, draft-nourse-scep-11 §5.2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from asn1crypto import cms
+from cryptography import x509
+
+from certagent.errors import TrustError
+from certagent.scep import asn1
+from certagent.scep.algorithms import Signer, refuse_weak
+from certagent.scep.signed import assemble, degenerate, read_degenerate, signed_attributes, verify
+
+_WHAT = "the CA's answer to GetNextCACert"
+_UNSIGNED = "a next CA is announced under the current CA's signature; nothing of it was used"
+
+
+@dataclass(frozen=True)
+class NextCA:
+    """The next CA's certificate and its RAs', in the answer's order, and who of the present authority vouches.
+
+    `nested`: the form of RFC 8894, where the signature covers the certificates, and `signed_by` made it. In the
+    flat form of the drafts it covers nothing: anybody may have put other certificates in, `signed_by` is None,
+    and only another proof (a configured fingerprint, a pinned root, a cross-certificate) makes them believable.
+    """
+
+    certificates: tuple[x509.Certificate, ...]
+    signed_by: x509.Certificate | None
+    nested: bool
+
+
+def read_next_ca(data: bytes, *, signers: Sequence[x509.Certificate], accept: Collection[str]) -> NextCA:
+    """Verify and read an answer to GetNextCACert, in either form.
+
+    `signers` are the certificates of the present authority that may sign it, `accept` the weak digests still
+    believed of them. An answer without one right signature by one of them is refused in the flat form too: it is
+    not from this CA. Raises TransientError for what is no CMS at all, TrustError for what cannot be believed.
+    """
+    asn1.outer(data, _WHAT)
+    with asn1.parsing(_WHAT):
+        if not asn1.is_content_info(data):
+            raise TrustError(f"{_WHAT} is no CMS message, so nobody signed it", _UNSIGNED)
+    outer = asn1.content_info(data, "signed_data", _WHAT)
+    with asn1.parsing(_WHAT):
+        content = asn1.encapsulated(outer)
+        is_signed = bool(outer["signer_infos"].contents)
+    if not is_signed:
+        how = "wraps certificates that nobody signed" if content else "holds certificates and no signature"
+        raise TrustError(f"{_WHAT} {how}", _UNSIGNED)
+    # A signature without attributes is over the content, and that is no SET of attributes: it is read as a SEQUENCE.
+    signed = verify(outer, signers, _WHAT, content_types=("data", "signed_data"), bare=True)
+    if not signed.content:
+        return _believable(NextCA(asn1.certificates_of(outer, _WHAT), None, nested=False))
+    refuse_weak([signed.digest], accept)
+    certificates, _ = read_degenerate(signed.content, f"what is signed in {_WHAT}")
+    return _believable(NextCA(certificates, signed.signer, nested=True))
+
+
+def _believable(found: NextCA) -> NextCA:
+    if not found.certificates:
+        raise TrustError(f"{_WHAT} holds no certificate", "the CA is at fault; see its log")
+    return found
+
+
+def encode_next_ca(
+    certificates: Sequence[x509.Certificate],
+    signer: Signer,
+    *,
+    nested: bool = True,
+    digest: str = "sha256",
+    signed_attributes: bool = True,
+) -> bytes:
+    """The server's side: the answer to GetNextCACert, nested (RFC 8894 §4.7.1) or flat (the drafts).
+
+    Without `signed_attributes` the signature is over the content itself and its type `data`, as OpenXPKI has it.
+    """
+    content = degenerate(certificates) if nested else None
+    content_type = "signed_data" if nested and signed_attributes else "data"
+    attributes = _attributes(content, digest, content_type) if signed_attributes else None
+    carried = [signer.certificate] if nested else certificates
+    return assemble(content, attributes, signer, digest, carried, content_type=content_type)
+
+
+def _attributes(content: bytes | None, digest: str, content_type: str) -> cms.CMSAttributes:
+    return signed_attributes(content, {}, digest, content_type)
