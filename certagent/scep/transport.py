@@ -58,9 +58,18 @@ class Transport:
     ConfigError for a url that is none.
     """
 
-    def __init__(self, url: str, *, timeout: timedelta, proxy: str | None = None, witness: Witness | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: timedelta,
+        proxy: str | None = None,
+        witness: Witness | None = None,
+        max_size: int = MAX_SIZE,
+    ) -> None:
         self._url = url
         self._witness = witness
+        self._max_size = max_size
         self.host = _host(url)
         self._timeout = timeout.total_seconds()
         self._proxy = proxy
@@ -158,9 +167,9 @@ class Transport:
         body = bytearray()
         for chunk in response.iter_content(_CHUNK):
             body += chunk
-            if len(body) > MAX_SIZE:
+            if len(body) > self._max_size:
                 raise TransientError(
-                    f"{self.host} answers with more than {MAX_SIZE // 1024} KiB",
+                    f"{self.host} answers with more than {self._max_size // 1024} KiB",
                     "no SCEP answer is that large: is the authority's url the CA's SCEP address?",
                 )
             if time.monotonic() > deadline:
