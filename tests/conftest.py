@@ -24,6 +24,7 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "root": ((), True, ""),
     "setpriv": (("setpriv",), True, "util-linux"),
     "git": (("git",), False, "git"),
+    "slapd": (("slapd",), False, "slapd"),
 }
 
 # Debian puts servers where a user's PATH does not look.

@@ -23,7 +23,7 @@ LAYERS = (
     "renewal, rollover, status",
     "exchange, activation",
     "work",
-    "authorities, recovery",
+    "authorities, recovery, crl",
     "journal",
     "scep, keystore, hooks, probe, state",
     "policy, trust",
@@ -42,6 +42,7 @@ DOORS = {
     "socket": ("cli.setting", "lab.server", "notify", "probe", "demo."),
     "rich": ("cli.", "demo."),
     "fcntl": ("durable",),
+    "ldap3": ("crl",),
 }
 
 HEAVY = {"cryptography", "asn1crypto", "requests", "rich"}

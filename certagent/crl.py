@@ -1,0 +1,216 @@
+"""Certificate revocation lists (RFC 5280 §5): where a certificate says they lie, fetching one, whether to believe it.
+
+A CRL vouches for itself by its signature, so the way it came does not matter: GetCRL, HTTP, LDAP. The one door to
+`ldap3`, which is the extra `ldap` and imported only for an ldap: or ldaps: URI.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from certagent import certificate as facts
+from certagent.errors import ConfigError, TransientError, TrustError
+from certagent.scep import Transport
+from certagent.trust import SKEW
+
+MAX_SIZE = 64 * 1024 * 1024  # bytes; the largest public CRLs have about 50 MiB
+Scope = Literal["BASE", "LEVEL", "SUBTREE"]  # ldap3's words
+_SCHEMES = ("http", "https", "ldap", "ldaps")
+
+# RFC 4511 §4.2.2, RFC 2252: where a directory keeps a CA's list.
+_ATTRIBUTE = "certificateRevocationList"
+
+
+def distribution_points(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The HTTP and LDAP URIs under which its issuer publishes the CRL (RFC 5280 §4.2.1.13), in their order.
+
+    Names that are no URI, and URIs of other kinds, are left out. TrustError if the extensions cannot be read.
+    """
+    try:
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    except x509.ExtensionNotFound:
+        return ()
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        raise TrustError("the certificate's extensions cannot be read", "ask the CA's operator") from None
+    names = [name for point in points for name in point.full_name or ()]
+    uris = [name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)]
+    return tuple(dict.fromkeys(uri for uri in uris if _scheme(uri) in _SCHEMES))
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition(":")[0].lower()
+
+
+def fetch(uri: str, *, timeout: timedelta, proxy: str | None = None) -> x509.CertificateRevocationList:
+    """The CRL at an http:, https:, ldap: or ldaps: URI, not yet believed. `timeout` bounds all of it.
+
+    Raises TransientError; ConfigError for a URI of another kind, or if LDAP needs the extra that is not installed;
+    TrustError for what is no CRL.
+    """
+    if _scheme(uri) in ("ldap", "ldaps"):
+        return read(_from_directory(uri, timeout), uri)
+    if _scheme(uri) not in ("http", "https"):
+        raise ConfigError(f"{uri} cannot be fetched", "http:, https:, ldap: and ldaps: can")
+    transport = Transport(uri, timeout=timeout, proxy=proxy, max_size=MAX_SIZE)
+    try:
+        return read(transport.download(), uri)
+    except TransientError as error:
+        raise TransientError(f"{uri}: {error}", "is the CRL published there, and the server up?") from None
+
+
+def read(data: bytes, where: str) -> x509.CertificateRevocationList:
+    """A DER or PEM CRL; `where` names it in the TrustError for anything else. Its entries are not looked at."""
+    try:
+        is_pem = data.lstrip().startswith(b"-----BEGIN ")
+        found = x509.load_pem_x509_crl(data) if is_pem else x509.load_der_x509_crl(data)
+        _ = (found.issuer, found.extensions, found.last_update_utc, found.next_update_utc, found.signature)
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm):
+        raise TrustError(f"what lies at {where} is no CRL", "DER and PEM are known; ask the CA's operator") from None
+    return found
+
+
+def check(
+    revocations: x509.CertificateRevocationList,
+    issuers: Sequence[x509.Certificate],
+    accept: Collection[str],
+    now: datetime,
+) -> x509.Certificate:
+    """The one of the believed `issuers` that signed the list, or TrustError.
+
+    Refuses a list from the future, and a weak digest that `accept` does not name. A list past its nextUpdate is
+    still the CA's: `is_stale` says so.
+    """
+    signer = next((each for each in issuers if facts.crl_issued_by(revocations, each, accept)), None)
+    if signer is None:
+        raise TrustError(
+            f"the CRL of {revocations.issuer.rfc4514_string()!r} is not signed by the pinned CA",
+            "nothing of it was used; was the CA's certificate replaced?",
+        )
+    if revocations.last_update_utc > now + SKEW:
+        raise TrustError(f"the CRL is from {revocations.last_update_utc:%F %T} UTC, the future", "is the clock right?")
+    return signer
+
+
+def is_stale(revocations: x509.CertificateRevocationList, now: datetime) -> bool:
+    """Whether its nextUpdate is over: a newer list exists, or should."""
+    return revocations.next_update_utc is not None and revocations.next_update_utc <= now
+
+
+def verdict(revocations: x509.CertificateRevocationList, serial: int) -> str:
+    """What a believed list says about a certificate of its issuer, in words."""
+    entry = revocations.get_revoked_certificate_by_serial_number(serial)
+    if entry is not None:
+        try:
+            reason = f", {entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value}"
+        except (x509.ExtensionNotFound, ValueError):
+            reason = ""
+        return f"revoked on {entry.revocation_date_utc:%F %T} UTC{reason}"
+    partly = [each for each in revocations.extensions if each.critical and _limits(each)]
+    if partly:
+        return "not on the list, which covers only a part of the CA's certificates: this proves nothing"
+    return "not revoked"
+
+
+def _limits(extension: x509.Extension[x509.ExtensionType]) -> bool:
+    """Whether a critical extension makes a list less than everything its issuer revoked."""
+    point = extension.value
+    if isinstance(point, x509.IssuingDistributionPoint):
+        return bool(
+            point.only_contains_attribute_certs
+            or point.only_contains_ca_certs
+            or point.only_contains_user_certs
+            or point.only_some_reasons
+            or point.indirect_crl
+            or point.full_name  # one of several lists, maybe
+            or point.relative_name
+        )
+    return extension.oid != x509.CRLNumber.oid
+
+
+# ── LDAP ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _from_directory(uri: str, timeout: timedelta) -> bytes:
+    """The bytes of the attribute that an LDAP URL (RFC 4516) points at."""
+    try:
+        from ldap3.core.exceptions import LDAPExceptionError  # noqa: PLC0415 -- an extra
+    except ImportError:
+        raise ConfigError(f"{uri} needs LDAP, which is not installed", "pip install 'certagent[ldap]'") from None
+    found: list[bytes | Exception] = []
+
+    def search() -> None:
+        try:
+            found.append(_search(uri, timeout))
+        except (LDAPExceptionError, OSError, TransientError, ConfigError, ValueError) as error:
+            found.append(error)
+
+    # As in the transport: a time limit per read would let a slow server hold us for ever.
+    thread = threading.Thread(target=search, name="crl-ldap", daemon=True)
+    thread.start()
+    thread.join(timeout.total_seconds() + 0.5)
+    if not found:
+        raise TransientError(f"{uri}: no answer within {timeout.total_seconds():g} seconds", "is the directory up?")
+    if isinstance(found[0], bytes):
+        return found[0]
+    if isinstance(found[0], TransientError | ConfigError):
+        raise found[0]
+    raise TransientError(f"{uri}: the directory cannot be asked", "is it up, and the network?") from None
+
+
+def _search(uri: str, timeout: timedelta) -> bytes:
+    import ldap3  # noqa: PLC0415 -- as above
+
+    host, port, name, attribute, scope, wanted = _parts(uri)
+    seconds = timeout.total_seconds()
+    server = ldap3.Server(
+        host, port=port, use_ssl=_scheme(uri) == "ldaps", get_info=ldap3.NONE, connect_timeout=seconds
+    )
+    connection = ldap3.Connection(server, read_only=True, receive_timeout=seconds, auto_referrals=False)
+    try:
+        if not connection.bind():
+            raise TransientError(f"{uri}: the directory wants to know who asks", "CRLs are read without a password")
+        connection.search(name, wanted, scope, attributes=[attribute], size_limit=1)
+        for entry in connection.response or ():
+            for values in entry.get("raw_attributes", {}).values():
+                if values:
+                    return bytes(values[0])
+    finally:
+        connection.unbind()
+    raise TransientError(f"{uri}: the directory has no such CRL", "is it published there? Ask the CA's operator")
+
+
+def _parts(uri: str) -> tuple[str, int, str, str, Scope, str]:
+    """Host, port, entry, attribute, scope, filter. Raises ConfigError."""
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or (636 if _scheme(uri) == "ldaps" else 389)
+    except ValueError:
+        raise ConfigError(f"{uri} is no LDAP address", "ask the CA's operator") from None
+    if not parts.hostname:
+        # Active Directory writes ldap:///CN=…: any domain controller.
+        raise ConfigError(f"{uri} names no server", "fetch the CRL with GetCRL, or over HTTP")
+    attribute, scope, wanted, *_ = [*map(unquote, parts.query.split("?")), "", "", ""]
+    scopes: dict[str, Scope] = {"one": "LEVEL", "sub": "SUBTREE"}
+    name = unquote(parts.path.removeprefix("/"))
+    return (
+        parts.hostname,
+        port,
+        name,
+        attribute or f"{_ATTRIBUTE};binary",
+        scopes.get(scope.lower(), "BASE"),
+        _filter(wanted),
+    )
+
+
+def _filter(text: str) -> str:
+    """ldap3 wants the parentheses that RFC 4516 allows to leave out (Microsoft's CAs do)."""
+    if not text:
+        return "(objectClass=*)"
+    return text if text.startswith("(") else f"({text})"
