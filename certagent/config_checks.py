@@ -59,7 +59,7 @@ def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterab
     _check_directories(decoder.problems, decoder.places, roots)
     taken: dict[str, tuple[Path, str, Place | None]] = {_real(file): ((), file, None) for file in files}
     for finding in decoder.findings:
-        if finding.check in ("secret_file", "anchor_file"):
+        if finding.check in ("secret_file", "read_file"):
             taken.setdefault(_real(finding.value), (finding.path, finding.value, finding.place))
     for finding in decoder.findings:
         if finding.check != "written_file":
@@ -169,7 +169,7 @@ def _check_port(address: str) -> Fault:
 
 _HOST_CHECKS: dict[str, Callable[[Any], Fault]] = {
     "secret_file": _check_secret_file,
-    "anchor_file": _check_readable,
+    "read_file": _check_readable,
     "env": _check_variable,
     "program": _check_program,
     "url": _check_url,

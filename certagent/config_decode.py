@@ -18,13 +18,10 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
-from certagent.definitions import VALUE_TYPES, Common, PemKeystore, Secret
+from certagent.definitions import VALUE_TYPES, Common, KeystoreDefinition, Secret
 
 Path = tuple[str, ...]
 """Where a value stands: ("keystores", "web", "san", "[0]")."""
-
-# Drivers of later versions: a person who has read about them shall not look for a typing mistake.
-_NOT_YET = ("pkcs11", "pkcs12")
 
 
 @dataclass(frozen=True)
@@ -171,15 +168,16 @@ class Decoder:
             self.places[here] = place
             into[name] = self.decode_struct(value, _strip(value_type)[0], here, inherited)
 
-    def decode_struct(self, node: Node, cls: type[Struct], path: Path, inherited: Mapping[str, Any]) -> Any:
-        """A definition; fields that are not given come from `inherited`."""
+    def decode_struct(self, node: Node, wanted: Any, path: Path, inherited: Mapping[str, Any]) -> Any:
+        """A definition, of one type or of a union told apart by tag; what is not given comes from `inherited`."""
+        tagged = {str(each.__struct_config__.tag): each for each in get_args(wanted)}
         if not isinstance(node, Table):
-            self._mismatch(node, path, "a table of keys", f"known here: {', '.join(f.name for f in fields(cls))}")
-            return BAD
-        entries = dict(node.entries)
-        if cls.__struct_config__.tag_field and not self._tag_fits(node, cls, path, entries):
-            return BAD
-        values = {**inherited, **self.decode_fields(Table(node.place, entries), cls, path)}
+            known = ", ".join(f.name for f in fields(wanted)) if not tagged else "type, authority and others"
+            return self._mismatch(node, path, "a table of keys", f"known here: {known}")
+        cls: type[Struct] = self._tagged(node, tagged, path) if tagged else wanted
+        tag_field = cls.__struct_config__.tag_field
+        untagged = Table(node.place, {key: entry for key, entry in node.entries.items() if key != tag_field})
+        values = {**inherited, **self.decode_fields(untagged, cls, path)}
         place = self.places.get(path, node.place)
         for info in fields(cls):
             if info.required and info.name not in values:
@@ -201,30 +199,25 @@ class Decoder:
             if name not in by_name:
                 # In braces, a secret itself may stand where its source belongs: it is not repeated.
                 where, what = (path, "holds an unknown key") if cls is Secret else (here, "is not a known key")
-                of_a_type = cls is Common and name in PemKeystore.__struct_fields__
-                hint = "say it in each keystore" if of_a_type else did_you_mean(name, by_name)
-                self.problems.add(place, where, what, hint)
+                self.problems.add(place, where, *_of_another_type(name, cls) or (what, did_you_mean(name, by_name)))
                 continue
             self.places[here] = place
             values[name] = self.decode(value, by_name[name].type, here)
         return values
 
-    def _tag_fits(self, node: Table, cls: type[Struct], path: Path, entries: dict[str, tuple[Place, Node]]) -> bool:
-        """Whether the table's `type` is that of `cls`; takes it out of `entries`."""
-        tag, tag_field = str(cls.__struct_config__.tag), str(cls.__struct_config__.tag_field)
+    def _tagged(self, node: Table, tagged: Mapping[str, type[Struct]], path: Path) -> type[Struct]:
+        """The type a table names; if it names none, the one its keys fit best, so that its other faults are told."""
+        likely = max(tagged, key=lambda tag: len(node.entries.keys() & set(tagged[tag].__struct_fields__)))
+        tag_field = str(tagged[likely].__struct_config__.tag_field)
         here = (*path, tag_field)
-        if tag_field not in entries:
-            self.problems.add(self.places.get(path, node.place), here, "is missing", f"add {tag_field}: {tag}")
-            return True
-        place, value = entries.pop(tag_field)
-        given = value.text if isinstance(value, Scalar) else None
-        if given == tag:
-            return True
-        if given in _NOT_YET:
-            self.problems.add(place, here, f"{given} is not supported by this version", f"{tag} is")
-        else:
-            self.problems.add(place, here, "is not a known type", f"write {tag_field}: {tag}")
-        return given not in _NOT_YET
+        if tag_field not in node.entries:
+            self.problems.add(self.places.get(path, node.place), here, "is missing", f"add {tag_field}: {likely}")
+            return tagged[likely]
+        place, value = node.entries[tag_field]
+        given = value.text if isinstance(value, Scalar) else ""
+        if given not in tagged:
+            self.problems.add(place, here, f"is none of {', '.join(tagged)}", did_you_mean(given, tagged))
+        return tagged.get(given, tagged[likely])
 
     def _decode_union(self, node: Node, options: tuple[Any, ...], path: Path) -> Any:
         if NoneType in options and isinstance(node, Scalar) and node.value is None:
@@ -267,9 +260,12 @@ class Decoder:
         try:
             return msgspec.convert(node.value, wanted)
         except msgspec.ValidationError:
-            bounds = next(meta for meta in metas if meta.ge is not None)
-            hint = f"write one from {bounds.ge} to {bounds.le}"
-            self.problems.add(node.place, path, "is not a whole number in range", hint)
+            bounds = next((meta for meta in metas if meta.ge is not None), None)
+            if bounds is None:
+                self.problems.add(node.place, path, "is neither true nor false", "write one of the two")
+            else:
+                hint = f"write one from {bounds.ge} to {bounds.le}"
+                self.problems.add(node.place, path, "is not a whole number in range", hint)
             return BAD
 
     def _decode_value(self, node: Scalar, base: Any, path: Path) -> Any:
@@ -307,6 +303,17 @@ class Decoder:
     def _mismatch(self, node: Node, path: Path, wanted: str, hint: str) -> Any:
         self.problems.add(node.place, path, f"must be {wanted}, not {_what_it_is(node)}", hint)
         return BAD
+
+
+def _of_another_type(name: str, cls: type[Struct]) -> tuple[str, str] | None:
+    """What to say of a key that is right in keystores of other types; None if it is in none."""
+    types = get_args(KeystoreDefinition)
+    having = [str(each.__struct_config__.tag) for each in types if name in each.__struct_fields__]
+    if cls is Common and having:
+        return "is not a known key", "say it in each keystore"
+    if cls in types and having:
+        return f"is no key of type {cls.__struct_config__.tag}", f"it belongs to type {' and '.join(having)}"
+    return None
 
 
 def describe(info: FieldInfo) -> str:

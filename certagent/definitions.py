@@ -13,14 +13,26 @@ from msgspec import Meta, Struct, field
 
 from certagent.values import (
     VALUE_TYPES,
+    Account,
     AlternativeName,
+    Argv,
+    AuthorityName,
+    Directory,
     Duration,
     Fingerprint,
     Fraction,
     KeyType,
+    Label,
     Mode,
+    Name,
+    ReadFile,
+    SecretFile,
     Subject,
     Threshold,
+    Token,
+    Url,
+    Variable,
+    WrittenFile,
 )
 
 # The value types belong to the definitions: everybody imports them from here.
@@ -32,62 +44,12 @@ __all__ = [
     "Fraction",
     "KeyType",
     "Mode",
+    "Name",
     "Subject",
     "Threshold",
 ]
 
-# What a loader must know beyond the type stands in `extra`, in this project's own words: `what` and `hint` say
-# what the pattern wants, `check` names what has to be held against the host (config_checks.py).
-_FILE_PATTERN = r"^/([^\x00]*[^/\x00])$"
-_FILE = {"what": "an absolute path of a file", "hint": "write it from the root, such as /etc/ssl/web.pem"}
-SecretFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "secret_file"})]
-AnchorFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "anchor_file"})]
-WrittenFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "written_file"})]
-Directory = Annotated[
-    str,
-    Meta(
-        pattern=r"^/[^/\x00][^\x00]*$",
-        extra={
-            "what": "an absolute path of a directory",
-            "hint": "write it from the root, such as /var/lib/certagent",
-            "check": "directory",
-        },
-    ),
-]
-Name = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-        extra={
-            "what": "a name that is fit for a directory",
-            "hint": "use up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit",
-        },
-    ),
-]
-Url = Annotated[
-    str,
-    Meta(
-        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
-        extra={
-            "what": "an http:// or https:// URL without user, password, query or fragment",
-            "hint": "write e.g. http://scep.example.net/scep; a password would stand in the open here",
-            "check": "url",
-        },
-    ),
-]
-AuthorityName = Annotated[str, Meta(extra={"check": "authority"})]
-Variable = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        extra={"what": "the name of an environment variable", "hint": "write e.g. CORP_CHALLENGE", "check": "env"},
-    ),
-]
-Account = Annotated[
-    str,
-    Meta(pattern=r"^[^\s:/]+$", extra={"what": "a user or group", "hint": "write a name, or a number in quotes"}),
-]
-Argv = Annotated[tuple[str, ...], Meta(min_length=1, extra={"check": "program"})]
+Swap = Literal["rename", "symlink"]
 
 
 class _Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,7 +89,7 @@ class Authority(_Definition, frozen=True, kw_only=True):
         Meta(description="digest of the CA certificate that is believed; a list is allowed"),
     ] = ()
     trust_anchor: Annotated[
-        AnchorFile | tuple[AnchorFile, ...],
+        ReadFile | tuple[ReadFile, ...],
         Meta(description="PEM file of a root certificate that is believed; a list is allowed"),
     ] = ()
     challenge: Annotated[Secret | None, Meta(description="the challenge password")] = None
@@ -140,10 +102,10 @@ class Authority(_Definition, frozen=True, kw_only=True):
         Meta(description="how a request's encryption key travels; password: under the challenge, without RSA keys"),
     ] = "rsa"
     https_ca_file: Annotated[
-        AnchorFile | None, Meta(description="PEM file of the roots that an https:// url is believed from")
+        ReadFile | None, Meta(description="PEM file of the roots that an https:// url is believed from")
     ] = None
     https_client_certificate: Annotated[
-        AnchorFile | None, Meta(description="PEM file of a TLS client certificate for an https:// url")
+        ReadFile | None, Meta(description="PEM file of a TLS client certificate for an https:// url")
     ] = None
     https_client_key: Annotated[SecretFile | None, Meta(description="PEM file of its key, not encrypted")] = None
     proxy: Annotated[Url | None, Meta(description="HTTP proxy URL")] = None
@@ -183,6 +145,11 @@ class Authority(_Definition, frozen=True, kw_only=True):
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:
         return (self.fingerprint,) if isinstance(self.fingerprint, Fingerprint) else self.fingerprint
+
+    @property
+    def next_fingerprints(self) -> tuple[Fingerprint, ...]:
+        named = self.next_fingerprint
+        return (named,) if isinstance(named, Fingerprint) else named
 
     @property
     def trust_anchors(self) -> tuple[Path, ...]:
@@ -253,10 +220,17 @@ class Common(_Definition, frozen=True, kw_only=True):
 
 
 class Keeping(Common, frozen=True, kw_only=True):
-    """What a keystore of any type may say, but no `defaults`."""
+    """What a keystore of any type may say, but no `defaults`.
+
+    Each type tells `paths`, the files that are written, by role; `hook_paths`, what hooks are told, by the words
+    key, certificate, chain and ca (empty: there is none); and `secrets`, by the word it is configured under.
+    """
 
     subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
     san: Annotated[tuple[AlternativeName, ...], Meta(description="names, for the first enrollment")] = ()
+    ca_file: Annotated[
+        WrittenFile | None, Meta(description="trusted CA certificates, current and next, for the consumer's peers")
+    ] = None
     probe: Annotated[Probe | None, Meta(description="look at what the consumer serves after the post hooks")] = None
 
 
@@ -271,32 +245,118 @@ class PemKeystore(Keeping, frozen=True, kw_only=True, tag_field="type", tag="pem
         Literal["leaf", "fullchain"], Meta(description="fullchain: the CA's chain follows the certificate")
     ] = "fullchain"
     chain_file: Annotated[WrittenFile | None, Meta(description="the chain without the leaf")] = None
-    ca_file: Annotated[
-        WrittenFile | None, Meta(description="trusted CA certificates, current and next, for the consumer's peers")
-    ] = None
     key_passphrase: Annotated[Secret | None, Meta(description="the key file is encrypted with it")] = None
-    swap: Annotated[
-        Literal["rename", "symlink"], Meta(description="how the successor takes its place; see docs/swap.md")
-    ] = "rename"
+    swap: Annotated[Swap, Meta(description="how the successor takes its place; see docs/swap.md")] = "rename"
 
     @property
     def paths(self) -> dict[str, Path]:
-        """The files that are written, by role: key, certificate, chain, ca. Combined: no `certificate`."""
-        roles = {
-            "key": self.key_file,
-            "certificate": self.certificate_file if self.certificate_file != self.key_file else None,
-            "chain": self.chain_file,
-            "ca": self.ca_file,
-        }
-        return {role: Path(path) for role, path in roles.items() if path}
+        """By the roles key, certificate, chain, ca. Combined: no `certificate`."""
+        certificate = None if self.combined else self.certificate_file
+        return _paths(key=self.key_file, certificate=certificate, chain=self.chain_file, ca=self.ca_file)
+
+    @property
+    def hook_paths(self) -> dict[str, str]:
+        return _words(key=self.key_file, certificate=self.certificate_file, chain=self.chain_file, ca=self.ca_file)
+
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        return {"key_passphrase": self.key_passphrase} if self.key_passphrase else {}
 
     @property
     def combined(self) -> bool:
         return self.key_file == self.certificate_file
 
 
-# One driver today; PKCS#12 and PKCS#11 definitions join this union with their drivers.
-KeystoreDefinition = PemKeystore
+class Pkcs12Keystore(Keeping, frozen=True, kw_only=True, tag_field="type", tag="pkcs12"):
+    """An identity in a PKCS#12 file, which may hold other entries besides."""
+
+    file: Annotated[WrittenFile, Meta(description="the PKCS#12 file: key, certificate and chain")]
+    password: Annotated[Secret, Meta(description="the file is encrypted with it")]
+    friendly_name: Annotated[
+        Label | None, Meta(description="of the entry (Java: its alias); default: as in the file, else the keystore's")
+    ] = None
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """By the roles pkcs12, ca."""
+        return _paths(pkcs12=self.file, ca=self.ca_file)
+
+    @property
+    def hook_paths(self) -> dict[str, str]:
+        return _words(key=self.file, certificate=self.file, chain=None, ca=self.ca_file)
+
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        return {"password": self.password}
+
+    @property
+    def swap(self) -> Swap:
+        """One file is one rename."""
+        return "rename"
+
+
+class Snippet(_Definition, frozen=True, kw_only=True):
+    """A piece of a consumer's configuration, written anew at each swap: $uri, $certificate_file … are filled in."""
+
+    template: Annotated[ReadFile, Meta(description="the text with $uri, $certificate_file … where they belong")]
+    file: Annotated[WrittenFile, Meta(description="where the text is written, filled in")]
+
+
+class Pkcs11Keystore(Keeping, frozen=True, kw_only=True, tag_field="type", tag="pkcs11"):
+    """An identity whose key lives in a PKCS#11 token; a pointer outside the token says which key it is."""
+
+    module: Annotated[ReadFile, Meta(description="the PKCS#11 module, a shared library")]
+    token: Annotated[Token, Meta(description="label, serial:NUMBER, or a pkcs11: URI")]
+    pin: Annotated[Secret, Meta(description="the user PIN of the token")]
+    uri_file: Annotated[WrittenFile, Meta(description="RFC 7512 URI of the active key: what consumers read")]
+    certificate_file: Annotated[WrittenFile | None, Meta(description="the certificate, in PEM")] = None
+    certificate_format: Annotated[
+        Literal["leaf", "fullchain"], Meta(description="fullchain: the CA's chain follows the certificate")
+    ] = "fullchain"
+    chain_file: Annotated[WrittenFile | None, Meta(description="the chain without the leaf")] = None
+    snippet: Annotated[Snippet | None, Meta(description="a piece of a consumer's configuration, from a template")] = (
+        None
+    )
+    label: Annotated[Label | None, Meta(description="of the objects in the token; default: the keystore's name")] = None
+    certificate_object: Annotated[bool, Meta(description="keep the certificate beside its key in the token")] = True
+    retire_after: Annotated[
+        Duration, Meta(description="how long the old key stays in the token after the post hooks; default 1h")
+    ] = field(default_factory=lambda: Duration(hours=1))
+    swap: Annotated[Swap, Meta(description="how the files take their place; see docs/swap.md")] = "rename"
+
+    def __post_init__(self) -> None:
+        if self.certificate_file is None and not self.certificate_object:
+            raise ValueError("keeps the certificate nowhere; add certificate_file, or set certificate_object: true")
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """By the roles uri, certificate, chain, ca, snippet."""
+        return _paths(
+            uri=self.uri_file,
+            certificate=self.certificate_file,
+            chain=self.chain_file,
+            ca=self.ca_file,
+            snippet=self.snippet.file if self.snippet else None,
+        )
+
+    @property
+    def hook_paths(self) -> dict[str, str]:
+        return _words(key=self.uri_file, certificate=self.certificate_file, chain=self.chain_file, ca=self.ca_file)
+
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        return {"pin": self.pin}
+
+
+def _paths(**files: str | None) -> dict[str, Path]:
+    return {role: Path(file) for role, file in files.items() if file}
+
+
+def _words(**files: str | None) -> dict[str, str]:
+    return {word: file or "" for word, file in files.items()}
+
+
+KeystoreDefinition = PemKeystore | Pkcs12Keystore | Pkcs11Keystore
 
 
 class Configuration(_Definition, frozen=True, kw_only=True):

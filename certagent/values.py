@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
+
+from msgspec import Meta
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -175,3 +177,68 @@ class KeyType(StrEnum):
     RSA_4096 = "rsa:4096"
     EC_P256 = "ec:p256"
     EC_P384 = "ec:p384"
+
+
+# What a loader must know beyond the type stands in `extra`, in this project's own words: `what` and `hint` say
+# what the pattern wants, `check` names what has to be held against the host (config_checks.py).
+_FILE_PATTERN = r"^/([^\x00]*[^/\x00])$"
+_FILE = {"what": "an absolute path of a file", "hint": "write it from the root, such as /etc/ssl/web.pem"}
+SecretFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "secret_file"})]
+ReadFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "read_file"})]
+WrittenFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "written_file"})]
+Directory = Annotated[
+    str,
+    Meta(
+        pattern=r"^/[^/\x00][^\x00]*$",
+        extra={
+            "what": "an absolute path of a directory",
+            "hint": "write it from the root, such as /var/lib/certagent",
+            "check": "directory",
+        },
+    ),
+]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        extra={
+            "what": "a name that is fit for a directory",
+            "hint": "use up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit",
+        },
+    ),
+]
+Url = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        extra={
+            "what": "an http:// or https:// URL without user, password, query or fragment",
+            "hint": "write e.g. http://scep.example.net/scep; a password would stand in the open here",
+            "check": "url",
+        },
+    ),
+]
+AuthorityName = Annotated[str, Meta(extra={"check": "authority"})]
+Variable = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        extra={"what": "the name of an environment variable", "hint": "write e.g. CORP_CHALLENGE", "check": "env"},
+    ),
+]
+Account = Annotated[
+    str,
+    Meta(pattern=r"^[^\s:/]+$", extra={"what": "a user or group", "hint": "write a name, or a number in quotes"}),
+]
+Token = Annotated[
+    str,
+    Meta(
+        pattern=r"^(pkcs11:(?!.*pin-)\S+|serial:\S{1,16}|(?!pkcs11:|serial:).{1,32})$",
+        extra={
+            "what": "a token's label, serial:NUMBER, or a pkcs11: URI without a PIN",
+            "hint": "write e.g. token: vpn; `pkcs11-tool --list-token-slots` shows what there is",
+        },
+    ),
+]
+Label = Annotated[str, Meta(min_length=1)]
+Argv = Annotated[tuple[str, ...], Meta(min_length=1, extra={"check": "program"})]

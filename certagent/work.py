@@ -91,15 +91,15 @@ class Work:
 
     def hook_environment(self, transaction: Transaction | None, attempt: int = 1) -> dict[str, str]:
         """What hooks are told (docs/hooks.md). Nothing secret."""
-        paths = self.definition.paths
+        paths = self.definition.hook_paths
         certificate = self._told(transaction)
         return {
             "CERTAGENT_KEYSTORE": self.name,
             "CERTAGENT_KIND": transaction.kind.value if transaction else "",
-            "CERTAGENT_KEY_FILE": str(paths["key"]),
-            "CERTAGENT_CERTIFICATE_FILE": str(paths.get("certificate", paths["key"])),
-            "CERTAGENT_CHAIN_FILE": str(paths.get("chain", "")),
-            "CERTAGENT_CA_FILE": str(paths.get("ca", "")),
+            "CERTAGENT_KEY_FILE": paths["key"],
+            "CERTAGENT_CERTIFICATE_FILE": paths["certificate"],
+            "CERTAGENT_CHAIN_FILE": paths["chain"],
+            "CERTAGENT_CA_FILE": paths["ca"],
             "CERTAGENT_SERIAL": facts.serial_hex(certificate) if certificate else "",
             "CERTAGENT_OLD_SERIAL": transaction.old_serial if transaction else "",
             "CERTAGENT_NOT_AFTER": state.iso(certificate.not_valid_after_utc) if certificate else "",

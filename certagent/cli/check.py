@@ -160,7 +160,8 @@ def _keystore(configuration: Configuration, name: str, reached: dict[str, Contac
         return
     identity = keystore.read()
     if identity is None:
-        yield from _secret("key_passphrase", definition.key_passphrase)
+        for word, secret in definition.secrets.items():
+            yield from _secret(word, secret)
     certificate = identity.certificate if identity else None
     if snapshot.certificate is not None:
         yield in_place(snapshot.certificate, now)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certagent.definitions import KeystoreDefinition, PemKeystore, Secret
+from certagent.definitions import KeystoreDefinition, PemKeystore, Pkcs11Keystore, Pkcs12Keystore, Secret
+from certagent.errors import KeystoreError
 
 if TYPE_CHECKING:
     from certagent.keystore.base import Keystore
@@ -33,3 +34,5 @@ def open_keystore(
             from certagent.keystore.pem import PemFiles  # noqa: PLC0415 -- cryptography is loaded by those who open one
 
             return PemFiles(name, definition, directory=directory, live=live_dir / name, read_secret=read_secret)
+        case Pkcs12Keystore() | Pkcs11Keystore():
+            raise KeystoreError(f"keystore {name}: this version has no driver for its type", "use type: pem")

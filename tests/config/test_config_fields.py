@@ -24,6 +24,9 @@ _NAME = (
     "use up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit"
 )
 
+_TOKEN = "    type: pkcs11\n    module: DIR/root.pem\n    token: vpn"
+_PIN = "    pin: {file: DIR/corp.challenge}"
+
 FIELDS = [
     # keys
     pytest.param(
@@ -261,19 +264,101 @@ FIELDS = [
     ),
     # types of keystores
     pytest.param(
-        {12: "    type: pkcs11"},
-        "12: keystores.web.type: pkcs11 is not supported by this version; pem is",
-        id="a token, not yet",
+        {12: "    type: pme"},
+        "12: keystores.web.type: is none of pem, pkcs12, pkcs11; did you mean pem?",
+        id="type misspelled",
     ),
     pytest.param(
-        {12: "    type: pkcs12"},
-        "12: keystores.web.type: pkcs12 is not supported by this version; pem is",
-        id="PKCS#12, not yet",
-    ),
-    pytest.param(
-        {12: "    type: pme"}, "12: keystores.web.type: is not a known type; write type: pem", id="type misspelled"
+        {12: "    type: pfx", 15: "    file: DIR/web.p12", 16: "    password: {file: DIR/corp.challenge}\n    own: me"},
+        "12: keystores.web.type: is none of pem, pkcs12, pkcs11; known here: pem, pkcs11, pkcs12\n"
+        "17: keystores.web.own: is not a known key; did you mean owner?",
+        id="type unknown: the rest is read as the type it looks like",
     ),
     pytest.param({12: "    # no type"}, "11: keystores.web.type: is missing; add type: pem", id="type missing"),
+    pytest.param(
+        {12: "    # no type", 15: "    module: DIR/root.pem", 16: "    token: vpn"},
+        "11: keystores.web.type: is missing; add type: pkcs11\n"
+        "11: keystores.web.pin: is missing; add it: the user PIN of the token\n"
+        "11: keystores.web.uri_file: is missing; add it: RFC 7512 URI of the active key: what consumers read",
+        id="type missing: the one that fits best is shown",
+    ),
+    pytest.param(
+        {11: "  web: pem", **dict.fromkeys(range(12, 18), "")},
+        "11: keystores.web: must be a table of keys, not a single value; known here: type, authority and others",
+        id="a keystore that is its type",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    password: {file: DIR/corp.challenge}"},
+        "13: keystores.web.password: is no key of type pem; it belongs to type pkcs12",
+        id="a key of another type",
+    ),
+    pytest.param(
+        {12: "    type: pkcs12\n    password: {file: DIR/corp.challenge}", 15: "    file: DIR/web.p12"},
+        "17: keystores.web.certificate_file: is no key of type pkcs12; it belongs to type pem and pkcs11",
+        id="a key of two other types",
+    ),
+    pytest.param(
+        {12: "    type: pkcs12\n    password: hunter2", 15: "    file: DIR/web.p12", 16: ""},
+        "13: keystores.web.password: must be a table of keys, not a single value; known here: file, env, command",
+        id="PKCS#12 password in the open",
+    ),
+    *(
+        pytest.param(
+            {
+                12: f"    type: pkcs11\n    module: DIR/root.pem\n    token: '{token}'",
+                15: _PIN,
+                16: "    uri_file: DIR/uri",
+            },
+            "14: keystores.web.token: is not a token's label, serial:NUMBER, or a pkcs11: URI without a PIN; "
+            "write e.g. token: vpn; `pkcs11-tool --list-token-slots` shows what there is",
+            id=f"token {word}",
+        )
+        for word, token in {
+            "by a URI with its PIN": "pkcs11:token=vpn?pin-value=hunter2",
+            "of no name": "",
+            "of a label longer than labels are": "v" * 33,
+            "of a serial number longer than those are": "serial:" + "1" * 17,
+        }.items()
+    ),
+    pytest.param(
+        {12: "    type: pkcs11\n    module: DIR/gone.so\n    token: vpn", 15: _PIN, 16: "    uri_file: DIR/uri"},
+        "13: keystores.web.module: cannot be read: No such file or directory; create the file, or correct the path",
+        id="module missing",
+    ),
+    pytest.param(
+        {12: _TOKEN, 15: f"{_PIN}\n    certificate_object: false", 16: "    uri_file: DIR/uri"},
+        "11: keystores.web: keeps the certificate nowhere; add certificate_file, or set certificate_object: true",
+        id="a certificate that is kept nowhere",
+    ),
+    pytest.param(
+        {12: _TOKEN, 15: f"{_PIN}\n    certificate_object: perhaps", 16: "    uri_file: DIR/uri"},
+        "18: keystores.web.certificate_object: is neither true nor false; write one of the two",
+        id="neither yes nor no",
+    ),
+    pytest.param(
+        {12: _TOKEN, 15: _PIN, 16: "    uri_file: DIR/uri\n    snippet: {template: DIR/root.pem, file: DIR/uri}"},
+        "19: keystores.web.snippet.file: is the same file as keystores.web.uri_file (agent.yaml:18); "
+        "give each its own path",
+        id="snippet over the URI",
+    ),
+    pytest.param(
+        {12: _TOKEN, 15: _PIN, 16: "    uri_file: DIR/root.pem"},
+        "18: keystores.web.uri_file: is the same file as keystores.web.module (agent.yaml:13); give each its own path",
+        id="URI over the module",
+    ),
+    pytest.param(
+        {17: "  b: {type: pkcs12, file: DIR/web.pem, password: {file: DIR/corp.challenge}}"},
+        "17: keystores.b.file: is the same file as keystores.web.certificate_file (agent.yaml:16); "
+        "give each its own path",
+        id="two keystores of two types, one file",
+    ),
+    pytest.param(
+        {17: "  b: {type: pkcs12, file: DIR/b.p12, password: {file: DIR/b.p12}}"},
+        "17: keystores.b.file: is the same file as keystores.b.password.file (agent.yaml:17); give each its own path\n"
+        "17: keystores.b.password.file: cannot be read: No such file or directory; "
+        "create the file, or correct the path",
+        id="a keystore over its own password",
+    ),
     # references
     pytest.param(
         {9: "  authority: crop"},

@@ -110,7 +110,7 @@ def test_included_files_are_beside_the_file_and_get_its_defaults(site: Site, mon
     loaded = config.load(site.main)
     assert list(loaded.keystores) == ["web", "b"]
     assert {keystore.authority for keystore in loaded.keystores.values()} == {"two"}
-    assert loaded.keystores["b"].combined
+    assert list(loaded.keystores["b"].paths) == ["key"]
 
 
 def test_a_glob_that_matches_nothing_is_fine(site: Site) -> None:

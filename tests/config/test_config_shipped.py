@@ -14,7 +14,20 @@ from msgspec import Struct
 
 from certagent import config
 from certagent.config_decode import describe
-from certagent.definitions import Authority, Common, Configuration, HookCommand, Hooks, PemKeystore, Probe, Secret
+from certagent.definitions import (
+    Authority,
+    Common,
+    Configuration,
+    HookCommand,
+    Hooks,
+    Keeping,
+    PemKeystore,
+    Pkcs11Keystore,
+    Pkcs12Keystore,
+    Probe,
+    Secret,
+    Snippet,
+)
 
 from .conftest import FINGERPRINT, Site
 from .test_config_fields import FIELDS
@@ -67,7 +80,9 @@ def test_a_shipped_keystore_loads_beside_the_example(site: Site, shipped: Path) 
 def test_haproxy_gets_one_combined_file(site: Site) -> None:
     site.change({2: "include: keystores/*.yaml"})
     site.write("keystores/haproxy.yaml", (ROOT / "keystores/haproxy.yaml").read_text())
-    assert config.load(site.main).keystores["haproxy"].combined
+    haproxy = config.load(site.main).keystores["haproxy"]
+    assert isinstance(haproxy, PemKeystore)
+    assert haproxy.combined
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +112,10 @@ _SEEN_BY_SCHEMA = (
     "authority nobody vouches for",
     "password in the URL",
     "probe without port",
-    "a token, not yet",
+    "type misspelled",
+    "a key of another type",
+    "token by a URI with its PIN",
+    "PKCS#12 password in the open",
     "type missing",
     "relative path",
     "secret in the open",
@@ -108,6 +126,7 @@ _SEEN_BY_SCHEMA = (
 @pytest.mark.parametrize("name", _SEEN_BY_SCHEMA)
 def test_what_is_wrong_in_itself_is_wrong_by_the_schema(validator: Any, site: Site, name: str) -> None:
     [lines] = [case.values[0] for case in FIELDS if case.id == name]
+    assert isinstance(lines, dict)
     site.change(lines)
     assert not validator.is_valid(yaml.safe_load(site.main.read_text()))
 
@@ -120,7 +139,11 @@ _TABLES: dict[str, tuple[type[Struct], type[Struct] | None]] = {
     "The file": (Configuration, None),
     "Authorities": (Authority, None),
     "Every keystore": (Common, None),
-    "PEM keystores": (PemKeystore, Common),
+    "Not under defaults": (Keeping, Common),
+    "PEM keystores": (PemKeystore, Keeping),
+    "PKCS#12 keystores": (Pkcs12Keystore, Keeping),
+    "PKCS#11 keystores": (Pkcs11Keystore, Keeping),
+    "Snippets": (Snippet, None),
     "Hooks": (Hooks, None),
     "Commands": (HookCommand, None),
     "Probe": (Probe, None),
@@ -137,6 +160,6 @@ def test_the_documentation_tells_every_key(heading: str) -> None:
     assert told == set(cls.__struct_fields__) - set(told_before.__struct_fields__ if told_before else ())
 
 
-@pytest.mark.parametrize("cls", [Configuration, Authority, Common, PemKeystore, Hooks, HookCommand, Probe, Secret])
+@pytest.mark.parametrize("cls", [cls for cls, _ in _TABLES.values()], ids=lambda cls: str(cls.__name__))
 def test_every_key_is_described(cls: type[Struct]) -> None:
     assert not [info.name for info in msgspec.structs.fields(cls) if not describe(info)]
