@@ -1,8 +1,8 @@
 """HTTP, and nothing of SCEP but its URLs (RFC 8894 §4.1). The one door to `requests`.
 
-A server is given no trust: size, time and redirects are bounded. TLS servers are judged by the system's
-trust store (as openssl finds it: SSL_CERT_FILE, SSL_CERT_DIR); ~/.netrc is not read. Without a configured
-proxy the environment's http_proxy, https_proxy and no_proxy count, as everywhere on the host.
+A server is given no trust: size, time and redirects are bounded. TLS servers are judged by the CA file given, else
+by the system's trust store (as openssl finds it: SSL_CERT_FILE, SSL_CERT_DIR); ~/.netrc is not read. Without a
+configured proxy the environment's http_proxy, https_proxy and no_proxy count, as everywhere on the host.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import base64
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
@@ -23,6 +24,9 @@ from certagent.errors import ConfigError, HttpError, TransientError
 from certagent.scep.text import one_line
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
+# What HTTP wants everybody to take (RFC 9110 §4.1), and what Apache, nginx and Tomcat do take of a whole request line.
+# A renewal with an RSA-2048 key comes to some 6,000 bytes, one with RSA-4096 to more than this.
+MAX_URL = 8000  # bytes
 _MAX_REDIRECTS = 3
 _CHUNK = 16 * 1024
 
@@ -54,8 +58,9 @@ class _Exchange:
 class Transport:
     """Exchanges with one SCEP URL. `timeout` bounds a whole exchange, from the name lookup to the last byte.
 
-    Every method raises TransientError naming the host, with the server's own words where it gave any.
-    ConfigError for a url that is none.
+    For https, `ca_file` (PEM) holds the only roots that are believed, and `client_certificate` is ours: PEM files
+    of the certificate and its unencrypted key. Every method raises TransientError naming the host, with the
+    server's own words where it gave any. ConfigError for a url that is none, and for files that do not serve.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class Transport:
         *,
         timeout: timedelta,
         proxy: str | None = None,
+        ca_file: Path | None = None,
+        client_certificate: tuple[Path, Path] | None = None,
         witness: Witness | None = None,
         max_size: int = MAX_SIZE,
     ) -> None:
@@ -76,7 +83,10 @@ class Transport:
         paths = ssl.get_default_verify_paths()
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.verify = paths.cafile or paths.capath or True
+        self._session.verify = str(ca_file) if ca_file else paths.cafile or paths.capath or True
+        if client_certificate is not None:
+            self._session.cert = (str(client_certificate[0]), str(client_certificate[1]))
+        _check_tls_files(ca_file, client_certificate)
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "certagent"})
 
     def get(self, operation: str, message: str | bytes | None = None) -> bytes:
@@ -121,6 +131,11 @@ class Transport:
         )
 
     def _exchange(self, method: str, url: str, body: bytes | None) -> Answer:
+        if len(url) > MAX_URL:
+            raise TransientError(
+                f"the message makes a URL of {len(url)} bytes, more than {self.host} can be expected to take",
+                "the CA must offer POSTPKIOperation; or use shorter keys and names",
+            )
         exchange = _Exchange(method, url, body, time.monotonic() + self._timeout)
         # A socket timeout is per read: a server that sends a byte now and then would hold us for ever, and a
         # name lookup has no timeout at all. So the exchange is left behind when its time is over.
@@ -197,11 +212,12 @@ class Transport:
     def _explain(self, error: Exception) -> TransientError:
         if isinstance(error, TransientError):
             return error
+        tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+        if tls is not None:
+            return TransientError(*_tls_trouble(self.host, tls))
         match error:
             case requests.exceptions.ProxyError():
                 what, hint = "cannot be reached through the proxy", "is the authority's proxy right, and up?"
-            case requests.exceptions.SSLError():
-                what, hint = "has a TLS certificate that is not trusted", "add its root to the host's trust store"
             case requests.exceptions.Timeout():
                 return self._too_slow()
             case requests.exceptions.ChunkedEncodingError() | requests.exceptions.ContentDecodingError():
@@ -213,6 +229,26 @@ class Transport:
         return TransientError(f"{self.host} {what}", hint)
 
 
+def _check_tls_files(ca_file: Path | None, client_certificate: tuple[Path, Path] | None) -> None:
+    """Load them as the exchange will, so that a fault is told as the configuration's. Raises ConfigError."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            f"https_ca_file {ca_file} cannot be used: {_reason(error)}", "it holds root certificates, as PEM"
+        ) from None
+    if client_certificate is None:
+        return
+    try:
+        # Without the empty passphrase an encrypted key would be asked for at the terminal.
+        context.load_cert_chain(*client_certificate, password="")
+    except OSError as error:
+        raise ConfigError(
+            f"https_client_certificate {client_certificate[0]} cannot be used: {_reason(error)}",
+            "it and https_client_key are PEM, belong together, and the key is not encrypted",
+        ) from None
+
+
 def _host(url: str) -> str:
     """Host and port, for people; not the user and password a URL may hold."""
     try:
@@ -222,15 +258,38 @@ def _host(url: str) -> str:
         parts, port = None, ""
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError("the authority's url is not an http:// or https:// address", "write it as the CA gives it")
-    return parts.hostname + port
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return name + port
+
+
+def _tls_trouble(host: str, error: ssl.SSLError) -> tuple[str, str]:
+    """What went wrong with TLS, and what to do."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"{host} has a TLS certificate that is not trusted: {one_line(error.verify_message)}",
+            "add its root to the host's trust store, or name it with https_ca_file",
+        )
+    reason = (error.reason or "unknown").lower().replace("_", " ")
+    if "alert" in reason:
+        return f"{host} refuses TLS with us: {reason}", "does it want an https_client_certificate, or another one?"
+    return f"{host} does not speak TLS with us: {reason}", "is https:// right, and the port?"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what urllib3 wrapped: from the outside in."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        inner = seen.args[0] if seen.args and isinstance(seen.args[0], BaseException) else None
+        wrapped = getattr(seen, "reason", None)  # of an SSLError, only text
+        seen = (wrapped if isinstance(wrapped, BaseException) else None) or inner or seen.__cause__ or seen.__context__
 
 
 def _reason(error: BaseException) -> str:
     """The operating system's words at the bottom of what urllib3 wraps around them."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return one_line(seen.strerror)
-        inner = seen.args[0] if seen.args and isinstance(seen.args[0], BaseException) else None
-        seen = getattr(seen, "reason", None) or inner or seen.__cause__ or seen.__context__
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLError):
+            return (cause.reason or "not PEM").lower().replace("_", " ")
+        if isinstance(cause, OSError) and cause.strerror:
+            return one_line(cause.strerror)
     return "the connection failed"
