@@ -1,0 +1,538 @@
+"""What the client refuses: name, what the CA (or who stands in its place) does, the error. The table is the
+specification; every case goes the whole way, from a renewal that is due to the outcome a person reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asn1crypto import core
+from cryptography import x509
+
+from certagent.certificate import to_der
+from certagent.lab import Settings
+from certagent.renewal import Outcome, Result, Wish
+from certagent.scep import Algorithms, FailInfo, PkiStatus, degenerate
+from certagent.scep.message import FAIL_INFO, FAIL_INFO_TEXT, MESSAGE_TYPE, PKI_STATUS, RECIPIENT_NONCE, TRANSACTION_ID
+from certagent.scep.signed import CONTENT_TYPE, MESSAGE_DIGEST
+from tests.hostile import answers as web
+from tests.hostile import certificates as made
+from tests.hostile import replies as forged
+from tests.hostile.conftest import Enrolled, hostile
+from tests.hostile.lab import (
+    CA_CERTIFICATES,
+    CAPABILITIES,
+    Fault,
+    Forge,
+    Forger,
+    Hostile,
+    body,
+    offering,
+    raw,
+    replying,
+    serving,
+)
+from tests.renewal.site import DAY, Site
+
+TEXT, UTF8 = core.PrintableString, core.UTF8String
+NEVER = "nothing was installed"
+FORGED = "somebody between may have changed it; nothing of it was used"
+MIXED_UP = "it answers another request, or somebody replays an old answer; nothing of it was used"
+STRANGER = "only the CA, its RA or its authenticated successor may sign"
+TRY_AGAIN = "try again"
+BROKEN = "the CA, or something between, sends broken data"
+ADDRESS = "is the authority's url the CA's SCEP address?"
+Configure = Callable[[Hostile], str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`error` is the class's word and what its message holds; `authority`, `keystore`: lines of configuration."""
+
+    fault: Fault
+    error: tuple[str, str]
+    hint: str = ""
+    ra: bool = False
+    renewed_before: bool = False
+    authority: Configure = lambda _: ""
+    keystore: str = ""
+    settings: Settings | None = None
+
+
+def case(name: str, fault: Fault, kind: str, message: str, hint: str = "", **more: Any) -> object:
+    return pytest.param(Case(fault, (kind, message), hint, **more), id=name)
+
+
+def reply(name: str, forge: Forge, message: str, hint: str = "", **more: Any) -> object:
+    """A reply that is not believed."""
+    return case(name, replying(forge), "trust", message, hint, **more)
+
+
+def accepting(*words: str) -> Configure:
+    return lambda _: f"accept: [{', '.join(words)}]"
+
+
+def soon(_: Hostile) -> str:
+    return "timeout: 1s"
+
+
+TRANSACTIONS = [
+    reply("nonce of nobody", forged.nonce(lambda _: bytes(16)), "does not repeat the request's nonce", MIXED_UP),
+    reply("half the nonce", forged.nonce(lambda ours: ours[:8]), "does not repeat the request's nonce", MIXED_UP),
+    reply("nonce and a byte", forged.nonce(lambda ours: ours + b"\0"), "does not repeat the request's nonce", MIXED_UP),
+    reply("nonce backwards", forged.nonce(lambda ours: ours[::-1]), "does not repeat the request's nonce", MIXED_UP),
+    reply("empty nonce", forged.nonce(lambda _: b""), "does not repeat the request's nonce", MIXED_UP),
+    reply("no nonce", forged.nonce(lambda _: None), "does not repeat the request's nonce", MIXED_UP),
+    reply("nonce echoed as the sender's", forged.nonce_echoed_as_senders, "does not repeat the request's nonce"),
+    reply("nonce twice", forged.extra(RECIPIENT_NONCE, core.OctetString(bytes(16))), "more than one value"),
+    reply("another transaction", forged.transaction(lambda _: "0" * 64), "is for another transaction", MIXED_UP),
+    reply("first half of the transaction ID", forged.transaction(lambda ours: ours[:32]), "for another transaction"),
+    reply("transaction ID and more", forged.transaction(lambda ours: ours + "0"), "for another transaction"),
+    reply("transaction ID and a space", forged.transaction(lambda ours: ours + " "), "for another transaction"),
+    reply("transaction ID in upper case", forged.transaction(str.upper), "for another transaction"),
+    reply("empty transaction ID", forged.transaction(lambda _: ""), "for another transaction"),
+    reply("no transaction ID", forged.attributes({TRANSACTION_ID: None}), "for another transaction", MIXED_UP),
+    reply("transaction ID twice", forged.twice(TRANSACTION_ID), "more than one value", FORGED),
+    reply("transaction ID, and another", forged.extra(TRANSACTION_ID, TEXT("0")), "more than one value", FORGED),
+    reply("transaction ID of two values", forged.two_values, "more than one value", FORGED),
+    reply("a reply of before", forged.replayed, "for another transaction", MIXED_UP, renewed_before=True),
+    reply(
+        "a reply of before, the key kept",
+        forged.replayed,
+        "for another transaction",
+        MIXED_UP,
+        renewed_before=True,
+        keystore="rekey: never",
+    ),
+    reply("message type of a request", forged.attributes({MESSAGE_TYPE: TEXT("19")}), "is no reply: message type 19"),
+    reply("message type of a renewal", forged.attributes({MESSAGE_TYPE: TEXT("17")}), "is no reply: message type 17"),
+    reply("no message type", forged.attributes({MESSAGE_TYPE: None}), "is no reply"),
+    reply("message type twice", forged.twice(MESSAGE_TYPE), "more than one value"),
+    reply("message type in other digits", forged.attributes({MESSAGE_TYPE: UTF8("٣")}), "is no reply"),
+    reply("status twice", forged.extra(PKI_STATUS, TEXT("2")), "more than one value"),
+    reply("unknown status", forged.attributes({PKI_STATUS: TEXT("1")}), "no known status"),
+    reply("no status", forged.attributes({PKI_STATUS: None}), "no known status"),
+]
+
+SIGNATURES = [
+    reply("a stranger, its certificate sent", forged.by(forged.stranger), "is signed by a stranger", STRANGER),
+    reply("a sibling, a device of this CA", forged.by(forged.sibling), "is signed by a stranger", STRANGER),
+    reply("another CA of the same name", forged.by(forged.namesake), "is signed by a stranger", STRANGER),
+    reply("a stranger as the CA", forged.by(forged.double), "the signature of the CA's reply is wrong", FORGED),
+    reply("a stranger under the CA's key identifier", forged.by_key_identifier, "is wrong", FORGED),
+    reply("the RA's encryption certificate", forged.by(forged.encryption_ra), "by a stranger", STRANGER, ra=True),
+    reply("an RA that is not offered", forged.by(forged.unoffered_ra_signs), "signed by a stranger", STRANGER, ra=True),
+    case("an RA that has expired", forged.expired_ra_signs, "trust", "signed by a stranger", STRANGER, ra=True),
+    reply("no SignerInfo", forged.edited(forged.unsigned), "has 0 signatures instead of one", FORGED),
+    reply("SignerInfo twice", forged.edited(forged.twice_signed), "has 2 signatures instead of one", FORGED),
+    reply("SignerInfo of a stranger as well", forged.and_a_stranger, "has 2 signatures instead of one", FORGED),
+    reply("signature of zeros", forged.edited(forged.signature_of_zeros), "signature of the CA's reply is wrong"),
+    reply("empty signature", forged.edited(forged.signature_missing), "signature of the CA's reply is wrong"),
+    reply("unknown signature", forged.edited(forged.unknown_signature), "signature of the CA's reply is wrong"),
+    reply("unknown digest", forged.edited(forged.unknown_digest), "the unknown digest md2"),
+    reply("no attributes, signed so", forged.no_attributes, "signs no attributes, so no transaction either", FORGED),
+    reply("attributes stripped", forged.edited(forged.stripped), "signs no attributes", FORGED),
+    reply("attributes where nobody signs", forged.edited(forged.attributes_moved), "signs no attributes", FORGED),
+    reply("attribute rewritten", forged.edited(forged.transaction_rewritten), "signature of the CA's reply is wrong"),
+    reply("content replaced", forged.edited(forged.content_replaced), "changed after it was signed (message digest)"),
+    reply("content removed", forged.edited(forged.content_removed), "changed after it was signed (message digest)"),
+    reply("wrong message digest", forged.attributes(forged.WRONG_DIGEST), "changed after it was signed"),
+    reply("no message digest", forged.without(MESSAGE_DIGEST), "changed after it was signed"),
+    reply("content type twice", forged.twice(CONTENT_TYPE), "more than one value"),
+    reply("another content type", forged.attributes(forged.CONTENT_TYPE_OF_SIGNED_DATA), "not plain data"),
+    reply(
+        "FAILURE made SUCCESS",
+        forged.edited(forged.refusal_to_success, PkiStatus.FAILURE),
+        "signature of the CA's reply is wrong",
+        FORGED,
+    ),
+    case("the request itself, come back", web.echo, "trust", "is signed by a stranger", STRANGER),
+]
+
+UNDECIPHERED = "the CA's envelope cannot be decrypted"
+ENVELOPES = [
+    reply("enveloped to another device", forged.for_the_sibling, "the CA's envelope is for somebody else"),
+    reply("another's key under our name", forged.under_our_name, UNDECIPHERED),
+    reply("two recipients", forged.enveloping(forged.two_recipients), "not for exactly one recipient"),
+    reply("no recipient", forged.enveloping(forged.no_recipient), "not for exactly one recipient"),
+    reply("wrong padding", forged.enveloping(forged.wrong_padding), UNDECIPHERED),
+    reply("ciphertext garbled", forged.enveloping(forged.garbled), "content of the CA's envelope is malformed"),
+    reply("half a block", forged.enveloping(forged.half_a_block), UNDECIPHERED),
+    reply("no ciphertext", forged.enveloping(forged.no_ciphertext), UNDECIPHERED),
+    reply("key garbled", forged.enveloping(forged.garbled_key), UNDECIPHERED),
+    reply("key too short", forged.enveloping(forged.short_key), UNDECIPHERED),
+    reply("key of another cipher", forged.enveloping(forged.key_of_another_cipher), UNDECIPHERED),
+    reply("vector too short", forged.enveloping(forged.short_vector), UNDECIPHERED),
+    reply("unknown cipher", forged.enveloping(forged.unknown_cipher), "the unknown cipher"),
+    reply("unknown key transport", forged.enveloping(forged.unknown_transport), "an unknown way to transport its key"),
+    reply("not encrypted", lambda f: f.signed(content=degenerate([f.issued])), "CMS signed_data, not enveloped_data"),
+    reply("SUCCESS with nothing", lambda f: f.signed(content=None), "says SUCCESS and carries nothing"),
+    reply("SUCCESS with a byte", lambda f: f.signed(content=b"\0"), "the CA's envelope is malformed"),
+    reply("nothing inside", forged.enclosing(lambda _: b""), "content of the CA's envelope is malformed"),
+    reply("text inside", forged.enclosing(lambda _: b"certificate"), "content of the CA's envelope is malformed"),
+    reply("a bare certificate inside", forged.enclosing(lambda f: to_der(f.issued)), "is malformed"),
+    reply("another envelope inside", forged.enclosing(Forger.envelope), "CMS enveloped_data, not signed_data"),
+    reply("signed inside", forged.enclosing(lambda f: f.signed(content=b"x")), "is signed once more"),
+    reply("no certificate inside", forged.enclosing(lambda _: degenerate([])), "SUCCESS and holds no certificate"),
+    reply("a broken certificate inside", forged.enclosing(forged.broken_certificate), "is malformed"),
+]
+
+TRAILING = [
+    reply("a byte after the reply", lambda f: f.reply() + b"\n", "carries 1 bytes after its end"),
+    reply("two replies", lambda f: f.reply() * 2, "bytes after its end"),
+    reply("more in the ContentInfo", forged.more_in(), "is malformed"),
+    reply("more in the SignedData", forged.more_in(1, 0), "is malformed"),
+    reply("more in the SignerInfo", forged.more_in(1, 0, -1, 0), "is malformed"),
+    reply("more in a signed attribute", forged.more_in(1, 0, -1, 0, 3, 0), "is wrong"),
+    reply("more after the envelope", lambda f: f.signed(content=f.envelope() + b"\0"), "envelope is malformed"),
+    reply("more in the EnvelopedData", lambda f: f.signed(content=forged.grown(f.envelope(), 1, 0)), "is malformed"),
+    reply(
+        "more after the certificates",
+        forged.enclosing(lambda f: degenerate([f.issued]) + b"\0"),
+        "content of the CA's envelope is malformed",
+    ),
+    reply(
+        "more in the certificates' SignedData",
+        forged.enclosing(lambda f: forged.grown(degenerate([f.issued]), 1, 0)),
+        "content of the CA's envelope is malformed",
+    ),
+    reply(
+        "more in the certificate",
+        forged.enclosing(lambda f: forged.grown(degenerate([f.issued]), 1, 0, 3, 0)),
+        "is malformed",
+    ),
+]
+
+CERTIFICATES = [
+    case("for another key", made.sending(made.for_another_key), "trust", "no certificate for our key", NEVER),
+    case("for almost our key", made.sending(made.for_almost_our_key), "trust", "no certificate for our key", NEVER),
+    case("two for our key", made.sending(made.two_for_our_key), "trust", "2 certificates for our key", NEVER),
+    case("a hundred of others", made.sending(made.a_hundred_of_others), "trust", "no certificate for our key", NEVER),
+    case("the old one again", made.sending(made.the_old_one), "trust", "no certificate for our key", NEVER),
+    case(
+        "the old one again, the key kept",
+        made.sending(made.the_old_one),
+        "trust",
+        "sent the certificate in place once more",
+        keystore="rekey: never",
+    ),
+    case("issued by another CA", made.from_(forged.stranger), "trust", "not issued by the pinned CA", NEVER),
+    case("issued by a CA of the same name", made.from_(forged.namesake), "trust", "not issued by the pinned CA"),
+    case("issued by another, not sent", made.unsent(forged.namesake), "trust", "not issued by the pinned CA"),
+    case("signed by another in the CA's name", made.sending(made.signed_by_another), "trust", "not issued by"),
+    case("issued by a sibling", made.from_(forged.sibling), "trust", "not issued by the pinned CA", NEVER),
+    case("issued by a stranger's intermediate", made.from_(made.intermediate_of_a_stranger), "trust", "not issued by"),
+    case("issued by an expired intermediate", made.from_(made.expired_intermediate), "trust", "expired at"),
+    case("issued by nobody", made.sending(made.self_signed), "trust", "not issued by the pinned CA"),
+    case("another name", made.leaf(name="CN=other.example.net,O=Example"), "trust", "not 'CN=web.example.net,O=Exa"),
+    case("a name more", made.leaf(name="CN=web.example.net,OU=x,O=Example"), "trust", "as asked"),
+    case("name in upper case", made.leaf(name="CN=WEB.EXAMPLE.NET,O=Example"), "trust", "as asked"),
+    case("no name", made.leaf(name=""), "trust", "issued '(no subject)'"),
+    case(
+        "a DNS name more",
+        made.leaf(san=[*made.SAN, x509.DNSName("mail.example.net")]),
+        "trust",
+        "names nobody asked for: dns:mail.example.net",
+        NEVER,
+    ),
+    case("a wildcard", made.leaf(san=[x509.DNSName("*.example.net")]), "trust", "asked for: dns:*.example.net"),
+    case("an address", made.leaf(san=[*made.SAN, made.address("192.0.2.1")]), "trust", "asked for: ip:192.0.2.1"),
+    case("an e-mail", made.leaf(san=[x509.RFC822Name("root@example.net")]), "trust", "asked for: email:root@ex"),
+    case("CA:TRUE", made.leaf(ca=True), "trust", "the CA issued a CA certificate to us", NEVER),
+    case("valid tomorrow", made.living(DAY, 9 * DAY), "trust", "from 2026-12-02 12:00:00 UTC only", "clock"),
+    case("expired", made.living(-9 * DAY, -DAY), "trust", "expired at 2026-11-30 12:00:00 UTC", "clock"),
+    case("expired this second", made.living(-9 * DAY, timedelta(0)), "trust", "expired at 2026-12-01 12:00:00 UTC"),
+    case("signed over SHA-1", made.weakly_signed("sha1"), "trust", "is signed with sha1", "add `sha1` to"),
+    case("signed over MD5", made.weakly_signed("md5"), "trust", "is signed with md5", "add `md5` to"),
+    case(
+        "signed over MD5 where SHA-1 is accepted",
+        made.weakly_signed("md5"),
+        "trust",
+        "is signed with md5",
+        authority=accepting("sha1"),
+    ),
+]
+
+
+def refusal(**changes: object) -> Fault:
+    return forged.status(PkiStatus.FAILURE, **changes)
+
+
+def refusal_of(changes: dict[str, core.Asn1Value | None]) -> Fault:
+    return replying(lambda forger: forger.signed(changes, content=None, status=PkiStatus.FAILURE))
+
+
+NO_TEXT = core.IA5String.load(b"\x16\x02\xff\xfe")
+REFUSALS = [
+    reply("PENDING by a stranger", lambda f: f.reply(PkiStatus.PENDING, signer=forged.stranger(f)), "by a stranger"),
+    reply("PENDING nobody signed", forged.edited(forged.unsigned, PkiStatus.PENDING), "0 signatures"),
+    reply("PENDING with another nonce", lambda f: f.reply(PkiStatus.PENDING, recipient_nonce=bytes(16)), "nonce"),
+    reply("PENDING of another transaction", lambda f: f.reply(PkiStatus.PENDING, transaction_id="0"), "another trans"),
+    reply("FAILURE by a stranger", lambda f: f.reply(PkiStatus.FAILURE, signer=forged.stranger(f)), "by a stranger"),
+    reply("FAILURE nobody signed", forged.edited(forged.unsigned, PkiStatus.FAILURE), "0 signatures"),
+    reply("FAILURE with another nonce", lambda f: f.reply(PkiStatus.FAILURE, recipient_nonce=bytes(16)), "nonce"),
+    reply("FAILURE of another transaction", lambda f: f.reply(PkiStatus.FAILURE, transaction_id="0"), "another trans"),
+    case("FAILURE", refusal(fail_info=FailInfo.BAD_TIME), "rejected", "the CA refused the request: badTime", "clock"),
+    case("FAILURE without a reason", refusal(), "rejected", "no reason given", "ask the CA's operator"),
+    case("FAILURE for a reason of Dogtag's", refusal_of({FAIL_INFO: TEXT("9")}), "rejected", "(failInfo 9)"),
+    case("FAILURE for a reason that is no number", refusal_of({FAIL_INFO: TEXT("none")}), "rejected", "no reason"),
+    case("FAILURE for a reason of many digits", refusal_of({FAIL_INFO: TEXT("9" * 9999)}), "rejected", "no reason"),
+    case(
+        "words with escape sequences",
+        refusal_of({FAIL_INFO: TEXT("2"), FAIL_INFO_TEXT: UTF8("\x1b[2J\x1b]0;x\x07no\rsuch\u202e user\0\x9b1m")}),
+        "rejected",
+        "badRequest ([2J ]0;x no",
+    ),
+    case(
+        "words of many lines",
+        refusal_of({FAIL_INFO_TEXT: UTF8("\n\n  denied \nroot: all is well\n")}),
+        "rejected",
+        "no reason given (denied)",
+    ),
+    case(
+        "words without end",
+        refusal_of({FAIL_INFO_TEXT: UTF8("so " * 200_000)}),
+        "rejected",
+        "…)",
+    ),
+    case(
+        "words of no character set",
+        refusal_of({FAIL_INFO_TEXT: core.IA5String.load(b"\x16\x02\xff\xfe")}),
+        "rejected",
+        "no reason",
+    ),
+    reply(
+        "FAILURE's words with SUCCESS",
+        lambda f: f.signed({FAIL_INFO: TEXT("2"), FAIL_INFO_TEXT: UTF8("no")}, content=None),
+        "says SUCCESS and carries nothing",
+    ),
+    case(
+        "FAILURE with a certificate all the same",
+        replying(lambda f: f.signed(content=f.envelope(), status=PkiStatus.FAILURE)),
+        "rejected",
+        "no reason given",
+    ),
+]
+
+
+def weak(cipher: str, digest: str) -> Forge:
+    return lambda forger: forger.reply(algorithms=Algorithms(cipher, digest))
+
+
+def weak_ca(*words: str) -> Fault:
+    def fault(ca: Hostile) -> None:
+        ca.words = words
+
+    return fault
+
+
+OLD = Settings(lifetime=90 * DAY, accept=frozenset({"sha1", "3des"}))
+WEAK = [
+    reply("MD5", weak("aes128-cbc", "md5"), "protects its reply with md5", "add md5 to the authority's `accept`"),
+    reply("SHA-1", weak("aes128-cbc", "sha1"), "protects its reply with sha1", "add sha1 to the authority's `accept`"),
+    reply("3DES", weak("3des", "sha256"), "protects its reply with 3des", "add 3des to the authority's `accept`"),
+    reply("DES", weak("des", "sha256"), "protects its reply with des", "add des to the authority's `accept`"),
+    reply("DES and SHA-1", weak("des", "sha1"), "with des and sha1", "add des and sha1 to the authority's `accept`"),
+    reply("DES where 3DES is accepted", weak("des", "sha256"), "with des", "add des to", authority=accepting("3des")),
+    reply("FAILURE over SHA-1", lambda f: f.reply(PkiStatus.FAILURE, algorithms=Algorithms("3des", "sha1")), "sha1"),
+    reply("PENDING over MD5", lambda f: f.reply(PkiStatus.PENDING, algorithms=Algorithms("3des", "md5")), "with md5"),
+    case("nothing but 3DES and SHA-1 known", weak_ca("DES3", "SHA-1"), "trust", "reply with sha1", settings=OLD),
+    case("no capabilities", weak_ca(), "trust", "reply with sha1", "add sha1 to", settings=OLD),
+    case(
+        "SHA-256 and SHA-512 taken out of the capabilities",
+        weak_ca("AES", "POSTPKIOperation", "Renewal", "SHA-1"),
+        "trust",
+        "authority lab no longer offers",
+        "somebody may be weakening the exchange",
+        renewed_before=True,
+    ),
+    case(
+        "AES taken out of the capabilities",
+        weak_ca("DES3", "POSTPKIOperation", "Renewal", "SHA-256"),
+        "trust",
+        "authority lab no longer offers AES",
+        renewed_before=True,
+    ),
+    case(
+        "capabilities turned into a web page",
+        web.http(200, b"<html>", CAPABILITIES),
+        "trust",
+        "no longer offers",
+        renewed_before=True,
+    ),
+    case("capabilities taken away", web.http(404, b"", CAPABILITIES), "trust", "no longer offers", renewed_before=True),
+]
+
+NOT_PINNED = "the authority's CA is not the configured one"
+AUTHORITIES = [
+    case("another CA", offering(web.another_ca), "trust", NOT_PINNED, "nothing secret was sent"),
+    case("another CA of the same name", offering(web.namesake_ca), "trust", NOT_PINNED, "nothing secret was sent"),
+    case("a bundle of nothing", body(CA_CERTIFICATES, lambda _: degenerate([])), "transient", "holds no certificate"),
+    case("no answer", body(CA_CERTIFICATES, lambda _: b""), "transient", "GetCACert is empty", ADDRESS),
+    case("a web page", body(CA_CERTIFICATES, lambda _: b"\r\n<html>"), "transient", "is a web page", ADDRESS),
+    case("text", body(CA_CERTIFICATES, lambda _: b"no such CA"), "transient", "is not SCEP", ADDRESS),
+    case("an HTTP error", web.http(404, b"no such CA", CA_CERTIFICATES), "http", "HTTP 404: no such CA"),
+    case("cut short", web.truncated(CA_CERTIFICATES), "transient", "GetCACert was cut short", TRY_AGAIN),
+    case("bytes after the certificate", body(CA_CERTIFICATES, lambda der: der + b"\0\0"), "trust", "2 bytes after"),
+    case("more in the certificate", body(CA_CERTIFICATES, forged.grown), "trust", "is malformed", BROKEN),
+    case("a broken name", serving(CA_CERTIFICATES, web.broken_ca), "trust", "malformed", BROKEN),
+    case("an empty SEQUENCE", body(CA_CERTIFICATES, lambda _: b"\x30\x00"), "trust", "malformed", BROKEN),
+    case("an RA of another CA", offering(web.ra_of_another_ca), "trust", "RA certificate CN=RA"),
+    case("an RA of a CA of the same name", offering(web.ra_of_a_namesake), "trust", "not issued by the pinned CA"),
+    case("a sibling as the RA", offering(web.sibling_as_ra), "trust", "a certificate for TLS", "if it is the RA, add"),
+    case("an RA that has expired", offering(web.expired_ra), "trust", "RA certificate CN=RA expired at", "clock"),
+    case("an RA that is valid tomorrow", offering(web.ra_of_tomorrow), "trust", "RA certificate CN=RA is valid from"),
+    case("an RA signed over SHA-1", offering(web.weak_ra), "trust", "CN=RA is signed with sha1", "add `sha1`"),
+    case(
+        "a CA that has expired",
+        web.only(web.expired_ca),
+        "trust",
+        "the CA certificate CN=old CA expired at",
+        "clock",
+        authority=web.pinned(web.expired_ca),
+    ),
+    case(
+        "a CA that is valid tomorrow",
+        web.only(web.ca_of_tomorrow),
+        "trust",
+        "the CA certificate CN=new CA is valid from",
+        authority=web.pinned(web.ca_of_tomorrow),
+    ),
+    case(
+        "two CAs, both pinned",
+        web.only(web.honest_ca, web.stranger_ca),
+        "trust",
+        "offers 2 CA certificates that could be the issuer",
+        "name the one that issues",
+        authority=web.pinned(web.honest_ca, web.stranger_ca),
+    ),
+    case(
+        "a pinned certificate that is no CA",
+        web.only(web.leaf_as_ca),
+        "trust",
+        "is no CA certificate",
+        authority=web.pinned(web.leaf_as_ca),
+    ),
+    case("a device that issues RAs", offering(web.intermediate_without_ca), "trust", NOT_PINNED),
+    case("3000 CAs", web.thousands(3000), "trust", "is malformed", BROKEN),
+    case("an endless answer", raw(web.endless, CA_CERTIFICATES), "transient", "more than 2048 KiB", ADDRESS),
+]
+
+GARBLED_HTTP = "does not speak proper HTTP"
+HTTP = [
+    case("HTTP 500 with words", web.http(500, b"out of order\nstack trace"), "http", "HTTP 500: out of order"),
+    case("HTTP 500 with a web page", web.http(500, b"<html>oops"), "http", "answered HTTP 500"),
+    case("HTTP 401", web.http(401, b"\x1b[31mlog in"), "http", "HTTP 401: [31mlog in"),
+    case("HTTP 204", web.wire(lambda _: web.head("204 No Content")), "http", "HTTP 204"),
+    case("a web page with 200", web.http(200, b"<html>It works!"), "transient", "is a web page", ADDRESS),
+    case("an empty body with 200", web.http(200, b""), "transient", "is empty", ADDRESS),
+    case("a reply cut short", web.truncated(), "transient", "was cut short", TRY_AGAIN),
+    case("redirect to another host", web.redirect("http://evil.example.net/scep"), "transient", "http://evil.example"),
+    case("redirect to a file", web.redirect("file:///etc/shadow"), "transient", "redirects to another place: file"),
+    case("redirect in circles", web.redirect("/scep?operation=PKIOperation"), "transient", "redirects in circles"),
+    case("redirect to an address that is none", web.redirect("http://["), "transient", GARBLED_HTTP),
+    case("10 MB", body("PKIOperation", lambda _: b"\x30" * (10 << 20)), "transient", "more than 2048 KiB", ADDRESS),
+    case("no end", raw(web.endless), "transient", "more than 2048 KiB", ADDRESS),
+    case("a gzip bomb", web.wire(web.bomb), "transient", "more than 2048 KiB"),
+    case(
+        "gzip that is none",
+        web.wire(lambda honest: web.head("200 OK", Content_Encoding="gzip", Content_Length=len(honest)) + honest),
+        "transient",
+        "broke its answer off",
+    ),
+    case(
+        "Content-Length too large",
+        web.wire(lambda honest: web.head("200 OK", Content_Length=len(honest) + 9) + honest),
+        "transient",
+        "broke its answer off",
+        TRY_AGAIN,
+    ),
+    case(
+        "Content-Length too small",
+        web.wire(lambda honest: web.head("200 OK", Content_Length=len(honest) - 9) + honest),
+        "transient",
+        "was cut short",
+        TRY_AGAIN,
+    ),
+    case("chunks that are none", web.wire(lambda _: web.chunked(b"zz\r\nhello")), "transient", "broke its answer off"),
+    case(
+        "a chunk cut short", web.wire(lambda honest: web.chunked(b"ffff\r\n" + honest)), "transient", "broke its answer"
+    ),
+    case("a chunk of negative size", web.wire(lambda _: web.chunked(b"-5\r\nhello")), "transient", ""),
+    case("connection reset in the middle", raw(web.reset), "transient", "broke its answer off", TRY_AGAIN),
+    case("the end before anything", web.wire(lambda _: b""), "transient", "cannot be reached"),
+    case("another protocol", web.wire(lambda _: b"SSH-2.0-OpenSSH_9.2\r\n"), "transient", ""),
+    case("a line without end", web.wire(lambda _: b"HTTP/1.1 200 " + b"x" * 200_000), "transient", ""),
+    case("headers without end", web.wire(lambda _: b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 9999), "transient", ""),
+    case("a slow drip", raw(web.drip), "transient", "did not answer within 1 seconds", authority=soon),
+    case("silence", raw(web.silence), "transient", "did not answer within 1 seconds", authority=soon),
+]
+
+
+def consumers_files(site: Site) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(each): (each.stat().st_mode, each.read_bytes())
+        for each in sorted(site.path("files").rglob("*"))
+        if each.is_file()
+    }
+
+
+def prepare(enrolled: Enrolled, wanted: Case) -> Site:
+    site = enrolled(wanted.settings, ra=wanted.ra)
+    site.write(wanted.keystore, wanted.authority(hostile(site)))
+    if wanted.renewed_before:
+        assert site.run(Wish.RENEW).result is Result.RENEWED
+    return site
+
+
+def assert_clear(outcome: Outcome, site: Site, wanted: Case) -> None:
+    """One line of what, one of what to do, and nothing in them that a terminal would obey."""
+    message, hint = outcome.message, outcome.hint
+    assert message
+    assert hint
+    assert (message + hint).isprintable()
+    assert len(message) < 400
+    kind, fragment = wanted.error
+    assert fragment in message
+    assert wanted.hint in hint
+    kept = site.state.last_error
+    assert kept is not None
+    assert (kept.kind, kept.message) == (kind, message)
+    assert site.ca.challenge not in "".join([message, hint, *site.log])
+
+
+def successors(site: Site) -> list[Path]:
+    """Certificates that wait to be put in place."""
+    return list(site.keystore_directory.glob("shadow/*/certificate.pem"))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *TRANSACTIONS,
+        *SIGNATURES,
+        *ENVELOPES,
+        *TRAILING,
+        *CERTIFICATES,
+        *REFUSALS,
+        *WEAK,
+        *AUTHORITIES,
+        *HTTP,
+    ],
+)
+def test_refused(enrolled: Enrolled, wanted: Case) -> None:
+    site = prepare(enrolled, wanted)
+    before = consumers_files(site)
+    wanted.fault(hostile(site))
+    outcome = site.run(Wish.RENEW)
+    assert outcome.result is Result.FAILED
+    assert_clear(outcome, site, wanted)
+    assert consumers_files(site) == before
+    assert successors(site) == []
+    assert outcome.next_action_at is not None
+    assert outcome.next_action_at > site.clock()
