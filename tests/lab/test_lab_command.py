@@ -197,27 +197,3 @@ def test_bad_usage(argv: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as caught:
         run(*argv)
     assert caught.value.code == 2
-
-
-# --- other people's clients -----------------------------------------------------------------------
-
-
-@pytest.mark.needs("scepclient")
-def test_scepclient_enrolls_and_renews(tmp_path: Path, serve_lab: Serve) -> None:
-    """micromdm's client knows only single DES and SHA-1, and renews under the transaction ID of its kept key."""
-    served = serve_lab("--accept", "des", "--accept", "sha1")
-    argv = ["scepclient", "-server-url", served.url, "-challenge", served.challenge, "-cn", "device"]
-    argv += ["-private-key", "key.pem", "-certificate", "certificate.pem"]
-    serials = set()
-    for _ in range(2):
-        subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True, timeout=30)
-        verified = ["openssl", "verify", "-CAfile", "lab/ca.pem", "certificate.pem"]
-        subprocess.run(verified, cwd=tmp_path, check=True, capture_output=True)
-        serials.add((tmp_path / "certificate.pem").read_bytes())
-    log = served.stop()
-    assert len(serials) == 2
-    assert [word for word in ("PKCS_REQ", "RENEWAL_REQ") if re.search(f"{word} by .* SUCCESS serial", log)] == [
-        "PKCS_REQ",
-        "RENEWAL_REQ",
-    ]
-    assert served.challenge not in log

@@ -1,0 +1,64 @@
+"""micromdm's scepclient (Debian's package `scep`, 2.1.0) enrolls and renews at the lab CA.
+
+What it cannot do: it knows no better than single DES and SHA-1, whatever the capabilities say; it cannot speak to
+an RA with two certificates (`test_an_ra_is_beyond_it`); it has no rollover; it asks for the renewal of a
+certificate each time it is started, due or not.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.interop.commands import openssl_confirms, openssl_shows
+from tests.interop.peers import Lab, running
+from tests.renewal.site import openssl
+
+pytestmark = [pytest.mark.needs("scepclient"), pytest.mark.needs("openssl")]
+
+OLD = ("--accept", "des", "--accept", "sha1")
+
+
+def scepclient(directory: Path, lab: Lab, *words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    command = ["scepclient", "-server-url", lab.url, "-challenge", lab.challenge, "-cn", "device"]
+    command += ["-private-key", "device.key", "-certificate", "device.pem", *words]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def test_enrolls_and_renews(tmp_path: Path) -> None:
+    """It keeps its key, and renews under the transaction ID of that key: the lab tells a renewal from a resend."""
+    with running(tmp_path, *OLD) as lab:
+        serials = set()
+        for _ in range(3):
+            done = scepclient(tmp_path, lab)
+            assert done.returncode == 0, done.stderr
+            openssl_confirms(tmp_path / "device.key", tmp_path / "device.pem", lab.ca)
+            serials.add(openssl_shows(tmp_path / "device.pem", "-serial"))
+        assert len(serials) == 3
+        assert lab.heard() == [("PKCS_REQ", "SUCCESS"), *[("RENEWAL_REQ", "SUCCESS")] * 2]
+        assert lab.kinds() == ["enrollment", "renewal", "renewal"]
+        assert lab.challenge not in "\n".join(lab.log())
+
+
+def test_it_knows_no_better_than_des_and_sha1(tmp_path: Path) -> None:
+    with running(tmp_path) as lab:
+        done = scepclient(tmp_path, lab)
+        assert done.returncode != 0
+        assert "badAlg" in done.stdout + done.stderr
+        assert lab.heard() == [("PKCS_REQ", "FAILURE badAlg")]
+
+
+def test_an_ra_is_beyond_it(tmp_path: Path) -> None:
+    """It encrypts to every certificate it got; told to take one by its fingerprint, it forgets the others,
+    and knows nobody who could have signed the reply.
+    """
+    with running(tmp_path, "--ra", *OLD) as lab:
+        assert "not understood" in scepclient(tmp_path, lab).stdout + lab.log()[-1]
+        printed = openssl("x509", "-in", str(lab.directory / "ra-encryption.pem"), "-noout", "-sha256", "-fingerprint")
+        done = scepclient(tmp_path, lab, "-ca-fingerprint", printed.strip().partition("=")[2].replace(":", ""))
+        assert done.returncode != 0
+        assert "No certificate for signer" in done.stdout + done.stderr
+        assert lab.heard() == [("PKCS_REQ", "SUCCESS")]
+        assert not (tmp_path / "device.pem").exists()

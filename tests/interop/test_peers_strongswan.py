@@ -1,0 +1,92 @@
+"""strongSwan's `pki --scep` (Debian's strongswan-pki, 5.9.8) enrolls, renews and polls at the lab CA.
+
+What it cannot do: it does not see AES and SHA-256 in the capabilities AES, SHA-256 and SCEPStandard, so the lab
+has to take 3DES too; see `test_it_does_not_see_that_the_ca_has_aes`. It has no rollover, and EC keys are not for it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.interop.commands import openssl_confirms, openssl_shows
+from tests.interop.peers import Lab, running
+
+pytestmark = [pytest.mark.needs("pki"), pytest.mark.needs("openssl")]
+
+
+class Swan:
+    """A device with strongSwan. `behind_ra`: the lab's RA certificates are given to it, as its user has to."""
+
+    def __init__(self, directory: Path, lab: Lab, *, behind_ra: bool = False) -> None:
+        self.directory = directory
+        encryption = lab.directory / "ra-encryption.pem" if behind_ra else lab.ca
+        signing = lab.directory / "ra-signing.pem" if behind_ra else lab.ca
+        self.common: list[str | Path] = ["--url", lab.url, "--dn", "C=CH, O=Example, CN=swan", "--outform", "pem"]
+        self.common += ["--san", "swan.example.net", "--cacert-enc", encryption, "--cacert-sig", signing]
+        self.common += ["--cacert", lab.ca]
+
+    def key(self, name: str) -> Path:
+        key = self.directory / f"{name}.key"
+        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+        return key
+
+    def ask(self, name: str, *words: str | Path, cipher: str = "des3") -> subprocess.CompletedProcess[bytes]:
+        """`pki --scep` with the key `name`.key; what it prints is `name`.pem."""
+        command = ["pki", "--scep", "--cipher", cipher, "--in", self.directory / f"{name}.key", *self.common, *words]
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        (self.directory / f"{name}.pem").write_bytes(done.stdout)
+        return done
+
+
+@pytest.mark.parametrize("ra", [pytest.param(False, id="CA"), pytest.param(True, id="CA and RA")])
+def test_enrolls_and_renews_with_a_new_key(tmp_path: Path, ra: bool) -> None:
+    with running(tmp_path, "--accept", "3des", *(["--ra"] if ra else [])) as lab:
+        swan = Swan(tmp_path, lab, behind_ra=ra)
+        first, second = swan.key("first"), swan.key("second")
+        done = swan.ask("first", "--password", lab.challenge)
+        assert done.returncode == 0, done.stderr
+        done = swan.ask("second", "--cert", tmp_path / "first.pem", "--key", first)
+        assert done.returncode == 0, done.stderr
+        assert lab.heard() == [("PKCS_REQ", "SUCCESS"), ("RENEWAL_REQ", "SUCCESS")]
+        assert lab.kinds() == ["enrollment", "renewal"]
+        for key in (first, second):
+            openssl_confirms(key, key.with_suffix(".pem"), lab.ca)
+            assert "DNS:swan.example.net" in openssl_shows(key.with_suffix(".pem"), "-ext", "subjectAltName")
+
+
+def test_polls_until_a_person_approved(tmp_path: Path) -> None:
+    with running(tmp_path, "--accept", "3des", "--manual") as lab:
+        swan = Swan(tmp_path, lab)
+        key = swan.key("first")
+        with lab.approve_later(2):
+            done = swan.ask("first", "--password", lab.challenge, "--interval", "1", "--maxpolltime", "30")
+        assert done.returncode == 0, done.stderr
+        assert [lab.heard()[0], lab.heard()[-1]] == [("PKCS_REQ", "PENDING"), ("CERT_POLL", "SUCCESS")]
+        openssl_confirms(key, tmp_path / "first.pem", lab.ca)
+
+
+def test_hears_why_it_was_refused(tmp_path: Path) -> None:
+    with running(tmp_path, "--accept", "3des") as lab:
+        swan = Swan(tmp_path, lab)
+        swan.key("first")
+        done = swan.ask("first", "--password", "guessed")
+        assert done.returncode != 0
+        assert b"badRequest" in done.stderr.replace(b" ", b"") or b"Transaction not permitted" in done.stderr
+        assert lab.heard() == [("PKCS_REQ", "FAILURE badRequest")]
+
+
+def test_it_does_not_see_that_the_ca_has_aes(tmp_path: Path) -> None:
+    """strongSwan 5.9.8's reading of GetCACaps; should this test fail, 3DES can go from all of these."""
+    with running(tmp_path) as lab:
+        swan = Swan(tmp_path, lab)
+        swan.key("first")
+        done = swan.ask("first", "--password", lab.challenge, cipher="aes")
+        assert done.returncode != 0
+        assert b"not supported by CA" in done.stderr
+        assert lab.heard() == []
+        assert any(
+            line.endswith("GetCACaps AES POSTPKIOperation Renewal SHA-256 SHA-512 SCEPStandard") for line in lab.log()
+        )
