@@ -11,6 +11,7 @@ from cryptography import x509
 from certagent.errors import TrustError
 from certagent.scep import asn1
 from certagent.scep.algorithms import Signer, refuse_weak
+from certagent.scep.message import MESSAGE_TYPE
 from certagent.scep.signed import assemble, degenerate, read_degenerate, signed_attributes, verify
 
 _WHAT = "the CA's answer to GetNextCACert"
@@ -51,6 +52,8 @@ def read_next_ca(data: bytes, *, signers: Sequence[x509.Certificate], accept: Co
         raise TrustError(f"{_WHAT} {how}", _UNSIGNED)
     # A signature without attributes is over the content, and that is no SET of attributes: it is read as a SEQUENCE.
     signed = verify(outer, signers, _WHAT, content_types=("data", "signed_data"), bare=True)
+    if MESSAGE_TYPE in signed.attributes:
+        raise TrustError(f"{_WHAT} is a message that answers another request", _UNSIGNED)
     if not signed.content:
         return _believable(NextCA(asn1.certificates_of(outer, _WHAT), None, nested=False))
     refuse_weak([signed.digest], accept)

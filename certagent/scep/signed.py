@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from asn1crypto import algos, cms, core, crl
 from cryptography import x509
@@ -139,11 +140,19 @@ def _signature_algorithm(key: PrivateKey, digest: str) -> str:
     return "rsassa_pkcs1v15" if isinstance(key, rsa.RSAPrivateKey) else f"{digest}_ecdsa"
 
 
+class _Encapsulated(cms.EncapsulatedContentInfo):  # type: ignore[misc]  # asn1crypto has no types
+    """Any type of content in an OCTET STRING, where asn1crypto knows better for SignedData."""
+
+    _oid_specs: ClassVar[dict[str, type]] = {}
+
+
 def _encapsulated(content: bytes | None, content_type: str) -> cms.ContentInfo | cms.EncapsulatedContentInfo:
-    kind = cms.ContentInfo if content_type == "data" else cms.EncapsulatedContentInfo  # as asn1crypto has it
+    # For asn1crypto these are a PKCS#7 ContentInfo in version 1 and a CMS EncapsulatedContentInfo in version 3.
+    plain = content_type == "data"
+    kind, octets = (cms.ContentInfo, core.OctetString) if plain else (_Encapsulated, core.ParsableOctetString)
     if content is None:
         return kind({"content_type": content_type})
-    return kind({"content_type": content_type, "content": core.OctetString(content)})
+    return kind({"content_type": content_type, "content": octets(content)})
 
 
 def _hash(data: bytes, digest: str) -> bytes:
