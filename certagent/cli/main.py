@@ -29,6 +29,7 @@ _COMMANDS = {
     "renew": ("cli.renew", "renew"),
     "recover": ("cli.recover", "recover"),
     "schema": ("cli.schema", "schema"),
+    "scep": ("cli.scep", "run"),
     "lab": ("lab.command", "run"),
     "demo": ("demo", "run"),
 }
@@ -98,14 +99,19 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         command.add_argument("--report", choices=["json"], help="on stdout, a line per keystore, for programs")
     commands.add_parser("recover", help="finish or undo an interrupted activation; local only")
     commands.add_parser("schema", help="a JSON Schema of the configuration, for editors")
+    scep = commands.add_parser("scep", help="the protocol by hand: getcaps, getca, getnextca, enroll, getcert, getcrl")
     lab = commands.add_parser("lab", help="a SCEP CA on loopback, to try things with")
     demo = commands.add_parser("demo", help="lab CA, agent and a TLS service: enrollment, renewals, hooks, in a minute")
-    _add_own_arguments(argv, lab, demo)
+    _add_own_arguments(argv, scep, lab, demo)
     return parser
 
 
-def _add_own_arguments(argv: Sequence[str], lab: argparse.ArgumentParser, demo: argparse.ArgumentParser) -> None:
-    """The lab and the demo bring their own arguments; production commands never import them."""
+def _add_own_arguments(
+    argv: Sequence[str], scep: argparse.ArgumentParser, lab: argparse.ArgumentParser, demo: argparse.ArgumentParser
+) -> None:
+    """Those who bring their own arguments, imported where they are called: the lab and the demo, and cryptography."""
+    if "scep" in argv:
+        importlib.import_module("certagent.cli.scep").add_arguments(scep)
     if "lab" in argv:
         importlib.import_module("certagent.lab.command").add_arguments(lab)
     if "demo" in argv:

@@ -1,0 +1,262 @@
+"""`certagent scep`: the protocol by hand, without a configuration. What sscep's users have in their scripts.
+
+The authority is believed as everywhere: through a fingerprint or a certificate given, never on first use.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent import succession, trust
+from certagent.cli import scep_files as files
+from certagent.cli.scep_contact import client, describe, pins, progress, reach, say
+from certagent.cli.scep_enroll import enroll
+from certagent.cli.scep_query import getcert, getcrl
+from certagent.cli.setting import clock
+from certagent.definitions import AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
+from certagent.errors import ConfigError, TransientError
+
+_CIPHERS = ("aes128-cbc", "aes192-cbc", "aes256-cbc", "3des")
+_DIGESTS = ("sha256", "sha384", "sha512", "sha1")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out one operation; the exit code. Raises any CertagentError."""
+    operations: dict[str, Callable[[argparse.Namespace], int]] = {
+        "getcaps": getcaps,
+        "getca": getca,
+        "getnextca": getnextca,
+        "enroll": enroll,
+        "getcert": getcert,
+        "getcrl": getcrl,
+    }
+    return operations[arguments.operation](arguments)
+
+
+def getcaps(arguments: argparse.Namespace) -> int:
+    """GetCACaps, a word a line. Nobody signs them."""
+    for word in sorted(client(arguments).get_capabilities().names):
+        print(word)
+    return 0
+
+
+# ── getca ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def getca(arguments: argparse.Namespace) -> int:
+    """GetCACert. Writes only what is verified, or what --unverified asks for in so many words."""
+    if arguments.fingerprint or arguments.ca:
+        believed = reach(arguments).believed
+        _write_authority(arguments, believed)
+        for line in (*_roles(believed), _verified(believed, pins(arguments))):
+            say(line, beside=arguments.out)
+        return 0
+    if arguments.unverified and not arguments.out:
+        raise ConfigError("--unverified is about writing", "give --out, or leave --unverified out")
+    if (arguments.out or arguments.ra_out) and not arguments.unverified:
+        raise ConfigError(
+            "nothing says whom to believe, so nothing would be written",
+            "give --fingerprint or --ca; run without --out to see the fingerprint; --unverified writes all the same",
+        )
+    offered = client(arguments).get_ca_certificates()
+    for each in offered:
+        kind = "CA" if facts.is_ca(each) else "no CA (an RA?)"
+        for line in (f"{kind}: {describe(each)[0]}", *describe(each)[1:]):
+            say(line, beside=arguments.out)
+    if arguments.out:
+        files.write(arguments.out, files.encoded(offered, der=arguments.der))
+        progress(f"NOT VERIFIED, and written to {arguments.out} all the same: anybody in between may have made it")
+    progress("NOT VERIFIED: compare the fingerprint with the CA's operator by another way, then give --fingerprint")
+    return 0
+
+
+def _roles(believed: trust.Believed) -> list[str]:
+    """The certificates of an authority, each with what it is for."""
+    ras = _ras(believed)
+    lines = []
+    for certificate in (*believed.chain, *ras):
+        if certificate == believed.issuer:
+            kind = "CA"
+        elif certificate in believed.above:
+            kind = "CA above it"
+        else:
+            uses = [
+                *(["signs"] if certificate in believed.signers else []),
+                *(["receives"] if certificate == believed.recipient else []),
+            ]
+            kind = f"RA, {' and '.join(uses)}"
+        first, *rest = describe(certificate)
+        lines += [f"{kind}: {first}", *rest]
+    return lines
+
+
+def _ras(believed: trust.Believed) -> list[x509.Certificate]:
+    every = dict.fromkeys((*believed.signers, believed.recipient))
+    return [each for each in every if each not in believed.chain]
+
+
+def _verified(believed: trust.Believed, named: trust.Pins) -> str:
+    if any(facts.fingerprint(believed.issuer, pin.algorithm) == pin for pin in named.fingerprints):
+        how = "the CA's fingerprint is the one given"
+    elif believed.issuer in named.anchors:
+        how = "the CA's certificate is in --ca"
+    else:
+        how = "the CA is issued by one that was given"
+    return f"verified: {how}{'; its RA certificates are issued by it' if _ras(believed) else ''}"
+
+
+def _write_authority(arguments: argparse.Namespace, believed: trust.Believed) -> None:
+    """--out: the CA and what is above it. --ra-out: its RA certificates."""
+    ras = _ras(believed)
+    if arguments.ra_out and not ras:
+        raise ConfigError("--ra-out: this authority has no RA certificate", "leave --ra-out out")
+    if arguments.out:
+        files.write(arguments.out, files.encoded(believed.chain, der=arguments.der))
+    if arguments.ra_out:
+        files.write(arguments.ra_out, files.encoded(ras, der=arguments.der))
+
+
+# ── getnextca ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def getnextca(arguments: argparse.Namespace) -> int:
+    """GetNextCACert. What is not authenticated is never written (TrustError)."""
+    contact = reach(arguments)
+    if not contact.capabilities.next_ca:
+        progress("the CA does not advertise GetNextCACert; asking all the same")
+    answer = contact.client.get_next_ca_certificates(signers=contact.believed.signers, accept=arguments.accept)
+    offer = succession.Offer(answer.certificates, answer.signed_by)
+    found = succession.find_next(offer, contact.believed, pins(arguments), arguments.next_fingerprint, clock())
+    if found is None:
+        raise TransientError("the CA announces no other CA than the current one", "there may be no next one yet")
+    _write_authority(arguments, found.believed)
+    for line in (
+        *_roles(found.believed),
+        f"verified: the next CA is {found.proof}",
+        f"starts: {found.starts:%F %T} UTC",
+    ):
+        say(line, beside=arguments.out)
+    return 0
+
+
+# ── arguments ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The six operations and their options."""
+    operations = parser.add_subparsers(dest="operation", required=True, metavar="OPERATION")
+
+    def operation(name: str, text: str, *groups: Callable[[argparse.ArgumentParser], None]) -> argparse.ArgumentParser:
+        made = operations.add_parser(name, help=text, description=text)
+        _server(made, required=name != "getcrl")
+        for add in groups:
+            add(made)
+        return made
+
+    operation("getcaps", "what the CA says it can do")
+    getca = operation("getca", "the CA's certificates and their fingerprints", _trusting, _writing, _ra_writing)
+    getca.add_argument("--unverified", action="store_true", help="write what anybody may have made (with --out)")
+    nextca = operation("getnextca", "the CA that takes over, verified", _trusting, _writing, _ra_writing)
+    nextca.add_argument(
+        "--next-fingerprint", type=_typed(Fingerprint.parse), action="append", default=[], metavar="FP",
+        help="of the next CA, checked by a person; for a CA that announces it unsigned",
+    )  # fmt: skip
+    _enrolling(operation("enroll", "a certificate, the first or a successor", _trusting, _messages, _writing))
+    _asking(operation("getcert", "a certificate the CA issued before", _trusting, _messages, _writing))
+    getcrl = operation("getcrl", "the CA's revocation list", _trusting, _messages, _writing)
+    _asking(getcrl)
+    getcrl.add_argument(
+        "--from-certificate", action="store_true", help="fetch it where --certificate says: HTTP or LDAP"
+    )
+    for each in ("enroll", "getcert", "getcrl"):
+        operations.choices[each].set_defaults(out=files.STANDARD)
+
+
+def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The value's own words as argparse's error."""
+
+    def typed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return typed
+
+
+def _seconds(text: str) -> float:
+    """`30`, or a duration such as `5m`."""
+    return Duration.parse(f"{text}s" if text.replace(".", "", 1).isdigit() else text).total_seconds()
+
+
+def _serial(text: str) -> int:
+    """Hexadecimal, as openssl prints it (0x and colons allowed); `dec:` and decimal digits."""
+    digits = text.removeprefix("dec:")
+    try:
+        return int(digits) if digits != text else int(text.replace(":", ""), 16)
+    except ValueError:
+        raise ValueError(f"{text!r} is no serial number; write it in hexadecimal, or dec:1234") from None
+
+
+def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--url", required=required, help="the CA's SCEP address")
+    parser.add_argument("--ca-identifier", metavar="WORD", help="the `message` of GetCACert, for a server of many CAs")
+    parser.add_argument("--proxy", metavar="URL", help="default: the environment's")
+    parser.add_argument("--timeout", type=_typed(_seconds), default=30.0, metavar="TIME", help="default: 30s")
+    parser.add_argument("--capture", metavar="DIR", help="keep the exchanged messages there, without secrets")
+
+
+def _trusting(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--fingerprint", type=_typed(Fingerprint.parse), action="append", default=[], metavar="FP",
+        help="of the CA that is believed: sha256:… (repeatable)")  # fmt: skip
+    add("--ca", action="append", default=[], metavar="FILE", help="certificates of CAs that are believed (repeatable)")
+    add("--accept", action="append", default=[], choices=get_args(Weak), help="a weak algorithm (repeatable)")
+    parser.set_defaults(encryption_certificate=None)
+
+
+def _writing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE", help="where to write; - is stdout")
+    parser.add_argument("--der", action="store_true", help="write DER, not PEM")
+
+
+def _ra_writing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ra-out", metavar="FILE", help="where to write the RA certificates")
+
+
+def _messages(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--sign-key", metavar="FILE", help="signs the message, with --sign-certificate")
+    add("--sign-certificate", metavar="FILE", help="the certificate in place, of --sign-key")
+    add("--encryption-certificate", metavar="FILE", help="encrypt to this one, not to what GetCACert says")
+    add("--cipher", choices=_CIPHERS, help="default: the best the CA has")
+    add("--digest", choices=_DIGESTS, help="default: the best the CA has")
+
+
+def _enrolling(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--key", required=True, metavar="FILE", help="the private key; made if there is none yet")
+    add("--key-type", choices=[each.value for each in KeyType], default=KeyType.RSA_2048.value, help="of a new key")
+    add("--request", metavar="FILE", help="a PKCS#10 request; else it is made of the following")
+    add("--subject", type=_typed(Subject.parse), help="e.g. CN=web.example.net,O=Example")
+    add("--san", type=_typed(AlternativeName.parse), action="append", default=[], metavar="NAME",
+        help="dns:, ip:, email:, uri: or upn: (repeatable)")  # fmt: skip
+    add("--challenge-file", metavar="FILE", help="holds the challenge password")
+    add("--self-signed", metavar="FILE", help="keep the self-signed certificate there; used again if it exists")
+    add("--resume", action="store_true", help="poll only, for a request that is pending")
+    add("--poll-interval", type=_typed(_seconds), default=300.0, metavar="TIME", help="default: 5m")
+    add("--poll-count", type=int, default=96, metavar="N", help="polls before giving up; default: 96, which is 8 h")
+
+
+def _asking(parser: argparse.ArgumentParser) -> None:
+    which: Sequence[tuple[str, dict[str, Any]]] = (
+        ("--serial", {"type": _typed(_serial), "help": "its serial number in hexadecimal, or dec:1234"}),
+        ("--certificate", {"metavar": "FILE", "help": "the certificate that is meant"}),
+    )
+    for name, options in which:
+        parser.add_argument(name, **options)

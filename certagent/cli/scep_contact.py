@@ -1,0 +1,133 @@
+"""What the commands of `certagent scep` share: reaching an authority, believing it, asking it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from certagent import certificate as facts
+from certagent import keys, scep, trust
+from certagent.authorities import Contact
+from certagent.cli import scep_files as files
+from certagent.cli.setting import clock
+from certagent.cli.terminal import printable
+from certagent.errors import ConfigError, RejectedError
+from certagent.scep import Algorithms, Client, MessageType, Reply, Signer
+
+
+def say(line: str, *, beside: str = "") -> None:
+    """A line for people: on stdout, but on stderr where `beside`, the output file, is stdout itself."""
+    print(printable(line), file=sys.stderr if beside == files.STANDARD else sys.stdout, flush=True)
+
+
+def progress(line: str) -> None:
+    """A line about what goes on, on stderr."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def client(arguments: argparse.Namespace) -> Client:
+    """Raises ConfigError for a URL that is none, or a capture directory that cannot be had."""
+    return Client(
+        arguments.url,
+        ca_identifier=arguments.ca_identifier,
+        timeout=timedelta(seconds=arguments.timeout),
+        proxy=arguments.proxy,
+        witness=files.Capture(Path(arguments.capture)) if arguments.capture else None,
+    )
+
+
+def pins(arguments: argparse.Namespace) -> trust.Pins:
+    """What --fingerprint and --ca say may be believed; perhaps nothing."""
+    anchors = tuple(found for name in arguments.ca for found in files.certificates(name))
+    return trust.Pins(tuple(arguments.fingerprint), anchors, frozenset(arguments.accept))
+
+
+def reach(arguments: argparse.Namespace) -> Contact:
+    """GetCACert and GetCACaps of an authority that is believed. Raises ConfigError, TransientError, TrustError."""
+    if not (arguments.fingerprint or arguments.ca):
+        raise ConfigError("nothing says whom to believe", "give --fingerprint, or --ca with the CA's certificate")
+    named, made = pins(arguments), client(arguments)
+    offered = made.get_ca_certificates()
+    believed = trust.believe(offered, named, clock())
+    if arguments.encryption_certificate:
+        # A person's own word, like a fingerprint.
+        believed = replace(believed, recipient=files.certificate(arguments.encryption_certificate))
+    return Contact(made, made.get_capabilities(), believed, offered)
+
+
+def algorithms(arguments: argparse.Namespace, contact: Contact) -> Algorithms:
+    """The best that both sides have, but for what --cipher and --digest say."""
+    best = contact.capabilities.algorithms()
+    return Algorithms(arguments.cipher or best.cipher, arguments.digest or best.digest)
+
+
+def ask(
+    arguments: argparse.Namespace,
+    contact: Contact,
+    message_type: MessageType,
+    content: bytes,
+    *,
+    transaction_id: str,
+    signer: Signer,
+) -> Reply:
+    """One PKIOperation, there and back, everything verified. Raises TransientError, TrustError."""
+    nonce = scep.new_nonce()
+    message = scep.encode_request(
+        message_type,
+        content,
+        transaction_id=transaction_id,
+        sender_nonce=nonce,
+        signer=signer,
+        recipient=contact.believed.recipient,
+        algorithms=algorithms(arguments, contact),
+    )
+    return scep.decode_reply(
+        contact.operate(message),
+        transaction_id=transaction_id,
+        sender_nonce=nonce,
+        signers=contact.believed.signers,
+        decrypter=signer,
+        accept=arguments.accept,
+        message_type=message_type,
+    )
+
+
+def refused(reply: scep.Rejected) -> RejectedError:
+    """FAILURE, as an error to raise."""
+    word = reply.fail_info.word if reply.fail_info is not None else "no reason given"
+    hint = reply.fail_info.meaning if reply.fail_info is not None else "ask the CA's operator"
+    return RejectedError(f"the CA refused: {word}{f' ({reply.text})' if reply.text else ''}", hint, word)
+
+
+def signer(arguments: argparse.Namespace) -> Signer | None:
+    """The pair of --sign-key and --sign-certificate; None for neither. Raises ConfigError, KeystoreError."""
+    if not (arguments.sign_key or arguments.sign_certificate):
+        return None
+    if not (arguments.sign_key and arguments.sign_certificate):
+        raise ConfigError("--sign-key and --sign-certificate belong together", "give both, or neither")
+    made = Signer(files.private_key(arguments.sign_key), files.certificate(arguments.sign_certificate))
+    check_pair(made, "--sign-key", "--sign-certificate")
+    return made
+
+
+def check_pair(pair: Signer, key: str, certificate: str) -> None:
+    """A signer must be able to open what comes back. Raises ConfigError."""
+    if not isinstance(pair.key, rsa.RSAPrivateKey):
+        raise ConfigError(f"the key of {key} is not RSA, so no reply can be encrypted to it", "sign with an RSA key")
+    if not keys.match(pair.key, pair.certificate.public_key()):
+        raise ConfigError(f"{key} and {certificate} do not belong together", "give the key of that certificate")
+
+
+def describe(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Two lines: who and how long; the fingerprint that a person compares."""
+    valid = f"{certificate.not_valid_before_utc:%F %T} to {certificate.not_valid_after_utc:%F %T} UTC"
+    return (
+        f"{facts.subject_text(certificate)}, serial {facts.serial_hex(certificate)}, valid {valid}",
+        f"    {facts.fingerprint(certificate)}",
+    )

@@ -1,0 +1,232 @@
+"""`certagent scep enroll`: one certificate, asked for by hand; the first one, or a successor.
+
+    trust → key → request → signer → send → poll while pending → hold the answer against what was asked → write
+
+A run that ends while the request is pending (exit code 3) is gone on with by running the same command again: the
+transaction is named after the key, so the CA takes it for the same one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certagent import certificate as facts
+from certagent import keys, scep, trust
+from certagent.authorities import Contact
+from certagent.cli import scep_files as files
+from certagent.cli.scep_contact import ask, check_pair, describe, progress, reach, refused, say, signer
+from certagent.cli.setting import clock
+from certagent.definitions import KeyType, Secret
+from certagent.errors import ConfigError, HttpError, TransientError
+from certagent.hooks import read_secret
+from certagent.keys import PrivateKey
+from certagent.scep import FailInfo, MessageType, Reply, Signer
+
+Names = x509.SubjectAlternativeName | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for, and with what."""
+
+    csr: bytes
+    key: bytes  # SubjectPublicKeyInfo
+    subject: x509.Name
+    names: Names
+    transaction_id: str
+    signer: Signer
+    is_renewal: bool
+
+
+def enroll(arguments: argparse.Namespace) -> int:
+    """Raises whatever a step raises; nothing is written at --out but an accepted certificate."""
+    _check_usage(arguments)
+    old = signer(arguments)
+    request = files.request(arguments.request) if arguments.request else None
+    subject, names = _subject_and_names(arguments, request, old)
+    contact = reach(arguments)  # trust first: without it no key is made and no secret read
+    key = _key(arguments, request)
+    csr = (
+        request.public_bytes(Encoding.DER) if request else _make_request(arguments, contact, key, (subject, names), old)
+    )
+    public = keys.public_bytes(key.public_key())
+    # With the key kept, its hash would name the transaction that made the old certificate.
+    same_key = old is not None and keys.match(key, old.certificate.public_key())
+    transaction_id = scep.random_transaction_id() if same_key else scep.new_transaction_id(key.public_key())
+    by = old or _self_signed(arguments, key, subject)
+    wanted = Wanted(csr, public, subject, names, transaction_id, by, old is not None)
+    reply = _obtain(arguments, contact, wanted)
+    if isinstance(reply, scep.Rejected):
+        raise refused(reply)
+    if isinstance(reply, scep.Pending):
+        progress("still pending: the CA has yet to decide; run the same command again later")
+        return 3
+    asked = trust.Asked(public, subject, facts.alternative_names(names), old.certificate if old else None)
+    mine, _ = trust.accept_certificate(reply.certificates, asked, contact.believed, arguments.accept, clock())
+    files.write(arguments.out, files.encoded([mine], der=arguments.der))
+    for line in ("issued:", *describe(mine)):
+        say(line, beside=arguments.out)
+    return 0
+
+
+def _check_usage(arguments: argparse.Namespace) -> None:
+    """What argparse cannot say. Raises ConfigError."""
+    if arguments.request and (arguments.subject or arguments.san or arguments.challenge_file):
+        raise ConfigError(
+            "--request brings its own subject, names and challenge password",
+            "leave --subject, --san and --challenge-file out, or the request",
+        )
+    if arguments.resume and not (arguments.self_signed or arguments.sign_key):
+        raise ConfigError(
+            "--resume polls for a request made before, with the certificate that signed it",
+            "give that: --self-signed, or --sign-key and --sign-certificate",
+        )
+    for word in ("key", "sign_key"):
+        name = getattr(arguments, word)
+        if name and arguments.out != files.STANDARD and Path(name).resolve() == Path(arguments.out).resolve():
+            raise ConfigError(f"--out would overwrite the key in {name}", "give the certificate a file of its own")
+
+
+def _subject_and_names(
+    arguments: argparse.Namespace, request: x509.CertificateSigningRequest | None, old: Signer | None
+) -> tuple[x509.Name, Names]:
+    """From the request, from --subject and --san, or from the certificate that is renewed."""
+    if request is not None:
+        try:
+            return request.subject, request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return request.subject, None
+    if old is None and not (arguments.subject or arguments.san):
+        raise ConfigError(
+            "nothing says what to ask for", "give --request or --subject; a renewal takes them from --sign-certificate"
+        )
+    if arguments.subject:
+        subject = facts.parse_subject(arguments.subject)
+    else:
+        subject = old.certificate.subject if old is not None else x509.Name([])
+    if arguments.san or arguments.subject or old is None:
+        return subject, facts.general_names(arguments.san)
+    return subject, facts.san_extension(old.certificate)
+
+
+def _key(arguments: argparse.Namespace, request: x509.CertificateSigningRequest | None) -> PrivateKey:
+    """The key in the file; where there is none yet, a new one, on the disk before it is used."""
+    path = Path(arguments.key)
+    if arguments.key == files.STANDARD or path.exists() or path.is_symlink():
+        key = files.private_key(arguments.key)
+        if request is not None and not keys.match(key, request.public_key()):
+            raise ConfigError("--key is not the key of --request", "give the key the request was made with")
+        return key
+    if request is not None:
+        raise ConfigError(f"{arguments.key}: no such file", "give the key the request was made with")
+    key = keys.generate(KeyType(arguments.key_type))
+    files.write_key(arguments.key, key)
+    progress(f"made a new {arguments.key_type} key: {arguments.key}")
+    return key
+
+
+def _make_request(
+    arguments: argparse.Namespace,
+    contact: Contact,
+    key: PrivateKey,
+    wanted: tuple[x509.Name, Names],
+    old: Signer | None,
+) -> bytes:
+    subject, names = wanted
+    challenge = None
+    if arguments.challenge_file:
+        try:
+            challenge = read_secret(Secret(file=arguments.challenge_file)).decode()
+        except UnicodeDecodeError:
+            raise ConfigError("the challenge in --challenge-file is not text", "use a password in UTF-8") from None
+    kept = scep.kept_extensions(old.certificate) if old is not None else ()
+    digest = contact.capabilities.algorithms().digest
+    return scep.build_csr(key, subject, san=names, challenge=challenge, extensions=kept, digest=digest)
+
+
+def _self_signed(arguments: argparse.Namespace, key: PrivateKey, subject: x509.Name) -> Signer:
+    """Who signs a first request, and all polls for it: the key with a self-signed certificate.
+
+    No reply can be encrypted to an EC key, so an RSA key made for this run stands in for it.
+    """
+    if not isinstance(key, rsa.RSAPrivateKey):
+        if arguments.self_signed:
+            raise ConfigError("--self-signed needs an RSA key", "leave it out: an EC key is stood in for")
+        key = keys.generate(KeyType.RSA_2048)
+    name = arguments.self_signed
+    if name and Path(name).exists():
+        made = Signer(key, files.certificate(name))
+        check_pair(made, "--key", "--self-signed")
+        return made
+    if arguments.resume:
+        raise ConfigError(f"{name}: no such file", "the request was made with another one, or never")
+    made = Signer(key, scep.self_signed(key, subject, clock()))
+    if name:
+        files.write(name, files.encoded([made.certificate], der=False))
+    return made
+
+
+def _obtain(arguments: argparse.Namespace, contact: Contact, wanted: Wanted) -> Reply:
+    """Send the request, unless it is resumed, and poll; the last answer."""
+    reply: Reply = scep.Pending() if arguments.resume else _send(arguments, contact, wanted)
+    polls = 0
+    while isinstance(reply, scep.Pending) and polls < arguments.poll_count:
+        if polls or not arguments.resume:
+            progress(f"pending: the CA has yet to decide; asking again in {arguments.poll_interval:g} s")
+            time.sleep(arguments.poll_interval)
+        polls += 1
+        try:
+            reply = _poll(arguments, contact, wanted)
+        except TransientError as error:
+            if polls == arguments.poll_count:
+                raise
+            progress(f"poll {polls} failed: {error}")
+    return reply
+
+
+def _send(arguments: argparse.Namespace, contact: Contact, wanted: Wanted) -> Reply:
+    """PKCSReq, or RenewalReq where the CA has it; refused, that is asked for once more as PKCSReq (EJBCA, OpenXPKI)."""
+
+    def send(message_type: MessageType) -> Reply:
+        return ask(
+            arguments, contact, message_type, wanted.csr, transaction_id=wanted.transaction_id, signer=wanted.signer
+        )
+
+    if wanted.is_renewal and contact.capabilities.renewal:
+        progress(f"asking {arguments.url} for a successor")
+        try:
+            reply = send(MessageType.RENEWAL_REQ)
+        except HttpError as error:
+            if error.status not in (400, 405, 501):
+                raise
+            refusal: Exception = error
+        else:
+            if not isinstance(reply, scep.Rejected) or reply.fail_info not in _MAY_MEAN_THE_TYPE:
+                return reply
+            refusal = refused(reply)
+        progress(f"{refusal}; trying once more with PKCSReq")
+    else:
+        progress(f"asking {arguments.url} for a certificate")
+    return send(MessageType.PKCS_REQ)
+
+
+_MAY_MEAN_THE_TYPE = (FailInfo.BAD_REQUEST, FailInfo.BAD_MESSAGE_CHECK)
+
+
+def _poll(arguments: argparse.Namespace, contact: Contact, wanted: Wanted) -> Reply:
+    """CertPoll, RFC 8894 §3.3.3: the same transaction, signed as the request was."""
+    return ask(
+        arguments,
+        contact,
+        MessageType.CERT_POLL,
+        scep.issuer_and_subject(contact.believed.issuer.subject, wanted.subject),
+        transaction_id=wanted.transaction_id,
+        signer=wanted.signer,
+    )
