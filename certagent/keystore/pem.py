@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cryptography import x509
@@ -10,21 +10,18 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from certagent import durable, keys
 from certagent.certificate import is_self_signed, load_pem, to_pem
-from certagent.definitions import KeyType, Mode, PemKeystore, Secret
-from certagent.durable import Ownership
+from certagent.definitions import KeyType, PemKeystore, Secret
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap
-from certagent.keystore.base import Identity, Keystore, Shadow, prove_pair
-from certagent.keystore.files import explained, ownership, read_file, resolve
+from certagent.keystore.base import Identity, Shadow, prove_pair
+from certagent.keystore.files import explained, read_file
+from certagent.keystore.written import WritingKeystore
 
 Certificates = tuple[x509.Certificate, ...]
 
-# The order of the renames: trust before what needs it, and the two that must match last, side by side.
-_ORDER = ("ca", "chain", "key", "certificate")
 
-
-class PemFiles(Keystore):
+class PemFiles(WritingKeystore):
     """The driver for `type: pem`.
 
     The shadow is `shadow/ID/{key,certificate,chain}.pem` under the keystore's state directory, the key
@@ -40,12 +37,8 @@ class PemFiles(Keystore):
         live: Path,
         read_secret: Callable[[Secret], bytes],
     ) -> None:
-        self.name = name
+        super().__init__(name, definition, directory=directory, live=live, read_secret=read_secret)
         self._definition = definition
-        self._shadows = directory / "shadow"
-        self._previous = directory / "previous"
-        self._live = live
-        self._read_secret = read_secret
 
     def read(self) -> Identity | None:
         return self._identity(self._definition.paths)
@@ -73,12 +66,6 @@ class PemFiles(Keystore):
             durable.write(directory / "certificate.pem", to_pem([certificate]))
         return self._shadow(shadow_id)
 
-    def sweep_shadows(self, keep: Collection[str]) -> None:
-        with explained(f"sweep {self._shadows}"):
-            for other in self._shadows.glob("*"):
-                if other.name not in keep:
-                    durable.remove(other)
-
     def plan_activation(self, shadow: Shadow, trusted: Certificates) -> swap.Plan:
         if shadow.certificate is None:
             raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
@@ -91,22 +78,6 @@ class PemFiles(Keystore):
             return None
         contents = {role: read_file(path) for role, path in kept.items()}
         return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
-
-    def plan_trust(self, swap_id: str, trusted: Certificates) -> swap.Plan | None:
-        ca_file = self._definition.ca_file
-        if ca_file is None or not trusted or read_file(Path(ca_file)) == to_pem(trusted):
-            return None
-        if self._definition.swap == "rename":
-            contents = {"ca": to_pem(trusted)}
-        else:  # a generation is complete
-            found = {role: read_file(path) for role, path in self._definition.paths.items()}
-            contents = {role: content for role, content in found.items() if content is not None}
-            contents["ca"] = to_pem(trusted)
-        # The old identity is still to be found in previous/.
-        return self._plan(swap_id, contents, previous=self._previous.with_name("previous-ca"))
-
-    def watched(self) -> tuple[Path, ...]:
-        return tuple(self._definition.paths.values())
 
     def _identity(self, paths: Mapping[str, Path]) -> Identity | None:
         """The identity in these files, by role."""
@@ -148,12 +119,6 @@ class PemFiles(Keystore):
         passphrase = self._read_secret(secret) if secret and b"ENCRYPTED" in content else None
         return keys.load_private(content, passphrase, str(path))
 
-    def _key_in_place(self) -> PrivateKey:
-        identity = self.read()
-        if identity is None:
-            raise KeystoreError(f"keystore {self.name} has no key to keep", "set `rekey: always`")
-        return identity.key
-
     def _key_pem(self, key: PrivateKey) -> bytes:
         secret = self._definition.key_passphrase
         try:
@@ -193,40 +158,6 @@ class PemFiles(Keystore):
         if definition.ca_file:
             contents["ca"] = to_pem(trusted)
         return {role: content for role, content in contents.items() if content}
-
-    def _plan(self, swap_id: str, contents: dict[str, bytes], previous: Path | None = None) -> swap.Plan:
-        paths = self._definition.paths
-        in_place = {role: read_file(path) for role, path in paths.items() if role in ("chain", "ca")}
-        changes_ca = "ca" in contents and contents["ca"] != in_place["ca"]
-        if self._definition.swap == "symlink":
-            # A generation is complete: what is not changed is carried over.
-            contents = {role: content for role, content in in_place.items() if content is not None} | contents
-        elif not changes_ca:
-            contents.pop("ca", None)
-        files = tuple(
-            swap.NewFile(role, target, contents[role], self._ownership(role, target))
-            for role, target in ((role, resolve(paths[role], self._live)) for role in _ORDER if role in contents)
-        )
-        if len({file.target for file in files}) < len(files):
-            hint = "for one combined file, write the same path for key_file and certificate_file; else mend the links"
-            raise KeystoreError(f"two of the files of {self.name} are one file by way of a symbolic link", hint)
-        return swap.prepare(
-            files,
-            swap_id=swap_id,
-            way=self._definition.swap,
-            previous=previous or self._previous,
-            live=self._live,
-            changes_ca=changes_ca,
-        )
-
-    def _ownership(self, role: str, target: Path) -> Ownership:
-        owner, group, mode = self._definition.owner, self._definition.group, self._definition.mode
-        if role != "key":
-            return ownership(target, owner=owner, group=group, mode=None, default=0o644)
-        # A mode that was meant for certificates is not handed on to a key.
-        if mode is None and b"PRIVATE KEY-----" not in (read_file(target) or b""):
-            mode = Mode(0o600)
-        return ownership(target, owner=owner, group=group, mode=mode, default=0o600)
 
 
 def _fits(key: PrivateKey, certificate: x509.Certificate) -> bool:

@@ -1,0 +1,102 @@
+"""What all drivers share: the state beside a keystore, and the files of consumers that a swap replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from cryptography import x509
+
+from certagent import durable
+from certagent.certificate import to_pem
+from certagent.definitions import KeystoreDefinition, Mode, Secret
+from certagent.durable import Ownership
+from certagent.errors import KeystoreError
+from certagent.keys import PrivateKey
+from certagent.keystore import swap
+from certagent.keystore.base import Keystore
+from certagent.keystore.files import explained, ownership, read_file, resolve
+
+# The order of the renames: trust before what needs it, then what must match, side by side, and what points to it last.
+_ORDER = ("ca", "chain", "pkcs12", "key", "certificate", "snippet", "uri")
+_PRIVATE = ("pkcs12", "key")
+
+
+class WritingKeystore(Keystore):
+    """A keystore whose swap replaces the files of `definition.paths`. Shadows are directories `shadow/ID`."""
+
+    def __init__(
+        self,
+        name: str,
+        definition: KeystoreDefinition,
+        *,
+        directory: Path,
+        live: Path,
+        read_secret: Callable[[Secret], bytes],
+    ) -> None:
+        self.name = name
+        self._written = definition
+        self._shadows = directory / "shadow"
+        self._previous = directory / "previous"
+        self._live = live
+        self._read_secret = read_secret
+
+    def sweep_shadows(self, keep: Collection[str]) -> None:
+        with explained(f"sweep {self._shadows}"):
+            for other in self._shadows.glob("*"):
+                if other.name not in keep:
+                    durable.remove(other)
+
+    def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> swap.Plan | None:
+        ca_file = self._written.ca_file
+        if ca_file is None or not trusted or read_file(Path(ca_file)) == to_pem(trusted):
+            return None
+        # The old identity is still to be found in previous/.
+        return self._plan(swap_id, {"ca": to_pem(trusted)}, previous=self._previous.with_name("previous-ca"))
+
+    def watched(self) -> tuple[Path, ...]:
+        return tuple(self._written.paths.values())
+
+    def _key_in_place(self) -> PrivateKey:
+        identity = self.read()
+        if identity is None:
+            raise KeystoreError(f"keystore {self.name} has no key to keep", "set `rekey: always`")
+        return identity.key
+
+    def _holds_key(self, content: bytes) -> bool:
+        """Whether what was found in a private file's place is a private file."""
+        return b"PRIVATE KEY-----" in content
+
+    def _plan(self, swap_id: str, contents: Mapping[str, bytes], previous: Path | None = None) -> swap.Plan:
+        """How `contents`, by role, take their places; a ca_file that stays as it is is left alone."""
+        paths = self._written.paths
+        changes_ca = "ca" in contents and contents["ca"] != read_file(paths["ca"])
+        wanted = {role: content for role, content in contents.items() if role != "ca" or changes_ca}
+        if self._written.swap == "symlink":
+            # A generation is complete: what is not changed is carried over.
+            found = {role: read_file(path) for role, path in paths.items() if role not in wanted}
+            wanted |= {role: content for role, content in found.items() if content is not None}
+        files = tuple(
+            swap.NewFile(role, target, wanted[role], self._ownership(role, target))
+            for role, target in ((role, resolve(paths[role], self._live)) for role in _ORDER if role in wanted)
+        )
+        if len({file.target for file in files}) < len(files):
+            hint = "for one combined file, write the same path for key_file and certificate_file; else mend the links"
+            raise KeystoreError(f"two of the files of {self.name} are one file by way of a symbolic link", hint)
+        return swap.prepare(
+            files,
+            swap_id=swap_id,
+            way=self._written.swap,
+            previous=previous or self._previous,
+            live=self._live,
+            changes_ca=changes_ca,
+        )
+
+    def _ownership(self, role: str, target: Path) -> Ownership:
+        owner, group, mode = self._written.owner, self._written.group, self._written.mode
+        if role not in _PRIVATE:
+            return ownership(target, owner=owner, group=group, mode=None, default=0o644)
+        # A mode that was meant for certificates is not handed on to a key.
+        if mode is None and not self._holds_key(read_file(target) or b""):
+            mode = Mode(0o600)
+        return ownership(target, owner=owner, group=group, mode=mode, default=0o600)
