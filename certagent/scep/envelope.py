@@ -61,11 +61,12 @@ def enveloped_data(
 def _key_transport(
     key: bytes, recipient: x509.Certificate | None, key_transport: KeyTransport
 ) -> cms.KeyTransRecipientInfo:
-    public = recipient.public_key() if recipient is not None else None
-    if recipient is None or not isinstance(public, rsa.RSAPublicKey):
-        who = f"the certificate {recipient.subject.rfc4514_string()!r}" if recipient is not None else "nobody"
+    if recipient is None:
+        raise TrustError("there is nobody to make an envelope for", "name a recipient, or lock it with a password")
+    public = recipient.public_key()
+    if not isinstance(public, rsa.RSAPublicKey):
         raise TrustError(
-            f"{who} cannot receive an envelope: its key is not RSA",
+            f"the certificate {recipient.subject.rfc4514_string()!r} cannot receive an envelope: its key is not RSA",
             "give an EC CA an RA with an RSA encryption certificate; or key_transport: password, where the CA can",
         )
     algorithm: dict[str, object] = {"algorithm": "rsaes_pkcs1v15"}

@@ -234,9 +234,7 @@ def of_strangers(world: World) -> bytes:
         # which transaction
         pytest.param(attributes({MESSAGE_TYPE: TEXT("19")}), TrustError, "message type 19", id="a request come back"),
         pytest.param(attributes({MESSAGE_TYPE: None}), TrustError, "is no reply", id="no message type"),
-        pytest.param(
-            attributes({MESSAGE_TYPE: core.UTF8String("٣")}), TrustError, "is no reply", id="other digits"
-        ),
+        pytest.param(attributes({MESSAGE_TYPE: core.UTF8String("٣")}), TrustError, "is no reply", id="other digits"),
         pytest.param(lambda w: w.reply(transaction_id="other"), TrustError, "another transaction", id="transaction"),
         pytest.param(
             lambda w: w.reply(transaction_id=TRANSACTION.upper()), TrustError, "another transaction", id="other case"

@@ -102,9 +102,7 @@ def test_failure_in_words(world: World, info: FailInfo) -> None:
         pytest.param({FAIL_INFO_TEXT: core.Integer(7)}, Rejected(None, ""), id="text that is none"),
     ],
 )
-def test_failure_of_other_servers(
-    world: World, attributes: dict[str, core.Asn1Value], expected: Rejected
-) -> None:
+def test_failure_of_other_servers(world: World, attributes: dict[str, core.Asn1Value], expected: Rejected) -> None:
     assert world.decode(world.signed(attributes, content=None, status=PkiStatus.FAILURE)) == expected
 
 
