@@ -1,0 +1,301 @@
+"""HTTPS with a CA file and a client certificate, through a proxy, to IPv6 addresses; and URLs that grow too long."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from certagent import keys
+from certagent.certificate import to_der, to_pem
+from certagent.definitions import KeyType
+from certagent.errors import ConfigError, TransientError
+from certagent.keys import PrivateKey
+from certagent.scep import Client, Transport, encode_next_ca
+from certagent.scep.transport import MAX_URL
+
+from .parts import World, name
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Files:
+    """A TLS root, a server's certificate for 127.0.0.1 and ::1, a client's, and a root of somebody else."""
+
+    directory: Path
+
+    def __getitem__(self, file: str) -> Path:
+        return self.directory / file
+
+    @property
+    def client(self) -> tuple[Path, Path]:
+        return self["client.pem"], self["client.key"]
+
+
+def _certificate(subject: str, key: PrivateKey, issuer: str, issuer_key: PrivateKey) -> x509.Certificate:
+    now = datetime.now(UTC)
+    san = [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
+    builder = x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name(issuer))
+    builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - MINUTE).not_valid_after(now + 60 * MINUTE)
+    builder = builder.add_extension(x509.BasicConstraints(subject == issuer, None), critical=True)
+    if subject != issuer:
+        builder = builder.add_extension(x509.SubjectAlternativeName(san), critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    directory = tmp_path_factory.mktemp("tls")
+    made = {who: keys.generate(KeyType.EC_P256) for who in ("root", "other", "server", "client")}
+    for who, key in made.items():
+        issuer = "other" if who == "other" else "root"
+        certificate = _certificate(f"CN={who}", key, f"CN={issuer}", made[issuer])
+        (directory / f"{who}.pem").write_bytes(to_pem([certificate]))
+        (directory / f"{who}.key").write_bytes(keys.to_pem(key))
+    (directory / "locked.key").write_bytes(keys.to_pem(made["client"], b"secret"))
+    return Files(directory)
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        server.seen.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(server.body)))
+        self.end_headers()
+        self.wfile.write(server.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- as the base has it
+        """Quiet."""
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    body = b"yes"
+
+    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), Handler)
+        self.seen: list[str] = []
+        if tls is not None:
+            # The handshake on the connection's own thread: one that fails must not end the server.
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"{'https' if tls else 'http'}://{shown}:{self.server_port}/scep"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A handshake that fails is what some tests are about."""
+
+
+@contextmanager
+def running(server: socketserver.BaseServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def tls_server(files: Files, *, host: str = "127.0.0.1", wants_client: bool = False) -> Server:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files["server.pem"], files["server.key"])
+    if wants_client:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(files["root.pem"])
+    return Server(host, context)
+
+
+def transport(
+    url: str, ca_file: Path | None = None, client: tuple[Path, Path] | None = None, proxy: str | None = None
+) -> Transport:
+    return Transport(url, timeout=timedelta(seconds=5), ca_file=ca_file, client_certificate=client, proxy=proxy)
+
+
+# ── TLS ──
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_ca_file_is_what_counts(files: Files, host: str) -> None:
+    with running(server := tls_server(files, host=host)):
+        assert transport(server.url, files["root.pem"]).get("GetCACaps") == b"yes"
+        for other in (files["other.pem"], None):
+            with pytest.raises(TransientError, match=r"^(127\.0\.0\.1|\[::1\]):\d+ has a TLS .* not trusted") as caught:
+                transport(server.url, other).get("GetCACaps")
+            assert "https_ca_file" in caught.value.hint
+    assert len(server.seen) == 1
+
+
+def test_another_name_is_not_trusted(files: Files) -> None:
+    with running(server := tls_server(files)), pytest.raises(TransientError, match=r"not trusted: .*[Hh]ostname"):
+        transport(server.url.replace("127.0.0.1", "localhost"), files["root.pem"]).get("GetCACaps")
+
+
+def test_client_certificate(files: Files) -> None:
+    with running(server := tls_server(files, wants_client=True)):
+        assert transport(server.url, files["root.pem"], files.client).get("GetCACaps") == b"yes"
+        with pytest.raises(TransientError, match=r"refuses TLS with us: .*certificate required") as caught:
+            transport(server.url, files["root.pem"]).get("GetCACaps")
+        assert "https_client_certificate" in caught.value.hint
+        with pytest.raises(TransientError, match="refuses TLS with us"):
+            transport(server.url, files["root.pem"], (files["other.pem"], files["other.key"])).get("GetCACaps")
+
+
+@pytest.mark.parametrize(
+    ("ca_file", "client", "says"),
+    [
+        pytest.param("gone.pem", None, "https_ca_file .*gone.pem .*No such file", id="no CA file"),
+        pytest.param("root.key", None, "https_ca_file .*root.key cannot be used", id="CA file without certificate"),
+        pytest.param(None, ("gone.pem", "client.key"), "https_client_certificate .*No such file", id="no certificate"),
+        pytest.param(None, ("client.pem", "gone.key"), "https_client_certificate .*No such file", id="no key"),
+        pytest.param(None, ("client.pem", "server.key"), "key values mismatch", id="another's key"),
+        pytest.param(None, ("client.pem", "locked.key"), "cannot be used", id="an encrypted key: nobody is asked"),
+    ],
+)
+def test_tls_files_that_do_not_serve(files: Files, ca_file: str, client: tuple[str, str] | None, says: str) -> None:
+    pair = (files[client[0]], files[client[1]]) if client else None
+    with pytest.raises(ConfigError, match=says) as caught:
+        transport("https://ca.test/scep", files[ca_file] if ca_file else None, pair)
+    assert "PEM" in caught.value.hint
+
+
+# ── proxies ──
+
+
+class Tunnel(socketserver.StreamRequestHandler):
+    """CONNECT, and then bytes both ways."""
+
+    def handle(self) -> None:
+        proxy = self.server
+        assert isinstance(proxy, Proxy)
+        method, target, _ = self.rfile.readline().decode().split(" ", 2)
+        while self.rfile.readline().strip():
+            pass
+        proxy.seen.append(f"{method} {target}")
+        if proxy.refuses:
+            self.wfile.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            return
+        host, _, port = target.rpartition(":")
+        with socket.create_connection((host.strip("[]"), int(port)), 5) as there:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=_copy, args=(there, self.connection), daemon=True)
+            back.start()
+            _copy(self.connection, there)
+            back.join(5)
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # the other side has gone
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        super().__init__(("127.0.0.1", 0), Tunnel)
+        self.refuses = refuses
+        self.seen: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+def test_https_through_a_proxy(files: Files) -> None:
+    with running(server := tls_server(files, wants_client=True)), running(proxy := Proxy()):
+        there = transport(server.url, files["root.pem"], files.client, proxy.url)
+        assert there.get("GetCACaps") == b"yes"
+        assert proxy.seen == [f"CONNECT 127.0.0.1:{server.server_port}"]
+        with pytest.raises(TransientError, match="not trusted"):
+            transport(server.url, files["other.pem"], files.client, proxy.url).get("GetCACaps")
+
+
+def test_https_through_the_environments_proxy(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(server := tls_server(files)), running(proxy := Proxy()):
+        for variable in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setenv("https_proxy", proxy.url)
+        assert transport(server.url, files["root.pem"]).get("GetCACaps") == b"yes"
+        assert len(proxy.seen) == 1
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert transport(server.url, files["root.pem"]).get("GetCACaps") == b"yes"
+        assert len(proxy.seen) == 1
+
+
+def test_a_proxy_that_refuses() -> None:
+    with running(proxy := Proxy(refuses=True)), pytest.raises(TransientError, match="through the proxy"):
+        transport("https://ca.test/scep", proxy=proxy.url).get("GetCACaps")
+
+
+# ── IPv6 ──
+
+
+def test_ipv6() -> None:
+    with running(server := Server("::1")):
+        assert transport(server.url).get("GetCACaps") == b"yes"
+        assert transport(server.url).host == f"[::1]:{server.server_port}"
+
+
+# ── URLs ──
+
+
+def test_a_message_of_a_renewal_fits_into_a_url(world: World) -> None:
+    """A certificate, a CSR and their signatures with RSA-2048: about 2.5 KiB."""
+    with running(server := Server()):
+        assert transport(server.url).get("PKIOperation", world.reply()[:2560]) == b"yes"
+
+
+@pytest.mark.parametrize(
+    ("longer", "sent"), [pytest.param(0, True, id="just short enough"), pytest.param(1, False, id="one byte too long")]
+)
+def test_the_limit_of_a_url(longer: int, sent: bool) -> None:
+    with running(server := Server()):
+        text = "x" * (MAX_URL - len(f"{server.url}?operation=PKIOperation&message=") + longer)
+        if sent:
+            assert transport(server.url).get("PKIOperation", text) == b"yes"
+            return
+        with pytest.raises(TransientError, match=f"URL of {MAX_URL + 1} bytes") as caught:
+            transport(server.url).get("PKIOperation", text)
+        assert "POSTPKIOperation" in caught.value.hint
+        assert not server.seen
+
+
+# ── the client hands on ──
+
+
+def test_the_client_hands_on_what_tls_wants(files: Files) -> None:
+    with running(server := tls_server(files, wants_client=True)):
+        server.body = b"AES\n"
+        there = Client(
+            server.url, timeout=timedelta(seconds=5), ca_file=files["root.pem"], client_certificate=files.client
+        )
+        assert there.get_capabilities().names == {"AES"}
+
+
+def test_next_ca_certificates(world: World) -> None:
+    with running(server := Server()):
+        server.body = encode_next_ca([world.stranger.certificate], world.ca)
+        there = Client(server.url, ca_identifier="corp", timeout=timedelta(seconds=5))
+        found = there.get_next_ca_certificates(signers=world.signers, accept=())
+    assert [to_der(one) for one in found.certificates] == [to_der(world.stranger.certificate)]
+    assert found.signed_by == world.ca.certificate
+    assert server.seen == ["/scep?operation=GetNextCACert&message=corp"]
