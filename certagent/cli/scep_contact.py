@@ -32,7 +32,10 @@ def progress(line: str) -> None:
 
 
 def client(arguments: argparse.Namespace) -> Client:
-    """Raises ConfigError for a URL that is none, or a capture directory that cannot be had."""
+    """Raises ConfigError for a URL that is none or holds a password, or a capture directory that cannot be had."""
+    for word in ("url", "proxy"):
+        if "@" in (getattr(arguments, word) or ""):
+            raise ConfigError(f"--{word} holds a user or password, for all to see", "only URLs without one are taken")
     return Client(
         arguments.url,
         ca_identifier=arguments.ca_identifier,

@@ -15,6 +15,7 @@ from certagent.definitions import KeyType
 from certagent.keys import PrivateKey
 from certagent.lab import LabCA, LabServer, Settings, serve
 
+from .hand import Hand
 from .place import Check, Checked, Place
 
 
@@ -62,3 +63,9 @@ def check(capsys: pytest.CaptureFixture[str]) -> Check:
         return seen
 
     return run
+
+
+@pytest.fixture
+def hand(tmp_path: Path, lab: LabServer, capsys: pytest.CaptureFixture[str]) -> Hand:
+    """Somebody with a directory of their own, before the shared lab CA."""
+    return Hand(tmp_path, lab, capsys)
