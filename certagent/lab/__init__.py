@@ -1,6 +1,7 @@
 """A SCEP CA on loopback, real, honest and small, to try and to test with. Production code never imports it."""
 
-from certagent.lab.ca import Answer, Call, Generation, HttpAnswer, LabCA, Settings
+from certagent.lab.ca import Answer, Call, HttpAnswer, LabCA
+from certagent.lab.generation import Generation, Settings
 from certagent.lab.server import LabServer, serve
 from certagent.lab.store import Record
 

@@ -14,8 +14,8 @@ import hashlib
 import hmac
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import keys
-from certagent.errors import CertagentError, RejectedError, StateError
+from certagent.errors import CertagentError, RejectedError
 from certagent.lab import checks, issuing
+from certagent.lab.generation import Settings, open_generation
 from certagent.lab.store import Record, Store, Waiting, is_keepable
 from certagent.scep import (
     Algorithms,
@@ -32,50 +33,17 @@ from certagent.scep import (
     MessageType,
     PkiStatus,
     Request,
-    Signer,
     csr_challenge,
     decode_request,
     degenerate,
     encode_reply,
     new_nonce,
+    parse_issuer_and_serial,
     parse_issuer_and_subject,
 )
 
 ENROLLMENT, RENEWAL = "enrollment", "renewal"
 _FAIL_INFO = {fail_info.word: fail_info for fail_info in FailInfo}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a lab behaves. `challenge` None: the one kept in the directory, made at the first start.
-
-    `ca_lifetime` and `ra` count when the CA is made; `ra` may also join a CA made without. `accept`: the
-    weak algorithms (`sha1`, `3des`, `des`) of requests that are taken, and answered in kind.
-    """
-
-    lifetime: timedelta = timedelta(days=90)
-    ca_lifetime: timedelta = timedelta(days=3650)
-    ra: bool = False
-    manual: bool = False
-    accept: frozenset[str] = frozenset()
-    challenge: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A CA with what stands before it; without an RA all three are the CA itself.
-
-    `issuer` signs certificates, `signer` replies, and requests are enveloped to `recipient`. The next CA of
-    a rollover is another generation.
-    """
-
-    issuer: Signer
-    signer: Signer
-    recipient: Signer
-
-    @property
-    def has_ra(self) -> bool:
-        return self.signer is not self.issuer
 
 
 @dataclass(frozen=True)
@@ -98,10 +66,11 @@ class HttpAnswer:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a SCEP request gets: SUCCESS with a certificate, PENDING, or FAILURE."""
+    """What a SCEP request gets: SUCCESS with a certificate or a CRL, PENDING, or FAILURE."""
 
     status: PkiStatus
     certificate: x509.Certificate | None = None
+    crl: x509.CertificateRevocationList | None = None
     fail_info: FailInfo | None = None
     fail_text: str | None = None
 
@@ -115,7 +84,8 @@ class LabCA:
         self.settings = settings or Settings()
         self.store = Store(directory)
         self.store.create()
-        self.generation = self._open_generation()
+        self.generation = open_generation(self.store, self.settings, clock())
+        self.crl_url: str | None = None  # where a server of this CA answers with its CRL
         self.challenge = self.settings.challenge or self.store.challenge()
         self._lock = threading.Lock()
         self._issued: list[Record] = []
@@ -151,16 +121,21 @@ class LabCA:
         return ("AES", "POSTPKIOperation", "Renewal", "SHA-256", "SHA-512", "SCEPStandard", *weak)
 
     def ca_certificates(self) -> Sequence[x509.Certificate]:
-        """What GetCACert returns: the CA's certificate, or those of the RA and the CA."""
+        """What GetCACert returns: the CA's certificate, with those of its RA and its root if it has them."""
         generation = self.generation
-        if generation.has_ra:
-            return [each.certificate for each in (generation.signer, generation.recipient, generation.issuer)]
-        return [generation.issuer.certificate]
+        ra = (generation.signer.certificate, generation.recipient.certificate) if generation.has_ra else ()
+        return [*ra, generation.issuer.certificate, *generation.above]
+
+    def crl(self) -> x509.CertificateRevocationList:
+        """Which of its certificates are no longer good, as of now."""
+        return issuing.revocation_list(
+            self.store.revoked(), self.generation.issuer, self.clock(), pss=self.settings.pss
+        )
 
     def pki_operation(self, message: bytes) -> HttpAnswer:
         """A SCEP message → the reply. What cannot be opened gets no reply, since nobody is known to reply to."""
         try:
-            request = decode_request(message, recipients=[self.generation.recipient])
+            request = decode_request(message, recipients=[self.generation.recipient], password=self.challenge.encode())
         except CertagentError as error:
             return HttpAnswer(400, "text/plain", f"{error}\n".encode(), f"not understood: {error}")
         try:
@@ -179,7 +154,7 @@ class LabCA:
             case MessageType.CERT_POLL:
                 return self._poll(request)
             case MessageType.GET_CERT | MessageType.GET_CRL:
-                raise RejectedError("this lab hands out no old certificates and no CRL", fail_info="badCertId")
+                return self._query(request)
             case _:
                 raise RejectedError("not a message for a CA", fail_info="badRequest")
 
@@ -191,6 +166,8 @@ class LabCA:
         """
         if (record := self._by_fingerprint.get(_fingerprint(request.signer))) is not None:
             checks.renewal(csr, record.certificate, self.clock())
+            if record.serial in self.store.revoked():
+                raise RejectedError("the signing certificate was revoked", fail_info="badRequest")
             return RENEWAL
         if not checks.is_self_signed(request.signer):
             raise RejectedError("the signing certificate was not issued by this CA", fail_info="badMessageCheck")
@@ -206,10 +183,13 @@ class LabCA:
 
     def issue(self, csr: x509.CertificateSigningRequest) -> x509.Certificate:
         """The certificate for a request that passed."""
-        return issuing.leaf_certificate(csr, self.generation.issuer, self.clock(), self.settings.lifetime)
+        settings = self.settings
+        return issuing.leaf_certificate(
+            csr, self.generation.issuer, self.clock(), settings.lifetime, crl_url=self.crl_url, pss=settings.pss
+        )
 
     def reply(self, request: Request, answer: Answer) -> bytes:
-        """The CertRep message, in the algorithms the request was made with, enveloped to its signer."""
+        """The CertRep message, in the algorithms the request was made with, enveloped to its signer or as it was."""
         refused = answer.fail_info == FailInfo.BAD_ALG
         return encode_reply(
             status=answer.status,
@@ -217,12 +197,30 @@ class LabCA:
             recipient_nonce=request.sender_nonce,
             sender_nonce=new_nonce(),
             signer=self.generation.signer,
-            recipient=request.signer if answer.certificate else None,
+            recipient=request.signer,
             certificates=[answer.certificate] if answer.certificate else [],
+            crl=answer.crl.public_bytes(Encoding.DER) if answer.crl else None,
             fail_info=answer.fail_info,
             fail_text=answer.fail_text,
             algorithms=Algorithms("aes128-cbc", "sha256") if refused else request.algorithms,
+            key_transport=request.key_transport,
+            password=self.challenge.encode(),
         )
+
+    def _query(self, request: Request) -> Answer:
+        """GetCert and GetCRL, RFC 8894 §3.3.4 and §3.3.5. Both are public, so anybody may ask."""
+        try:
+            issuer, serial = parse_issuer_and_serial(request.content)
+        except CertagentError as error:
+            raise RejectedError(str(error), fail_info="badRequest") from None
+        if issuer != self.generation.issuer.certificate.subject.public_bytes():
+            raise RejectedError("that is another CA's", fail_info="badCertId")
+        if request.message_type == MessageType.GET_CRL:
+            return Answer(PkiStatus.SUCCESS, crl=self.crl())
+        found = next((record for record in self.issued() if record.serial == serial), None)
+        if found is None:
+            raise RejectedError("no certificate with this serial number was issued", fail_info="badCertId")
+        return Answer(PkiStatus.SUCCESS, found.certificate)
 
     # Transactions. Their rule: one ID and one key get one certificate, however often the request comes.
 
@@ -306,23 +304,6 @@ class LabCA:
             return HttpAnswer(200, "application/x-x509-ca-cert", body, "the CA certificate")
         body = degenerate(certificates)
         return HttpAnswer(200, "application/x-x509-ca-ra-cert", body, f"{len(certificates)} certificates")
-
-    def _open_generation(self) -> Generation:
-        now, settings, store = self.clock(), self.settings, self.store
-        has_ra = settings.ra or store.has("ra-signing")
-        issuer = store.pair(
-            "ca", lambda key: issuing.ca_certificate(key, now, settings.ca_lifetime, recipient=not has_ra)
-        )
-        if issuer.certificate.not_valid_after_utc <= now:
-            raise StateError(f"the CA in {store.directory} has expired", "take a new --dir")
-        if not has_ra:
-            return Generation(issuer, issuer, issuer)
-
-        def ra(role: str, use: str) -> Signer:
-            return store.pair(role, lambda key: issuing.ra_certificate(key.public_key(), issuer, now, use))
-
-        signer = ra("ra-signing", "digital_signature")
-        return Generation(issuer, signer, recipient=ra("ra-encryption", "key_encipherment"))
 
 
 def decode_message(message: str | bytes) -> bytes:

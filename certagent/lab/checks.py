@@ -31,8 +31,11 @@ def algorithms(request: Request, accept: Collection[str]) -> None:
     refused = sorted(used & {"md5", "sha1", "des", "3des"} - set(accept))
     if refused:
         raise RejectedError(f"requests made with {' and '.join(refused)} are not taken", fail_info="badAlg")
-    if not isinstance(request.signer.public_key(), rsa.RSAPublicKey):
-        raise RejectedError("no reply can be enveloped to an EC key: sign with an RSA key", fail_info="badAlg")
+    if request.key_transport != "password" and not isinstance(request.signer.public_key(), rsa.RSAPublicKey):
+        raise RejectedError(
+            "no reply can be enveloped to an EC key: sign with an RSA key, or lock envelopes with the challenge",
+            fail_info="badAlg",
+        )
 
 
 def same_key(csr: x509.CertificateSigningRequest, known: x509.Certificate | x509.CertificateSigningRequest) -> None:

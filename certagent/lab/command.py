@@ -15,9 +15,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 
 from certagent import durable
-from certagent.definitions import Duration, Fingerprint
+from certagent.definitions import Duration, Fingerprint, KeyType
 from certagent.errors import ConfigError
-from certagent.lab.ca import LabCA, Settings
+from certagent.lab.ca import LabCA
+from certagent.lab.generation import Settings
 from certagent.lab.server import LabServer, log, serve
 from certagent.lab.store import Store, Waiting, read_challenge
 
@@ -26,13 +27,22 @@ _LONGEST_LIFE = 100 * 366 * 86400  # seconds; X.509 itself ends with the year 99
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`certagent lab [options]` serves; `approve`, `reject` and `list` look after what waits."""
+    """`certagent lab [options]` serves; `approve`, `reject`, `revoke` and `list` are a CA's operator."""
     parser.description = "A small SCEP CA to try things with. Not for production."
     parser.add_argument("--dir", type=Path, default=_DIRECTORY, help="where it is kept (default: ./%(default)s)")
     parser.add_argument("--port", type=_port, default=8080, help="0: any free one (default: %(default)s)")
     parser.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1", help="default: this host only")
     parser.add_argument("--lifetime", type=_duration, default="90d", help="of certificates (default: %(default)s)")
     parser.add_argument("--ca-lifetime", type=_duration, default="3650d", help="when made (default: %(default)s)")
+    parser.add_argument(
+        "--ca-key",
+        type=KeyType,
+        choices=tuple(KeyType),
+        default=KeyType.RSA_2048,
+        help="of the CA, when made; an ec one brings an RA with RSA keys (default: %(default)s)",
+    )
+    parser.add_argument("--intermediate", action="store_true", help="a root above the CA, when made")
+    parser.add_argument("--pss", action="store_true", help="certificates and CRLs are signed with RSASSA-PSS")
     parser.add_argument("--ra", action="store_true", help="an RA before the CA, with two certificates")
     parser.add_argument("--manual", action="store_true", help="requests wait until `certagent lab approve`")
     parser.add_argument(
@@ -45,15 +55,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--challenge-file", type=Path, help="holds the challenge password (default: DIR/challenge, made if missing)"
     )
-    actions = parser.add_subparsers(dest="lab_action", metavar="approve | reject | list")
+    actions = parser.add_subparsers(dest="lab_action", metavar="approve | reject | revoke | list")
     approve = actions.add_parser("approve", help="let the CA issue what waits")
     which = approve.add_mutually_exclusive_group(required=True)
     which.add_argument("transaction", nargs="?", help="a transaction ID, or the start of one")
     which.add_argument("--all", action="store_true", help="everything that waits")
     reject = actions.add_parser("reject", help="refuse a request that waits")
     reject.add_argument("transaction", help="a transaction ID, or the start of one")
+    revoke = actions.add_parser(
+        "revoke", help="declare a certificate no longer good: it is in the CRL, and cannot renew"
+    )
+    revoke.add_argument("serial", type=_serial, help="in hexadecimal, as `certagent lab list` and openssl print it")
     listing = actions.add_parser("list", help="what waits and what was issued")
-    for action in (approve, reject, listing):
+    for action in (approve, reject, revoke, listing):
         # SUPPRESS: a --dir given before the action's name is not overwritten.
         action.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help="where the CA is kept")
 
@@ -65,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
             return _decide(arguments.dir, None if arguments.all else arguments.transaction, "approved")
         case "reject":
             return _decide(arguments.dir, arguments.transaction, "rejected")
+        case "revoke":
+            return _revoke(arguments.dir, arguments.serial, datetime.now(UTC))
         case "list":
             return _list(arguments.dir)
         case _:
@@ -75,6 +91,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     settings = Settings(
         lifetime=arguments.lifetime,
         ca_lifetime=arguments.ca_lifetime,
+        ca_key=arguments.ca_key,
+        pss=arguments.pss,
+        intermediate=arguments.intermediate,
         ra=arguments.ra,
         manual=arguments.manual,
         accept=frozenset(arguments.accept),
@@ -150,13 +169,25 @@ def _choose(waiting: list[Waiting], transaction: str) -> Waiting:
     return (exact or found)[0]
 
 
+def _revoke(directory: Path, serial: int, now: datetime) -> int:
+    store = _existing(directory)
+    found = next((record for record in store.all_issued() if record.serial == serial), None)
+    if found is None:
+        raise ConfigError(f"no certificate with serial {serial:x} was issued here", "see `certagent lab list`")
+    store.revoke(serial, now)
+    print(f"revoked: {serial:x}  {_printable(found.subject)}")
+    return 0
+
+
 def _list(directory: Path) -> int:
     store = _existing(directory)
+    revoked = store.revoked()
     for waiting in store.all_waiting():
         print(f"{waiting.decision:9} {_waiting_line(waiting)}")
     for record in store.all_issued():
+        state = "revoked" if record.serial in revoked else "issued"
         print(
-            f"issued    {_printable(record.transaction_id)}  {record.kind}  {_printable(record.subject)}  "
+            f"{state:9} {_printable(record.transaction_id)}  {record.kind}  {_printable(record.subject)}  "
             f"serial {record.serial:x}  until {record.not_after:%Y-%m-%dT%H:%M:%SZ}"
         )
     return 0
@@ -194,6 +225,13 @@ def _duration(text: str) -> Duration:
     if not 1 <= duration.total_seconds() <= _LONGEST_LIFE:
         raise argparse.ArgumentTypeError("a certificate lives from one second to a hundred years")
     return duration
+
+
+def _serial(text: str) -> int:
+    try:
+        return int(text.replace(":", ""), 16)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no serial number in hexadecimal") from None
 
 
 def _port(text: str) -> int:

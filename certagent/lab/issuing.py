@@ -1,13 +1,13 @@
-"""What the lab CA signs: its own certificates, those of its RA, and the ones it issues. Pure: keys and `now` in."""
+"""What the lab CA signs: certificates of its own, of its RA and of those who ask, and CRLs. Pure: keys and `now` in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certagent.keys import PrivateKey, PublicKey
@@ -24,17 +24,34 @@ def name(common_name: str) -> x509.Name:
     )
 
 
-def ca_certificate(key: PrivateKey, now: datetime, lifetime: timedelta, *, recipient: bool) -> x509.Certificate:
-    """A self-signed CA certificate. `recipient`: requests are enveloped to it, there is no RA."""
-    subject = name("certagent lab CA")
+def ca_certificate(
+    key: PrivateKey,
+    now: datetime,
+    lifetime: timedelta,
+    *,
+    recipient: bool,
+    issuer: Signer | None = None,
+    root: bool = False,
+    pss: bool = False,
+) -> x509.Certificate:
+    """A CA certificate, self-signed or by `issuer`. `recipient`: requests are enveloped to it, there is no RA.
+
+    `root`: one more CA may stand between it and those it certifies.
+    """
+    subject = name("certagent lab root CA" if root else "certagent lab CA")
+    issuer_name = issuer.certificate.subject if issuer else subject
     usage = {"key_cert_sign", "crl_sign", "digital_signature"} | ({"key_encipherment"} if recipient else set())
-    builder = _builder(subject, subject, key.public_key(), now - backdate(lifetime), now + lifetime)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = _builder(subject, issuer_name, key.public_key(), now - backdate(lifetime), now + lifetime)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=int(root)), critical=True)
     builder = builder.add_extension(_key_usage(usage), critical=True)
-    return builder.sign(key, hashes.SHA256())
+    if issuer is not None:
+        builder = builder.add_extension(_authority_key(issuer), critical=False)
+    return _signed(builder, issuer.key if issuer else key, pss=pss)
 
 
-def ra_certificate(public_key: PublicKey, issuer: Signer, now: datetime, use: str) -> x509.Certificate:
+def ra_certificate(
+    public_key: PublicKey, issuer: Signer, now: datetime, use: str, *, pss: bool = False
+) -> x509.Certificate:
     """A certificate of the RA. `use`, its only key usage: `digital_signature` or `key_encipherment`."""
     role = {"digital_signature": "signing", "key_encipherment": "encryption"}[use]
     end = issuer.certificate.not_valid_after_utc
@@ -43,13 +60,22 @@ def ra_certificate(public_key: PublicKey, issuer: Signer, now: datetime, use: st
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage({use}), critical=True)
     builder = builder.add_extension(_authority_key(issuer), critical=False)
-    return builder.sign(issuer.key, hashes.SHA256())
+    return _signed(builder, issuer.key, pss=pss)
 
 
 def leaf_certificate(
-    csr: x509.CertificateSigningRequest, issuer: Signer, now: datetime, lifetime: timedelta
+    csr: x509.CertificateSigningRequest,
+    issuer: Signer,
+    now: datetime,
+    lifetime: timedelta,
+    *,
+    crl_url: str | None = None,
+    pss: bool = False,
 ) -> x509.Certificate:
-    """The certificate a checked request (see `checks`) gets. It never outlives the CA's."""
+    """The certificate a checked request (see `checks`) gets. It never outlives the CA's.
+
+    `crl_url`: where the CRL is to be had, told in its distribution point.
+    """
     key = checks.supported_key(csr)
     now = now.replace(microsecond=0)  # X.509 counts whole seconds; a lifetime is exactly what was asked for
     end = min(now + lifetime, issuer.certificate.not_valid_after_utc)
@@ -66,12 +92,41 @@ def leaf_certificate(
         # RFC 5280 §4.2.1.6: critical when it is all that names the subject.
         critical = not list(csr.subject)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=critical)
-    return builder.sign(issuer.key, hashes.SHA256())
+    if crl_url is not None:
+        point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl_url)], None, None, None)
+        builder = builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
+    return _signed(builder, issuer.key, pss=pss)
+
+
+def revocation_list(
+    revoked: Mapping[int, datetime], issuer: Signer, now: datetime, *, pss: bool = False
+) -> x509.CertificateRevocationList:
+    """The CRL: serial number → when it was revoked. Good for a day, and numbered by the second it was made in."""
+    now = now.replace(microsecond=0)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
+    builder = builder.last_update(now).next_update(now + timedelta(days=1))
+    builder = builder.add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
+    builder = builder.add_extension(_authority_key(issuer), critical=False)
+    for serial, at in revoked.items():
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at).build()
+        builder = builder.add_revoked_certificate(entry)
+    return builder.sign(issuer.key, hashes.SHA256(), rsa_padding=_padding(issuer.key, pss=pss))
 
 
 def backdate(lifetime: timedelta) -> timedelta:
     """How far notBefore lies back, for clients whose clock is slow: little, whole seconds, none for short lives."""
     return timedelta(seconds=min(300, lifetime // timedelta(seconds=100)))
+
+
+def _signed(builder: x509.CertificateBuilder, key: PrivateKey, *, pss: bool) -> x509.Certificate:
+    return builder.sign(key, hashes.SHA256(), rsa_padding=_padding(key, pss=pss))
+
+
+def _padding(key: PrivateKey, *, pss: bool) -> padding.PSS | None:
+    """None is PKCS#1 v1.5, and the only answer for EC keys."""
+    if pss and isinstance(key, rsa.RSAPrivateKey):
+        return padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
+    return None
 
 
 def _builder(

@@ -6,17 +6,19 @@ import logging
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
+
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.errors import CertagentError, ConfigError
 from certagent.lab.ca import Call, HttpAnswer, LabCA
 
 log = logging.getLogger("certagent.lab")
 
-PATH = "/scep"
 _LONGEST_BODY = 1 << 20  # bytes; requests are a few thousand
 
 
@@ -26,12 +28,17 @@ class LabServer:
     def __init__(self, ca: LabCA, host: str, port: int) -> None:
         self.ca = ca
         self._http = _HttpServer(ca, host, port)
+        ca.crl_url = f"{self._address}/crl"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="lab", daemon=True)
 
     @property
     def url(self) -> str:
+        return f"{self._address}/scep"
+
+    @property
+    def _address(self) -> str:
         host, port = self._http.server_address[:2]
-        return f"http://{f'[{host!s}]' if ':' in str(host) else host!s}:{port}{PATH}"
+        return f"http://{f'[{host!s}]' if ':' in str(host) else host!s}:{port}"
 
     def start(self) -> None:
         self._thread.start()
@@ -100,14 +107,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(Call(_first(query, "operation"), self.rfile.read(int(length))))
 
     def _answer(self, call: Call) -> None:
-        if urlsplit(self.path).path != PATH:
-            self._send(HttpAnswer(404, "text/plain", f"SCEP is at {PATH}\n".encode(), "wrong path"), call.operation)
-        else:
-            self._send(self._respond(call), call.operation)
+        match urlsplit(self.path).path:
+            case "/scep":
+                self._send(self._respond(lambda ca: ca.respond_http(call)), call.operation)
+            case "/crl":
+                self._send(self._respond(_crl), "CRL")
+            case _:
+                self._send(HttpAnswer(404, "text/plain", b"SCEP is at /scep\n", "wrong path"), call.operation)
 
-    def _respond(self, call: Call) -> HttpAnswer:
+    def _respond(self, answer: Callable[[LabCA], HttpAnswer]) -> HttpAnswer:
         try:
-            return self.server.ca.respond_http(call)
+            return answer(self.server.ca)
         except (CertagentError, OSError) as error:  # a damaged file, a full disk: nothing was issued
             return HttpAnswer(500, "text/plain", b"the lab is out of order\n", f"failed: {error}")
 
@@ -125,6 +135,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Silence: `_send` logs what a SCEP person wants to read."""
+
+
+def _crl(ca: LabCA) -> HttpAnswer:
+    """The CRL as RFC 5280 §4.2.1.13 wants it behind an HTTP URI."""
+    crl = ca.crl()
+    return HttpAnswer(200, "application/pkix-crl", crl.public_bytes(Encoding.DER), f"{len(crl)} revoked")
 
 
 def _first(query: dict[str, list[str]], name: str) -> str:

@@ -3,9 +3,11 @@
     ca.key ca.pem                          the CA; keys are 0600
     ra-signing.key ra-signing.pem          only with an RA
     ra-encryption.key ra-encryption.pem
+    root.key root.pem                      only with an intermediate CA
     challenge                              the challenge password, if no other file was given
     pending/TRANSACTION.pem                a request that waits for a person, and what the person said
     issued/NUMBER-SERIAL.pem               a certificate, and the transaction it was issued in
+    revoked/SERIAL                         since when it is no longer good
 
 The files of pending/ and issued/ are PEM with a few `word: value` lines before it, so that openssl
 reads them too. Transaction IDs are percent-encoded in names and lines: a client may choose any text.
@@ -81,6 +83,7 @@ class Store:
         self.directory = directory
         self._pending = directory / "pending"
         self._issued = directory / "issued"
+        self._revoked = directory / "revoked"
         self._number = 0
 
     def create(self) -> None:
@@ -88,6 +91,7 @@ class Store:
         try:
             durable.make_directory(self._pending)
             durable.make_directory(self._issued)
+            durable.make_directory(self._revoked)
         except OSError as error:
             raise ConfigError(
                 f"the lab cannot be kept in {self.directory}: {error.strerror}", "choose another directory with --dir"
@@ -96,7 +100,9 @@ class Store:
     def exists(self) -> bool:
         return self._pending.is_dir()
 
-    def pair(self, role: str, certify: Callable[[PrivateKey], x509.Certificate]) -> Signer:
+    def pair(
+        self, role: str, certify: Callable[[PrivateKey], x509.Certificate], key_type: KeyType = KeyType.RSA_2048
+    ) -> Signer:
         """The key and certificate kept under `role`; what is missing is made. A key alone is kept and certified."""
         key_path, certificate_path = self._path(role, "key"), self._path(role, "pem")
         if key_path.exists():
@@ -104,7 +110,7 @@ class Store:
         elif certificate_path.exists():
             raise StateError(f"{certificate_path} has lost its key", f"bring {key_path} back, or take a new --dir")
         else:
-            key = keys.generate(KeyType.RSA_2048)
+            key = keys.generate(key_type)
             durable.write(key_path, keys.to_pem(key))
         if not certificate_path.exists():
             durable.write(certificate_path, certify(key).public_bytes(Encoding.PEM), PUBLIC)
@@ -162,6 +168,16 @@ class Store:
             self._number = int(paths[-1].name.partition("-")[0])
         return [_record(path) for path in paths]
 
+    def revoke(self, serial: int, now: datetime) -> None:
+        """From `now` on; a running lab looks whenever it matters. What was revoked before stays as it was."""
+        path = self._revoked / f"{serial:x}"
+        if not path.exists():
+            durable.write(path, _lines({"since": now.isoformat(timespec="seconds")}), PUBLIC)
+
+    def revoked(self) -> dict[int, datetime]:
+        """Serial number → since when."""
+        return {int(path.name, 16): _since(path) for path in sorted(self._revoked.glob("[0-9a-f]*"))}
+
     def _pending_path(self, transaction_id: str) -> Path:
         return self._pending / f"{file_name(transaction_id)}.pem"
 
@@ -203,6 +219,13 @@ def _record(path: Path) -> Record:
     if not {"transaction", "kind", "requester"} <= head.keys() or not isinstance(certificate, x509.Certificate):
         raise _damaged(path)
     return Record(unquote(head["transaction"]), head["kind"], head["requester"], certificate)
+
+
+def _since(path: Path) -> datetime:
+    try:
+        return datetime.fromisoformat(_read(path).decode("ascii").strip().removeprefix("since: "))
+    except ValueError:
+        raise _damaged(path) from None
 
 
 def _lines(head: dict[str, str]) -> bytes:

@@ -1,0 +1,95 @@
+"""The lab CA's own keys and certificates: read from its directory, or made there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from certagent.definitions import KeyType
+from certagent.errors import StateError
+from certagent.lab import issuing
+from certagent.lab.store import Store
+from certagent.scep import Signer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a lab behaves. `challenge` None: the one kept in the directory, made at the first start.
+
+    `ca_lifetime`, `ca_key`, `intermediate` and `ra` count when the CA is made; `ra` may also join a CA made
+    without. With an EC `ca_key` there is always an RA, since somebody needs an RSA key to receive requests.
+    `accept`: the weak algorithms (`sha1`, `3des`, `des`) of requests that are taken, and answered in kind.
+    `pss`: certificates and CRLs are signed with RSASSA-PSS.
+    """
+
+    lifetime: timedelta = timedelta(days=90)
+    ca_lifetime: timedelta = timedelta(days=3650)
+    ca_key: KeyType = KeyType.RSA_2048
+    pss: bool = False
+    intermediate: bool = False
+    ra: bool = False
+    manual: bool = False
+    accept: frozenset[str] = frozenset()
+    challenge: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A CA with what stands before it; without an RA the first three are the CA itself.
+
+    `issuer` signs certificates and CRLs, `signer` replies, and requests are enveloped to `recipient`. `above`:
+    the root, where the issuer is an intermediate CA. The next CA of a rollover is another generation.
+    """
+
+    issuer: Signer
+    signer: Signer
+    recipient: Signer
+    above: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def has_ra(self) -> bool:
+        return self.signer is not self.issuer
+
+
+def open_generation(store: Store, settings: Settings, now: datetime) -> Generation:
+    """What is kept in `store`; what is missing is made. Raises StateError if the CA has expired."""
+    root = _root(store, settings, now)
+    ec = not settings.ca_key.startswith("rsa")
+    made_with_ra = settings.ra or ec or store.has("ra-signing")
+    issuer = store.pair(
+        "ca",
+        lambda key: issuing.ca_certificate(
+            key, now, settings.ca_lifetime, recipient=not made_with_ra, issuer=root, pss=settings.pss
+        ),
+        settings.ca_key,
+    )
+    if issuer.certificate.not_valid_after_utc <= now:
+        raise StateError(f"the CA in {store.directory} has expired", "take a new --dir")
+    above = (root.certificate,) if root else ()
+    has_ra = settings.ra or store.has("ra-signing") or not isinstance(issuer.key, rsa.RSAPrivateKey)
+    if not has_ra:
+        return Generation(issuer, issuer, issuer, above)
+
+    def ra(role: str, use: str) -> Signer:
+        return store.pair(
+            role, lambda key: issuing.ra_certificate(key.public_key(), issuer, now, use, pss=settings.pss)
+        )
+
+    signer = ra("ra-signing", "digital_signature")
+    return Generation(issuer, signer, ra("ra-encryption", "key_encipherment"), above)
+
+
+def _root(store: Store, settings: Settings, now: datetime) -> Signer | None:
+    """The root above the CA, if there is one, or is to be one."""
+    if not (store.has("root") or (settings.intermediate and not store.has("ca"))):
+        return None
+    return store.pair(
+        "root",
+        lambda key: issuing.ca_certificate(
+            key, now, 2 * settings.ca_lifetime, recipient=False, root=True, pss=settings.pss
+        ),
+        settings.ca_key,
+    )
