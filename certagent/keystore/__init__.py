@@ -34,5 +34,9 @@ def open_keystore(
             from certagent.keystore.pem import PemFiles  # noqa: PLC0415 -- cryptography is loaded by those who open one
 
             return PemFiles(name, definition, directory=directory, live=live_dir / name, read_secret=read_secret)
-        case Pkcs12Keystore() | Pkcs11Keystore():
+        case Pkcs12Keystore():
+            from certagent.keystore.pkcs12 import Pkcs12File  # noqa: PLC0415 -- as above
+
+            return Pkcs12File(name, definition, directory=directory, live=live_dir / name, read_secret=read_secret)
+        case Pkcs11Keystore():
             raise KeystoreError(f"keystore {name}: this version has no driver for its type", "use type: pem")

@@ -23,6 +23,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
+from certagent import keys
 from certagent.definitions import KeyType
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
@@ -99,6 +100,14 @@ class Keystore(ABC):
     @abstractmethod
     def watched(self) -> tuple[Path, ...]:
         """The files whose change by somebody else calls for a fresh look."""
+
+
+def fits(key: PrivateKey, certificate: x509.Certificate) -> bool:
+    """Whether the certificate is one of this key."""
+    try:
+        return keys.match(key, certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm):  # a kind of key we do not know: not ours
+        return False
 
 
 def prove_pair(key: PrivateKey, certificate: x509.Certificate, where: str) -> None:

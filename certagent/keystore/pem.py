@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from certagent import durable, keys
 from certagent.certificate import is_self_signed, load_pem, to_pem
@@ -14,7 +13,7 @@ from certagent.definitions import KeyType, PemKeystore, Secret
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap
-from certagent.keystore.base import Identity, Shadow, prove_pair
+from certagent.keystore.base import Identity, Shadow, fits, prove_pair
 from certagent.keystore.files import explained, read_file
 from certagent.keystore.written import WritingKeystore
 
@@ -73,7 +72,7 @@ class PemFiles(WritingKeystore):
         return self._plan(shadow.id, self._contents(shadow, shadow.certificate, trusted))
 
     def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
-        kept = {role: self._previous / f"{role}.pem" for role in self._definition.paths}
+        kept = {role: self._previous / swap.file_name(role) for role in self._definition.paths}
         if self._identity(kept) is None:
             return None
         contents = {role: read_file(path) for role, path in kept.items()}
@@ -89,7 +88,7 @@ class PemFiles(WritingKeystore):
         if key is None:
             hint = "put the key back, or remove the certificate to have a new pair enrolled"
             raise KeystoreError(f"{certificate_file} has no private key: {key_file} does not exist", hint)
-        leaf = next((each for each in certificates if _fits(key, each)), None)
+        leaf = next((each for each in certificates if fits(key, each)), None)
         if leaf is None:
             hint = "put the matching key or certificate back, or have a new pair made by `certagent enroll --force`"
             raise KeystoreError(f"the key in {key_file} does not match the certificate in {certificate_file}", hint)
@@ -158,13 +157,6 @@ class PemFiles(WritingKeystore):
         if definition.ca_file:
             contents["ca"] = to_pem(trusted)
         return {role: content for role, content in contents.items() if content}
-
-
-def _fits(key: PrivateKey, certificate: x509.Certificate) -> bool:
-    try:
-        return keys.match(key, certificate.public_key())
-    except (ValueError, UnsupportedAlgorithm):  # a kind of key we do not know: not ours
-        return False
 
 
 def _leaf(certificates: Certificates) -> x509.Certificate:

@@ -26,6 +26,7 @@ from certagent.errors import KeystoreError
 from certagent.keystore.files import explained, ownership, read_file
 
 POINTER = "current"
+_ENDINGS = {"pkcs12": "p12", "uri": "uri", "snippet": "conf"}
 
 
 class UndoneError(KeystoreError):
@@ -118,7 +119,7 @@ def _by_symlink(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: 
     pointer = live / POINTER
     generation = _unused(live / f"generation-{swap_id}")
     changes = tuple(
-        Change(file.role, str(file.target), str(generation / f"{file.role}.pem"), _sha256(file.content))
+        Change(file.role, str(file.target), str(generation / file_name(file.role)), _sha256(file.content))
         for file in files
     )
     linked = all(_link_of(Path(change.target)) == _through(pointer, change) for change in changes)
@@ -158,7 +159,7 @@ def _keep_old(plan: Plan) -> None:
         for file in plan.files:
             content = read_file(file.target)
             if content is not None:
-                durable.write_new(part / f"{file.role}.pem", content)
+                durable.write_new(part / file_name(file.role), content)
         durable.sync_directory(part)
         durable.remove(kept)
         part.rename(kept)
@@ -186,7 +187,7 @@ def _stage_generation(plan: Plan) -> None:
         if plan.record.base:
             _fresh_directory(base)
             for file in plan.files:
-                _copy(file.target, base / f"{file.role}.pem")
+                _copy(file.target, base / file_name(file.role))
             durable.sync_directory(base)
         durable.sync_directory(generation.parent)
 
@@ -286,7 +287,7 @@ def _put_back(record: Record) -> None:
     """Rename the copies of the old files back over the new ones, unless another program had a hand in it."""
 
     def is_old(change: Change) -> bool:
-        return _digest(change.target) == _digest(str(_kept(record) / f"{change.role}.pem"))
+        return _digest(change.target) == _digest(str(_kept(record) / file_name(change.role)))
 
     new = [change for change in record.changes if _digest(change.target) == change.sha256 and not is_old(change)]
     if not all(change in new or is_old(change) for change in record.changes):
@@ -311,6 +312,11 @@ def _rotate_previous(record: Record) -> None:
         kept.rename(previous)
         durable.sync_directory(previous.parent)
     durable.remove(trash)
+
+
+def file_name(role: str) -> str:
+    """What a file is called in `previous` and in a generation."""
+    return f"{role}.{_ENDINGS.get(role, 'pem')}"
 
 
 def _kept(record: Record) -> Path:

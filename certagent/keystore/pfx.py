@@ -1,0 +1,320 @@
+"""PKCS#12 (RFC 7292) as bytes: the entries of a file, and a file of entries. No files are touched here.
+
+Written: AES-256 under PBKDF2 with HMAC-SHA-256, and a MAC over SHA-256, as OpenJDK 17 and OpenSSL 3 write and read
+them. Read besides: 3DES and RC2 with SHA-1, as older tools wrote them. Entries that are not ours keep their bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from asn1crypto import algos, cms, core, pkcs12
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from cryptography.hazmat.primitives.padding import PKCS7
+from cryptography.hazmat.primitives.serialization import pkcs12 as library
+
+from certagent.certificate import path_up
+from certagent.errors import KeystoreError
+from certagent.keys import PrivateKey
+
+ROUNDS = 20_000
+_ROUNDS_LIMIT = 1_000_000
+_CONTENTS_LIMIT = 16
+_DIGESTS: dict[str, hashes.HashAlgorithm] = {
+    "sha1": hashes.SHA1(),  # noqa: S303 -- to read what older tools wrote
+    "sha224": hashes.SHA224(),
+    "sha256": hashes.SHA256(),
+    "sha384": hashes.SHA384(),
+    "sha512": hashes.SHA512(),
+}
+_RC2 = ("pkcs12_sha1_rc2_40", "pkcs12_sha1_rc2_128")
+# What asn1crypto and cryptography raise for bytes that are not what they should be.
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, UnsupportedAlgorithm)
+
+
+class Kind(StrEnum):
+    """What an entry is. `trusted`: a certificate that Java counts among its trust anchors."""
+
+    KEY = "key"
+    CERTIFICATE = "certificate"
+    TRUSTED = "trusted"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Bag:
+    """One entry. `raw` is its SafeBag as it stands in the file; a key's is encrypted still."""
+
+    kind: Kind
+    raw: bytes
+    name: str = ""
+    local_id: bytes = b""
+    certificate: x509.Certificate | None = None
+
+
+class _OldError(Exception):
+    """Encrypted with RC2, which only the library's own reader knows."""
+
+
+def load(content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
+    """The entries of a file; `password` is UTF-8, `where` names the file in errors.
+
+    Raises KeystoreError: a wrong password, damage, or a form that is not known here.
+    """
+    try:
+        pfx = pkcs12.Pfx.load(content, strict=True)
+        if pfx["auth_safe"]["content_type"].native != "data":
+            raise KeystoreError(f"{where} is protected with a public key", "certagent reads files with a password")
+        safe = pfx["auth_safe"]["content"].native
+        right = _mac_fits(pfx["mac_data"], safe, password)
+        contents = pkcs12.AuthenticatedSafe.load(safe)
+        if len(contents) > _CONTENTS_LIMIT:
+            raise ValueError
+    except _UNREADABLE:
+        hint = "expected PKCS#12: restore the file, or move it away to have a new one made"
+        raise KeystoreError(f"{where} is damaged, or no PKCS#12 file", hint) from None
+    if not right:
+        hint = "correct `password`; it may have been changed in the file alone, or in the configuration alone"
+        raise KeystoreError(f"the password does not open {where}", hint)
+    return _bags(contents, content, password, where)
+
+
+def _bags(contents: pkcs12.AuthenticatedSafe, content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
+    bags: list[Bag] = []
+    old = False
+    for info in contents:
+        try:
+            bags.extend(_bag(each) for each in pkcs12.SafeContents.load(_opened(info, password)))
+        except _OldError:
+            old = True
+        except _UNREADABLE:
+            hint = "correct `password`, or convert it: AES and 3DES are known, `keytool -importkeystore` writes AES"
+            raise KeystoreError(f"{where} cannot be decrypted", hint) from None
+    return (*bags, *_old_certificates(bags, content, password, where)) if old else tuple(bags)
+
+
+def _opened(info: cms.ContentInfo, password: bytes) -> bytes:
+    """The SafeContents in a part of the file."""
+    if info["content_type"].native == "data":
+        return bytes(info["content"].native)
+    encrypted = info["content"]["encrypted_content_info"]
+    return _decrypt(encrypted["content_encryption_algorithm"], encrypted["encrypted_content"].native, password)
+
+
+def _bag(bag: pkcs12.SafeBag) -> Bag:
+    attributes = bag["bag_attributes"] if isinstance(bag["bag_attributes"], pkcs12.Attributes) else ()
+    found = {each["type"].native: each["values"] for each in attributes}
+    name = found["friendly_name"][0].native if "friendly_name" in found else ""
+    local_id = found["local_key_id"][0].native if "local_key_id" in found else b""
+    kind, certificate = Kind.OTHER, None
+    match bag["bag_id"].native:
+        case "pkcs8_shrouded_key_bag" | "key_bag":
+            kind = Kind.KEY
+        case "cert_bag" if bag["bag_value"]["cert_id"].native == "x509":
+            certificate = x509.load_der_x509_certificate(bytes(bag["bag_value"]["cert_value"]))
+            kind = Kind.TRUSTED if "trusted_key_usage" in found else Kind.CERTIFICATE
+    return Bag(kind, bag.dump(), name, local_id, certificate)
+
+
+def _old_certificates(bags: Sequence[Bag], content: bytes, password: bytes, where: str) -> Iterable[Bag]:
+    """The certificates of a file that keeps them under RC2: read by the library, which drops what is said of them.
+
+    So nothing but a key's own chain may be there: a mark of trust would be lost.
+    """
+    hint = "convert it once: `keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12`"
+    try:
+        found = library.load_pkcs12(content, password)
+    except _UNREADABLE:
+        raise KeystoreError(f"{where} is encrypted in a way unknown here (RC2)", hint) from None
+    others = [each.certificate for each in found.additional_certs]
+    if found.cert is None or sum(bag.kind is Kind.KEY for bag in bags) != 1:
+        raise KeystoreError(f"{where} is encrypted with RC2 and holds more or less than one key", hint)
+    leaf, name = found.cert.certificate, (found.cert.friendly_name or b"").decode("utf-8", "replace")
+    if set(others) - set(path_up(leaf, others)):
+        raise KeystoreError(f"{where} is encrypted with RC2 and holds certificates besides its chain", hint)
+    [key] = (bag for bag in bags if bag.kind is Kind.KEY)
+    return [certificate_bag(leaf, name, key.local_id), *map(certificate_bag, others)]
+
+
+def private_key(bag: Bag, password: bytes, where: str) -> PrivateKey:
+    """The key of an entry. Raises KeystoreError."""
+    parsed = pkcs12.SafeBag.load(bag.raw)
+    encrypted = password if parsed["bag_id"].native == "pkcs8_shrouded_key_bag" else None
+    try:
+        if encrypted is not None:
+            _check_rounds(parsed["bag_value"]["encryption_algorithm"])
+        key = serialization.load_der_private_key(parsed["bag_value"].untag().dump(), encrypted)
+    except _UNREADABLE:
+        raise KeystoreError(f"the private key in {where} cannot be read", "is the file damaged?") from None
+    if not isinstance(key, PrivateKey):
+        raise KeystoreError(f"the private key in {where} is neither RSA nor EC", "use an RSA or EC key")
+    return key
+
+
+def entry(key: PrivateKey, certificates: Sequence[x509.Certificate], name: str, password: bytes) -> tuple[Bag, ...]:
+    """The bags of an identity: its key, the certificate of that key (if there is one yet), the chain above it."""
+    local_id = certificates[0].fingerprint(hashes.SHA256()) if certificates else b""
+    plain = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    algorithm, encrypted = _encrypt(plain, password)
+    shrouded = {"encryption_algorithm": algorithm, "encrypted_data": encrypted}
+    raw = _raw("pkcs8_shrouded_key_bag", shrouded, name, local_id)
+    leaf = [certificate_bag(each, name, local_id) for each in certificates[:1]]
+    return (Bag(Kind.KEY, raw, name, local_id), *leaf, *map(certificate_bag, certificates[1:]))
+
+
+def certificate_bag(certificate: x509.Certificate, name: str = "", local_id: bytes = b"") -> Bag:
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    raw = _raw("cert_bag", {"cert_id": "x509", "cert_value": core.ParsableOctetString(der)}, name, local_id)
+    return Bag(Kind.CERTIFICATE, raw, name, local_id, certificate)
+
+
+def _raw(bag_id: str, value: dict[str, Any], name: str, local_id: bytes) -> bytes:
+    attributes: list[dict[str, Any]] = []
+    if name:
+        attributes.append({"type": "friendly_name", "values": [name]})
+    if local_id:
+        attributes.append({"type": "local_key_id", "values": [local_id]})
+    bag: dict[str, Any] = {"bag_id": bag_id, "bag_value": value}
+    if attributes:
+        bag["bag_attributes"] = attributes
+    return bytes(pkcs12.SafeBag(bag).dump())
+
+
+def dump(bags: Iterable[Bag], password: bytes) -> bytes:
+    """A file of these entries. Encrypted keys stand beside, all else inside one encrypted part, as others do it."""
+    parsed = [pkcs12.SafeBag.load(bag.raw) for bag in bags]
+    shrouded = [bag for bag in parsed if bag["bag_id"].native == "pkcs8_shrouded_key_bag"]
+    rest = [bag for bag in parsed if bag["bag_id"].native != "pkcs8_shrouded_key_bag"]
+    contents = []
+    if rest:
+        algorithm, encrypted = _encrypt(pkcs12.SafeContents(rest).dump(), password)
+        info = {
+            "content_type": "data",
+            "content_encryption_algorithm": algorithm,
+            "encrypted_content": encrypted,
+        }
+        contents.append(
+            {"content_type": "encrypted_data", "content": {"version": "v0", "encrypted_content_info": info}}
+        )
+    contents.append({"content_type": "data", "content": pkcs12.SafeContents(shrouded).dump()})
+    safe = pkcs12.AuthenticatedSafe([cms.ContentInfo(each) for each in contents]).dump()
+    salt = os.urandom(16)
+    digest = {"digest_algorithm": {"algorithm": "sha256"}, "digest": _mac("sha256", safe, password, salt, ROUNDS)}
+    pfx = {
+        "version": "v3",
+        "auth_safe": {"content_type": "data", "content": safe},
+        "mac_data": {"mac": digest, "mac_salt": salt, "iterations": ROUNDS},
+    }
+    return bytes(pkcs12.Pfx(pfx).dump())
+
+
+def _mac_fits(data: Any, safe: bytes, password: bytes) -> bool:
+    """Whether the MAC over the whole is right; a file without one is taken as it is."""
+    if isinstance(data, core.Void):
+        return True
+    digest = data["mac"]["digest_algorithm"]["algorithm"].native
+    rounds = data["iterations"].native
+    if digest not in _DIGESTS or not 0 < rounds <= _ROUNDS_LIMIT:
+        raise ValueError
+    wanted = _mac(digest, safe, password, data["mac_salt"].native, rounds)
+    return hmac.compare_digest(wanted, data["mac"]["digest"].native)
+
+
+def _mac(digest: str, safe: bytes, password: bytes, salt: bytes, rounds: int) -> bytes:
+    key = _derive(digest, password, salt, purpose=3, rounds=rounds, length=hashlib.new(digest).digest_size)
+    return hmac.digest(key, safe, digest)
+
+
+def _derive(digest: str, password: bytes, salt: bytes, *, purpose: int, rounds: int, length: int) -> bytes:
+    """RFC 7292, appendix B.2: PKCS#12's own key derivation. `purpose`: 1 a key, 2 an IV, 3 a MAC key."""
+    size = hashlib.new(digest).block_size
+    text = password.decode().encode("utf-16-be") + b"\0\0"
+
+    def filled(part: bytes) -> bytes:
+        whole = -(-len(part) // size) * size
+        return (part * (whole // len(part) + 1))[:whole] if part else b""
+
+    state = filled(salt) + filled(text)
+    found = b""
+    while len(found) < length:
+        block = bytes([purpose]) * size + state
+        for _ in range(rounds):
+            block = hashlib.new(digest, block).digest()
+        found += block
+        added = int.from_bytes((block * size)[:size], "big") + 1
+        state = b"".join(
+            ((int.from_bytes(state[at : at + size], "big") + added) % (1 << 8 * size)).to_bytes(size, "big")
+            for at in range(0, len(state), size)
+        )
+    return found[:length]
+
+
+def _check_rounds(algorithm: algos.EncryptionAlgorithm) -> int:
+    """How often the password is to be stirred. Raises ValueError for what would hold us up."""
+    if algorithm["algorithm"].native == "pbes2":
+        if algorithm.kdf != "pbkdf2":
+            raise ValueError
+        rounds = algorithm.kdf_iterations
+    else:
+        rounds = algorithm["parameters"]["iterations"].native
+    if not isinstance(rounds, int) or not 0 < rounds <= _ROUNDS_LIMIT:
+        raise ValueError
+    return rounds
+
+
+def _decrypt(algorithm: algos.EncryptionAlgorithm, data: bytes, password: bytes) -> bytes:
+    word = algorithm["algorithm"].native
+    if word in _RC2:
+        _check_rounds(algorithm)
+        raise _OldError
+    rounds = _check_rounds(algorithm)
+    cipher: AES | TripleDES
+    if word == "pbes2":
+        if algorithm.encryption_cipher != "aes" or algorithm.encryption_mode != "cbc":
+            raise ValueError
+        kdf = PBKDF2HMAC(_DIGESTS[algorithm.kdf_hmac], algorithm.key_length, algorithm.kdf_salt, rounds)
+        cipher, vector = AES(kdf.derive(password)), algorithm.encryption_iv
+    elif word == "pkcs12_sha1_tripledes_3key":
+        salt = algorithm["parameters"]["salt"].native
+        cipher = TripleDES(_derive("sha1", password, salt, purpose=1, rounds=rounds, length=24))
+        vector = _derive("sha1", password, salt, purpose=2, rounds=rounds, length=8)
+    else:
+        raise ValueError
+    decryptor, unpadder = Cipher(cipher, modes.CBC(vector)).decryptor(), PKCS7(cipher.block_size).unpadder()
+    padded = decryptor.update(data) + decryptor.finalize()
+    return unpadder.update(padded) + unpadder.finalize()
+
+
+def _encrypt(plain: bytes, password: bytes) -> tuple[dict[str, Any], bytes]:
+    """The algorithm as asn1crypto takes it, and the ciphertext."""
+    salt, vector = os.urandom(16), os.urandom(16)
+    padder = PKCS7(128).padder()
+    encryptor = Cipher(
+        AES(PBKDF2HMAC(hashes.SHA256(), 32, salt, ROUNDS).derive(password)), modes.CBC(vector)
+    ).encryptor()
+    encrypted = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
+    derivation = {
+        "salt": algos.Pbkdf2Salt("specified", core.OctetString(salt)),
+        "iteration_count": ROUNDS,
+        "key_length": 32,
+        "prf": {"algorithm": "sha256", "parameters": core.Null()},
+    }
+    parameters = {
+        "key_derivation_func": {"algorithm": "pbkdf2", "parameters": derivation},
+        "encryption_scheme": {"algorithm": "aes256_cbc", "parameters": vector},
+    }
+    return {"algorithm": "pbes2", "parameters": parameters}, encrypted

@@ -1,0 +1,185 @@
+"""PKCS#12 files: key, certificate and chain in one file, as Java and others read them.
+
+The file may hold more: other keys, certificates that Java trusts, secret keys. They are kept byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+
+from cryptography import x509
+
+from certagent import durable, keys
+from certagent.certificate import is_self_signed, path_up, to_pem
+from certagent.definitions import KeyType, Pkcs12Keystore, Secret
+from certagent.errors import KeystoreError
+from certagent.keys import PrivateKey
+from certagent.keystore import pfx, swap
+from certagent.keystore.base import Identity, Shadow, fits, prove_pair
+from certagent.keystore.files import explained, read_file
+from certagent.keystore.pfx import Bag, Kind
+from certagent.keystore.written import WritingKeystore
+
+Certificates = tuple[x509.Certificate, ...]
+
+
+class Pkcs12File(WritingKeystore):
+    """The driver for `type: pkcs12`.
+
+    The shadow is `shadow/ID/shadow.p12` under the keystore's state directory, a PKCS#12 file of its own under the
+    same password: with the key alone at first, replaced by one with the certificate.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        definition: Pkcs12Keystore,
+        *,
+        directory: Path,
+        live: Path,
+        read_secret: Callable[[Secret], bytes],
+    ) -> None:
+        super().__init__(name, definition, directory=directory, live=live, read_secret=read_secret)
+        self._definition = definition
+        self._file = Path(definition.file)
+
+    def read(self) -> Identity | None:
+        return self._identity(self._file)
+
+    def read_certificate(self) -> x509.Certificate | None:
+        """Certificates are encrypted like the key: unlike other drivers' this one reads the password, too."""
+        identity = self.read()
+        return identity.certificate if identity else None
+
+    def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
+        file = self._shadow_file(shadow_id)
+        if read_file(file) is None:
+            key = self._key_in_place() if key_type is None else keys.generate(key_type)
+            self._write_shadow(file, key, ())
+        return self._shadow(shadow_id)
+
+    def complete_shadow(self, shadow_id: str, certificate: x509.Certificate, chain: Certificates) -> Shadow:
+        file = self._shadow_file(shadow_id)
+        shadow = self._shadow(shadow_id)
+        prove_pair(shadow.key, certificate, str(file))
+        self._write_shadow(file, shadow.key, (certificate, *chain))
+        return self._shadow(shadow_id)
+
+    def plan_activation(self, shadow: Shadow, trusted: Certificates) -> swap.Plan:
+        if shadow.certificate is None:
+            raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
+        prove_pair(shadow.key, shadow.certificate, str(self._shadow_file(shadow.id)))
+        contents = {"pkcs12": self._replaced(shadow.key, shadow.certificate, shadow.chain)}
+        if self._definition.ca_file and trusted:
+            contents["ca"] = to_pem(trusted)
+        return self._plan(shadow.id, contents)
+
+    def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
+        kept = {role: self._previous / swap.file_name(role) for role in self._definition.paths}
+        if self._identity(kept["pkcs12"]) is None:
+            return None
+        contents = {role: read_file(path) for role, path in kept.items()}
+        return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
+
+    def _holds_key(self, content: bytes) -> bool:
+        return bool(content) and any(bag.kind is Kind.KEY for bag in pfx.load(content, self._password, str(self._file)))
+
+    def _replaced(self, key: PrivateKey, certificate: x509.Certificate, chain: Certificates) -> bytes:
+        """The file with a new identity in the old one's place, and everything else as it is."""
+        bags = self._bags(self._file)
+        old = self._key_bag(bags, self._file)
+        kept = [bag for bag in bags if bag not in self._own(bags, old)]
+        name = self._definition.friendly_name or (old.name if old else "") or self.name
+        there = _certificates(kept)
+        # A root proves nothing to a peer who lacks it, and those who have it need not be sent it.
+        above = [each for each in chain if not is_self_signed(each) and each not in there]
+        return pfx.dump([*pfx.entry(key, (certificate, *above), name, self._password), *kept], self._password)
+
+    def _own(self, bags: tuple[Bag, ...], key_bag: Bag | None) -> list[Bag]:
+        """The bags that go with the old identity: its key, its certificate, and the chain no other entry needs."""
+        if key_bag is None:
+            return []
+        leaf = self._leaf(bags, key_bag, self._file)
+        certificates = _certificates(bags)
+        own = path_up(leaf, certificates) if leaf else ()
+        needed = {above for each in certificates if each != leaf and each not in own for above in path_up(each, own)}
+        return [
+            bag
+            for bag in bags
+            if bag == key_bag
+            or (bag.kind is Kind.CERTIFICATE and bag.certificate == leaf)
+            or (bag.kind is Kind.CERTIFICATE and bag.local_id and bag.local_id == key_bag.local_id)
+            or (bag.kind is Kind.CERTIFICATE and bag.certificate in own and bag.certificate not in needed)
+        ]
+
+    def _bags(self, file: Path) -> tuple[Bag, ...]:
+        content = read_file(file)
+        return () if content is None else pfx.load(content, self._password, str(file))
+
+    def _identity(self, file: Path) -> Identity | None:
+        """This keystore's identity in a file; None if there is none."""
+        bags = self._bags(file)
+        key_bag = self._key_bag(bags, file)
+        certificates = _certificates(bags)
+        if key_bag is None or not certificates:
+            return None
+        leaf = self._leaf(bags, key_bag, file)
+        if leaf is None:
+            hint = "put the matching key or certificate back, or have a new pair made by `certagent enroll --force`"
+            raise KeystoreError(f"no certificate in {file} matches the private key in it", hint)
+        key = pfx.private_key(key_bag, self._password, str(file))
+        return Identity(key, leaf, path_up(leaf, certificates))
+
+    def _leaf(self, bags: tuple[Bag, ...], key_bag: Bag, file: Path) -> x509.Certificate | None:
+        """The certificate of a key; of several, the one the file itself puts together with it."""
+        key = pfx.private_key(key_bag, self._password, str(file))
+        by_id = sorted(bags, key=lambda bag: bag.local_id != key_bag.local_id)
+        return next((each for each in _certificates(by_id) if fits(key, each)), None)
+
+    def _key_bag(self, bags: tuple[Bag, ...], file: Path) -> Bag | None:
+        found = [bag for bag in bags if bag.kind is Kind.KEY]
+        name = self._definition.friendly_name
+        if name is not None:
+            # Java knows its aliases in small letters alone.
+            return next((bag for bag in found if bag.name.casefold() == name.casefold()), None)
+        if len(found) > 1:
+            names = ", ".join(sorted(bag.name for bag in found))
+            raise KeystoreError(f"{file} holds {len(found)} private keys", f"set friendly_name to one of: {names}")
+        return found[0] if found else None
+
+    def _shadow_file(self, shadow_id: str) -> Path:
+        return self._shadows / shadow_id / "shadow.p12"
+
+    def _write_shadow(self, file: Path, key: PrivateKey, certificates: Certificates) -> None:
+        content = pfx.dump(pfx.entry(key, certificates, self.name, self._password), self._password)
+        with explained(f"write the successor to {file}"):
+            durable.make_directory(file.parent)
+            durable.write(file, content)
+
+    def _shadow(self, shadow_id: str) -> Shadow:
+        file = self._shadow_file(shadow_id)
+        bags = self._bags(file)
+        key_bag = next((bag for bag in bags if bag.kind is Kind.KEY), None)
+        if key_bag is None:
+            raise KeystoreError(f"the shadow's key {file} is gone", "start the renewal anew")
+        key = pfx.private_key(key_bag, self._password, str(file))
+        found = [bag.certificate for bag in bags if bag.certificate]
+        return Shadow(shadow_id, key, found[0] if found else None, tuple(found[1:]))
+
+    @cached_property
+    def _password(self) -> bytes:
+        """Fetched once: its command may ask a person."""
+        password = self._read_secret(self._definition.password)
+        try:
+            if password.decode().strip("\0"):
+                return password
+        except UnicodeDecodeError:
+            pass
+        raise KeystoreError(f"the password of {self.name} is not text", "use a password in UTF-8, and not an empty one")
+
+
+def _certificates(bags: Iterable[Bag]) -> Certificates:
+    """Those that may belong to an identity: not what Java trusts."""
+    return tuple(bag.certificate for bag in bags if bag.kind is Kind.CERTIFICATE and bag.certificate)
