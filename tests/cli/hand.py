@@ -14,6 +14,9 @@ from certagent.cli.main import main
 from certagent.lab import LabServer
 
 
+Words = list[str | Path]
+
+
 @dataclass(frozen=True)
 class Said:
     code: int
@@ -23,7 +26,7 @@ class Said:
 
 @dataclass
 class Hand:
-    """A directory to work in and a CA that is known by its fingerprint. Words with {braces} are filled in."""
+    """A directory to work in and a CA that is known by its fingerprint."""
 
     root: Path
     server: LabServer
@@ -81,6 +84,6 @@ class Hand:
         return keys.load_private(self.path(name).read_bytes(), None, name)
 
     @property
-    def pair(self) -> list[str | Path]:
+    def pair(self) -> Words:
         """The options that sign with what `enroll` got."""
         return ["--sign-key", self.path("web.key"), "--sign-certificate", self.path("web.pem")]
