@@ -31,9 +31,12 @@ def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
     if b"-----BEGIN CERTIFICATE-----" not in data:
         return ()
     try:
-        return tuple(x509.load_pem_x509_certificates(data))
+        found = tuple(x509.load_pem_x509_certificates(data))
     except (ValueError, x509.InvalidVersion):
-        raise KeystoreError(f"{where} holds a certificate that cannot be read", "is the file damaged?") from None
+        found = None
+    if found is None or not all(map(is_readable, found)):
+        raise KeystoreError(f"{where} holds a certificate that cannot be read", "is the file damaged?")
+    return found
 
 
 def is_readable(certificate: x509.Certificate) -> bool:
@@ -70,12 +73,27 @@ def subject_text(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string() or next(iter(sorted(alternative_names(certificate))), "(no name)")
 
 
+# Beside RFC 4514's own short names those that devices' subjects are made of, as openssl writes them.
+_ATTRIBUTES = {
+    "emailAddress": x509.NameOID.EMAIL_ADDRESS,
+    "serialNumber": x509.NameOID.SERIAL_NUMBER,
+    "unstructuredName": x509.NameOID.UNSTRUCTURED_NAME,
+    "organizationIdentifier": x509.NameOID.ORGANIZATION_IDENTIFIER,
+    "dnQualifier": x509.NameOID.DN_QUALIFIER,
+    "pseudonym": x509.NameOID.PSEUDONYM,
+    "title": x509.NameOID.TITLE,
+    "GN": x509.NameOID.GIVEN_NAME,
+    "SN": x509.NameOID.SURNAME,
+}
+
+
 def parse_subject(text: str) -> x509.Name:
     """The name written in RFC 4514 form. Raises ConfigError."""
     try:
-        return x509.Name.from_rfc4514_string(text, {"emailAddress": x509.NameOID.EMAIL_ADDRESS})
+        return x509.Name.from_rfc4514_string(text, _ATTRIBUTES)
     except ValueError as error:
-        raise ConfigError(f"subject {text!r}: {error}", "write it as in RFC 4514, e.g. CN=web,O=Example") from None
+        why = str(error) or "it cannot be read, or names an attribute unknown here"
+        raise ConfigError(f"subject {text!r}: {why}", "write it as in RFC 4514, e.g. CN=web,O=Example") from None
 
 
 def general_names(names: Iterable[AlternativeName]) -> x509.SubjectAlternativeName | None:
