@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from asn1crypto import core
@@ -30,12 +31,14 @@ def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
     """Every certificate in PEM text, in order; none is an empty tuple. Raises KeystoreError naming `where`."""
     if b"-----BEGIN CERTIFICATE-----" not in data:
         return ()
-    try:
-        found = tuple(x509.load_pem_x509_certificates(data))
-    except (ValueError, x509.InvalidVersion):
-        found = None
-    if found is None or not all(map(is_readable, found)):
-        raise KeystoreError(f"{where} holds a certificate that cannot be read", "is the file damaged?")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of serial numbers of zero and the like: a line on stderr helps nobody
+        try:
+            found = tuple(x509.load_pem_x509_certificates(data))
+        except (ValueError, x509.InvalidVersion):
+            found = ()
+        if not found or not all(map(is_readable, found)):
+            raise KeystoreError(f"{where} holds a certificate that cannot be read", "is the file damaged?")
     return found
 
 

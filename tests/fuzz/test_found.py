@@ -1,0 +1,79 @@
+"""What fuzzing found, each as it was seen, so that it is found at once if it comes back."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+
+import pytest
+from asn1crypto import crl as asn1_crl
+
+from certagent import certificate as facts
+from certagent import crl
+from certagent.certificate import to_der
+from certagent.errors import KeystoreError, TrustError
+from certagent.outcome import Result
+from certagent.renewal import Wish
+from tests.fuzz.der import parse
+from tests.fuzz.parties import first_part, parties, with_signature
+from tests.fuzz.targets import revocation_lists
+from tests.renewal.conftest import make_site, site
+from tests.renewal.site import Site
+
+__all__ = ["make_site", "site"]
+
+
+def unreadable() -> bytes:
+    """A certificate (PEM) that loads, and whose subject turns out to be none when somebody looks."""
+    der = to_der(parties().issued)
+    subject = parties().issued.subject.public_bytes()
+    broken = der.replace(subject, bytes((0x4C,)) + subject[1:])
+    text = base64.encodebytes(broken).decode()
+    return f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n".encode()
+
+
+def test_a_certificate_that_breaks_when_looked_at_is_none() -> None:
+    with pytest.raises(KeystoreError, match="cannot be read"):
+        facts.load_pem(unreadable(), "web.pem")
+
+
+def test_such_a_certificate_in_place_is_one_keystores_failure(site: Site) -> None:
+    """It was a ValueError, and the end of the whole worker."""
+    site.run()
+    site.certificate.write_bytes(unreadable())
+    outcome = site.run(Wish.RENEW)
+    assert outcome.result is Result.FAILED
+    assert "holds a certificate that cannot be read" in str(outcome.message)
+
+
+def test_a_root_of_serial_number_zero_is_read_in_silence() -> None:
+    der = to_der(parties().issued)
+    elements = parse(der)
+    assert elements
+    assert elements[0].parts
+    assert elements[0].parts[0].parts
+    elements[0].parts[0].parts[1] = replace(elements[0].parts[0].parts[1], contents=b"\0")
+    text = base64.encodebytes(elements[0].dump()).decode()
+    found = facts.load_pem(f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n".encode(), "root.pem")
+    assert len(found) == 1
+
+
+def test_a_crl_of_an_unknown_version_is_none() -> None:
+    lists = asn1_crl.TbsCertList.load(revocation_lists()[0])
+    lists["version"] = 0
+    with pytest.raises(TrustError, match="is no CRL"):
+        crl.read(with_signature(lists.dump(force=True), parties().ca), "http://crl.example.net/")
+
+
+def test_a_revocation_of_two_reasons_is_one_all_the_same() -> None:
+    lists = asn1_crl.TbsCertList.load(revocation_lists()[0])
+    extensions = lists["revoked_certificates"][0]["crl_entry_extensions"]
+    extensions.append(extensions[0].copy())
+    found = crl.read(with_signature(lists.dump(force=True), parties().ca), "http://crl.example.net/")
+    assert crl.verdict(found, 1).startswith("revoked on 2027-05-31")
+
+
+def test_the_harness_takes_a_certificate_apart_as_it_was() -> None:
+    assert with_signature(first_part(to_der(parties().issued)), parties().ca) == parties().issued.public_bytes(
+        Encoding.DER
+    )
