@@ -11,8 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent import keys
 from certagent.lab import LabCA, Settings
+from tests.renewal.conftest import make_site
 
 from .device import CHALLENGE, Clock, Lab, MakeLab
+
+__all__ = ["lab", "make_site", "rsa_keys"]
 
 
 @pytest.fixture(scope="session")

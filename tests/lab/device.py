@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from certagent.definitions import KeyTransport
 from certagent.keys import PrivateKey
 from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.scep import (
@@ -94,6 +95,7 @@ class Device:
     algorithms: Algorithms = AES
     post: bool = True
     transport: rsa.RSAPrivateKey | None = None  # for an EC key, which can receive no envelope
+    key_transport: KeyTransport = "rsa"
 
     @property
     def subject(self) -> x509.Name:
@@ -131,6 +133,8 @@ class Device:
             signer=signer,
             recipient=self.lab.ca.generation.recipient.certificate,
             algorithms=self.algorithms,
+            key_transport=self.key_transport,
+            password=CHALLENGE.encode(),
         )
         client = Client(self.lab.url, timeout=timedelta(seconds=10))
         return decode_reply(
@@ -140,6 +144,8 @@ class Device:
             signers=self.lab.trusted,
             decrypter=signer,
             accept=("sha1", "3des", "des"),
+            message_type=kind,
+            password=CHALLENGE.encode(),
         )
 
 

@@ -174,8 +174,22 @@ def test_a_small_key_is_refused(
     refused(Device(lab(), key(), transport=rsa_keys[3]).enroll(), BAD_ALG, text)
 
 
-def test_an_ec_key_cannot_sign_the_message(lab: MakeLab) -> None:
+def test_an_ec_key_cannot_sign_the_message_of_an_rsa_envelope(lab: MakeLab) -> None:
     refused(Device(lab(), generate(KeyType.EC_P256)).enroll(), BAD_ALG, "EC")
+
+
+def test_an_ec_key_can_where_the_challenge_locks_the_envelopes(lab: MakeLab) -> None:
+    """RFC 8894 §3.1: PasswordRecipientInfo, answered in kind; enrollment and renewal without any RSA key."""
+    running, key, new = lab(), generate(KeyType.EC_P256), generate(KeyType.EC_P384)
+    first = Signer(key, certificate(Device(running, key, key_transport="password").enroll()))
+    renewed = certificate(Device(running, new, key_transport="password", challenge=None).renew(first))
+    assert match(new, renewed.public_key())
+    assert [record.kind for record in running.ca.issued()] == ["enrollment", "renewal"]
+
+
+def test_an_oaep_envelope_is_answered_in_kind(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
+    issued = certificate(Device(lab(), rsa_keys[3], key_transport="oaep").enroll())
+    assert match(rsa_keys[3], issued.public_key())
 
 
 def test_a_request_not_signed_by_its_own_key_is_refused(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey]) -> None:
@@ -186,7 +200,9 @@ def test_a_request_not_signed_by_its_own_key_is_refused(lab: MakeLab, rsa_keys: 
 
 
 @pytest.mark.parametrize("content", [pytest.param(b"\0", id="a byte"), pytest.param(b"0\x03\x02\x01\x00", id="DER")])
-@pytest.mark.parametrize("kind", [MessageType.PKCS_REQ, MessageType.CERT_POLL])
+@pytest.mark.parametrize(
+    "kind", [MessageType.PKCS_REQ, MessageType.CERT_POLL, MessageType.GET_CERT, MessageType.GET_CRL]
+)
 def test_content_that_is_no_request(
     lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], kind: MessageType, content: bytes
 ) -> None:
@@ -225,12 +241,6 @@ def test_an_expired_certificate_renews_nothing(lab: MakeLab, rsa_keys: list[rsa.
     old = enrolled(running, rsa_keys[3])
     running.clock.advance(timedelta(seconds=30))
     refused(Device(running, rsa_keys[4]).renew(old), BAD_REQUEST, "expired")
-
-
-@pytest.mark.parametrize("kind", [MessageType.GET_CERT, MessageType.GET_CRL])
-def test_queries_for_old_certificates(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], kind: MessageType) -> None:
-    device = Device(lab(), rsa_keys[3])
-    refused(device.send(kind, b"\x30\0", device.self_signed()), BAD_CERT_ID, "")
 
 
 # --- transactions ---------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certagent.definitions import Fingerprint
 from certagent.errors import BusyError, CertagentError, ConfigError
@@ -163,9 +164,34 @@ def test_approve_all_leaves_the_rejected_alone(
     assert capsys.readouterr().out == "nothing waits\n"
 
 
+def test_revoke_and_list(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], capsys: pytest.CaptureFixture[str]) -> None:
+    """A serial number as `list` prints it, or as openssl does."""
+    running = lab()
+    first, second, third = (
+        certificate(Device(running, rsa_keys[3], f"CN={name}").enroll(name)).serial_number for name in ("a", "b", "c")
+    )
+    pairs = f"{second:040X}"
+    assert run("revoke", f"{first:x}", "--dir", running.directory) == 0
+    assert run("--dir", running.directory, "revoke", ":".join(re.findall("..", pairs))) == 0
+    assert capsys.readouterr().out.splitlines() == [f"revoked: {first:x}  CN=a", f"revoked: {second:x}  CN=b"]
+    assert {entry.serial_number for entry in running.ca.crl()} == {first, second}
+    run("list", "--dir", running.directory)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["revoked", "revoked", "issued"]
+    assert third not in running.ca.store.revoked()
+
+
+def test_the_options_make_the_ca(serve_lab: Serve) -> None:
+    served = serve_lab("--ca-key", "ec:p256", "--intermediate")
+    assert "behind an RA" in served.banner
+    ca = LabCA(served.directory, lambda: datetime.now(UTC))
+    assert isinstance(ca.generation.issuer.key, ec.EllipticCurvePrivateKey)
+    assert len(ca.generation.above) == 1
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        pytest.param(("revoke", "ABC"), "no certificate with serial abc was issued here", id="unknown serial"),
         pytest.param(("approve", "T9"), "no waiting request starts with T9", id="unknown"),
         pytest.param(("reject", "T"), "several waiting requests start with T", id="ambiguous"),
         pytest.param(("list", "--dir", "/nonexistent"), "there is no lab in /nonexistent", id="no lab"),
@@ -190,6 +216,8 @@ def test_bad_input(lab: MakeLab, rsa_keys: list[rsa.RSAPrivateKey], argv: tuple[
         ("--port", "99999"),
         ("--accept", "md5"),
         ("approve",),
+        ("revoke", "CN=device"),
+        ("--ca-key", "rsa:1024"),
     ],
     ids=" ".join,
 )
