@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certagent.definitions import KeystoreDefinition, PemKeystore, Pkcs11Keystore, Pkcs12Keystore, Secret
-from certagent.errors import KeystoreError
 
 if TYPE_CHECKING:
     from certagent.keystore.base import Keystore
@@ -39,4 +38,6 @@ def open_keystore(
 
             return Pkcs12File(name, definition, directory=directory, live=live_dir / name, read_secret=read_secret)
         case Pkcs11Keystore():
-            raise KeystoreError(f"keystore {name}: this version has no driver for its type", "use type: pem")
+            from certagent.keystore.pkcs11 import Pkcs11Token  # noqa: PLC0415 -- as above
+
+            return Pkcs11Token(name, definition, directory=directory, live=live_dir / name, read_secret=read_secret)

@@ -7,6 +7,7 @@ The life of a shadow:
     plan_activation(shadow, …)        what has to be renamed or linked, as a value; writes nothing
     swap.stage / finish / undo        (keystore/swap.py) carry the plan out, under the journal
     sweep_shadows(keep)               after the switch, or when the transaction was given up
+    tidy(now)                         whenever no transaction is open: what nobody reads any more goes
 
 `id` comes from the transaction, so that a killed run finds its own work again and sweeps others'.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -47,6 +49,14 @@ class Shadow:
     key: PrivateKey
     certificate: x509.Certificate | None = None
     chain: tuple[x509.Certificate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A fact about a keystore; with a `hint` what to do about it where it may not be as it should."""
+
+    message: str
+    hint: str = ""
 
 
 class Keystore(ABC):
@@ -100,6 +110,14 @@ class Keystore(ABC):
     @abstractmethod
     def watched(self) -> tuple[Path, ...]:
         """The files whose change by somebody else calls for a fresh look."""
+
+    def tidy(self, now: datetime) -> list[str]:
+        """Put away what has been out of use for long enough; what was done, in words. No transaction is open."""
+        return []
+
+    def remarks(self) -> list[Remark]:
+        """What `check` may say of where the key lives, beyond its files. Changes nothing."""
+        return []
 
 
 def fits(key: PrivateKey, certificate: x509.Certificate) -> bool:

@@ -15,7 +15,7 @@ from certagent.keys import PrivateKey
 from certagent.keystore import swap
 from certagent.keystore.base import Identity, Shadow, fits, prove_pair
 from certagent.keystore.files import explained, read_file
-from certagent.keystore.written import WritingKeystore
+from certagent.keystore.written import WritingKeystore, leaf_of
 
 Certificates = tuple[x509.Certificate, ...]
 
@@ -45,7 +45,7 @@ class PemFiles(WritingKeystore):
     def read_certificate(self) -> x509.Certificate | None:
         path = Path(self._definition.certificate_file)
         found = self._certificates(path)
-        return None if found is None else _leaf(found)
+        return None if found is None else leaf_of(found)
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         directory = self._shadows / shadow_id
@@ -157,11 +157,3 @@ class PemFiles(WritingKeystore):
         if definition.ca_file:
             contents["ca"] = to_pem(trusted)
         return {role: content for role, content in contents.items() if content}
-
-
-def _leaf(certificates: Certificates) -> x509.Certificate:
-    """The first certificate that issued none of the others."""
-    for each in certificates:
-        if not any(other is not each and other.issuer == each.subject for other in certificates):
-            return each
-    return certificates[0]

@@ -23,7 +23,7 @@ _PRIVATE = ("pkcs12", "key")
 
 
 class WritingKeystore(Keystore):
-    """A keystore whose swap replaces the files of `definition.paths`. Shadows are directories `shadow/ID`."""
+    """A keystore whose swap replaces files, those of `definition.paths`. Shadows are directories `shadow/ID`."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class WritingKeystore(Keystore):
     ) -> None:
         self.name = name
         self._written = definition
+        self._paths: Mapping[str, Path] = definition.paths
         self._shadows = directory / "shadow"
         self._previous = directory / "previous"
         self._live = live
@@ -55,7 +56,7 @@ class WritingKeystore(Keystore):
         return self._plan(swap_id, {"ca": to_pem(trusted)}, previous=self._previous.with_name("previous-ca"))
 
     def watched(self) -> tuple[Path, ...]:
-        return tuple(self._written.paths.values())
+        return tuple(self._paths.values())
 
     def _key_in_place(self) -> PrivateKey:
         identity = self.read()
@@ -69,7 +70,7 @@ class WritingKeystore(Keystore):
 
     def _plan(self, swap_id: str, contents: Mapping[str, bytes], previous: Path | None = None) -> swap.Plan:
         """How `contents`, by role, take their places; a ca_file that stays as it is is left alone."""
-        paths = self._written.paths
+        paths = self._paths
         changes_ca = "ca" in contents and contents["ca"] != read_file(paths["ca"])
         wanted = {role: content for role, content in contents.items() if role != "ca" or changes_ca}
         if self._written.swap == "symlink":
@@ -100,3 +101,11 @@ class WritingKeystore(Keystore):
         if mode is None and not self._holds_key(read_file(target) or b""):
             mode = Mode(0o600)
         return ownership(target, owner=owner, group=group, mode=mode, default=0o600)
+
+
+def leaf_of(certificates: tuple[x509.Certificate, ...]) -> x509.Certificate:
+    """The first certificate that issued none of the others."""
+    for each in certificates:
+        if not any(other is not each and other.issuer == each.subject for other in certificates):
+            return each
+    return certificates[0]

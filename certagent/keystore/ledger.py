@@ -1,0 +1,66 @@
+"""Which keys in the token are this keystore's own: every ID is written down before its key is made.
+
+So what a killed run left is known by its ID, and what others keep in the token is never mistaken for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from certagent import durable
+from certagent.errors import StateError
+from certagent.keystore.files import explained
+
+VERSION = 1
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One key. `used`: consumers may have read it. `retired_at`: since when they should read another."""
+
+    used: bool = False
+    retired_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True):
+    version: int = VERSION
+    keys: dict[str, Entry] = {}
+
+
+class Ledger:
+    """The file `keys.json` of one keystore, whose lock the caller holds. IDs are 32 hex digits."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def read(self) -> dict[str, Entry]:
+        """Raises StateError: never a fresh start over a file that cannot be read."""
+        try:
+            document = msgspec.json.decode(self._file.read_bytes(), type=_Document)
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            hint = "its keys are only known from it: restore it, or move it away and sweep the token by hand"
+            raise StateError(f"{self._file} cannot be read: {error}", hint) from None
+        if document.version != VERSION:
+            raise StateError(f"{self._file} was written by a newer certagent", "install that version again")
+        return document.keys
+
+    def note(self, key_id: str, entry: Entry) -> None:
+        keys = self.read()
+        if keys.get(key_id) != entry:
+            self._write({**keys, key_id: entry})
+
+    def strike_out(self, key_ids: Collection[str]) -> None:
+        keys = self.read()
+        if any(key_id in keys for key_id in key_ids):
+            self._write({key_id: entry for key_id, entry in keys.items() if key_id not in key_ids})
+
+    def _write(self, keys: dict[str, Entry]) -> None:
+        with explained(f"write {self._file}"):
+            durable.make_directory(self._file.parent)
+            durable.write(self._file, msgspec.json.encode(_Document(keys=keys)))

@@ -1,0 +1,134 @@
+"""Logging in without ever locking a token: what was tried before is remembered, over restarts, per token.
+
+A try is noted before it is made and struck out once the token took the PIN, so a kill in between is counted as
+a try. The PIN itself is never kept: a salted scrypt digest tells whether it is another one now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from pkcs11 import Token as Pkcs11Token
+from pkcs11 import TokenFlag
+from pkcs11.exceptions import PinExpired, PinIncorrect, PinInvalid, PinLenRange, PinLocked, PKCS11Error
+
+from certagent import durable
+from certagent.errors import KeystoreError, StateError, TokenLockedError
+
+VERSION = 1
+# Tokens lock after three wrong PINs, some after more, none after fewer. The third is the owner's.
+_TRIES = 2
+_REFUSED = (PinIncorrect, PinInvalid, PinLenRange, PinExpired, PinLocked)
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """Logins since the last good one: how many, and a digest of the PIN of the newest. `wrong`: the token said so."""
+
+    version: int = VERSION
+    token: str
+    salt: bytes
+    digest: bytes
+    tries: int
+    wrong: bool = False
+
+
+def digest(pin: bytes, salt: bytes) -> bytes:
+    return hashlib.scrypt(pin, salt=salt, n=1 << 13, r=8, p=1)
+
+
+def login(token: Pkcs11Token, pin: bytes, file: Path, open_session: Callable[[str], object]) -> None:
+    """Make one login by `open_session`, unless it might be one too many. `file` is the token's memory.
+
+    The caller holds the token's lock. Raises TokenLockedError; KeystoreError for a PIN that is no text;
+    whatever else `open_session` raises.
+    """
+    name = token.label or token.serial.decode("ascii", "replace")
+    before = _load(file)
+    _look_at_flags(token.flags, name)
+    if before is not None:
+        _look_back(before, pin, name, file)
+    try:
+        text = pin.decode()
+    except UnicodeDecodeError:
+        raise KeystoreError(f"the PIN of token {name} is not text", "use a PIN in UTF-8") from None
+    salt = secrets.token_bytes(16)
+    tries = 1 + (before.tries if before else 0)
+    tried = Tried(token=name, salt=salt, digest=digest(pin, salt), tries=tries)
+    _keep(file, tried)
+    try:
+        open_session(text)
+    except _REFUSED as error:
+        _keep(file, msgspec.structs.replace(tried, wrong=True))
+        raise _refused(error, name) from None
+    except PKCS11Error as error:
+        # A code by a name of the standard says what it was, and not the PIN. What a vendor made up might be anything.
+        if type(error) is not PKCS11Error:
+            _strike_out(file, before)
+        raise
+    durable.remove(file)
+
+
+def _look_at_flags(flags: TokenFlag, name: str) -> None:
+    if flags & TokenFlag.USER_PIN_LOCKED:
+        raise TokenLockedError(f"the PIN of token {name} is locked", _UNLOCK)
+    if flags & TokenFlag.USER_PIN_FINAL_TRY:
+        raise TokenLockedError(
+            f"token {name} has one try left before its PIN is locked: it was not used",
+            "log in once by hand with the right PIN (pkcs11-tool --login --test), which resets the count",
+        )
+
+
+def _look_back(before: Tried, pin: bytes, name: str, file: Path) -> None:
+    if before.wrong and hmac.compare_digest(digest(pin, before.salt), before.digest):
+        raise TokenLockedError(
+            f"the PIN of token {name} is wrong: it was refused before and has not changed since", _CORRECT
+        )
+    if before.tries >= _TRIES:
+        raise TokenLockedError(
+            f"{before.tries} logins to token {name} in a row failed or were cut short; a third might lock it",
+            f"log in once by hand with the right PIN (pkcs11-tool --login --test), then remove {file}",
+        )
+
+
+def _refused(error: PKCS11Error, name: str) -> TokenLockedError:
+    if isinstance(error, PinLocked):
+        return TokenLockedError(f"the PIN of token {name} is locked", _UNLOCK)
+    if isinstance(error, PinExpired):
+        return TokenLockedError(f"the PIN of token {name} has expired", "set a new one, and put it where `pin` says")
+    return TokenLockedError(f"the PIN of token {name} is wrong; it is not tried again", _CORRECT)
+
+
+_UNLOCK = "unlock it with the SO PIN (pkcs11-tool --init-pin; a TPM: tpm2_dictionarylockout --clear-lockout)"
+_CORRECT = "put the right PIN where the keystore's `pin` says; no further try is used up until it changes"
+
+
+def _keep(file: Path, tried: Tried) -> None:
+    durable.make_directory(file.parent)
+    durable.write(file, msgspec.json.encode(tried))
+
+
+def _strike_out(file: Path, before: Tried | None) -> None:
+    if before is None:
+        durable.remove(file)
+    else:
+        _keep(file, before)
+
+
+def _load(file: Path) -> Tried | None:
+    """Raises StateError: never a fresh start over a file that cannot be read."""
+    try:
+        tried = msgspec.json.decode(file.read_bytes(), type=Tried)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateError(
+            f"{file} cannot be read: {error}", "log in by hand with the right PIN, then remove it"
+        ) from None
+    if tried.version != VERSION:
+        raise StateError(f"{file} was written by a newer certagent", "install that version again")
+    return tried

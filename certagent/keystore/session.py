@@ -1,0 +1,221 @@
+"""One session on a token: found, logged in to, used one call at a time, and begun anew when it is stuck.
+
+What it is made against, measured on SoftHSM and tpm2-pkcs11 (docs/tokens.md): sessions of several threads crash;
+a refused login leaks its session; a TPM runs out of contexts, does not see what other processes changed, and stays
+stuck after a bad ciphertext. C_Finalize and C_Initialize mend all of these. A fork would not: children are exec'd.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pkcs11
+from pkcs11 import Session, Slot
+from pkcs11 import Token as Pkcs11Token
+from pkcs11.exceptions import DeviceRemoved, NoSuchToken, PKCS11Error, SlotIDInvalid, TokenNotPresent
+
+from certagent import durable
+from certagent.errors import ConfigError, KeystoreError, TokenLockedError
+from certagent.keystore import pin as pins
+from certagent.keystore.files import explained
+from certagent.keystore.uri import TokenUri, token_of
+
+T = TypeVar("T")
+_GONE = (DeviceRemoved, TokenNotPresent, SlotIDInvalid, NoSuchToken)
+
+
+class _Module:
+    """A loaded PKCS#11 module, one per process and path; its sessions by slot, and by what keystores call the token."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.sessions: dict[object, Session] = {}
+        # Anything may come out of a vendor's library that does not load.
+        try:
+            self.library: Any = pkcs11.lib(path)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise KeystoreError(
+                f"the PKCS#11 module {path} does not load: {_words(error)}",
+                "is it a PKCS#11 library for this machine, and is its configuration in place?",
+            ) from None
+
+    def reset(self) -> None:
+        """Close everything and begin anew; every handle from before is void."""
+        self.sessions.clear()
+        with suppress(PKCS11Error):
+            self.library.finalize()
+        self.library.initialize()
+
+
+_modules: dict[str, _Module] = {}
+_lock = threading.RLock()
+
+
+class Token:
+    """The token a keystore's key lives in.
+
+    `selector` is a label, `serial:NUMBER` or a pkcs11: URI; `state` the directory where logins are remembered,
+    common to all keystores.
+    """
+
+    def __init__(self, module: str, selector: str, read_pin: Callable[[], bytes], state: Path) -> None:
+        self._path = module
+        self._selector = selector
+        self._read_pin = read_pin
+        self._state = state
+        self._held = False
+
+    @property
+    def uri(self) -> TokenUri:
+        """How the token is told from others, as configured. Raises ConfigError."""
+        try:
+            return token_of(self._selector)
+        except ValueError as error:
+            raise ConfigError(f"token {self._selector!r}: {error}", "write its label, or serial:NUMBER") from None
+
+    def __str__(self) -> str:
+        return f"token {self._selector}"
+
+    def is_named_by(self, uri: TokenUri) -> bool:
+        """Whether what a URI says of its token fits this one."""
+        return _fits(self._present().get_token(), uri)
+
+    def use(self, what: str, operation: Callable[[Session], T]) -> T:
+        """Do what may be repeated: if it fails, the session is begun anew and it is done once more.
+
+        `what` completes “cannot …” in the error. Raises KeystoreError, TokenLockedError, and whatever
+        of ours `operation` raises.
+        """
+        try:
+            return self.attempt(operation)
+        except PKCS11Error as error:
+            raise self.fault(what, error) from None
+
+    def attempt(self, operation: Callable[[Session], T]) -> T:
+        """`use`, but the module's own error is let through: for those who can tell what it means."""
+        try:
+            with _lock:
+                try:
+                    return operation(self._session())
+                except PKCS11Error:
+                    self.reset()
+                try:
+                    return operation(self._session())
+                except PKCS11Error:
+                    self.reset()
+                    raise
+        except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
+            # An attribute that is no text, a key type nobody knows: what the module answers is never taken for granted.
+            raise KeystoreError(f"{self} answers what makes no sense: {type(error).__name__}", _LOG) from None
+
+    def reset(self) -> None:
+        """Begin anew with the module. Raises KeystoreError if it does not let us."""
+        with _lock:
+            try:
+                self._module().reset()
+            except PKCS11Error as error:
+                raise self.fault("begin anew with the module", error) from None
+
+    def fault(self, what: str, error: PKCS11Error) -> KeystoreError:
+        if isinstance(error, _GONE):
+            return KeystoreError(f"{self} is gone: cannot {what}", "is it plugged in, and its service running?")
+        return KeystoreError(f"{self}: cannot {what}: {_words(error)}", _LOG)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes of ours away from the token meanwhile."""
+        if self._held:
+            yield
+            return
+        memory = self._memory(self._present().get_token())
+        with explained(f"lock {self}"), durable.lock(memory / "lock", str(self), wait=True):
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+
+    def _memory(self, token: Pkcs11Token) -> Path:
+        """One directory for all keystores on this token, whatever they call it."""
+        facts = (token.manufacturer_id, token.model, token.label, token.serial.hex())
+        return self._state / hashlib.sha256("\0".join(facts).encode()).hexdigest()[:32]
+
+    def _module(self) -> _Module:
+        module = _modules.get(self._path)
+        if module is None:
+            module = _modules[self._path] = _Module(self._path)
+        return module
+
+    def _session(self) -> Session:
+        """The session that is open, or a new one, logged in."""
+        sessions = self._module().sessions
+        session = sessions.get(self._selector)
+        if session is None:
+            slot = self._present()
+            session = sessions.get(slot.slot_id)
+            if session is None:
+                with self.alone():
+                    session = self._login(slot.get_token())
+            sessions[self._selector] = sessions[slot.slot_id] = session
+        return session
+
+    def _login(self, token: Pkcs11Token) -> Session:
+        opened: list[Session] = []
+
+        def open_session(text: str) -> None:
+            opened.append(token.open(rw=True, user_pin=text))
+
+        try:
+            pins.login(token, self._read_pin(), self._memory(token) / "pin.json", open_session)
+        except TokenLockedError:
+            self.reset()  # a refused login leaks its session
+            raise
+        return opened[0]
+
+    def _present(self) -> Slot:
+        """The slot the token is in. Raises KeystoreError if there is none, or more than one it could be."""
+        try:
+            found = [(slot, token) for slot, token in _tokens(self._module()) if _fits(token, self.uri)]
+        except PKCS11Error as error:
+            raise self.fault("look at the slots", error) from None
+        if len(found) == 1:
+            return found[0][0]
+        if found:
+            hint = f"tell them apart: token: serial:{found[0][1].serial.decode('ascii', 'replace')}"
+            raise KeystoreError(f"{len(found)} tokens answer to {self._selector}", hint)
+        labels = ", ".join(token.label for _, token in _tokens(self._module()) if token.label) or "none"
+        raise KeystoreError(
+            f"there is no {self} in {self._path}",
+            f"present: {labels}; is it plugged in, and does the module find its own configuration?",
+        )
+
+
+_LOG = "see the module's own log, and docs/tokens.md"
+
+
+def _tokens(module: _Module) -> Iterator[tuple[Slot, Pkcs11Token]]:
+    """Every token that can be looked at; the state of another slot is not our business."""
+    for slot in module.library.get_slots(token_present=True):
+        with suppress(PKCS11Error):
+            yield slot, slot.get_token()
+
+
+def _fits(token: Pkcs11Token, uri: TokenUri) -> bool:
+    """Whether all that the URI says of the token is so (RFC 7512 §2.5)."""
+    facts = {
+        "token": token.label,
+        "manufacturer": token.manufacturer_id,
+        "model": token.model,
+        "serial": token.serial.decode("ascii", "replace"),
+    }
+    return all(facts[word] == value for word, value in uri.token)
+
+
+def _words(error: Exception) -> str:
+    """What the library says, or the name of the standard's error code: `DeviceError`."""
+    return str(error) or type(error).__name__
