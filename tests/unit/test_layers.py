@@ -44,8 +44,9 @@ DOORS = {
     "fcntl": ("durable",),
     "ldap3": ("crl",),
 }
+    "pkcs11": ("keystore.pin", "keystore.session", "keystore.token_keys", "keystore.token_objects"),
 
-HEAVY = {"cryptography", "asn1crypto", "requests", "rich"}
+HEAVY = {"cryptography", "asn1crypto", "pkcs11", "requests", "rich"}
 
 
 @cache
