@@ -9,22 +9,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certagent.certificate import to_der
+from certagent.definitions import KeyTransport
 from certagent.errors import CertagentError
 from certagent.keys import PrivateKey
 from certagent.scep import (
     Issued,
     MessageType,
+    NextCA,
     PkiStatus,
     build_csr,
     csr_challenge,
+    decode_reply,
     decode_request,
     degenerate,
+    encode_next_ca,
     encode_request,
+    parse_issuer_and_serial,
     parse_issuer_and_subject,
     read_ca_certificates,
+    read_next_ca,
 )
+from certagent.scep.signed import read_degenerate
 
 from .parts import EVERYTHING, NONCE, STRONG, TRANSACTION, World, name
+from .test_queries import crl
 
 Mutate = Callable[[bytes], bytes]
 ours = settings(max_examples=150, deadline=None)
@@ -90,6 +98,39 @@ def test_requests(world: World, mutate: Mutate) -> None:
         assert decode_request(mutate(honest), recipients=[world.ca]).content == b"content"
 
 
+@given(mutate=mutations(), key_transport=st.sampled_from(["oaep", "password"]))
+@ours
+def test_envelopes_with_other_locks(world: World, mutate: Mutate, key_transport: KeyTransport) -> None:
+    envelope = world.content(key_transport=key_transport, password=b"secret")
+    with contextlib.suppress(CertagentError):
+        decode_reply(
+            world.signed(content=mutate(envelope) or None),
+            transaction_id=TRANSACTION,
+            sender_nonce=NONCE,
+            signers=world.signers,
+            decrypter=world.device,
+            accept=EVERYTHING,
+            password=b"secret",
+        )
+
+
+@given(mutate=mutations(), attributes=st.booleans())
+@ours
+def test_a_changed_next_ca_is_refused_or_says_the_same(world: World, mutate: Mutate, attributes: bool) -> None:
+    honest = encode_next_ca([world.issued], world.ca, signed_attributes=attributes)
+    with contextlib.suppress(CertagentError):
+        found = read_next_ca(mutate(honest), signers=world.signers, accept=EVERYTHING)
+        assert not found.nested or found == NextCA((world.issued,), world.ca.certificate, nested=True)
+
+
+@given(mutate=mutations())
+@ours
+def test_certificates_and_crls_inside(world: World, mutate: Mutate) -> None:
+    """Even a CA in its right to sign sends strange ones."""
+    with contextlib.suppress(CertagentError):
+        read_degenerate(mutate(degenerate([world.issued], crl(world.ca))), "the content")
+
+
 @given(mutate=mutations())
 @ours
 def test_ca_certificates(world: World, mutate: Mutate) -> None:
@@ -113,7 +154,10 @@ def test_anything(world: World, data: bytes) -> None:
         world.decode,
         lambda given: decode_request(given, recipients=[world.ca]),
         read_ca_certificates,
+        lambda given: read_next_ca(given, signers=world.signers, accept=()),
+        lambda given: read_degenerate(given, "the content"),
         csr_challenge,
+        parse_issuer_and_serial,
         parse_issuer_and_subject,
     ):
         with contextlib.suppress(CertagentError):
