@@ -6,7 +6,9 @@ A CRL vouches for itself by its signature, so the way it came does not matter: G
 
 from __future__ import annotations
 
+import math
 import threading
+import warnings
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
@@ -16,8 +18,9 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from certagent import certificate as facts
-from certagent.errors import ConfigError, TransientError, TrustError
+from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
 from certagent.scep import Transport
+from certagent.scep.text import one_line
 from certagent.trust import SKEW
 
 MAX_SIZE = 64 * 1024 * 1024  # bytes; the largest public CRLs have about 50 MiB
@@ -150,16 +153,22 @@ def _limits(extension: x509.Extension[x509.ExtensionType]) -> bool:
 def _from_directory(uri: str, timeout: timedelta) -> bytes:
     """The bytes of the attribute that an LDAP URL (RFC 4516) points at."""
     try:
-        from ldap3.core.exceptions import LDAPExceptionError  # noqa: PLC0415 -- an extra
+        with warnings.catch_warnings():
+            # ldap3 uses names that its pyasn1 would rather have spelt otherwise.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import ldap3  # noqa: F401, PLC0415 -- an extra
     except ImportError:
         raise ConfigError(f"{uri} needs LDAP, which is not installed", "pip install 'certagent[ldap]'") from None
-    found: list[bytes | Exception] = []
+    found: list[bytes | CertagentError] = []
 
     def search() -> None:
         try:
             found.append(_search(uri, timeout))
-        except (LDAPExceptionError, OSError, TransientError, ConfigError, ValueError) as error:
+        except CertagentError as error:
             found.append(error)
+        except Exception as error:  # noqa: BLE001 -- ldap3 raises anything for what a directory may send
+            why = one_line(str(error)) or type(error).__name__
+            found.append(TransientError(f"{uri}: the directory cannot be asked: {why}", "is it up, and the network?"))
 
     # As in the transport: a time limit per read would let a slow server hold us for ever.
     thread = threading.Thread(target=search, name="crl-ldap", daemon=True)
@@ -167,18 +176,17 @@ def _from_directory(uri: str, timeout: timedelta) -> bytes:
     thread.join(timeout.total_seconds() + 0.5)
     if not found:
         raise TransientError(f"{uri}: no answer within {timeout.total_seconds():g} seconds", "is the directory up?")
-    if isinstance(found[0], bytes):
-        return found[0]
-    if isinstance(found[0], TransientError | ConfigError):
+    if isinstance(found[0], CertagentError):
         raise found[0]
-    raise TransientError(f"{uri}: the directory cannot be asked", "is it up, and the network?") from None
+    return found[0]
 
 
 def _search(uri: str, timeout: timedelta) -> bytes:
     import ldap3  # noqa: PLC0415 -- as above
 
     host, port, name, attribute, scope, wanted = _parts(uri)
-    seconds = timeout.total_seconds()
+    seconds = math.ceil(timeout.total_seconds())  # it takes whole ones only
+    # ldaps: names no CA to check the server by, and need not: the list vouches for itself.
     server = ldap3.Server(
         host, port=port, use_ssl=_scheme(uri) == "ldaps", get_info=ldap3.NONE, connect_timeout=seconds
     )
@@ -192,7 +200,8 @@ def _search(uri: str, timeout: timedelta) -> bytes:
                 if values:
                     return bytes(values[0])
     finally:
-        connection.unbind()
+        if connection.socket is not None:  # which it forgets to close where it fails
+            connection.socket.close()
     raise TransientError(f"{uri}: the directory has no such CRL", "is it published there? Ask the CA's operator")
 
 
