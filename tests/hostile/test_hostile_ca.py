@@ -16,7 +16,8 @@ from cryptography import x509
 
 from certagent.certificate import to_der
 from certagent.lab import Settings
-from certagent.renewal import Outcome, Result, Wish
+from certagent.outcome import Outcome, Result
+from certagent.renewal import Wish
 from certagent.scep import Algorithms, FailInfo, PkiStatus, degenerate
 from certagent.scep.message import FAIL_INFO, FAIL_INFO_TEXT, MESSAGE_TYPE, PKI_STATUS, RECIPIENT_NONCE, TRANSACTION_ID
 from certagent.scep.signed import CONTENT_TYPE, MESSAGE_DIGEST
@@ -341,8 +342,8 @@ WEAK = [
     reply("DES where 3DES is accepted", weak("des", "sha256"), "with des", "add des to", authority=accepting("3des")),
     reply("FAILURE over SHA-1", lambda f: f.reply(PkiStatus.FAILURE, algorithms=Algorithms("3des", "sha1")), "sha1"),
     reply("PENDING over MD5", lambda f: f.reply(PkiStatus.PENDING, algorithms=Algorithms("3des", "md5")), "with md5"),
-    case("nothing but 3DES and SHA-1 known", weak_ca("DES3", "SHA-1"), "trust", "reply with sha1", settings=OLD),
-    case("no capabilities", weak_ca(), "trust", "reply with sha1", "add sha1 to", settings=OLD),
+    case("nothing but 3DES and SHA-1 known", weak_ca("DES3", "SHA-1"), "trust", "3des and sha1", settings=OLD),
+    case("no capabilities", weak_ca(), "trust", "3des and sha1", "add 3des and sha1 to", settings=OLD),
     case(
         "SHA-256 and SHA-512 taken out of the capabilities",
         weak_ca("AES", "POSTPKIOperation", "Renewal", "SHA-1"),

@@ -10,7 +10,8 @@ from asn1crypto import cms, core
 
 from certagent.journal import Phase
 from certagent.lab import Settings
-from certagent.renewal import Result, Wish
+from certagent.outcome import Result
+from certagent.renewal import Wish
 from certagent.scep import PkiStatus
 from certagent.scep.signed import CONTENT_TYPE
 from tests.hostile import answers as web
