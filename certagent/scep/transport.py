@@ -269,8 +269,10 @@ def _tls_trouble(host: str, error: ssl.SSLError) -> tuple[str, str]:
             f"{host} has a TLS certificate that is not trusted: {one_line(error.verify_message)}",
             "add its root to the host's trust store, or name it with https_ca_file",
         )
-    reason = (error.reason or "unknown").lower().replace("_", " ")
-    if "alert" in reason:
+    # TLS 1.3 servers miss a client certificate only after the handshake, and may be gone before they can say so.
+    gone = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    reason = "it hung up" if gone else (error.reason or "unknown").lower().replace("_", " ")
+    if gone or "alert" in reason:
         return f"{host} refuses TLS with us: {reason}", "does it want an https_client_certificate, or another one?"
     return f"{host} does not speak TLS with us: {reason}", "is https:// right, and the port?"
 
