@@ -199,7 +199,7 @@ class LabCA:
             signer=self.generation.signer,
             recipient=request.signer,
             certificates=[answer.certificate] if answer.certificate else [],
-            crl=answer.crl.public_bytes(Encoding.DER) if answer.crl else None,
+            crl=answer.crl.public_bytes(Encoding.DER) if answer.crl is not None else None,
             fail_info=answer.fail_info,
             fail_text=answer.fail_text,
             algorithms=Algorithms("aes128-cbc", "sha256") if refused else request.algorithms,

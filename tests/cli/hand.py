@@ -13,7 +13,6 @@ from certagent import keys
 from certagent.cli.main import main
 from certagent.lab import LabServer
 
-
 Words = list[str | Path]
 
 
