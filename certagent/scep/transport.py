@@ -25,7 +25,7 @@ from certagent.scep.text import one_line
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
 # What HTTP wants everybody to take (RFC 9110 §4.1), and what Apache, nginx and Tomcat do take of a whole request line.
-# A renewal with an RSA-2048 key comes to some 6,000 bytes, one with RSA-4096 to more than this.
+# An enrollment with an RSA-2048 key comes to some 3,500 bytes, with RSA-4096 to 5,300; a large certificate adds to it.
 MAX_URL = 8000  # bytes
 _MAX_REDIRECTS = 3
 _CHUNK = 16 * 1024

@@ -231,6 +231,27 @@ FIELDS = [
         id="weak fingerprint in a list",
     ),
     pytest.param(
+        {7: "    https_client_key: DIR/corp.challenge"},
+        "4: authorities.corp: has only one of https_client_certificate and https_client_key; give both or none",
+        id="a TLS key without its certificate",
+    ),
+    pytest.param(
+        {7: "    https_ca_file: DIR/corp.challenge"},
+        "4: authorities.corp: has https_ files beside an http:// url; write https://, or remove them",
+        id="TLS files without TLS",
+    ),
+    pytest.param(
+        {5: "    url: https://scep.example.net/scep", 7: "    https_ca_file: DIR/gone.pem"},
+        "7: authorities.corp.https_ca_file: cannot be read: No such file or directory; "
+        "create the file, or correct the path",
+        id="no CA file for TLS",
+    ),
+    pytest.param(
+        {7: "    key_transport: password"},
+        "4: authorities.corp: has key_transport: password and no challenge; the challenge is that password",
+        id="a key under a challenge that is not there",
+    ),
+    pytest.param(
         {6: "    # none"},
         "4: authorities.corp: has neither fingerprint nor trust_anchor; add one: no CA is believed on first use",
         id="authority nobody vouches for",
