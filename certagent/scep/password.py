@@ -63,6 +63,8 @@ class PasswordLock:
         parameters = derivation["parameters"]
         digest, iterations = parameters["prf"]["algorithm"].native, parameters["iteration_count"].native
         salt = parameters["salt"].chosen.native
+        if not isinstance(salt, bytes):
+            raise ValueError("a salt from another source")
         if digest not in DIGESTS or not 0 < iterations <= _MAX_ITERATIONS or len(salt) > _MAX_SALT:
             raise TrustError(f"{what} wants too much work, or an unknown digest, for its password", "see the CA's log")
         inner = wrapping["parameters"].parse(cms.EncryptionAlgorithm)

@@ -45,6 +45,7 @@ from certagent.scep import (
     parse_issuer_and_subject,
     read_ca_certificates,
 )
+from certagent.scep import password as password_lock
 from certagent.scep.next_ca import encode_next_ca, read_next_ca
 from certagent.scep.server import reply_attributes
 from certagent.scep.signed import signed_attributes
@@ -77,7 +78,7 @@ class Target:
 # ── SCEP ──
 
 
-def reply(data: bytes) -> object:
+def reply(data: bytes, password: bytes | None = None, message_type: MessageType = MessageType.PKCS_REQ) -> object:
     return decode_reply(
         data,
         transaction_id=TRANSACTION,
@@ -85,6 +86,8 @@ def reply(data: bytes) -> object:
         signers=[parties().ca.certificate],
         decrypter=parties().decrypter,
         accept=EVERYTHING,
+        message_type=message_type,
+        password=password,
     )
 
 
@@ -154,6 +157,26 @@ def sealed_content(data: bytes) -> object:
     found = reply(in_reply(envelope(data)))
     received = getattr(found, "certificates", ())
     return trust.accept_certificate(received, parties().asked, parties().believed, EVERYTHING, NOW)
+
+
+def locked_envelope(data: bytes) -> object:
+    """Envelopes for whoever knows the challenge password."""
+    return reply(in_reply(data), password=b"secret")
+
+
+def locked_envelopes() -> list[bytes]:
+    """With one round of key derivation: a changed number of rounds is among what is fuzzed."""
+    rounds, password_lock._ITERATIONS = password_lock._ITERATIONS, 1
+    try:
+        content = degenerate([parties().issued])
+        return [enveloped_data(content, None, "aes128-cbc", key_transport="password", password=b"secret")]
+    finally:
+        password_lock._ITERATIONS = rounds
+
+
+def sealed_revocations(data: bytes) -> object:
+    """The content of a reply to GetCRL."""
+    return reply(in_reply(envelope(data)), message_type=MessageType.GET_CRL)
 
 
 def issued_certificate(data: bytes) -> object:
@@ -265,6 +288,10 @@ def revocations(data: bytes) -> object:
 
 
 def revocation_lists() -> list[bytes]:
+    return [first_part(revocation_list())]
+
+
+def revocation_list() -> bytes:
     when = NOW - DAY
     entry = (
         x509.RevokedCertificateBuilder()
@@ -282,7 +309,7 @@ def revocation_lists() -> list[bytes]:
         .add_extension(x509.CRLNumber(7), critical=False)
         .sign(parties().ca.key, hashes.SHA256())
     )
-    return [first_part(made.public_bytes(serialization.Encoding.DER))]
+    return made.public_bytes(serialization.Encoding.DER)
 
 
 @cache
@@ -452,6 +479,8 @@ TARGETS = (
         lambda: [degenerate([parties().issued]), degenerate([parties().ca.certificate, parties().issued])],
         sealed_content,
     ),
+    Target("reply-locked", locked_envelopes, locked_envelope),
+    Target("reply-crl", lambda: [degenerate([], revocation_list())], sealed_revocations),
     Target("issued-certificate", _contents(lambda: [parties().issued]), issued_certificate),
     Target("next-ca", next_cas, next_ca),
     Target("request", requests, request),

@@ -6,6 +6,7 @@ import base64
 from dataclasses import replace
 
 import pytest
+from asn1crypto import algos, cms
 from asn1crypto import crl as asn1_crl
 
 from certagent import certificate as facts
@@ -14,9 +15,10 @@ from certagent.certificate import to_der
 from certagent.errors import KeystoreError, TrustError
 from certagent.outcome import Result
 from certagent.renewal import Wish
+from certagent.scep.asn1 import tlv
 from tests.fuzz.der import parse
 from tests.fuzz.parties import first_part, parties, with_signature
-from tests.fuzz.targets import revocation_lists
+from tests.fuzz.targets import locked_envelope, locked_envelopes, revocation_lists
 from tests.renewal.conftest import make_site, site
 from tests.renewal.site import Site
 
@@ -56,6 +58,19 @@ def test_a_root_of_serial_number_zero_is_read_in_silence() -> None:
     text = base64.encodebytes(elements[0].dump()).decode()
     found = facts.load_pem(f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n".encode(), "root.pem")
     assert len(found) == 1
+
+
+def test_a_password_salted_from_another_source_is_malformed() -> None:
+    """It was a TypeError, and the end of the whole worker."""
+    algorithm = bytes.fromhex("300d06096086480165030402010500")
+    info = cms.ContentInfo.load(locked_envelopes()[0])
+    derivation = info["content"]["recipient_infos"][0].chosen["key_derivation_algorithm"]
+    salt = derivation["parameters"]["salt"].dump()
+    changed = parse(derivation["parameters"].dump().replace(salt, algorithm, 1)[2:])
+    assert changed
+    derivation["parameters"] = algos.Pbkdf2Params.load(tlv(b"".join(each.dump() for each in changed), 0x30))
+    with pytest.raises(TrustError, match="envelope is malformed"):
+        locked_envelope(info.dump(force=True))
 
 
 def test_a_crl_of_an_unknown_version_is_none() -> None:
