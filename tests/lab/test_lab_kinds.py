@@ -94,3 +94,22 @@ def test_revoked_at_the_ca_is_an_error_in_words_at_the_client(make_site: Sites) 
     assert outcome.result is Result.FAILED
     assert "badRequest (the signing certificate was revoked)" in str(outcome.message)
     assert site.pair_matches()
+
+
+@pytest.mark.parametrize("ca_key", [KeyType.RSA_2048, KeyType.EC_P256])
+def test_ec_keys_need_no_rsa_key_where_the_challenge_locks_the_envelopes(make_site: Sites, ca_key: KeyType) -> None:
+    site = make_site(Settings(ca_key=ca_key))
+    site.write("key_type: ec:p256", authority="key_transport: password")
+    assert site.run().result is Result.ENROLLED, site.log
+    assert site.run(Wish.RENEW).result is Result.RENEWED, site.log
+    judged(site)
+    assert [record.kind for record in site.ca.issued()] == ["enrollment", "renewal"]
+    assert not list(site.path("state").rglob("transport.pem"))
+
+
+def test_oaep(make_site: Sites) -> None:
+    site = make_site()
+    site.write(authority="key_transport: oaep")
+    assert site.run().result is Result.ENROLLED, site.log
+    assert site.run(Wish.RENEW).result is Result.RENEWED, site.log
+    judged(site)
