@@ -38,7 +38,7 @@ def getcert(arguments: argparse.Namespace) -> int:
 
 
 def getcrl(arguments: argparse.Namespace) -> int:
-    """GetCRL, RFC 8894 §3.3.5; or with --from-certificate the list at the certificate's distribution points."""
+    """GetCRL, RFC 8894 §3.3.4; or with --from-certificate the list at the certificate's distribution points."""
     subject = files.certificate(arguments.certificate) if arguments.certificate else None
     now = clock()
     if arguments.from_certificate:

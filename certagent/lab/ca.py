@@ -208,7 +208,7 @@ class LabCA:
         )
 
     def _query(self, request: Request) -> Answer:
-        """GetCert and GetCRL, RFC 8894 §3.3.4 and §3.3.5. Both are public, so anybody may ask."""
+        """GetCert and GetCRL, RFC 8894 §3.3.4. Both are public, so anybody may ask."""
         try:
             issuer, serial = parse_issuer_and_serial(request.content)
         except CertagentError as error:
