@@ -222,7 +222,7 @@ class Pkcs11Token(WritingKeystore):
             return
         with self._token.alone():
             for key_id in map(bytes.fromhex, key_ids):
-                token_objects.destroy_key(self._token, key_id)
+                token_objects.destroy(self._token, key_id)
             token_objects.sweep_unfinished(self._token)
         self._ledger.strike_out(key_ids)
 

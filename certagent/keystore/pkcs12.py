@@ -6,7 +6,7 @@ The file may hold more: other keys, certificates that Java trusts, secret keys. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from cryptography import x509
@@ -44,6 +44,9 @@ class Pkcs12File(WritingKeystore):
         super().__init__(name, definition, directory=directory, live=live, read_secret=read_secret)
         self._definition = definition
         self._file = Path(definition.file)
+        # A walk looks at one file a dozen times; stirring the password each time would be felt on a router.
+        self._load = lru_cache(maxsize=4)(pfx.load)
+        self._private_key = lru_cache(maxsize=4)(pfx.private_key)
 
     def read(self) -> Identity | None:
         return self._identity(self._file)
@@ -84,7 +87,7 @@ class Pkcs12File(WritingKeystore):
         return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
 
     def _holds_key(self, content: bytes) -> bool:
-        return bool(content) and any(bag.kind is Kind.KEY for bag in pfx.load(content, self._password, str(self._file)))
+        return bool(content) and any(bag.kind is Kind.KEY for bag in self._load(content, self._password, str(self._file)))
 
     def _replaced(self, key: PrivateKey, certificate: x509.Certificate, chain: Certificates) -> bytes:
         """The file with a new identity in the old one's place, and everything else as it is."""
@@ -116,7 +119,7 @@ class Pkcs12File(WritingKeystore):
 
     def _bags(self, file: Path) -> tuple[Bag, ...]:
         content = read_file(file)
-        return () if content is None else pfx.load(content, self._password, str(file))
+        return () if content is None else self._load(content, self._password, str(file))
 
     def _identity(self, file: Path) -> Identity | None:
         """This keystore's identity in a file; None if there is none."""
@@ -129,12 +132,12 @@ class Pkcs12File(WritingKeystore):
         if leaf is None:
             hint = "put the matching key or certificate back, or have a new pair made by `certagent enroll --force`"
             raise KeystoreError(f"no certificate in {file} matches the private key in it", hint)
-        key = pfx.private_key(key_bag, self._password, str(file))
+        key = self._private_key(key_bag, self._password, str(file))
         return Identity(key, leaf, path_up(leaf, certificates))
 
     def _leaf(self, bags: tuple[Bag, ...], key_bag: Bag, file: Path) -> x509.Certificate | None:
         """The certificate of a key; of several, the one the file itself puts together with it."""
-        key = pfx.private_key(key_bag, self._password, str(file))
+        key = self._private_key(key_bag, self._password, str(file))
         by_id = sorted(bags, key=lambda bag: bag.local_id != key_bag.local_id)
         return next((each for each in _certificates(by_id) if fits(key, each)), None)
 
@@ -164,7 +167,7 @@ class Pkcs12File(WritingKeystore):
         key_bag = next((bag for bag in bags if bag.kind is Kind.KEY), None)
         if key_bag is None:
             raise KeystoreError(f"the shadow's key {file} is gone", "start the renewal anew")
-        key = pfx.private_key(key_bag, self._password, str(file))
+        key = self._private_key(key_bag, self._password, str(file))
         found = [bag.certificate for bag in bags if bag.certificate]
         return Shadow(shadow_id, key, found[0] if found else None, tuple(found[1:]))
 

@@ -96,13 +96,16 @@ class Token:
         except PKCS11Error as error:
             raise self.fault(what, error) from None
 
-    def attempt(self, operation: Callable[[Session], T]) -> T:
-        """`use`, but the module's own error is let through: for those who can tell what it means."""
+    def attempt(self, operation: Callable[[Session], T], *, again: bool = True) -> T:
+        """`use`, but the module's own error is let through: for those who can tell what it means.
+
+        Not `again`: what may not be repeated is done once. Either way the session after an error is a new one.
+        """
         try:
             with _lock:
-                try:
-                    return operation(self._session())
-                except PKCS11Error:
+                if again:
+                    with suppress(PKCS11Error):
+                        return operation(self._session())
                     self.reset()
                 try:
                     return operation(self._session())

@@ -12,7 +12,8 @@ from typing import Any
 from asn1crypto import core
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from pkcs11 import Attribute, CertificateType, KeyType, MechanismFlag, Object, ObjectClass, Session
+from pkcs11 import DEFAULT, Attribute, CertificateType, KeyType, MechanismFlag, Object, ObjectClass, Session
+from pkcs11.attributes import ALL_CAPABILITIES
 from pkcs11.exceptions import PKCS11Error
 
 from certagent import definitions
@@ -31,58 +32,70 @@ def generate(token: Token, key_id: bytes, label: str, key_type: definitions.KeyT
 
     Whatever bears the ID already is what a killed run left of the same, and makes way.
     """
-
-    def anew(session: Session) -> None:
-        destroy(session, key_id)
+    destroy(token, key_id)
+    try:
         try:
-            _generate(session, key_id, label, key_type)
-            _check_kept(token, find(session, key_id, ObjectClass.PRIVATE_KEY))
-        except (PKCS11Error, KeystoreError):
-            destroy(session, key_id)
-            raise
-
-    token.use(f"make a key of type {key_type}", anew)
-    key = load(token, key_id)
+            token.attempt(lambda session: _generate(session, key_id, label, key_type, explicit=True), again=False)
+        except PKCS11Error:
+            # A TPM wants to say itself what an EC key is for.
+            destroy(token, key_id)
+            token.attempt(lambda session: _generate(session, key_id, label, key_type, explicit=False), again=False)
+        token.use("read the new key back", lambda session: _check_kept(token, session, key_id))
+        key = load(token, key_id)
+    except PKCS11Error as error:
+        destroy(token, key_id)
+        fault = token.fault(f"make a key of type {key_type}", error)
+        raise KeystoreError(str(fault), "can it? see `pkcs11-tool -M`; else another key_type, or room in it") from None
+    except KeystoreError:
+        destroy(token, key_id)
+        raise
     if key is None:
         raise KeystoreError(f"{token} made a key, and does not have it", "is its storage full?")
     return key
 
 
-def _generate(session: Session, key_id: bytes, label: str, key_type: definitions.KeyType) -> None:
+def _generate(session: Session, key_id: bytes, label: str, key_type: definitions.KeyType, *, explicit: bool) -> None:
+    """`explicit`: say what the key is for. Else the token's own defaults hold."""
     family, _, size = key_type.value.partition(":")
-    kept = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
-    common: dict[str, Any] = {"id": key_id, "label": label, "store": True, "private_template": kept}
+    # With fewer of these for an RSA key, tpm2-pkcs11 refuses.
+    uses = MechanismFlag.SIGN | MechanismFlag.VERIFY
     if family == "rsa":
-        # All four: with fewer, tpm2-pkcs11 refuses.
-        flags = MechanismFlag.SIGN | MechanismFlag.VERIFY | MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT
-        session.generate_keypair(KeyType.RSA, int(size), capabilities=flags, **common)
+        uses |= MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT
+    unsaid = {} if explicit else dict.fromkeys(ALL_CAPABILITIES, DEFAULT)
+    private = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, **unsaid}
+    common: dict[str, Any] = {"id": key_id, "label": label, "store": True, "capabilities": uses}
+    common |= {"public_template": unsaid, "private_template": private}
+    if family == "rsa":
+        session.generate_keypair(KeyType.RSA, int(size), **common)
     else:
         parameters = session.create_domain_parameters(KeyType.EC, {Attribute.EC_PARAMS: CURVES[size]}, local=True)
-        parameters.generate_keypair(capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY, **common)
+        parameters.generate_keypair(**common)
 
 
-def _check_kept(token: Token, private: list[Object]) -> None:
+def _check_kept(token: Token, session: Session, key_id: bytes) -> None:
     """Read back what was asked for: some tokens take a template and do otherwise."""
-    wrong = [
-        f"{attribute.name.lower().replace('_', '-')} {attribute_of(key, attribute)}"
-        for key in private
-        for attribute, wanted in ((Attribute.SENSITIVE, True), (Attribute.EXTRACTABLE, False), (Attribute.TOKEN, True))
-        if attribute_of(key, attribute) is not wanted
-    ]
-    if wrong:
-        raise KeystoreError(f"{token} made a key that could leave it ({', '.join(wrong)})", "it was destroyed again")
+    wanted = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.TOKEN: True}
+    for key in find(session, key_id, ObjectClass.PRIVATE_KEY):
+        for word, value in wanted.items():
+            if (said := attribute_of(key, word)) is not value:
+                name = word.name.lower()
+                raise KeystoreError(
+                    f"{token} made a key that could leave it ({name}: {said})", "it was destroyed again"
+                )
 
 
-def destroy(session: Session, key_id: bytes) -> None:
-    """Remove every object under this ID."""
-    for kind in _CLASSES:
-        for each in find(session, key_id, kind):
+def destroy(token: Token, key_id: bytes) -> None:
+    """Remove a key of our own, its public half and its certificate, or what there is of them."""
+
+    def operation(session: Session) -> int:
+        objects = [each for kind in _CLASSES for each in find(session, key_id, kind)]
+        for each in objects:
             each.destroy()
+        return len(objects)
 
-
-def destroy_key(token: Token, key_id: bytes) -> None:
-    """Remove a key of our own and its certificate, or what there is of them."""
-    token.use(f"destroy key {key_id.hex()}", lambda session: destroy(session, key_id))
+    if token.use(f"destroy key {key_id.hex()}", operation):
+        # tpm2-pkcs11 mistakes objects for one another in the session where one was destroyed.
+        token.reset()
 
 
 def put_certificate(session: Session, key_id: bytes, label: str, certificate: x509.Certificate) -> None:
