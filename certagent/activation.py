@@ -5,7 +5,7 @@ The swap itself is `keystore/swap.py`'s; here stands the order in which journal,
 
 from __future__ import annotations
 
-from cryptography import x509
+import secrets
 
 from certagent import certificate as facts
 from certagent.definitions import HookCommand
@@ -16,6 +16,8 @@ from certagent.keystore import swap
 from certagent.probe import wait_until_served
 from certagent.state import iso
 from certagent.work import AbandonedError, Work, certificate_in_place
+
+_DONE = {Kind.ENROLLMENT: "enrolled", Kind.RENEWAL: "renewed", Kind.ROLLOVER: "rolled over", Kind.TRUST: "trusted"}
 
 
 def activate(work: Work, transaction: Transaction) -> Transaction:
@@ -34,8 +36,7 @@ def activate(work: Work, transaction: Transaction) -> Transaction:
         raise HookError(f"vetoed: {error}", f"the successor is kept; {error.hint}") from None
     work.say("putting the new certificate in place")
     shadow = work.shadow(transaction)
-    trusted = tuple(map(x509.load_der_x509_certificate, transaction.trusted))
-    plan = work.keystore.plan_activation(shadow, trusted)
+    plan = work.keystore.plan_activation(shadow, work.trusted())
     return _swap(work, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
 
 
@@ -70,7 +71,7 @@ def conclude(work: Work, transaction: Transaction) -> None:
             transaction.reason, "the old pair is back in place; do the post hooks make the consumer reload?"
         )
     probe = work.definition.probe
-    if probe is not None:
+    if probe is not None and transaction.kind is not Kind.TRUST:
         work.say(f"waiting for {probe.tls} to serve the new certificate")
         try:
             wait_until_served(probe, transaction.certificate)
@@ -79,7 +80,7 @@ def conclude(work: Work, transaction: Transaction) -> None:
             return
     if transaction.not_after is not None:
         work.log(f"certificate {transaction.serial} is in place, valid until {iso(transaction.not_after)}")
-    close(work, transaction, "enrolled" if transaction.kind is Kind.ENROLLMENT else "renewed")
+    close(work, transaction, _DONE[transaction.kind])
 
 
 def _run_owed(work: Work, transaction: Transaction) -> Transaction:
@@ -100,7 +101,8 @@ def _run_owed(work: Work, transaction: Transaction) -> Transaction:
 
 
 def _owed(work: Work, transaction: Transaction) -> list[tuple[str, HookCommand]]:
-    events = ("ca_changed", "post") if transaction.changes_ca else ("post",)
+    post = () if transaction.kind is Kind.TRUST else ("post",)
+    events = ("ca_changed", *post) if transaction.changes_ca else post
     return [(event, command) for event in events for command in work.definition.hooks.commands(event)]
 
 
@@ -119,11 +121,38 @@ def _old_is_useless(work: Work, transaction: Transaction) -> bool:
     return transaction.old_not_after is None or transaction.old_not_after <= work.clock()
 
 
+def update_trust(work: Work) -> bool:
+    """Bring ca_file up to date with the CAs to trust now, in a transaction of its own; whether it changed.
+
+    Where another transaction is open, its own swap will do it. Raises as `activate` and `conclude` do.
+    """
+    trusted = work.trusted()
+    if not trusted or work.journal.open() is not None or certificate_in_place(work.keystore) is None:
+        return False
+    name = secrets.token_hex(16)
+    plan = work.keystore.plan_trust(name, trusted)
+    if plan is None:
+        return False
+    transaction = work.journal.write(
+        Transaction(
+            id=name,
+            kind=Kind.TRUST,
+            phase=Phase.ISSUED,
+            started_at=work.clock(),
+            authority=work.definition.authority,
+            endpoint=work.endpoint,
+        )
+    )
+    work.say("bringing ca_file up to date")
+    conclude(work, _swap(work, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED)))
+    return True
+
+
 def close(work: Work, transaction: Transaction, event: str, message: str = "") -> None:
     """End a transaction: history first, so that an end is told twice rather than never."""
     work.note(event, transaction, message)
     work.journal.close()
     try:
-        work.keystore.sweep_shadows(())
+        work.sweep_shadows()
     except KeystoreError as error:
         work.log(f"the shadow could not be removed: {error}")  # the next shadow sweeps it

@@ -1,9 +1,16 @@
-"""Authorities as one worker sees them: contacted once a run, believed by `trust`, remembered on the disk."""
+"""Authorities as one worker sees them: contacted once a run, believed by `trust`, remembered on the disk.
+
+state_dir/authorities/NAME/authority.json   what it could do, who issues, which CA followed which
+                           ca.pem           the issuer and what is above it
+                           ra.pem           its RA certificates
+                           next-ca.pem      the authenticated next CA and what is above it
+                           old-ca.pem       CAs it had before, until they expire
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,23 +18,39 @@ import msgspec
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import durable, trust
-from certagent.definitions import Authority
-from certagent.errors import CertagentError, ConfigError, TrustError
+from certagent import durable, succession, trust
+from certagent.definitions import Authority, Fingerprint
+from certagent.errors import CertagentError, ConfigError, HttpError, StateError, TrustError
 from certagent.scep import Capabilities, Client
 from certagent.state import decode_file
+from certagent.succession import Link, Successor
 
 VERSION = 1
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of CA that was authenticated: fingerprints, and what proved it."""
+
+    successor: str
+    predecessor: str
+    proof: str
+    seen_at: datetime
+
+    @property
+    def link(self) -> Link:
+        return Link(Fingerprint.parse(self.successor), Fingerprint.parse(self.predecessor))
+
+
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """authority.json: what the authority could do when it was last believed."""
+    """authority.json: the authority when it was last believed. `issuer`, `next_issuer`: fingerprints."""
 
     version: int = VERSION
     url: str
     capabilities: tuple[str, ...]
     issuer: str
     seen_at: datetime
+    next_issuer: str = ""
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,10 +60,35 @@ class Contact:
     client: Client
     capabilities: Capabilities
     believed: trust.Believed
+    offered: tuple[x509.Certificate, ...] = ()
 
     def operate(self, message: bytes) -> bytes:
         """PKIOperation, by POST where the CA takes it."""
         return self.client.pki_operation(message, post=self.capabilities.post)
+
+    def for_rollover(self, successor: Successor) -> Contact:
+        """The same server, where requests are for the next CA, and both may sign (DESIGN §6)."""
+        later = successor.believed
+        return replace(self, believed=replace(later, signers=(*later.signers, *self.believed.signers)))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of an authority without asking it."""
+
+    memory: Memory
+    chain: tuple[x509.Certificate, ...]
+    next_chain: tuple[x509.Certificate, ...]
+    old: tuple[x509.Certificate, ...]
+
+    @property
+    def issuer(self) -> x509.Certificate:
+        return self.chain[0]
+
+    def trusted(self, now: datetime) -> tuple[x509.Certificate, ...]:
+        """What belongs into ca_file: the current CA, what is above it, the next one, and old ones until they expire."""
+        every = dict.fromkeys((*self.chain, *self.next_chain, *self.old))
+        return tuple(each for each in every if each.not_valid_after_utc > now)
 
 
 class Authorities:
@@ -51,22 +99,56 @@ class Authorities:
     def __init__(self, authorities: Mapping[str, Authority], state_dir: Path) -> None:
         self._authorities = authorities
         self._directory = state_dir / "authorities"
-        self._known: dict[str, Contact | CertagentError] = {}
+        self._contacts: dict[str, Contact | CertagentError] = {}
+        self._successors: dict[str, Successor | CertagentError | None] = {}
 
     def contact(self, name: str, now: datetime, *, remember: bool = True) -> Contact:
         """Reach an authority and believe it, or raise TransientError, TrustError, ConfigError.
 
         `remember` False leaves the disk as it is (`certagent check`).
         """
-        if name not in self._known:
+        if name not in self._contacts:
             try:
-                self._known[name] = self._reach(name, now, remember=remember)
+                self._contacts[name] = self._reach(name, now, remember=remember)
             except CertagentError as error:
-                self._known[name] = error
-        known = self._known[name]
-        if isinstance(known, CertagentError):
-            raise known
-        return known
+                self._contacts[name] = error
+        found = self._contacts[name]
+        if isinstance(found, CertagentError):
+            raise found
+        return found
+
+    def successor(self, name: str, now: datetime) -> Successor | None:
+        """Ask for the next CA and believe it; None if there is none yet. Raises TransientError, TrustError."""
+        if name not in self._successors:
+            try:
+                self._successors[name] = self._find_successor(name, now)
+            except CertagentError as error:
+                self._successors[name] = error
+        found = self._successors[name]
+        if isinstance(found, CertagentError):
+            raise found
+        return found
+
+    def known(self, name: str) -> Known | None:
+        """What the disk remembers; None before the first contact, or of another URL. Raises StateError."""
+        directory = self._directory / name
+        memory = self._memory(name)
+        chain = _read(directory / "ca.pem")
+        if memory is None or not chain:
+            return None
+        return Known(memory, chain, _read(directory / "next-ca.pem"), _read(directory / "old-ca.pem"))
+
+    def _memory(self, name: str) -> Memory | None:
+        memory = decode_file(self._directory / name / "authority.json", Memory, VERSION)
+        return memory if memory is not None and memory.url == self._authorities[name].url else None
+
+    def _pins(self, name: str) -> trust.Pins:
+        """The configured pins, and the successors of what they name (DESIGN §6)."""
+        configured, known = pins(self._authorities[name]), self.known(name)
+        if known is None:
+            return configured
+        before = (*known.chain, *known.old)
+        return succession.extended(configured, [change.link for change in known.memory.changes], before)
 
     def _reach(self, name: str, now: datetime, *, remember: bool) -> Contact:
         definition = self._authorities[name]
@@ -75,16 +157,18 @@ class Authorities:
             ca_identifier=definition.ca_identifier,
             timeout=definition.timeout,
             proxy=definition.proxy,
+            ca_file=Path(definition.https_ca_file) if definition.https_ca_file else None,
+            client_certificate=definition.client_certificate,
         )
         offered = client.get_ca_certificates()
-        believed = trust.believe(offered, pins(definition), now)
+        believed = trust.believe(offered, self._pins(name), now)
         capabilities = client.get_capabilities()
-        memory = decode_file(self._directory / name / "authority.json", Memory, VERSION)
-        if memory is not None and memory.url == definition.url:
+        memory = self._memory(name)
+        if memory is not None:
             self._refuse_downgrade(name, capabilities, Capabilities(frozenset(memory.capabilities)))
         if remember:
-            self._remember(name, definition, capabilities, believed, now)
-        return Contact(client, capabilities, believed)
+            self._remember(name, capabilities, believed, now)
+        return Contact(client, capabilities, believed, offered)
 
     def _refuse_downgrade(self, name: str, now: Capabilities, before: Capabilities) -> None:
         lost = now.lost(before)
@@ -95,24 +179,86 @@ class Authorities:
                 f"{self._directory / name / 'authority.json'}",
             )
 
-    def _remember(
-        self, name: str, definition: Authority, capabilities: Capabilities, believed: trust.Believed, now: datetime
-    ) -> None:
+    def _remember(self, name: str, capabilities: Capabilities, believed: trust.Believed, now: datetime) -> None:
         directory = self._directory / name
-        memory = Memory(
-            url=definition.url,
-            capabilities=tuple(sorted(capabilities.names)),
-            issuer=str(facts.fingerprint(believed.issuer)),
-            seen_at=now,
-        )
-        ras = tuple(each for each in {*believed.signers, believed.recipient} if each != believed.issuer)
         with durable.lock(directory / "lock", f"authority {name}", wait=True):
-            durable.write(directory / "ca.pem", facts.to_pem(believed.chain))
-            if ras:
-                durable.write(directory / "ra.pem", facts.to_pem(sorted(ras, key=lambda ra: ra.serial_number)))
-            else:
-                durable.remove(directory / "ra.pem")
+            known = self.known(name)
+            issuer = str(facts.fingerprint(believed.issuer))
+            memory = Memory(
+                url=self._authorities[name].url,
+                capabilities=tuple(sorted(capabilities.names)),
+                issuer=issuer,
+                seen_at=now,
+                next_issuer=known.memory.next_issuer if known else "",
+                changes=known.memory.changes if known else (),
+            )
+            if known is not None and known.memory.issuer != issuer:
+                _keep(directory / "old-ca.pem", (*known.chain, *known.old), now, but=believed.chain)
+            if memory.next_issuer == issuer:
+                memory = msgspec.structs.replace(memory, next_issuer="")
+                durable.remove(directory / "next-ca.pem")
+            _keep(directory / "ca.pem", believed.chain, now)
+            ras = {*believed.signers, believed.recipient} - {believed.issuer}
+            _keep(directory / "ra.pem", sorted(ras, key=lambda ra: ra.serial_number), now)
             durable.write(directory / "authority.json", msgspec.json.encode(memory))
+
+    def _find_successor(self, name: str, now: datetime) -> Successor | None:
+        definition, contact = self._authorities[name], self.contact(name, now)
+        accept = frozenset(definition.accept)
+        offer = succession.Offer(contact.offered)
+        if contact.capabilities.next_ca:
+            try:
+                found = contact.client.get_next_ca_certificates(signers=contact.believed.signers, accept=accept)
+                offer = succession.Offer(found.certificates, found.signed_by)
+            except HttpError:
+                return None  # how a CA says that it has no next one: 403, 404, 500 … differ by product
+        named = definition.next_fingerprints
+        successor = succession.find_next(offer, contact.believed, self._pins(name), named, now)
+        if successor is not None:
+            self._remember_successor(name, contact.believed.issuer, successor, now)
+        return successor
+
+    def _remember_successor(self, name: str, current: x509.Certificate, successor: Successor, now: datetime) -> None:
+        """Keep it as the one successor of the current CA: one announced before and replaced since is forgotten."""
+        directory = self._directory / name
+        with durable.lock(directory / "lock", f"authority {name}", wait=True):
+            memory = self._memory(name)
+            if memory is None:
+                raise StateError(f"{directory / 'authority.json'} has vanished", "it is made again at the next contact")
+            change = Change(
+                successor=str(facts.fingerprint(successor.believed.issuer)),
+                predecessor=str(facts.fingerprint(current)),
+                proof=successor.proof,
+                seen_at=now,
+            )
+            others = tuple(each for each in memory.changes if each.predecessor != change.predecessor)
+            if change.link not in [each.link for each in memory.changes]:
+                memory = msgspec.structs.replace(memory, changes=(*others, change))
+            _keep(directory / "next-ca.pem", successor.believed.chain, now)
+            memory = msgspec.structs.replace(memory, next_issuer=change.successor)
+            durable.write(directory / "authority.json", msgspec.json.encode(memory))
+
+
+def _read(path: Path) -> tuple[x509.Certificate, ...]:
+    try:
+        return facts.load_pem(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return ()
+
+
+def _keep(
+    path: Path,
+    certificates: Iterable[x509.Certificate],
+    now: datetime,
+    *,
+    but: Iterable[x509.Certificate] = (),
+) -> None:
+    """Write what has not expired and is not kept elsewhere; no file for nothing."""
+    kept = [each for each in dict.fromkeys(certificates) if each.not_valid_after_utc > now and each not in but]
+    if kept:
+        durable.write(path, facts.to_pem(kept))
+    else:
+        durable.remove(path)
 
 
 def pins(definition: Authority) -> trust.Pins:

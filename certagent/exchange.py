@@ -1,82 +1,22 @@
-"""The half of a transaction that talks to the CA: make the request, send it, poll, accept the answer.
+"""The half of a transaction that talks to the CA: send the request, poll, accept the answer.
 
-Each step takes the transaction as the journal has it and returns it as the journal has it then.
-`request` is durable before `send` puts it on the wire, and `send` sends the same bytes however often it is
-repeated: a CA that answered before gives the same certificate again (draft-nourse-scep-11 appendix E).
+Each step takes the transaction as the journal has it and returns it as the journal has it then. `send` sends the
+same bytes however often it is repeated: a CA that answered before gives the same certificate again
+(draft-nourse-scep-11 appendix E).
 """
 
 from __future__ import annotations
 
-import contextlib
-
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent import certificate as facts
-from certagent import durable, keys, scep, trust
+from certagent import keys, scep, trust
 from certagent.authorities import Contact
-from certagent.definitions import KeyType
-from certagent.errors import ConfigError, HttpError, RejectedError
-from certagent.hooks import read_secret
+from certagent.errors import HttpError, RejectedError
 from certagent.journal import Kind, Phase, Transaction
-from certagent.keystore.base import Identity, Shadow
-from certagent.scep import FailInfo, MessageType, Signer
+from certagent.requesting import ANEW, encode, password, request, signer_of, subject_of
+from certagent.scep import FailInfo, MessageType
 from certagent.work import AbandonedError, Work, certificate_in_place
-
-_ANEW = "a new request is made"
-
-
-def request(work: Work, transaction: Transaction, *, plain: bool = False) -> Transaction:
-    """STARTED → REQUESTED: the shadow's key, the request, and whatever signs it, all durable. Nothing is sent.
-
-    `plain`: a renewal goes as PKCSReq whatever the CA advertises.
-    """
-    contact = work.contact()  # trust first: without it no key is made and no secret read
-    identity = work.keystore.read() if transaction.kind is Kind.RENEWAL else None
-    if transaction.kind is Kind.RENEWAL and identity is None:
-        raise AbandonedError("the identity to renew is gone", "it will be enrolled anew if a subject is configured")
-    work.say("making the key")
-    shadow = work.shadow(transaction)
-    subject, names = _wanted(work, transaction)
-    signer = _new_signer(work, identity, shadow, subject)
-    by_identity = identity is not None and signer.certificate == identity.certificate
-    algorithms = contact.capabilities.algorithms()
-    csr = scep.build_csr(
-        shadow.key,
-        subject,
-        san=names,
-        challenge=_challenge(work, needed=not by_identity),
-        digest=algorithms.digest,
-    )
-    renewal = by_identity and contact.capabilities.renewal and not plain
-    message_type = MessageType.RENEWAL_REQ if renewal else MessageType.PKCS_REQ
-    # With the key kept, its hash would name the transaction of the certificate in place,
-    # and some CAs (NDES, Dogtag) answer such a request with the old certificate.
-    same_key = identity is not None and keys.match(shadow.key, identity.certificate.public_key())
-    transaction_id = scep.random_transaction_id() if same_key else scep.new_transaction_id(shadow.key.public_key())
-    nonce = scep.new_nonce()
-    message = scep.encode_request(
-        message_type,
-        csr,
-        transaction_id=transaction_id,
-        sender_nonce=nonce,
-        signer=signer,
-        recipient=contact.believed.recipient,
-        algorithms=algorithms,
-    )
-    return work.journal.write(
-        transaction.at(
-            Phase.REQUESTED,
-            transaction_id=transaction_id,
-            message_type=int(message_type),
-            sender_nonce=nonce,
-            request=message,
-            recipient=facts.to_der(contact.believed.recipient),
-            signer=facts.to_der(signer.certificate),
-            nameless=not list(subject),
-            names=tuple(sorted(facts.alternative_names(names))),
-        )
-    )
 
 
 def send(work: Work, transaction: Transaction) -> Transaction:
@@ -86,9 +26,9 @@ def send(work: Work, transaction: Transaction) -> Transaction:
     certificate. Some CAs advertise Renewal and take only that (EJBCA answers HTTP 400, OpenXPKI badRequest).
     Whether it was the message type is not told, so a refusal on other grounds is heard twice, never more often.
     """
-    contact = work.contact()
+    contact = work.contact(transaction)
     if facts.to_der(contact.believed.recipient) != transaction.recipient:
-        raise AbandonedError("the CA's encryption certificate changed since the request was made", _ANEW)
+        raise AbandonedError("the CA's encryption certificate changed since the request was made", ANEW)
     work.say(f"asking {work.definition.authority} for a certificate")
     try:
         answer = contact.operate(transaction.request)
@@ -112,24 +52,16 @@ def poll(work: Work, transaction: Transaction) -> Transaction:
 
     Raises what `send` raises, and AbandonedError if the CA has forgotten the transaction.
     """
-    contact = work.contact()
-    signer = _signer(work, transaction)
+    contact = work.contact(transaction)
     nonce = scep.new_nonce()
-    message = scep.encode_request(
-        MessageType.CERT_POLL,
-        scep.issuer_and_subject(contact.believed.issuer.subject, _subject(transaction)),
-        transaction_id=transaction.transaction_id,
-        sender_nonce=nonce,
-        signer=signer,
-        recipient=contact.believed.recipient,
-        algorithms=contact.capabilities.algorithms(),
-    )
+    about = scep.issuer_and_subject(contact.believed.issuer.subject, subject_of(transaction))
+    message = encode(work, transaction, contact, signer_of(work, transaction), about, poll_nonce=nonce)
     work.say(f"asking {work.definition.authority} whether it has decided")
     try:
         return _answered(work, transaction, contact, nonce, contact.operate(message))
     except RejectedError as error:
         if error.fail_info == FailInfo.BAD_CERT_ID.word:
-            raise AbandonedError(f"the CA does not know the request it had to decide on: {error}", _ANEW) from None
+            raise AbandonedError(f"the CA does not know the request it had to decide on: {error}", ANEW) from None
         raise
 
 
@@ -139,8 +71,10 @@ def _answered(work: Work, transaction: Transaction, contact: Contact, nonce: byt
         transaction_id=transaction.transaction_id,
         sender_nonce=nonce,
         signers=contact.believed.signers,
-        decrypter=_signer(work, transaction),
+        decrypter=signer_of(work, transaction),
         accept=work.authority.accept,
+        message_type=MessageType(transaction.message_type),
+        password=password(work),
     )
     match reply:
         case scep.Issued():
@@ -168,89 +102,23 @@ def _accept(
     shadow = work.shadow(transaction)
     asked = trust.Asked(
         key=keys.public_bytes(shadow.key.public_key()),
-        subject=_subject(transaction),
+        subject=subject_of(transaction),
         names=frozenset(transaction.names),
         old=certificate_in_place(work.keystore),
     )
-    mine, chain = trust.accept_certificate(received, asked, contact.believed, work.authority.accept, work.clock())
+    issuer = contact.believed.issuer
+    may_begin = issuer.not_valid_after_utc if transaction.kind is Kind.ROLLOVER else None
+    mine, chain = trust.accept_certificate(
+        received, asked, contact.believed, work.authority.accept, work.clock(), may_begin=may_begin
+    )
     work.keystore.complete_shadow(transaction.id, mine, chain)
     return work.journal.write(
         transaction.at(
             Phase.ISSUED,
             poll_at=None,
             certificate=facts.to_der(mine),
-            trusted=tuple(map(facts.to_der, contact.believed.chain)),
+            switch_at=max(mine.not_valid_before_utc, issuer.not_valid_before_utc),
             serial=facts.serial_hex(mine),
             not_after=mine.not_valid_after_utc,
         )
     )
-
-
-def _wanted(work: Work, transaction: Transaction) -> tuple[x509.Name, x509.SubjectAlternativeName | None]:
-    """Subject and names: a renewal's come from the certificate in place, whoever put it there."""
-    definition = work.definition
-    in_place = certificate_in_place(work.keystore)
-    if in_place is not None and (transaction.kind is Kind.RENEWAL or definition.subject is None):
-        return in_place.subject, facts.san_extension(in_place)
-    if definition.subject is None:
-        raise ConfigError(f"keystore {work.name} has no subject to enroll with", "set `subject` in its definition")
-    return facts.parse_subject(definition.subject), facts.general_names(definition.san)
-
-
-def _challenge(work: Work, *, needed: bool) -> str | None:
-    """The challenge password, fetched only now that the CA is believed and a request is about to be made."""
-    authority = work.authority
-    if authority.challenge is None or not (needed or authority.send_challenge == "always"):
-        return None
-    try:
-        return read_secret(authority.challenge).decode()
-    except UnicodeDecodeError:
-        raise ConfigError(
-            f"the challenge of authority {work.definition.authority} is not text", "use a password in UTF-8"
-        ) from None
-
-
-def _subject(transaction: Transaction) -> x509.Name:
-    """The subject asked for: the signer's, which is the identity's or made for this request."""
-    return x509.Name([]) if transaction.nameless else x509.load_der_x509_certificate(transaction.signer).subject
-
-
-def _new_signer(work: Work, identity: Identity | None, shadow: Shadow, subject: x509.Name) -> Signer:
-    """Who signs the request, and so receives the reply's envelope: always an RSA key (RFC 8894 §3.1).
-
-    Renewal: the identity. Enrollment: the new key with a self-signed certificate. Where that key is an EC key,
-    which no envelope can be made for, an RSA transport key stands in, and the challenge has to authenticate.
-    """
-    if identity is not None and isinstance(identity.key, rsa.RSAPrivateKey):
-        return Signer(identity.key, identity.certificate)
-    key: keys.PrivateKey = shadow.key
-    if not isinstance(key, rsa.RSAPrivateKey):
-        key = _transport_key(work)
-    return Signer(key, scep.self_signed(key, subject, work.clock()))
-
-
-def _transport_key(work: Work) -> keys.PrivateKey:
-    """The RSA key kept with the transaction; made once."""
-    file = work.journal.directory / "transport.pem"
-    with contextlib.suppress(FileNotFoundError):
-        return keys.load_private(file.read_bytes(), None, str(file))
-    key = keys.generate(KeyType.RSA_2048)
-    durable.write(file, keys.to_pem(key))
-    return key
-
-
-def _signer(work: Work, transaction: Transaction) -> Signer:
-    """The signer of a request made earlier. Raises AbandonedError if its key is no longer to be had."""
-    certificate = x509.load_der_x509_certificate(transaction.signer)
-    file = work.journal.directory / "transport.pem"
-    if file.exists():
-        key = keys.load_private(file.read_bytes(), None, str(file))
-        if keys.match(key, certificate.public_key()):
-            return Signer(key, certificate)
-    shadow = work.shadow(transaction)
-    if keys.match(shadow.key, certificate.public_key()):
-        return Signer(shadow.key, certificate)
-    identity = work.keystore.read()
-    if identity is not None and keys.match(identity.key, certificate.public_key()):
-        return Signer(identity.key, certificate)
-    raise AbandonedError("the identity that signed the request was replaced by somebody else", _ANEW)

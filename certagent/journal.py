@@ -26,6 +26,8 @@ VERSION = 1
 class Kind(StrEnum):
     ENROLLMENT = "enrollment"
     RENEWAL = "renewal"
+    ROLLOVER = "rollover"
+    TRUST = "trust"  # ca_file alone
 
 
 class Phase(StrEnum):
@@ -46,7 +48,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
 
     `id` names it on this host (shadow, temporary files, history); `transaction_id` is the one on the wire.
     `signer` is the certificate the request is signed with: the reply is enveloped to its key. `names` are the
-    alternative names asked for, `nameless` says that the subject asked for is empty. `trusted` goes into ca_file.
+    alternative names asked for, `nameless` says that the subject asked for is empty. A rollover is activated at
+    `switch_at`; at `checked_at` its CA was last seen announced.
     No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
@@ -69,7 +72,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     poll_at: Moment | None = None
     certificate: bytes = b""
-    trusted: tuple[bytes, ...] = ()
+    switch_at: Moment | None = None
+    checked_at: Moment | None = None
     serial: str = ""
     not_after: Moment | None = None
     swap: Record | None = None
@@ -78,16 +82,25 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     reason: str = ""
 
+    @property
+    def succeeds(self) -> bool:
+        """Whether it makes a successor of the identity in place, which signs the request."""
+        return self.kind in (Kind.RENEWAL, Kind.ROLLOVER)
+
     def at(self, phase: Phase, **changes: object) -> Transaction:
         """The same transaction in another phase, with these fields changed."""
         return msgspec.structs.replace(self, phase=phase, **changes)
 
 
 class Journal:
-    """The transaction directory of one keystore. Its caller holds the keystore's lock."""
+    """The open transaction of one keystore. Its caller holds the keystore's lock.
 
-    def __init__(self, keystore_directory: Path) -> None:
-        self.directory = keystore_directory / "transaction"
+    A rollover in preparation has a journal of its own (`name="rollover"`), for it may wait for weeks while the
+    identity in place is renewed as ever; for the switch it moves into the first.
+    """
+
+    def __init__(self, keystore_directory: Path, name: str = "transaction") -> None:
+        self.directory = keystore_directory / name
         self._file = self.directory / "transaction.json"
 
     def open(self) -> Transaction | None:

@@ -40,7 +40,11 @@ def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey
     if encrypted and passphrase is None:
         raise KeystoreError(f"the key in {where} is encrypted", "set key_passphrase in the keystore's definition")
     try:
-        key = serialization.load_pem_private_key(block, passphrase if encrypted else None)
+        # OpenSSL's check of an RSA key takes 40 ms, at every load. Whether a key works is proved by a signature
+        # before it is put in place, and by the match with its certificate.
+        key = serialization.load_pem_private_key(
+            block, passphrase if encrypted else None, unsafe_skip_rsa_key_validation=True
+        )
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # The library's own text may quote what it tried; a wrong passphrase must not be echoed.
         hint = "is key_passphrase the right one?" if encrypted else "is the file damaged?"

@@ -16,6 +16,7 @@ _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 
 # Used in place of a `renew_at` that the certificate's lifetime has no room for.
 _FALLBACK = Threshold(passed=Fraction(2 / 3))
+_ROLLOVER_FALLBACK = Threshold(passed=Fraction(0.8))
 
 # How a certificate's remaining life divides into attempts, and the slowest rhythm: (first, share, longest).
 _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
@@ -49,6 +50,8 @@ class Action(StrEnum):
     POLL = "poll"
     RESUME = "resume"
     HOOKS = "hooks"
+    ROLLOVER = "rollover"  # ask for the next CA, and for a shadow under it
+    SWITCH = "switch"  # the CA changes: the shadow becomes the identity
 
 
 @dataclass(frozen=True)
@@ -69,20 +72,29 @@ class Lifetime:
 
 @dataclass(frozen=True)
 class Rules:
-    """What the definition says about when: `share` is this keystore's own part of the jitter, 0 to 1."""
+    """What the definition says about when: `share` is this keystore's own part of the jitter, 0 to 1.
+
+    `ca`: the life of the CA that issued the certificate in place, where it is known to be the authority's.
+    """
 
     renew_at: Threshold
     jitter: Fraction
     share: float
     can_enroll: bool
+    ca: Lifetime | None = None
+    rollover_at: Threshold = _ROLLOVER_FALLBACK
 
 
 @dataclass(frozen=True)
 class Open:
-    """An open transaction, as far as it bears on what is next. `poll_at` set: the CA has not decided yet."""
+    """An open transaction, as far as it bears on what is next.
+
+    `poll_at` set: the CA has not decided yet. `switch_at` set: a rollover's shadow is complete, and waits for that.
+    """
 
     poll_at: datetime | None = None
     hooks_owed: bool = False
+    switch_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +129,13 @@ def jitter_share(keystore: str, host: str) -> float:
 
 
 def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
-    """When this certificate is to be renewed."""
+    """When this certificate is to be renewed.
+
+    One that ends with its CA gains nothing by a renewal: the next would end then as well, and each come sooner.
+    """
     start, end = lifetime.not_before, lifetime.not_after
+    if rules.ca is not None and end >= rules.ca.not_after:
+        return end
     threshold = rules.renew_at if fits(rules.renew_at, lifetime) else _FALLBACK
     moment = threshold.moment(start, end)
     # Never down to the start: a jitter as large as the threshold would renew what has just been issued.
@@ -158,8 +175,64 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
     return Decision(Action.RENEW, after_backoff(renewal_at), reason)
 
 
+def rollover_begins(lifetime: Lifetime, ca: Lifetime, rules: Rules) -> datetime:
+    """When to ask for the next CA: in the CA's rollover window, or when the CA's end would clip a renewal."""
+    threshold = rules.rollover_at if fits(rules.rollover_at, ca) else _ROLLOVER_FALLBACK
+    window = threshold.moment(ca.not_before, ca.not_after)
+    renewal = renew_at(lifetime, rules)
+    clipped = renewal + (lifetime.not_after - lifetime.not_before) > ca.not_after
+    return min(window, renewal) if clipped else window
+
+
+def decide_rollover(
+    lifetime: Lifetime | None, preparation: Open | None, past: Past, rules: Rules, now: datetime
+) -> Decision:
+    """What the way to the next CA needs next."""
+    if preparation is not None and preparation.switch_at is not None:
+        return Decision(Action.SWITCH, preparation.switch_at, "the CA changes")
+
+    def after_backoff(moment: datetime) -> datetime:
+        return max(moment, past.retry_at) if past.retry_at else moment
+
+    if preparation is not None:
+        if preparation.poll_at is not None:
+            return Decision(Action.POLL, after_backoff(preparation.poll_at), "the next CA has not decided yet")
+        return Decision(Action.RESUME, after_backoff(now), "a rollover is being prepared")
+    if lifetime is None or rules.ca is None:
+        return Decision(None, None, "the CA above the certificate is not known")
+    return Decision(Action.ROLLOVER, after_backoff(rollover_begins(lifetime, rules.ca, rules)), "the CA's end is near")
+
+
+def sooner(one: Decision, other: Decision) -> Decision:
+    """Whichever comes first; `one` at a draw."""
+    if one.at is None or one.action is None:
+        return other if other.action is not None else one
+    return other if other.at is not None and other.action is not None and other.at < one.at else one
+
+
+def ask_again_for_next_ca(ca: Lifetime, now: datetime) -> datetime:
+    """When to look again for a next CA that is not there yet."""
+    return now + min(max(ca.remaining(now) / 24, _SOONEST), timedelta(days=1))
+
+
+def next_ca_is_late(ca: Lifetime, now: datetime) -> bool:
+    """Whether it is time to tell somebody that no next CA has been announced."""
+    return ca.remaining_share(now) < 0.1
+
+
+def look_at_staged_again(checked_at: datetime, switch_at: datetime, now: datetime) -> bool:
+    """Whether to see that the next CA a shadow waits for is still the one announced: daily, or a few times at all."""
+    return now - checked_at >= min(timedelta(days=1), max(switch_at - checked_at, timedelta(0)) / 4)
+
+
 def condition(
-    lifetime: Lifetime | None, transaction: Open | None, past: Past, rules: Rules, now: datetime
+    lifetime: Lifetime | None,
+    transaction: Open | None,
+    past: Past,
+    rules: Rules,
+    now: datetime,
+    *,
+    staged: bool = False,
 ) -> Condition:
     """The one word for how a keystore is; what a person has to act on comes first."""
     if lifetime is not None and lifetime.not_after <= now:
@@ -170,6 +243,8 @@ def condition(
         return Condition.PENDING
     if lifetime is None:
         return Condition.MISSING
+    if staged:
+        return Condition.STAGED
     return Condition.DUE if renew_at(lifetime, rules) <= now else Condition.VALID
 
 

@@ -12,18 +12,25 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 
-from certagent import activation, durable, exchange, policy, recovery, state
+import msgspec
+
+from certagent import activation, durable, exchange, outcome, policy, recovery, requesting, rollover, state
 from certagent import certificate as facts
 from certagent.errors import BusyError, CertagentError, KeystoreError, RejectedError, StateError
 from certagent.journal import Kind, Phase, Transaction
 from certagent.keystore.base import Identity
+from certagent.outcome import Outcome, Result
 from certagent.policy import Action, Condition, Decision
 from certagent.work import AbandonedError, Work, certificate_in_place, lifetime_of, open_of
 
+_RESULTS = {
+    Kind.ENROLLMENT: Result.ENROLLED,
+    Kind.RENEWAL: Result.RENEWED,
+    Kind.ROLLOVER: Result.ROLLED_OVER,
+    Kind.TRUST: Result.TRUSTED,
+}
 _NOT_ISSUED = (Phase.STARTED, Phase.REQUESTED, Phase.PENDING)
 
 
@@ -34,32 +41,6 @@ class Wish(StrEnum):
     NOW = "now"
     RENEW = "renew"
     ENROLL = "enroll"
-
-
-class Result(StrEnum):
-    """What an attempt came to."""
-
-    ENROLLED = "enrolled"
-    RENEWED = "renewed"
-    PENDING = "pending"  # the CA wants a person
-    NOTHING = "nothing"  # nothing was due
-    WAITING = "waiting"  # the clock is not set
-    STOPPED = "stopped"  # asked to stop; goes on next time
-    BUSY = "busy"  # somebody else is at it
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One keystore's line of a worker's report."""
-
-    keystore: str
-    result: Result
-    state: Condition | None = None
-    next_action: Action | None = None
-    next_action_at: datetime | None = None
-    message: str | None = None
-    hint: str | None = None
 
 
 def advance(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
@@ -84,12 +65,18 @@ def _attend(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     """With the lock held: one attempt, and its memory."""
     before = state.load(work.directory) or state.State()
     past = policy.Past(before.failures, before.retry_at)
+    track = before.rollover
     error: CertagentError | None = None
     try:
         _tidy_up(work)
+        rollover.move(work)
         if wish is not Wish.DUE or _something_changed(work, before):
             past = policy.Past(before.failures, None)
         result = _walk(work, wish, past, before, stopping)
+        if result is not Result.STOPPED:
+            track = rollover.prepare(work, before.rollover, stopping, by_hand=wish is not Wish.DUE)
+        if activation.update_trust(work) and result is Result.NOTHING:
+            result = Result.TRUSTED
     except OSError as fault:
         error = KeystoreError(_os_text(fault), "nothing was put in place; see the disk and the permissions")
     except StateError:
@@ -97,8 +84,8 @@ def _attend(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     except CertagentError as fault:
         error = fault
     if error is not None:
-        return _failed(work, before, error)
-    return _went_well(work, before, past, result)
+        return outcome.failed(work, before, error)
+    return outcome.went_well(work, msgspec.structs.replace(before, rollover=track), past, result)
 
 
 def _tidy_up(work: Work) -> None:
@@ -107,8 +94,7 @@ def _tidy_up(work: Work) -> None:
     if recovered:
         work.log(recovered)
         work.note("recovered", message=recovered)
-    if work.journal.open() is None:
-        work.keystore.sweep_shadows(())  # of a run killed at its very end
+    work.sweep_shadows()  # of a run killed at its very end
 
 
 def _something_changed(work: Work, before: state.State) -> bool:
@@ -212,7 +198,7 @@ def _carry_on(work: Work, transaction: Transaction, stopping: Callable[[], bool]
     while not stopping():
         match transaction.phase:
             case Phase.STARTED:
-                transaction = exchange.request(work, transaction)
+                transaction = requesting.request(work, transaction)
             case Phase.REQUESTED | Phase.PENDING:
                 asked_before = transaction.phase is Phase.PENDING
                 transaction = (exchange.poll if asked_before else exchange.send)(work, transaction)
@@ -223,7 +209,7 @@ def _carry_on(work: Work, transaction: Transaction, stopping: Callable[[], bool]
                 transaction = activation.activate(work, transaction)
             case Phase.ACTIVATED | Phase.REVERTED:
                 activation.conclude(work, transaction)
-                return Result.ENROLLED if transaction.kind is Kind.ENROLLMENT else Result.RENEWED
+                return _RESULTS[transaction.kind]
             case _:
                 # recovery.py brought these to an end before; being here is a fault of ours.
                 raise StateError(f"transaction {transaction.id} stands at {transaction.phase}", "run certagent recover")
@@ -249,78 +235,6 @@ def _may_enroll_again(work: Work, transaction: Transaction) -> bool:
     """An expired certificate that the CA does not renew any more is enrolled again, where a challenge allows it."""
     expired = transaction.old_not_after is not None and transaction.old_not_after <= work.clock()
     return transaction.kind is Kind.RENEWAL and expired and work.authority.challenge is not None
-
-
-def _went_well(work: Work, before: state.State, past: policy.Past, result: Result) -> Outcome:
-    """Nothing failed; whether earlier failures are forgotten depends on whether their cause is gone."""
-    lifetime = lifetime_of(certificate_in_place(work.keystore))
-    settled = lifetime is not None and policy.renew_at(lifetime, work.rules()) > work.clock()
-    if result in (Result.NOTHING, Result.STOPPED) and not (settled and work.journal.open() is None):
-        return _remember(work, before, result, failures=before.failures, retry_at=past.retry_at)
-    return _remember(work, before, result, failures=0, retry_at=None)
-
-
-def _failed(work: Work, before: state.State, error: CertagentError) -> Outcome:
-    """Count the failure, set the time of the next attempt, tell those who want to know."""
-    now = work.clock()
-    transaction = work.journal.open()
-    lifetime = lifetime_of(certificate_in_place(work.keystore))
-    failures = before.failures + 1
-    work.note("failed", transaction, str(error))
-    work.tell("failed", transaction, failures)
-    told_at = before.expiring_told_at
-    if lifetime is not None and policy.is_expiring(lifetime, told_at, now):
-        work.tell("expiring", transaction, failures)
-        told_at = now
-    outcome = _remember(
-        work,
-        before,
-        Result.FAILED,
-        failures=failures,
-        retry_at=policy.backoff(error.kind, failures, lifetime, now),
-        error=state.LastError.of(error, now),
-        told_at=told_at,
-    )
-    return replace(outcome, message=str(error), hint=error.hint)
-
-
-def _remember(
-    work: Work,
-    before: state.State,
-    result: Result,
-    *,
-    failures: int,
-    retry_at: datetime | None,
-    error: state.LastError | None = None,
-    told_at: datetime | None = None,
-) -> Outcome:
-    """Look afresh at what is there now, and keep it with when attention is needed next."""
-    now = work.clock()
-    past = policy.Past(failures, retry_at)
-    transaction = open_of(work.journal.open())
-    try:
-        lifetime = lifetime_of(work.keystore.read_certificate())
-        decision = policy.decide(lifetime, transaction, past, work.rules(), now)
-    except KeystoreError:
-        lifetime, decision = None, Decision(None, retry_at, "the certificate in place cannot be read")
-    condition = policy.condition(lifetime, transaction, past, work.rules(), now)
-    last_error = error or (before.last_error if failures else None)
-    state.save(
-        work.directory,
-        state.State(
-            condition=condition,
-            next_action=decision.action,
-            next_action_at=decision.at,
-            failures=failures,
-            retry_at=retry_at,
-            last_error=last_error,
-            definition=work.digest,
-            watched=state.watch(work.keystore.watched()),
-            expiring_told_at=told_at or before.expiring_told_at,
-        ),
-    )
-    message = decision.reason if decision.action is None else None
-    return Outcome(work.name, result, condition, decision.action, decision.at, message)
 
 
 def _os_text(error: OSError) -> str:

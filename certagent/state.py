@@ -36,6 +36,14 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
         return cls(kind=error.kind, message=str(error), hint=error.hint, at=now)
 
 
+class Track(msgspec.Struct, frozen=True, kw_only=True):
+    """How the way to the next CA goes; its failures never stop a renewal."""
+
+    failures: int = 0
+    retry_at: Moment | None = None
+    last_error: LastError | None = None
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """One keystore's memory. `failures` counts attempts failed in a row; none is made before `retry_at`."""
 
@@ -49,6 +57,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     definition: str = ""
     watched: dict[str, str] = {}
     expiring_told_at: Moment | None = None
+    rollover: Track = Track()
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

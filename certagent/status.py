@@ -18,15 +18,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certagent import certificate as facts
 from certagent import durable, policy, state
-from certagent.definitions import Configuration, KeystoreDefinition
+from certagent.authorities import Authorities, Known
+from certagent.definitions import Authority, Configuration, KeystoreDefinition
 from certagent.errors import CertagentError, ConfigError, KeystoreError
 from certagent.hooks import read_secret
-from certagent.journal import Journal, Transaction
+from certagent.journal import Journal, Phase, Transaction
 from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
 from certagent.policy import Action, Condition, Decision, Lifetime
 from certagent.state import LastError, State, iso
-from certagent.work import lifetime_of, open_of, rules_of
+from certagent.work import ca_of, lifetime_of, open_of, road_of, rules_of
 
 T = TypeVar("T")
 
@@ -48,6 +49,8 @@ class Snapshot:
     """One keystore at one moment.
 
     `readable` False: its state or its certificate could not be read, `last_error` says why, the rest is what could.
+    `known`: its authority as it was last believed; `ca`: the life of the CA above the certificate, if it is that
+    authority's; `rollover`: the way to the next CA, as far as it went.
     `bent` says how `renew_at` was replaced where the certificate's lifetime has no room for it; else empty.
     """
 
@@ -62,6 +65,9 @@ class Snapshot:
     transaction: Transaction | None
     bent: str
     readable: bool
+    known: Known | None = None
+    ca: Lifetime | None = None
+    rollover: Transaction | None = None
 
 
 def snapshots(
@@ -69,31 +75,51 @@ def snapshots(
 ) -> list[Snapshot]:
     """A snapshot of each configured keystore, or of those named."""
     taken = []
+    authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     for name in configuration.keystores if names is None else names:
         definition = configuration.keystores[name]
         directory = Path(configuration.state_dir) / "keystores" / name
         keystore = open_keystore(
             name, definition, directory=directory, live_dir=Path(configuration.live_dir), read_secret=read_secret
         )
-        taken.append(snapshot(name, definition, directory=directory, keystore=keystore, host=host, now=now))
+        place = Place(name, definition, configuration.authority_of(definition), directory, keystore, host)
+        taken.append(snapshot(place, authorities, now))
     return taken
 
 
-def snapshot(
-    name: str, definition: KeystoreDefinition, *, directory: Path, keystore: Keystore, host: str, now: datetime
-) -> Snapshot:
-    """Look at one keystore; `directory` is its own under the state directory. Raises nothing for what it finds."""
+@dataclass(frozen=True)
+class Place:
+    """One keystore to look at; `directory` is its own under the state directory."""
+
+    name: str
+    definition: KeystoreDefinition
+    authority: Authority
+    directory: Path
+    keystore: Keystore
+    host: str
+
+
+def snapshot(place: Place, authorities: Authorities, now: datetime) -> Snapshot:
+    """Look at one keystore, and at what is remembered of its authority. Raises nothing for what it finds."""
+    definition, directory, keystore = place.definition, place.directory, place.keystore
     faults: list[CertagentError] = []
-    rules = rules_of(name, definition, host)
+    known = _tried(faults, lambda: authorities.known(definition.authority))
+    ca = ca_of(known, keystore)
+    rules = rules_of(place.name, definition, place.authority, place.host, ca)
+    rollover = _tried(faults, Journal(directory, "rollover").open)
     memory = _tried(faults, lambda: state.load(directory)) or State()
     transaction = _tried(faults, Journal(directory).open)
     certificate = _tried(faults, lambda: _in_place(keystore, rules))
     lifetime = certificate.lifetime if certificate else None
     # Like the worker: files somebody changed are looked at without waiting for the pause after a failure.
     changed = memory.watched != state.watch(keystore.watched())
-    past = policy.Past(memory.failures, None if changed else memory.retry_at)
-    condition = policy.condition(lifetime, open_of(transaction), past, rules, now)
+    failures = memory.failures + memory.rollover.failures
+    past = policy.Past(failures, None if changed else memory.retry_at)
+    staged = rollover is not None and rollover.phase is Phase.ISSUED
+    condition = policy.condition(lifetime, open_of(transaction), past, rules, now, staged=staged)
     decision = policy.decide(lifetime, open_of(transaction), past, rules, now)
+    if transaction is None:
+        decision = policy.sooner(decision, road_of(rollover, memory.rollover, lifetime, rules, now))
     last_error = memory.last_error
     if not policy.clock_is_sane(now):
         decision = Decision(None, None, f"the clock says {iso(now)}: nothing is done until it is set")
@@ -101,17 +127,20 @@ def snapshot(
         condition, decision = Condition.FAILED, Decision(None, None, "what is there cannot be read")
         last_error = _dated(faults[0], memory.last_error, now)
     return Snapshot(
-        name=name,
+        name=place.name,
         condition=condition,
         next_action=decision.action,
         next_action_at=decision.at,
         reason=decision.reason,
         last_error=last_error,
-        failures=memory.failures,
+        failures=failures,
         certificate=certificate,
         transaction=transaction,
         bent=_bent(definition, lifetime),
         readable=not faults,
+        known=known,
+        ca=ca,
+        rollover=rollover,
     )
 
 

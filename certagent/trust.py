@@ -46,6 +46,8 @@ class Pins:
     fingerprints: tuple[Fingerprint, ...]
     anchors: tuple[x509.Certificate, ...]
     accept: frozenset[str] = frozenset()
+    followed: frozenset[Fingerprint] = frozenset()
+    """CAs known to have a successor: it issues in their stead as soon as it is valid and offered."""
 
     def names(self, certificate: x509.Certificate) -> bool:
         """Whether the certificate is believed by itself."""
@@ -82,7 +84,18 @@ def believe(offered: Sequence[x509.Certificate], pins: Pins, now: datetime) -> B
         _check_now(certificate, "CA certificate", now)
         if not pins.names(certificate):
             facts.check_digest(certificate, pins.accept)
-    ras = _believed_ras(readable, cas, pins, now)
+    return with_ras(issuer, above, readable, pins, now)
+
+
+def with_ras(
+    issuer: x509.Certificate,
+    above: tuple[x509.Certificate, ...],
+    offered: Sequence[x509.Certificate],
+    pins: Pins,
+    now: datetime,
+) -> Believed:
+    """A believed issuer with the RA certificates among what is offered (rule 3)."""
+    ras = _believed_ras(offered, (issuer, *above), pins, now)
     signing = tuple(ra for ra in ras if _may_sign(ra))
     return Believed(issuer, above, (issuer, *signing), _recipient(ras, issuer))
 
@@ -114,6 +127,7 @@ def _issuer(cas: Sequence[x509.Certificate], pins: Pins, now: datetime) -> x509.
     lowest = lowest or list(cas)
     valid = [ca for ca in lowest if ca.not_valid_before_utc <= now < ca.not_valid_after_utc] or lowest
     named = [ca for ca in valid if pins.names(ca)] or valid
+    named = [ca for ca in named if facts.fingerprint(ca) not in pins.followed] or named
     if len(named) > 1:
         found = ", ".join(str(facts.fingerprint(ca)) for ca in named)
         raise TrustError(
@@ -178,13 +192,13 @@ def _recipient(ras: Sequence[x509.Certificate], issuer: x509.Certificate) -> x50
     return issuer
 
 
-def _check_now(certificate: x509.Certificate, what: str, now: datetime) -> None:
+def _check_now(certificate: x509.Certificate, what: str, now: datetime, may_begin: datetime | None = None) -> None:
     name = facts.subject_text(certificate)
     if certificate.not_valid_after_utc <= now:
         raise TrustError(
             f"the {what} {name} expired at {certificate.not_valid_after_utc:%F %T} UTC", "is the clock right?"
         )
-    if certificate.not_valid_before_utc > now + SKEW:
+    if certificate.not_valid_before_utc > max(now, may_begin or now) + SKEW:
         raise TrustError(
             f"the {what} {name} is valid from {certificate.not_valid_before_utc:%F %T} UTC only", "is the clock right?"
         )
@@ -222,8 +236,13 @@ def accept_certificate(
     authority: Believed,
     accept: Collection[str],
     now: datetime,
+    *,
+    may_begin: datetime | None = None,
 ) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
-    """Rule 5: the one certificate for our key, with the chain above it; or TrustError."""
+    """Rule 5: the one certificate for our key, with the chain above it; or TrustError.
+
+    `may_begin`: how late its validity may begin; only a rollover's may begin in the future.
+    """
     received = [each for each in dict.fromkeys(received) if facts.is_readable(each)]
     ours = [each for each in received if public_bytes(each.public_key()) == asked.key]
     if len(ours) != 1:
@@ -234,7 +253,7 @@ def accept_certificate(
     for certificate in (mine, *chain):
         if certificate not in authority.chain:
             facts.check_digest(certificate, accept)
-            _check_now(certificate, "certificate", now)
+            _check_now(certificate, "certificate", now, may_begin)
     if mine == asked.old:
         raise TrustError("the CA sent the certificate in place once more", "it may want a new key: rekey: always")
     if facts.is_ca(mine):

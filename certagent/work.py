@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import policy, state
-from certagent.authorities import Authorities, Contact
+from certagent.authorities import Authorities, Contact, Known
 from certagent.definitions import Authority, KeystoreDefinition
 from certagent.errors import CertagentError, KeystoreError, TransientError
 from certagent.hooks import run_hook
@@ -42,13 +42,22 @@ class Work:
     directory: Path
     keystore: Keystore
     journal: Journal
+    rollover: Journal
     authorities: Authorities
     clock: Clock
     log: Log
     say: Log
 
-    def contact(self) -> Contact:
-        return self.authorities.contact(self.definition.authority, self.clock())
+    def contact(self, transaction: Transaction) -> Contact:
+        """The authority as this transaction sees it: of a rollover, the next CA is the recipient and the issuer."""
+        now, name = self.clock(), self.definition.authority
+        contact = self.authorities.contact(name, now)
+        if transaction.kind is not Kind.ROLLOVER:
+            return contact
+        successor = self.authorities.successor(name, now)
+        if successor is None:
+            raise AbandonedError("the CA announces no next CA any more", "the rollover begins anew when it does")
+        return contact.for_rollover(successor)
 
     @property
     def endpoint(self) -> str:
@@ -57,8 +66,21 @@ class Work:
 
     def shadow(self, transaction: Transaction) -> Shadow:
         """The transaction's shadow, made if a killed run did not come so far."""
-        keep = transaction.kind is Kind.RENEWAL and self.definition.rekey == "never"
+        keep = transaction.succeeds and self.definition.rekey == "never"
         return self.keystore.create_shadow(transaction.id, None if keep else self.definition.key_type)
+
+    def trusted(self) -> tuple[x509.Certificate, ...]:
+        """What belongs into ca_file now; empty before the authority was first reached."""
+        known = self.authorities.known(self.definition.authority)
+        return known.trusted(self.clock()) if known else ()
+
+    def sweep_shadows(self) -> None:
+        """Remove the shadows that no open transaction needs, and what has been out of use for long enough."""
+        open_ones = (self.journal.open(), self.rollover.open())
+        self.keystore.sweep_shadows({each.id for each in open_ones if each is not None})
+        if open_ones[0] is None:
+            for line in self.keystore.tidy(self.clock()):
+                self.log(line)
 
     def note(self, event: str, transaction: Transaction | None = None, message: str = "") -> None:
         """A line of history."""
@@ -114,16 +136,29 @@ class Work:
         return certificate_in_place(self.keystore)
 
     def rules(self) -> policy.Rules:
-        return rules_of(self.name, self.definition, self.host)
+        known = self.authorities.known(self.definition.authority)
+        return rules_of(self.name, self.definition, self.authority, self.host, ca_of(known, self.keystore))
 
 
-def rules_of(name: str, definition: KeystoreDefinition, host: str) -> policy.Rules:
+def ca_of(known: Known | None, keystore: Keystore) -> policy.Lifetime | None:
+    """The life of the CA that issued the certificate in place; None where it is another than the authority's."""
+    certificate = certificate_in_place(keystore)
+    if known is None or certificate is None or not facts.issued_by(certificate, known.issuer):
+        return None
+    return lifetime_of(known.issuer)
+
+
+def rules_of(
+    name: str, definition: KeystoreDefinition, authority: Authority, host: str, ca: policy.Lifetime | None
+) -> policy.Rules:
     """The definition's part in the decision when to act."""
     return policy.Rules(
         renew_at=definition.renew_at,
         jitter=definition.jitter,
         share=policy.jitter_share(name, host),
         can_enroll=definition.subject is not None,
+        ca=ca,
+        rollover_at=authority.rollover_at,
     )
 
 
@@ -141,6 +176,20 @@ def open_of(transaction: Transaction | None) -> policy.Open | None:
         poll_at=transaction.poll_at if transaction.phase is Phase.PENDING else None,
         hooks_owed=transaction.phase is Phase.ACTIVATED,
     )
+
+
+def road_of(
+    rollover: Transaction | None,
+    track: state.Track,
+    lifetime: policy.Lifetime | None,
+    rules: policy.Rules,
+    now: datetime,
+) -> policy.Decision:
+    """What comes next on the way to the next CA."""
+    preparation = open_of(rollover)
+    if preparation is not None and rollover is not None and rollover.phase is Phase.ISSUED:
+        preparation = replace(preparation, switch_at=rollover.switch_at)
+    return policy.decide_rollover(lifetime, preparation, policy.Past(track.failures, track.retry_at), rules, now)
 
 
 def certificate_in_place(keystore: Keystore) -> x509.Certificate | None:

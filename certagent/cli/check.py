@@ -154,7 +154,10 @@ def _keystore(configuration: Configuration, name: str, reached: dict[str, Contac
     live = Path(configuration.live_dir)
     keystore = open_keystore(name, definition, directory=directory, live_dir=live, read_secret=read_secret)
     yield from _files(definition, live / name)
-    snapshot = status.snapshot(name, definition, directory=directory, keystore=keystore, host=setting.host(), now=now)
+    authority = configuration.authority_of(definition)
+    authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
+    place = status.Place(name, definition, authority, directory, keystore, setting.host())
+    snapshot = status.snapshot(place, authorities, now)
     if not snapshot.readable and snapshot.last_error is not None:
         yield Finding(Mark.WRONG, snapshot.last_error.message, snapshot.last_error.hint)
         return
@@ -165,7 +168,6 @@ def _keystore(configuration: Configuration, name: str, reached: dict[str, Contac
     certificate = identity.certificate if identity else None
     if snapshot.certificate is not None:
         yield in_place(snapshot.certificate, now)
-    authority = configuration.authority_of(definition)
     seen = Seen(definition, authority, snapshot, certificate, reached.get(definition.authority))
     yield next_step(seen, now)
     yield from warnings(seen, now)

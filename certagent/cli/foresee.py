@@ -93,6 +93,10 @@ def next_step(seen: Seen, now: datetime) -> Finding:
             return Finding(Mark.FINE, f"enrolls {at}: {walk(seen)}")
         case Action.RENEW:
             return Finding(Mark.FINE, f"renews {at}: {walk(seen)}")
+        case Action.ROLLOVER:
+            return Finding(Mark.FINE, f"asks {seen.definition.authority} for its next CA {at}, and for a shadow under it")
+        case Action.SWITCH:
+            return Finding(Mark.FINE, f"the CA changes {at}: the shadow under the next one takes over then")
 
 
 def walk(seen: Seen) -> str:

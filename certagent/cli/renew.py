@@ -16,7 +16,8 @@ from certagent import config, recovery, state, status
 from certagent.cli.setting import chosen, clock, host, works
 from certagent.definitions import Configuration
 from certagent.errors import ConfigError, KeystoreError
-from certagent.renewal import Outcome, Result, Wish, advance
+from certagent.outcome import Outcome, Result
+from certagent.renewal import Wish, advance
 from certagent.work import Work, certificate_in_place, lifetime_of
 
 Line = Callable[[str, str], None]

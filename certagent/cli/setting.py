@@ -75,6 +75,7 @@ def works(
             directory=directory,
             keystore=keystore,
             journal=Journal(directory),
+            rollover=Journal(directory, "rollover"),
             authorities=authorities,
             clock=clock,
             log=to(log, name),

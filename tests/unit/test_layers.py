@@ -20,12 +20,14 @@ LAYERS = (
     "__main__, demo",
     "cli, lab",
     "agent + supervise + planning + notify + log",
-    "renewal, rollover, status",
-    "exchange, activation",
+    "renewal, status",
+    "rollover",
+    "exchange, activation, outcome",
+    "requesting",
     "work",
     "authorities, recovery, crl",
     "journal",
-    "scep, keystore, hooks, probe, state",
+    "scep, keystore, hooks, probe, state, succession",
     "policy, trust",
     "certificate",
     "keys, durable, config + config_decode + config_checks + schema",
@@ -42,9 +44,9 @@ DOORS = {
     "socket": ("cli.setting", "lab.server", "notify", "probe", "demo."),
     "rich": ("cli.", "demo."),
     "fcntl": ("durable",),
+    "pkcs11": ("keystore.pin", "keystore.session", "keystore.token_keys", "keystore.token_objects"),
     "ldap3": ("crl",),
 }
-    "pkcs11": ("keystore.pin", "keystore.session", "keystore.token_keys", "keystore.token_objects"),
 
 HEAVY = {"cryptography", "asn1crypto", "pkcs11", "requests", "rich"}
 

@@ -1,0 +1,118 @@
+"""What an attempt came to: its line of the report, and what is remembered until the next one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from certagent import policy, state
+from certagent.errors import CertagentError, KeystoreError
+from certagent.journal import Phase
+from certagent.policy import Action, Condition, Decision
+from certagent.work import Work, certificate_in_place, lifetime_of, open_of, road_of
+
+
+class Result(StrEnum):
+    """What an attempt came to."""
+
+    ENROLLED = "enrolled"
+    RENEWED = "renewed"
+    ROLLED_OVER = "rolled over"
+    TRUSTED = "trusted"  # ca_file alone was brought up to date
+    PENDING = "pending"  # the CA wants a person
+    NOTHING = "nothing"  # nothing was due
+    WAITING = "waiting"  # the clock is not set
+    STOPPED = "stopped"  # asked to stop; goes on next time
+    BUSY = "busy"  # somebody else is at it
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One keystore's line of a worker's report."""
+
+    keystore: str
+    result: Result
+    state: Condition | None = None
+    next_action: Action | None = None
+    next_action_at: datetime | None = None
+    message: str | None = None
+    hint: str | None = None
+
+
+def went_well(work: Work, before: state.State, past: policy.Past, result: Result) -> Outcome:
+    """Nothing failed; whether earlier failures are forgotten depends on whether their cause is gone."""
+    lifetime = lifetime_of(certificate_in_place(work.keystore))
+    settled = lifetime is not None and policy.renew_at(lifetime, work.rules()) > work.clock()
+    if result in (Result.NOTHING, Result.STOPPED) and not (settled and work.journal.open() is None):
+        return _remember(work, before, result, failures=before.failures, retry_at=past.retry_at)
+    return _remember(work, before, result, failures=0, retry_at=None)
+
+
+def failed(work: Work, before: state.State, error: CertagentError) -> Outcome:
+    """Count the failure, set the time of the next attempt, tell those who want to know."""
+    now = work.clock()
+    transaction = work.journal.open()
+    lifetime = lifetime_of(certificate_in_place(work.keystore))
+    failures = before.failures + 1
+    work.note("failed", transaction, str(error))
+    work.tell("failed", transaction, failures)
+    told_at = before.expiring_told_at
+    if lifetime is not None and policy.is_expiring(lifetime, told_at, now):
+        work.tell("expiring", transaction, failures)
+        told_at = now
+    remembered = _remember(
+        work,
+        before,
+        Result.FAILED,
+        failures=failures,
+        retry_at=policy.backoff(error.kind, failures, lifetime, now),
+        error=state.LastError.of(error, now),
+        told_at=told_at,
+    )
+    return replace(remembered, message=str(error), hint=error.hint)
+
+
+def _remember(
+    work: Work,
+    before: state.State,
+    result: Result,
+    *,
+    failures: int,
+    retry_at: datetime | None,
+    error: state.LastError | None = None,
+    told_at: datetime | None = None,
+) -> Outcome:
+    """Look afresh at what is there now, and keep it with when attention is needed next."""
+    now = work.clock()
+    track = before.rollover
+    past = policy.Past(failures + track.failures, retry_at)
+    transaction, rules, staged = open_of(work.journal.open()), work.rules(), work.rollover.open()
+    try:
+        lifetime = lifetime_of(work.keystore.read_certificate())
+        decision = policy.decide(lifetime, transaction, past, rules, now)
+    except KeystoreError:
+        lifetime, decision = None, Decision(None, retry_at, "the certificate in place cannot be read")
+    if transaction is None:
+        decision = policy.sooner(decision, road_of(staged, track, lifetime, rules, now))
+    is_staged = staged is not None and staged.phase is Phase.ISSUED
+    condition = policy.condition(lifetime, transaction, past, rules, now, staged=is_staged)
+    last_error = error or (before.last_error if failures else None) or track.last_error
+    state.save(
+        work.directory,
+        state.State(
+            condition=condition,
+            next_action=decision.action,
+            next_action_at=decision.at,
+            failures=failures,
+            retry_at=retry_at,
+            last_error=last_error,
+            definition=work.digest,
+            watched=state.watch(work.keystore.watched()),
+            expiring_told_at=told_at or before.expiring_told_at,
+            rollover=track,
+        ),
+    )
+    message = decision.reason if decision.action is None else None
+    return Outcome(work.name, result, condition, decision.action, decision.at, message)

@@ -1,0 +1,175 @@
+"""What is asked of the CA: the shadow's key, the names, who signs, the message; kept before it is sent."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from certagent import certificate as facts
+from certagent import durable, keys, scep
+from certagent.authorities import Contact
+from certagent.definitions import KeyType
+from certagent.errors import ConfigError
+from certagent.hooks import read_secret
+from certagent.journal import Phase, Transaction
+from certagent.keystore.base import Identity, Shadow
+from certagent.scep import MessageType, Signer
+from certagent.work import AbandonedError, Work, certificate_in_place
+
+ANEW = "a new request is made"
+
+
+def request(work: Work, transaction: Transaction, *, plain: bool = False) -> Transaction:
+    """STARTED → REQUESTED: the shadow's key, the request, and whatever signs it, all durable. Nothing is sent.
+
+    `plain`: a renewal goes as PKCSReq whatever the CA advertises.
+    """
+    contact = work.contact(transaction)  # trust first: without it no key is made and no secret read
+    identity = work.keystore.read() if transaction.succeeds else None
+    if transaction.succeeds and identity is None:
+        raise AbandonedError("the identity to renew is gone", "it will be enrolled anew if a subject is configured")
+    work.say("making the key")
+    shadow = work.shadow(transaction)
+    subject, names = _wanted(work, transaction)
+    signer = _new_signer(work, identity, shadow, subject)
+    by_identity = identity is not None and signer.certificate == identity.certificate
+    csr = scep.build_csr(
+        shadow.key,
+        subject,
+        san=names,
+        challenge=_challenge(work, needed=not by_identity),
+        extensions=_extensions(work, transaction),
+        digest=contact.capabilities.algorithms().digest,
+    )
+    renewal = by_identity and contact.capabilities.renewal and not plain
+    transaction = transaction.at(
+        Phase.REQUESTED,
+        transaction_id=_transaction_id(identity, shadow),
+        message_type=int(MessageType.RENEWAL_REQ if renewal else MessageType.PKCS_REQ),
+        sender_nonce=scep.new_nonce(),
+        recipient=facts.to_der(contact.believed.recipient),
+        signer=facts.to_der(signer.certificate),
+        nameless=not list(subject),
+        names=tuple(sorted(facts.alternative_names(names))),
+    )
+    message = encode(work, transaction, contact, signer, csr)
+    return work.journal.write(transaction.at(Phase.REQUESTED, request=message))
+
+
+def encode(
+    work: Work,
+    transaction: Transaction,
+    contact: Contact,
+    signer: Signer,
+    content: bytes,
+    *,
+    poll_nonce: bytes | None = None,
+) -> bytes:
+    """The message of a request, or with a nonce of its own of a poll for it."""
+    return scep.encode_request(
+        MessageType(transaction.message_type) if poll_nonce is None else MessageType.CERT_POLL,
+        content,
+        transaction_id=transaction.transaction_id,
+        sender_nonce=poll_nonce or transaction.sender_nonce,
+        signer=signer,
+        recipient=contact.believed.recipient,
+        algorithms=contact.capabilities.algorithms(),
+        key_transport=work.authority.key_transport,
+        password=password(work),
+    )
+
+
+def password(work: Work) -> bytes | None:
+    """What envelopes are locked with where RSA does not do it: the challenge (RFC 8894 §3.1)."""
+    if work.authority.key_transport != "password" or work.authority.challenge is None:
+        return None
+    return read_secret(work.authority.challenge)
+
+
+def subject_of(transaction: Transaction) -> x509.Name:
+    """The subject asked for: the signer's, which is the identity's or made for this request."""
+    return x509.Name([]) if transaction.nameless else x509.load_der_x509_certificate(transaction.signer).subject
+
+
+def signer_of(work: Work, transaction: Transaction) -> Signer:
+    """The signer of a request made earlier. Raises AbandonedError if its key is no longer to be had."""
+    certificate = x509.load_der_x509_certificate(transaction.signer)
+    file = work.journal.directory / "transport.pem"
+    if file.exists():
+        key = keys.load_private(file.read_bytes(), None, str(file))
+        if keys.match(key, certificate.public_key()):
+            return Signer(key, certificate)
+    shadow = work.shadow(transaction)
+    if keys.match(shadow.key, certificate.public_key()):
+        return Signer(shadow.key, certificate)
+    identity = work.keystore.read()
+    if identity is not None and keys.match(identity.key, certificate.public_key()):
+        return Signer(identity.key, certificate)
+    raise AbandonedError("the identity that signed the request was replaced by another", ANEW)
+
+
+def _transaction_id(identity: Identity | None, shadow: Shadow) -> str:
+    # With the key kept, its hash would name the transaction of the certificate in place,
+    # and some CAs (NDES, Dogtag) answer such a request with the old certificate.
+    if identity is not None and keys.match(shadow.key, identity.certificate.public_key()):
+        return scep.random_transaction_id()
+    return scep.new_transaction_id(shadow.key.public_key())
+
+
+def _wanted(work: Work, transaction: Transaction) -> tuple[x509.Name, x509.SubjectAlternativeName | None]:
+    """Subject and names: a successor's come from the certificate in place, whoever put it there."""
+    definition = work.definition
+    in_place = certificate_in_place(work.keystore)
+    if in_place is not None and (transaction.succeeds or definition.subject is None):
+        return in_place.subject, facts.san_extension(in_place)
+    if definition.subject is None:
+        raise ConfigError(f"keystore {work.name} has no subject to enroll with", "set `subject` in its definition")
+    return facts.parse_subject(definition.subject), facts.general_names(definition.san)
+
+
+def _extensions(work: Work, transaction: Transaction) -> Iterable[x509.Extension[x509.ExtensionType]]:
+    """The usages and the template: a successor keeps what the certificate in place has."""
+    in_place = certificate_in_place(work.keystore) if transaction.succeeds else None
+    return scep.kept_extensions(in_place) if in_place is not None else ()
+
+
+def _challenge(work: Work, *, needed: bool) -> str | None:
+    """The challenge password, fetched only now that the CA is believed and a request is about to be made."""
+    authority = work.authority
+    if authority.challenge is None or not (needed or authority.send_challenge == "always"):
+        return None
+    try:
+        return read_secret(authority.challenge).decode()
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"the challenge of authority {work.definition.authority} is not text", "use a password in UTF-8"
+        ) from None
+
+
+def _new_signer(work: Work, identity: Identity | None, shadow: Shadow, subject: x509.Name) -> Signer:
+    """Who signs the request, and so receives the reply's envelope (RFC 8894 §3.1).
+
+    Renewal: the identity. Enrollment: the new key with a self-signed certificate. An EC key signs too, but no
+    envelope can be made for it: unless the password locks the envelopes, an RSA transport key stands in, and the
+    challenge has to authenticate.
+    """
+    able = rsa.RSAPrivateKey if work.authority.key_transport != "password" else keys.PrivateKey
+    if identity is not None and isinstance(identity.key, able):
+        return Signer(identity.key, identity.certificate)
+    key: keys.PrivateKey = shadow.key
+    if not isinstance(key, able):
+        key = _transport_key(work)
+    return Signer(key, scep.self_signed(key, subject, work.clock()))
+
+
+def _transport_key(work: Work) -> keys.PrivateKey:
+    """The RSA key kept with the transaction; made once."""
+    file = work.journal.directory / "transport.pem"
+    with contextlib.suppress(FileNotFoundError):
+        return keys.load_private(file.read_bytes(), None, str(file))
+    key = keys.generate(KeyType.RSA_2048)
+    durable.write(file, keys.to_pem(key))
+    return key

@@ -1,0 +1,212 @@
+"""The way across a change of CA, beside the renewals (DESIGN §1, §6):
+
+    prepare      the CA's end is near → find its successor (`succession`) → trust it in advance (ca_file)
+                 → a shadow under the next CA, by the same steps as a renewal, in a journal of its own
+    move         at max(shadow's start, the CA's change): the shadow goes over into the first journal, and is
+                 activated as any successor
+
+A refusal or a failure on this way is remembered and told, and never stops a renewal under the current CA.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+from cryptography import x509
+
+from certagent import activation, exchange, policy, requesting, state
+from certagent import certificate as facts
+from certagent.errors import CertagentError, RejectedError, StateError, TransientError
+from certagent.journal import Kind, Phase, Transaction
+from certagent.state import Track
+from certagent.succession import Successor
+from certagent.work import AbandonedError, Work, certificate_in_place, lifetime_of, road_of
+
+
+def move(work: Work) -> None:
+    """If the CA changes now, make the staged shadow the transaction to be carried on: the switch begins."""
+    staged = work.rollover.open()
+    current = work.journal.open()
+    if staged is not None and current is not None and staged.id == current.id:
+        work.rollover.close()  # killed between the two writes below
+        return
+    if (
+        staged is None
+        or staged.phase is not Phase.ISSUED
+        or staged.switch_at is None
+        or staged.switch_at > work.clock()
+    ):
+        return
+    if current is not None:
+        if current.phase is Phase.REVERTED:
+            return  # its hooks are owed to the identity that is in place
+        activation.close(work, current, "superseded", "the CA changes")
+    in_place = certificate_in_place(work.keystore)
+    work.log("the CA changes: the shadow becomes the identity")
+    work.journal.write(
+        staged.at(
+            Phase.ISSUED,
+            old_serial=facts.serial_hex(in_place) if in_place else "",
+            old_not_after=in_place.not_valid_after_utc if in_place else None,
+        )
+    )
+    work.rollover.close()
+
+
+def prepare(work: Work, track: Track, stopping: Callable[[], bool], *, by_hand: bool) -> Track:
+    """Go as far towards the identity under the next CA as it gets now. Raises StateError only."""
+    try:
+        transaction = _carried(work)
+        if transaction is not None and transaction.phase is Phase.ISSUED:
+            _see_that_it_still_holds(work, transaction)
+            return Track()
+        asked = msgspec.structs.replace(track, retry_at=None) if by_hand else track
+        lifetime, rules, now = lifetime_of(certificate_in_place(work.keystore)), work.rules(), work.clock()
+        decision = road_of(transaction, asked, lifetime, rules, now)
+        if stopping() or not decision.is_due(now):
+            return track
+        return _go(work, transaction, rules.ca, stopping)
+    except StateError:
+        raise
+    except CertagentError as error:
+        return _failed(work, track, error)
+
+
+def _go(work: Work, transaction: Transaction | None, ca: policy.Lifetime | None, stopping: Callable[[], bool]) -> Track:
+    now = work.clock()
+    work.say(f"asking {work.definition.authority} for its next CA")
+    successor = work.authorities.successor(work.definition.authority, now)
+    if successor is None:
+        return _not_yet(work, ca)
+    if transaction is None:
+        _announce(work, successor)
+        transaction = _begin(work)
+    on = replace(work, journal=work.rollover)
+    while not stopping():
+        match transaction.phase:
+            case Phase.STARTED:
+                transaction = requesting.request(on, transaction)
+            case Phase.REQUESTED | Phase.PENDING:
+                asked_before = transaction.phase is Phase.PENDING
+                transaction = (exchange.poll if asked_before else exchange.send)(on, transaction)
+                if transaction.phase is Phase.PENDING:
+                    if not asked_before:
+                        work.note("pending", transaction)
+                        work.tell("pending", transaction)
+                    return Track()
+            case _:
+                _staged(on, transaction)
+                return Track()
+    return Track()
+
+
+def _not_yet(work: Work, ca: policy.Lifetime | None) -> Track:
+    """No next CA so far. Near the end of the current one that is a failure somebody should hear of."""
+    now = work.clock()
+    if ca is None:
+        return Track()
+    if policy.next_ca_is_late(ca, now):
+        raise TransientError(
+            f"the CA of {work.definition.authority} ends at {state.iso(ca.not_after)} and announces no next one",
+            "ask its operator; a CA without GetNextCACert needs next_fingerprint or trust_anchor",
+        )
+    return Track(retry_at=policy.ask_again_for_next_ca(ca, now))
+
+
+def _announce(work: Work, successor: Successor) -> None:
+    issuer = successor.believed.issuer
+    words = f"{facts.subject_text(issuer)}, {facts.fingerprint(issuer)}: {successor.proof}"
+    work.log(f"next CA {words}; it takes over at {state.iso(successor.starts)}")
+    work.note("next CA", message=words)
+
+
+def _begin(work: Work) -> Transaction:
+    in_place = certificate_in_place(work.keystore)
+    return work.rollover.write(
+        Transaction(
+            id=secrets.token_hex(16),
+            kind=Kind.ROLLOVER,
+            phase=Phase.STARTED,
+            started_at=work.clock(),
+            authority=work.definition.authority,
+            endpoint=work.endpoint,
+            old_serial=facts.serial_hex(in_place) if in_place else "",
+            old_not_after=in_place.not_valid_after_utc if in_place else None,
+        )
+    )
+
+
+def _staged(work: Work, transaction: Transaction) -> None:
+    """The shadow is complete: it waits for the CA to change."""
+    transaction = work.journal.write(transaction.at(Phase.ISSUED, checked_at=work.clock()))
+    if transaction.switch_at is not None:
+        work.log(f"certificate {transaction.serial} under the next CA waits for {state.iso(transaction.switch_at)}")
+    work.note("staged", transaction)
+    work.tell("staged", transaction)
+
+
+def _carried(work: Work) -> Transaction | None:
+    """The rollover in preparation, unless it cannot be carried on as it was begun."""
+    transaction = work.rollover.open()
+    if transaction is None:
+        return None
+    reason = None
+    if transaction.phase is Phase.ISSUED:
+        if transaction.not_after is not None and transaction.not_after <= work.clock():
+            reason = "the shadow has expired"
+    elif transaction.endpoint != work.endpoint:
+        reason = "the authority's URL changed since the request was made"
+    elif transaction.started_at + work.authority.poll_limit < work.clock():
+        reason = "the CA did not answer within poll_limit"
+    if reason is None:
+        return transaction
+    _abandon(work, reason, "abandoned")
+    return None
+
+
+def _see_that_it_still_holds(work: Work, transaction: Transaction) -> None:
+    """Now and then: is the CA that the shadow waits for still the one announced? If it was replaced, begin anew.
+
+    A CA that cannot be asked, or announces nothing at the moment, changes nothing.
+    """
+    now = work.clock()
+    checked_at, switch_at = transaction.checked_at or transaction.started_at, transaction.switch_at
+    if switch_at is None or not policy.look_at_staged_again(checked_at, switch_at, now):
+        return
+    work.rollover.write(transaction.at(transaction.phase, checked_at=now))
+    try:
+        successor = work.authorities.successor(work.definition.authority, now)
+    except TransientError:
+        return
+    if successor is None:
+        return
+    shadow = x509.load_der_x509_certificate(transaction.certificate)
+    if not facts.issued_by(shadow, successor.believed.issuer):
+        _abandon(work, "the CA announces another next CA than before", "abandoned")
+
+
+def _abandon(work: Work, reason: str, event: str) -> None:
+    transaction = work.rollover.open()
+    if transaction is None:
+        return
+    work.log(f"the rollover is begun anew: {reason}")
+    activation.close(replace(work, journal=work.rollover), transaction, event, reason)
+
+
+def _failed(work: Work, track: Track, error: CertagentError) -> Track:
+    """Count it, tell it, and set the time of the next attempt by what is left of the CA's life."""
+    now, failures = work.clock(), track.failures + 1
+    transaction = work.rollover.open()
+    if isinstance(error, AbandonedError | RejectedError):
+        _abandon(work, str(error), "rejected" if isinstance(error, RejectedError) else "abandoned")
+    work.log(f"rollover: {error}; {error.hint}" if error.hint else f"rollover: {error}")
+    work.note("failed", transaction, str(error))
+    work.tell("failed", transaction, failures)
+    return Track(
+        failures=failures,
+        retry_at=policy.backoff(error.kind, failures, work.rules().ca, now),
+        last_error=state.LastError.of(error, now),
+    )

@@ -1,0 +1,154 @@
+"""Who may follow a CA: pure rules. Values and `now` in; a Successor or TrustError out.
+
+The rules (DESIGN §6; RFC 8894 §4.7.1; draft-nourse-scep-11 §5.2.6 has the flat form):
+
+1. A next CA comes with a proof, or is not believed:
+   - the answer to GetNextCACert is signed by the current CA (nested form), or by an RA of it whose own
+     fingerprint is configured;
+   - its fingerprint is configured (`next_fingerprint`, or `fingerprint`), or a configured anchor is above it;
+   - the current CA has certified its key (a cross-certificate among what is offered).
+   The flat form of GetNextCACert, and GetCACert, prove nothing by themselves.
+2. It is a CA, it has not expired, it is another than the current one. It may begin in the future.
+3. Its RA certificates are issued by it.
+4. Once believed it stays so, as the successor of the one it followed, for as long as that one is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent import trust
+from certagent.definitions import Fingerprint
+from certagent.errors import TrustError
+
+
+@dataclass(frozen=True)
+class Offer:
+    """CA certificates that may hold a next CA. `signed_by`: the current CA or RA whose signature covers all of them."""
+
+    certificates: tuple[x509.Certificate, ...]
+    signed_by: x509.Certificate | None = None
+
+
+@dataclass(frozen=True)
+class Successor:
+    """A next CA that is believed, and why."""
+
+    believed: trust.Believed
+    proof: str
+
+    @property
+    def starts(self) -> datetime:
+        """When the CA changes."""
+        return self.believed.issuer.not_valid_before_utc
+
+
+def find_next(
+    offer: Offer,
+    current: trust.Believed,
+    pins: trust.Pins,
+    next_fingerprints: Iterable[Fingerprint],
+    now: datetime,
+) -> Successor | None:
+    """The next CA in what is offered; None if there is none but the current one.
+
+    Raises TrustError for one that comes without a proof: its hint is the line that a person, having checked it,
+    adds to the configuration.
+    """
+    readable = tuple(each for each in dict.fromkeys(offer.certificates) if facts.is_readable(each))
+    offer = Offer(readable, offer.signed_by)
+    cas = [each for each in readable if facts.is_ca(each) and each not in current.chain]
+    # A cross-certificate holds the next CA's key but is not it: it vouches for it.
+    crosses = [each for each in cas if facts.issued_by(each, current.issuer)]
+    candidates = [each for each in cas if each not in crosses]
+    lowest = [ca for ca in candidates if not any(other != ca and facts.issued_by(other, ca) for other in candidates)]
+    if not lowest:
+        lowest = [each for each in crosses if each.subject != current.issuer.subject]
+    if not lowest:
+        return None
+    if len(lowest) > 1:
+        found = ", ".join(str(facts.fingerprint(ca)) for ca in lowest)
+        raise TrustError(
+            f"{len(lowest)} CAs are offered as the next one: {found}",
+            "ask the CA's operator which it is, and name it with next_fingerprint",
+        )
+    issuer = lowest[0]
+    believed_pins = trust.Pins((*pins.fingerprints, *next_fingerprints), pins.anchors, pins.accept)
+    proof = _proof(issuer, offer, crosses, current, believed_pins)
+    above = facts.path_up(issuer, [*candidates, *believed_pins.anchors])
+    for each in (issuer, *above):
+        _check(each, believed_pins, now)
+    # An RA of the next CA may begin with it.
+    then = max(now, issuer.not_valid_before_utc)
+    return Successor(trust.with_ras(issuer, above, readable, believed_pins, then), proof)
+
+
+def _proof(
+    issuer: x509.Certificate,
+    offer: Offer,
+    crosses: Sequence[x509.Certificate],
+    current: trust.Believed,
+    pins: trust.Pins,
+) -> str:
+    """Rule 1, in words; or TrustError."""
+    signer = offer.signed_by
+    if signer is not None and signer == current.issuer:
+        return "signed by the current CA"
+    if signer is not None and signer in current.signers and pins.names(signer):
+        return "signed by the RA whose fingerprint is configured"
+    if pins.names(issuer):
+        return "its fingerprint is configured"
+    if any(pins.names(each) for each in facts.path_up(issuer, [*offer.certificates, *pins.anchors])):
+        return "it chains to a configured anchor"
+    if issuer in crosses or any(facts.same_key(each, issuer) and each.subject == issuer.subject for each in crosses):
+        return "certified by the current CA"
+    name = facts.fingerprint(issuer)
+    raise TrustError(
+        f"a next CA is offered, {facts.subject_text(issuer)} ({name}), and nothing proves that it is one",
+        f"if you have checked it with the CA's operator, add `next_fingerprint: {name}` to the authority",
+    )
+
+
+def _check(certificate: x509.Certificate, pins: trust.Pins, now: datetime) -> None:
+    if not pins.names(certificate):
+        facts.check_digest(certificate, pins.accept)
+    if certificate.not_valid_after_utc <= now:
+        raise TrustError(
+            f"the next CA {facts.subject_text(certificate)} expired at {certificate.not_valid_after_utc:%F %T} UTC",
+            "is the clock right?",
+        )
+
+
+@dataclass(frozen=True)
+class Link:
+    """One authenticated change of CA, as it is remembered: fingerprints of the CA and of the one it followed."""
+
+    successor: Fingerprint
+    predecessor: Fingerprint
+
+
+def extended(pins: trust.Pins, links: Sequence[Link], believed_before: Sequence[x509.Certificate]) -> trust.Pins:
+    """Rule 4: the pins with every remembered successor whose line leads back to what the configuration names.
+
+    `believed_before` are certificates of CAs believed by `pins` (through an anchor, say), so that a line may
+    begin at them. A pin taken out of the configuration takes its successors with it.
+    """
+    known = set(pins.fingerprints) | {facts.fingerprint(each) for each in believed_before if _rooted(each, pins)}
+    pending = list(links)
+    while reached := [link for link in pending if link.predecessor in known]:
+        known |= {link.successor for link in reached}
+        pending = [link for link in pending if link not in reached]
+    added = tuple(
+        link.successor for link in links if link.successor in known and link.successor not in pins.fingerprints
+    )
+    followed = frozenset(link.predecessor for link in links if link.successor in known)
+    return trust.Pins((*pins.fingerprints, *dict.fromkeys(added)), pins.anchors, pins.accept, followed)
+
+
+def _rooted(certificate: x509.Certificate, pins: trust.Pins) -> bool:
+    return pins.names(certificate) or any(pins.names(each) for each in facts.path_up(certificate, pins.anchors))
