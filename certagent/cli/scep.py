@@ -19,7 +19,7 @@ from certagent.cli.scep_enroll import enroll
 from certagent.cli.scep_query import getcert, getcrl
 from certagent.cli.setting import clock
 from certagent.definitions import AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
-from certagent.errors import ConfigError, TransientError
+from certagent.errors import CertagentError, ConfigError, TransientError
 
 _CIPHERS = ("aes128-cbc", "aes192-cbc", "aes256-cbc", "3des")
 _DIGESTS = ("sha256", "sha384", "sha512", "sha1")
@@ -35,7 +35,23 @@ def run(arguments: argparse.Namespace) -> int:
         "getcert": getcert,
         "getcrl": getcrl,
     }
-    return operations[arguments.operation](arguments)
+    try:
+        return operations[arguments.operation](arguments)
+    except CertagentError as error:
+        for key, option in _OPTIONS:
+            error.hint = error.hint.replace(key, option)
+        raise
+
+
+# Hints speak of keys in agent.yaml; here these are options.
+_OPTIONS = (
+    ("the authority's `accept`", "--accept, each with its own"),
+    ("the authority's `fingerprint` list", "--fingerprint"),
+    ("the authority's url", "--url"),
+    ("the authority's proxy", "--proxy"),
+    ("The authority's timeout", "--timeout"),
+    ("ca_identifier", "--ca-identifier"),
+)
 
 
 def getcaps(arguments: argparse.Namespace) -> int:
