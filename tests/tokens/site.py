@@ -60,10 +60,11 @@ class Place:
             found[1] for each in listed if each.startswith(kind) and (found := re.search(r"ID: +(\w+)", each))
         )
 
-    def flags(self) -> str:
+    def told(self, word: str) -> str:
+        """What its module says of the token: `flags`, `serial num` …"""
         listed = run(["pkcs11-tool", "--module", self.module, "--list-token-slots"], self.environment)
-        [flags] = re.findall(rf"token label +: {self.label}$.*?token flags +: (.*?)$", listed, re.MULTILINE | re.DOTALL)
-        return str(flags)
+        [told] = re.findall(rf"token label +: {self.label}$.*?{word} +: (.*?)$", listed, re.MULTILINE | re.DOTALL)
+        return str(told)
 
 
 def run(argv: list[str], environment: Mapping[str, str]) -> str:

@@ -1,0 +1,160 @@
+"""No code path locks a token: what was tried is remembered, over restarts and between keystores."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from certagent.errors import KeystoreError, TokenLockedError
+from certagent.outcome import Result
+from certagent.renewal import Wish
+from tests.tokens.conftest import Sites
+from tests.tokens.site import SO_PIN, Place, TokenSite, forget_modules, run
+
+pytestmark = pytest.mark.needs("softhsm", "opensc")
+
+
+@pytest.fixture
+def site(softhsm: Place, make_site: Sites) -> TokenSite:
+    made = make_site(softhsm)
+    made.write()
+    return made
+
+
+def memory(site: TokenSite) -> Path:
+    [directory] = site.path("state/tokens").iterdir()
+    return directory / "pin.json"
+
+
+def restarted(site: TokenSite) -> str:
+    """One attempt of a new process; what it failed with."""
+    forget_modules()
+    outcome = site.run(Wish.NOW)
+    assert outcome.result is Result.FAILED
+    return f"{outcome.message}; {outcome.hint}"
+
+
+def test_a_wrong_pin_is_tried_once(site: TokenSite) -> None:
+    site.place.put_pin("9999")
+    assert "the PIN of token vpn is wrong" in restarted(site)
+    before = memory(site).read_bytes()
+    for _ in range(5):
+        assert "it was refused before and has not changed since" in restarted(site)
+    assert memory(site).read_bytes() == before
+    assert json.loads(before)["tries"] == 1
+    assert "user PIN count low" in site.place.told("token flags")
+
+
+def test_the_right_pin_ends_it(site: TokenSite) -> None:
+    site.place.put_pin("9999")
+    restarted(site)
+    site.place.put_pin("1234")
+    forget_modules()
+    assert site.run(Wish.NOW).result is Result.ENROLLED
+    assert not memory(site).exists()
+
+
+def test_a_third_try_is_never_made(site: TokenSite) -> None:
+    for pin in ("9991", "9992"):
+        site.place.put_pin(pin)
+        assert "is wrong" in restarted(site)
+    for pin in ("9993", "1234"):
+        site.place.put_pin(pin)
+        assert "a third might lock it" in restarted(site)
+    memory(site).unlink()  # as the hint says
+    forget_modules()
+    assert site.run(Wish.NOW).result is Result.ENROLLED
+
+
+def test_keystores_on_one_token_share_what_is_known(site: TokenSite) -> None:
+    text = site.config.read_text()
+    site.write("token: serial:SERIAL\nuri_file: OTHER")
+    other = site.config.read_text().partition("  web:")[2]
+    other = other.replace("SERIAL", site.place.told("serial num")).replace("OTHER", str(site.path("files/app.uri")))
+    site.config.write_text(text + "  app:" + other.replace(str(site.certificate), str(site.path("files/app.pem"))))
+    site.place.put_pin("9999")
+    assert "is wrong" in restarted(site)
+    forget_modules()
+    with pytest.raises(TokenLockedError, match="it was refused before"):
+        site.work("app").keystore.create_shadow("00" * 16, site.work("app").definition.key_type)
+
+
+def test_a_kill_in_the_middle_of_a_login_counts_as_a_try(site: TokenSite) -> None:
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            from certagent.keystore import pin  # noqa: PLC0415 -- the child alone is to be changed
+
+            pin._strike_out = lambda *_: None
+            pin.durable.remove = lambda _path: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+            site.work().keystore.create_shadow("00" * 16, site.work().definition.key_type)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert json.loads(memory(site).read_bytes())["tries"] == 2
+    assert "2 logins to token vpn in a row failed or were cut short" in restarted(site)
+
+
+def test_what_is_remembered_tells_no_pin_and_is_private(site: TokenSite) -> None:
+    site.place.put_pin("73519")
+    restarted(site)
+    assert memory(site).stat().st_mode & 0o777 == 0o600
+    for file in site.path("state").rglob("*"):
+        assert not file.is_file() or b"73519" not in file.read_bytes()
+    assert not [line for line in site.log if "73519" in line]
+
+
+def test_a_pin_that_is_no_text_is_no_try(site: TokenSite) -> None:
+    site.place.pin_file.write_bytes(b"\xff\xfe\n")
+    assert "is not text" in restarted(site)
+    assert not list(site.path("state/tokens").rglob("pin.json"))
+
+
+@pytest.mark.needs("tpm")
+def test_a_tpm_does_not_come_near_its_lockout(tmp_path: Path, bus: str, make_site: Sites) -> None:
+    from tests.tokens.site import make_tpm  # noqa: PLC0415
+
+    place = make_tpm(tmp_path / "token", bus)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in place.environment.items():
+            patch.setenv(name, value)
+        site = make_site(place)
+        site.write()
+        place.put_pin("9999")
+        for _ in range(4):
+            assert "is wrong" in restarted(site)
+        place.put_pin("1234")
+        forget_modules()
+        assert site.run(Wish.NOW).result is Result.ENROLLED
+        forget_modules()
+
+
+def test_a_damaged_memory_is_no_fresh_start(site: TokenSite) -> None:
+    site.place.put_pin("9999")
+    restarted(site)
+    memory(site).write_text("{")
+    forget_modules()
+    outcome = site.run(Wish.NOW)
+    assert outcome.result is Result.FAILED
+    assert "pin.json cannot be read" in str(outcome.message)
+
+
+def test_a_token_that_is_not_there_says_which_are(site: TokenSite) -> None:
+    site.write("token: lost")
+    with pytest.raises(KeystoreError, match="there is no token lost") as error:
+        site.work().keystore.create_shadow("00" * 16, site.work().definition.key_type)
+    assert "present: vpn" in error.value.hint
+
+
+def test_two_tokens_of_one_name_are_told_apart_by_their_serial(site: TokenSite) -> None:
+    argv = ["softhsm2-util", "--init-token", "--free", "--label", "vpn", "--pin", "1234", "--so-pin", SO_PIN]
+    run(argv, site.place.environment)
+    with pytest.raises(KeystoreError, match="2 tokens answer to vpn") as error:
+        site.work().keystore.create_shadow("00" * 16, site.work().definition.key_type)
+    [selector] = [word for word in error.value.hint.split() if word.startswith("serial:")]
+    site.write(f"token: {selector}")
+    forget_modules()
+    assert site.run(Wish.NOW).result is Result.ENROLLED
