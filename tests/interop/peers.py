@@ -10,8 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from certagent.lab.store import Store
 from tests.interop.commands import argv, environment, lab_process
+
+# Options of `certagent lab`: what sort of CA the clients meet.
+KINDS = [
+    pytest.param((), id="CA"),
+    pytest.param(("--ra",), id="CA and RA"),
+    pytest.param(("--intermediate",), id="intermediate CA"),
+    pytest.param(("--intermediate", "--ra"), id="intermediate CA and RA"),
+    pytest.param(("--ca-key", "ec:p256"), id="EC CA and RSA RA"),
+]
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,13 @@ class Lab:
     @property
     def ca(self) -> Path:
         return self.directory / "ca.pem"
+
+    @property
+    def trusted(self) -> Path:
+        """What openssl needs to judge its certificates: the CA, and the root above it if there is one."""
+        bundle = self.directory / "trusted.pem"
+        bundle.write_bytes(b"".join(path.read_bytes() for path in self.directory.glob("*.pem") if _is_ca(path)))
+        return bundle
 
     @property
     def challenge(self) -> str:
@@ -48,6 +66,10 @@ class Lab:
         code = "import subprocess, sys, time; time.sleep(float(sys.argv[1])); subprocess.run(sys.argv[2:], check=True)"
         command = argv("lab", "approve", "--all", "--dir", self.directory)
         return subprocess.Popen([sys.executable, "-c", code, str(seconds), *command], env=environment())
+
+
+def _is_ca(path: Path) -> bool:
+    return path.name in ("ca.pem", "root.pem")
 
 
 @contextlib.contextmanager

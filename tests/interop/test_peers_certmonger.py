@@ -13,7 +13,7 @@ import pytest
 
 from tests.interop.certmonger import Certmonger, certmonger
 from tests.interop.commands import openssl_confirms, openssl_shows, until
-from tests.interop.peers import Lab, running
+from tests.interop.peers import KINDS, Lab, running
 
 pytestmark = [pytest.mark.needs("certmonger"), pytest.mark.needs("dbus"), pytest.mark.needs("openssl")]
 
@@ -25,25 +25,28 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certmonger]:
 
 
 def request(daemon: Certmonger, lab: Lab, name: str, *words: str) -> None:
-    """The lab as a CA of certmonger's, and a certificate wanted from it; both are called `name`."""
-    daemon.getcert("add-scep-ca", "-c", name, "-u", lab.url, "-N", lab.ca)
+    """The lab as a CA of certmonger's, and a certificate wanted from it; both are called `name`.
+
+    `-N` has to hold the root too: for a reply signed by an intermediate CA it is not content with that one's.
+    """
+    daemon.getcert("add-scep-ca", "-c", name, "-u", lab.url, "-N", lab.trusted)
     files = ("-k", daemon.key(name), "-f", daemon.certificate(name))
     subject = ("-N", f"CN={name},O=Example", "-D", f"{name}.example.net")
     daemon.getcert("request", "-c", name, "-I", name, *files, *subject, "-L", lab.challenge, *words)
 
 
-@pytest.mark.parametrize("ra", [pytest.param(False, id="CA"), pytest.param(True, id="CA and RA")])
-def test_enrolls_renews_and_rekeys(tmp_path: Path, daemon: Certmonger, ra: bool) -> None:
+@pytest.mark.parametrize("options", KINDS)
+def test_enrolls_renews_and_rekeys(tmp_path: Path, daemon: Certmonger, options: tuple[str, ...]) -> None:
     """With AES and SHA-256, without any weak word."""
-    name = "behind-ra" if ra else "plain"
+    name = "-".join(option.strip("-").replace(":", "") for option in ("at", *options))
     seen, keys = [], []
-    with running(tmp_path, *(["--ra"] if ra else [])) as lab:
+    with running(tmp_path, *options) as lab:
         request(daemon, lab, name, "-w")
         for words in ((), ("resubmit",), ("rekey",)):
             if words:
                 daemon.getcert(*words, "-i", name, "-w")
             assert "status: MONITORING" in daemon.told(name)
-            openssl_confirms(daemon.key(name), daemon.certificate(name), lab.ca)
+            openssl_confirms(daemon.key(name), daemon.certificate(name), lab.trusted)
             shown = openssl_shows(daemon.certificate(name), "-subject", "-nameopt", "RFC2253", "-ext", "subjectAltName")
             assert f"DNS:{name}.example.net" in shown
             seen.append(openssl_shows(daemon.certificate(name), "-serial"))
@@ -59,21 +62,22 @@ def test_a_refusal_is_not_understood(tmp_path: Path, daemon: Certmonger) -> None
     with running(tmp_path) as lab:
         (lab.directory / "challenge").write_text("another\n")  # the lab itself has read the first
         request(daemon, lab, "refused")
-        until(lambda: "ca-error" in daemon.told("refused"))
-        assert "PKCS7 routines::no content" in daemon.told("refused")
+        until(lambda: "PKCS7 routines::no content" in daemon.told("refused"))
         assert lab.heard()[0] == ("PKCS_REQ", "FAILURE badRequest")
     assert not daemon.certificate("refused").exists()
 
 
 def test_pending_is_an_error_to_it(tmp_path: Path, daemon: Certmonger) -> None:
     """RFC 8894 §3.2: a reply without data has no content. OpenSSL's PKCS7_verify, which certmonger uses, takes
-    that for an error. Asked again after a person approved, it sends the same PKCSReq and gets its certificate.
+    that for an error. It asks again as if for the first time, in the same transaction, and so gets its certificate
+    once a person approved.
     """
     with running(tmp_path, "--manual") as lab:
         request(daemon, lab, "pending")
-        until(lambda: "ca-error" in daemon.told("pending"))
-        assert "PKCS7 routines::no content" in daemon.told("pending")
+        until(lambda: "PKCS7 routines::no content" in daemon.told("pending"))
         lab.approve()
         daemon.getcert("resubmit", "-i", "pending", "-w")
         openssl_confirms(daemon.key("pending"), daemon.certificate("pending"), lab.ca)
-        assert lab.heard() == [("PKCS_REQ", "PENDING"), ("PKCS_REQ", "SUCCESS")]
+        # It may have asked by itself in between, so how often is not said.
+        assert (lab.heard()[0], lab.heard()[-1]) == (("PKCS_REQ", "PENDING"), ("PKCS_REQ", "SUCCESS"))
+        assert lab.kinds()[0] == "enrollment"

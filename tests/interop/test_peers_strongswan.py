@@ -12,21 +12,23 @@ from pathlib import Path
 import pytest
 
 from tests.interop.commands import openssl_confirms, openssl_shows
-from tests.interop.peers import Lab, running
+from tests.interop.peers import KINDS, Lab, running
 
 pytestmark = [pytest.mark.needs("pki"), pytest.mark.needs("openssl")]
 
 
 class Swan:
-    """A device with strongSwan. `behind_ra`: the lab's RA certificates are given to it, as its user has to."""
+    """A device with strongSwan. It is given the certificates of the lab one by one, as its user has to."""
 
-    def __init__(self, directory: Path, lab: Lab, *, behind_ra: bool = False) -> None:
+    def __init__(self, directory: Path, lab: Lab) -> None:
         self.directory = directory
+        behind_ra = (lab.directory / "ra-signing.pem").exists()
         encryption = lab.directory / "ra-encryption.pem" if behind_ra else lab.ca
         signing = lab.directory / "ra-signing.pem" if behind_ra else lab.ca
         self.common: list[str | Path] = ["--url", lab.url, "--dn", "C=CH, O=Example, CN=swan", "--outform", "pem"]
         self.common += ["--san", "swan.example.net", "--cacert-enc", encryption, "--cacert-sig", signing]
-        self.common += ["--cacert", lab.ca]
+        above = [path for path in (lab.directory / "ca.pem", lab.directory / "root.pem") if path.exists()]
+        self.common += [word for path in above for word in ("--cacert", path)]
 
     def key(self, name: str) -> Path:
         key = self.directory / f"{name}.key"
@@ -41,10 +43,10 @@ class Swan:
         return done
 
 
-@pytest.mark.parametrize("ra", [pytest.param(False, id="CA"), pytest.param(True, id="CA and RA")])
-def test_enrolls_and_renews_with_a_new_key(tmp_path: Path, ra: bool) -> None:
-    with running(tmp_path, "--accept", "3des", *(["--ra"] if ra else [])) as lab:
-        swan = Swan(tmp_path, lab, behind_ra=ra)
+@pytest.mark.parametrize("options", KINDS)
+def test_enrolls_and_renews_with_a_new_key(tmp_path: Path, options: tuple[str, ...]) -> None:
+    with running(tmp_path, "--accept", "3des", *options) as lab:
+        swan = Swan(tmp_path, lab)
         first, second = swan.key("first"), swan.key("second")
         done = swan.ask("first", "--password", lab.challenge)
         assert done.returncode == 0, done.stderr
@@ -53,7 +55,7 @@ def test_enrolls_and_renews_with_a_new_key(tmp_path: Path, ra: bool) -> None:
         assert lab.heard() == [("PKCS_REQ", "SUCCESS"), ("RENEWAL_REQ", "SUCCESS")]
         assert lab.kinds() == ["enrollment", "renewal"]
         for key in (first, second):
-            openssl_confirms(key, key.with_suffix(".pem"), lab.ca)
+            openssl_confirms(key, key.with_suffix(".pem"), lab.trusted)
             assert "DNS:swan.example.net" in openssl_shows(key.with_suffix(".pem"), "-ext", "subjectAltName")
 
 
