@@ -12,6 +12,7 @@ import pytest
 # part → (the programs it needs, whether it needs root, the Debian package)
 PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "openssl": (("openssl",), False, "openssl"),
+    "keytool": (("keytool",), False, "default-jre-headless"),
     "scepserver": (("scepserver",), False, "scep"),
     "scepclient": (("scepclient",), False, "scep"),
     "pki": (("pki",), False, "strongswan-pki libstrongswan-extra-plugins"),
@@ -24,12 +25,12 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "systemd-analyze": (("systemd-analyze",), False, "systemd"),
     "nspawn": (("systemd-nspawn", "mount"), True, "systemd-container"),
     "mount": (("mount", "umount"), True, "mount"),
-    "root": ((), True, ""),
     "softhsm": (("softhsm2-util",), False, "softhsm2"),
     "tpm": (("swtpm", "tpm2-abrmd", "tpm2_ptool", "dbus-daemon"), False, "swtpm tpm2-abrmd libtpm2-pkcs11-tools dbus"),
     "opensc": (("pkcs11-tool",), False, "opensc"),
     "gcc": (("gcc",), False, "gcc"),
     "strongswan-pki": (("pki",), False, "strongswan-pki"),
+    "root": ((), True, ""),
     "setpriv": (("setpriv",), True, "util-linux"),
     "git": (("git",), False, "git"),
     "slapd": (("slapd",), False, "slapd"),

@@ -87,7 +87,8 @@ class Pkcs12File(WritingKeystore):
         return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
 
     def _holds_key(self, content: bytes) -> bool:
-        return bool(content) and any(bag.kind is Kind.KEY for bag in self._load(content, self._password, str(self._file)))
+        bags = self._load(content, self._password, str(self._file)) if content else ()
+        return any(bag.kind is Kind.KEY for bag in bags)
 
     def _replaced(self, key: PrivateKey, certificate: x509.Certificate, chain: Certificates) -> bytes:
         """The file with a new identity in the old one's place, and everything else as it is."""
