@@ -62,9 +62,9 @@ class PasswordLock:
             raise TrustError(f"{what} wraps its key in an unknown way", "PWRI-KEK (RFC 3211) is what CMS asks for")
         parameters = derivation["parameters"]
         digest, iterations = parameters["prf"]["algorithm"].native, parameters["iteration_count"].native
-        salt = parameters["salt"].chosen.native
-        if not isinstance(salt, bytes):
+        if parameters["salt"].name != "specified":
             raise ValueError("a salt from another source")
+        salt = parameters["salt"].chosen.native
         if digest not in DIGESTS or not 0 < iterations <= _MAX_ITERATIONS or len(salt) > _MAX_SALT:
             raise TrustError(f"{what} wants too much work, or an unknown digest, for its password", "see the CA's log")
         inner = wrapping["parameters"].parse(cms.EncryptionAlgorithm)

@@ -22,6 +22,7 @@ DAY = timedelta(days=1)
 SUBJECT = x509.Name.from_rfc4514_string("CN=web.example.net,O=Example")
 NAMES = x509.SubjectAlternativeName([x509.DNSName("web.example.net")])
 NONCE = bytes(range(16))
+EVERYTHING = ("sha1", "md5", "3des", "des")
 TRANSACTION = "0123456789abcdef"
 _SHA256_RSA = bytes.fromhex("300d06092a864886f70d01010b0500")
 _SHA256 = bytes.fromhex("300b0609608648016503040201")

@@ -6,27 +6,15 @@ would stop every changed byte at the door, what is behind the door is changed an
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from typing import Any
 
-import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 
 from certagent import certificate as facts
-from certagent import config, crl, keys, recovery, state, trust
-from certagent.authorities import VERSION as AUTHORITY_VERSION
-from certagent.authorities import Memory
-from certagent.definitions import KeyType
+from certagent import trust
 from certagent.errors import RejectedError
-from certagent.journal import VERSION, Journal, Phase, Transaction
-from certagent.keystore import swap
 from certagent.lab import checks, issuing
 from certagent.scep import (
     Algorithms,
@@ -49,8 +37,24 @@ from certagent.scep import password as password_lock
 from certagent.scep.next_ca import encode_next_ca, read_next_ca
 from certagent.scep.server import reply_attributes
 from certagent.scep.signed import signed_attributes
+from tests.fuzz.files import (
+    configuration,
+    configurations,
+    journal,
+    journals,
+    pem,
+    private_key,
+    private_keys,
+    recover,
+    revocation_list,
+    revocation_lists,
+    revocations,
+    state_files,
+    states,
+)
 from tests.fuzz.parties import (
     DAY,
+    EVERYTHING,
     NONCE,
     SUBJECT,
     TRANSACTION,
@@ -59,10 +63,9 @@ from tests.fuzz.parties import (
     signed_data,
     with_signature,
 )
-from tests.unit.pki import NOW, key
+from tests.unit.pki import NOW
 
 STRONG = Algorithms("aes128-cbc", "sha256")
-EVERYTHING = ("sha1", "md5", "3des", "des")
 
 
 @dataclass(frozen=True)
@@ -119,20 +122,19 @@ def envelope(inside: bytes, cipher: str = "aes128-cbc") -> bytes:
 
 
 def attributes() -> list[bytes]:
-    """The contents of the signed attributes of three replies whose content is empty or an empty SEQUENCE."""
-    made = []
-    for status in (PkiStatus.FAILURE, PkiStatus.PENDING):
-        words = reply_attributes(
-            status=status,
-            transaction_id=TRANSACTION,
-            recipient_nonce=NONCE,
-            sender_nonce=NONCE,
-            fail_info=FailInfo.BAD_ALG,
-            fail_text="no",
-        )
-        made.append(bytes(signed_attributes(b"", words, "sha256").contents or b""))
-        made[-1] = made[-1] or signed_attributes(b"", words, "sha256").dump()[3:]
-    return made
+    """The contents of the signed attributes of replies without content."""
+    return [
+        attributes_of(status, b"", fail_info=FailInfo.BAD_ALG, fail_text="no")
+        for status in (PkiStatus.FAILURE, PkiStatus.PENDING)
+    ]
+
+
+def attributes_of(status: PkiStatus, content: bytes, **more: Any) -> bytes:
+    words = reply_attributes(
+        status=status, transaction_id=TRANSACTION, recipient_nonce=NONCE, sender_nonce=NONCE, **more
+    )
+    encoded = signed_attributes(content, words, "sha256").dump()
+    return bytes(encoded[2 + (encoded[1] & 0x7F if encoded[1] & 0x80 else 0) :])
 
 
 def sealed_attributes(data: bytes) -> object:
@@ -140,11 +142,7 @@ def sealed_attributes(data: bytes) -> object:
 
 
 def in_reply(content: bytes) -> bytes:
-    words = reply_attributes(
-        status=PkiStatus.SUCCESS, transaction_id=TRANSACTION, recipient_nonce=NONCE, sender_nonce=NONCE
-    )
-    dumped = signed_attributes(content, words, "sha256").dump()
-    return signed_data(dumped[2 + (dumped[1] & 0x7F if dumped[1] & 0x80 else 0) :], content)
+    return signed_data(attributes_of(PkiStatus.SUCCESS, content), content)
 
 
 def sealed_envelope(data: bytes) -> object:
@@ -249,199 +247,6 @@ def csr(data: bytes) -> object:
 
 def poll(data: bytes) -> object:
     return parse_issuer_and_subject(data)
-
-
-# ── files ──
-
-
-def pem(data: bytes) -> object:
-    found = facts.load_pem(data, "file")
-    for each in found:
-        if facts.is_readable(each):
-            _ = (facts.subject_text(each), facts.serial_hex(each), facts.is_ca(each), facts.key_usage(each))
-            facts.path_up(each, found)
-    return found
-
-
-def private_key(data: bytes) -> object:
-    return keys.load_private(data, b"secret", "file")
-
-
-def private_keys() -> list[bytes]:
-    ec, rsa = key("fuzz", KeyType.EC_P256), parties().device.key
-    forms = serialization.PrivateFormat
-    plain = serialization.NoEncryption()
-    encoding = serialization.Encoding.PEM
-    return [
-        keys.to_pem(ec),
-        keys.to_pem(rsa),
-        ec.private_bytes(encoding, forms.TraditionalOpenSSL, plain),
-        facts.to_pem([parties().issued]) + rsa.private_bytes(encoding, forms.TraditionalOpenSSL, plain),
-    ]
-
-
-def revocations(data: bytes) -> object:
-    """TBSCertList, signed by the CA."""
-    found = crl.read(with_signature(data, parties().ca), "http://crl.example.net/")
-    crl.check(found, [parties().ca.certificate], EVERYTHING, NOW)
-    return crl.verdict(found, 1), crl.verdict(found, 99), crl.is_stale(found, NOW)
-
-
-def revocation_lists() -> list[bytes]:
-    return [first_part(revocation_list())]
-
-
-def revocation_list() -> bytes:
-    when = NOW - DAY
-    entry = (
-        x509.RevokedCertificateBuilder()
-        .serial_number(1)
-        .revocation_date(when)
-        .add_extension(x509.CRLReason(x509.ReasonFlags.key_compromise), critical=False)
-        .build()
-    )
-    made = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(parties().ca.certificate.subject)
-        .last_update(when)
-        .next_update(NOW + DAY)
-        .add_revoked_certificate(entry)
-        .add_extension(x509.CRLNumber(7), critical=False)
-        .sign(parties().ca.key, hashes.SHA256())
-    )
-    return made.public_bytes(serialization.Encoding.DER)
-
-
-@cache
-def scratch() -> Path:
-    """A directory of this process; its files are written over for each input."""
-    made = Path(tempfile.mkdtemp(prefix="certagent-fuzz-"))
-    for name in ("keystore/transaction", "files/of/a/consumer", "state"):
-        (made / name).mkdir(parents=True)
-    (made / "challenge").write_text("secret\n")
-    (made / "challenge").chmod(0o600)
-    return made
-
-
-def written(name: str, data: bytes) -> Path:
-    path = scratch() / name
-    path.write_bytes(data)
-    path.chmod(0o600)
-    return path
-
-
-def configuration(data: bytes) -> object:
-    return config.load(written("agent.yaml", data))
-
-
-def configurations() -> list[bytes]:
-    here = scratch()
-    text = f"""\
-state_dir: {here}/state
-live_dir: {here}/live
-authorities:
-  corp:
-    url: http://127.0.0.1:1/scep
-    fingerprint: sha256:{"00" * 32}
-    challenge: {{file: {here}/challenge}}
-    accept: [sha1, 3des]
-    timeout: 30s
-    rollover_at: 80%
-defaults:
-  authority: corp
-  renew_at: 66%
-  key_type: ec:p256
-keystores:
-  web:
-    type: pem
-    subject: CN=web.example.net,O=Example
-    san: [dns:web.example.net, ip:192.0.2.7]
-    key_file: {here}/files/web.key
-    certificate_file: {here}/files/web.pem
-    mode: "0640"
-    hooks: {{post: [[/bin/true, x]], pre: [{{run: [/bin/true], timeout: 60s}}]}}
-    probe: {{tls: "127.0.0.1:443", server_name: web.example.net}}
-"""
-    return [text.encode()]
-
-
-def sample_transaction() -> Transaction:
-    here = str(consumer())
-    new = hashlib.sha256(b"new").hexdigest()
-    change = swap.Change("key", f"{here}/web.key", f"{here}/.new", new, f"{here}/.old")
-    return Transaction(
-        id="0123456789abcdef",
-        kind="renewal",  # type: ignore[arg-type]  # as it is read
-        phase=Phase.STAGING,
-        started_at=NOW,
-        authority="corp",
-        endpoint="http://127.0.0.1:1/scep",
-        transaction_id=TRANSACTION,
-        message_type=17,
-        sender_nonce=NONCE,
-        request=b"request",
-        names=("dns:web.example.net",),
-        poll_at=NOW + DAY,
-        swap=swap.Record("0123456789abcdef", "rename", (change,), f"{here}/previous", sweep=(f"{here}/sweep",)),
-    )
-
-
-def journal(data: bytes) -> object:
-    written("keystore/transaction/transaction.json", data)
-    return Journal(scratch() / "keystore").open()
-
-
-def journals() -> list[bytes]:
-    staging = sample_transaction()
-    phases = (Phase.STAGING, Phase.PENDING, Phase.ACTIVATING, Phase.REVERTING)
-    return [msgspec.json.encode(staging.at(phase)) for phase in phases]
-
-
-def recover(data: bytes) -> object:
-    """The journal, and what follows from it; inputs that lead out of the scratch directory are passed over."""
-    transaction = journal(data)
-    if isinstance(transaction, Transaction) and not _stays_inside(transaction):
-        return None
-    shutil.rmtree(consumer())
-    consumer().mkdir(parents=True)
-    for name, content in (("web.key", b"old"), (".old", b"old"), (".new", b"new")):
-        (consumer() / name).write_bytes(content)
-    return recovery.recover_keystore(Journal(scratch() / "keystore"))
-
-
-def consumer() -> Path:
-    """Deep enough that what a swap writes beside a path stays in the scratch directory."""
-    return scratch() / "files/of/a/consumer"
-
-
-def _stays_inside(transaction: Transaction) -> bool:
-    record = transaction.swap
-    if record is None:
-        return True
-    if not record.id.isalnum() or not all(change.role.isalnum() for change in record.changes):
-        return False
-    paths = [record.previous, record.generation, record.pointer, record.base, *record.sweep]
-    paths += [path for change in record.changes for path in (change.target, change.staged, change.old)]
-    inside = f"{consumer()}/"
-    return all(not path or (path.startswith(inside) and ".." not in path) for path in paths)
-
-
-def state_files(data: bytes) -> object:
-    written("keystore/state.json", data)
-    written("keystore/history.jsonl", data)
-    directory = scratch() / "keystore"
-    return (
-        state.load(directory),
-        state.read_history(directory),
-        state.decode_file(written("authority.json", data), Memory, AUTHORITY_VERSION),
-    )
-
-
-def states() -> list[bytes]:
-    error = {"kind": "trust", "message": "x", "hint": "y", "at": state.iso(NOW)}
-    whole = {"version": VERSION, "url": "http://x", "capabilities": ["AES"], "issuer": "sha256:00"}
-    times = {"seen_at": state.iso(NOW), "next_action_at": state.iso(NOW)}
-    return [json.dumps({**whole, **times, "failures": 2, "last_error": error, "condition": "failed"}).encode()]
 
 
 def capabilities(data: bytes) -> object:

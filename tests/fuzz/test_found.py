@@ -17,8 +17,9 @@ from certagent.outcome import Result
 from certagent.renewal import Wish
 from certagent.scep.asn1 import tlv
 from tests.fuzz.der import parse
+from tests.fuzz.files import revocation_lists
 from tests.fuzz.parties import first_part, parties, with_signature
-from tests.fuzz.targets import locked_envelope, locked_envelopes, revocation_lists
+from tests.fuzz.targets import locked_envelope, locked_envelopes
 from tests.renewal.conftest import make_site, site
 from tests.renewal.site import Site
 

@@ -14,6 +14,7 @@ from certagent.outcome import Result
 from tests.hostile.lab import Hostile, start_hostile
 from tests.renewal.site import DAY, Clock, Site, start_lab
 
+pytest.register_assert_rewrite("tests.hostile.case")
 Enrolled = Callable[..., Site]
 
 

@@ -365,10 +365,10 @@ def grown(message: bytes, *path: str | int) -> bytes:
     header, contents = _split(message)
     parts = _parts(contents)
     if not path:
-        return _rebuild(header, contents + b"\x05\x00")
+        return tlv(contents + b"\x05\x00", header)
     at = int(path[0])
     parts[at] = grown(parts[at], *path[1:])
-    return _rebuild(header, b"".join(parts))
+    return tlv(b"".join(parts), header)
 
 
 def _split(element: bytes) -> tuple[int, bytes]:
@@ -386,10 +386,6 @@ def _parts(contents: bytes) -> list[bytes]:
         parts.append(contents[: header + length])
         contents = contents[header + length :]
     return parts
-
-
-def _rebuild(tag: int, contents: bytes) -> bytes:
-    return tlv(contents, tag)
 
 
 def replayed(forger: Forger) -> bytes:

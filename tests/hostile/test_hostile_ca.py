@@ -4,11 +4,7 @@ specification; every case goes the whole way, from a renewal that is due to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 from asn1crypto import core
@@ -16,71 +12,35 @@ from cryptography import x509
 
 from certagent.certificate import to_der
 from certagent.lab import Settings
-from certagent.outcome import Outcome, Result
-from certagent.renewal import Wish
 from certagent.scep import Algorithms, FailInfo, PkiStatus, degenerate
 from certagent.scep.message import FAIL_INFO, FAIL_INFO_TEXT, MESSAGE_TYPE, PKI_STATUS, RECIPIENT_NONCE, TRANSACTION_ID
 from certagent.scep.signed import CONTENT_TYPE, MESSAGE_DIGEST
 from tests.hostile import answers as web
 from tests.hostile import certificates as made
 from tests.hostile import replies as forged
-from tests.hostile.conftest import Enrolled, hostile
+from tests.hostile.case import (
+    FORGED,
+    MIXED_UP,
+    NEVER,
+    STRANGER,
+    TEXT,
+    UTF8,
+    Case,
+    accepting,
+    assert_refused,
+    case,
+    reply,
+)
+from tests.hostile.conftest import Enrolled
 from tests.hostile.lab import (
-    CA_CERTIFICATES,
     CAPABILITIES,
     Fault,
     Forge,
     Forger,
     Hostile,
-    body,
-    offering,
-    raw,
     replying,
-    serving,
 )
-from tests.renewal.site import DAY, Site
-
-TEXT, UTF8 = core.PrintableString, core.UTF8String
-NEVER = "nothing was installed"
-FORGED = "somebody between may have changed it; nothing of it was used"
-MIXED_UP = "it answers another request, or somebody replays an old answer; nothing of it was used"
-STRANGER = "only the CA, its RA or its authenticated successor may sign"
-TRY_AGAIN = "try again"
-BROKEN = "the CA, or something between, sends broken data"
-ADDRESS = "is the authority's url the CA's SCEP address?"
-Configure = Callable[[Hostile], str]
-
-
-@dataclass(frozen=True)
-class Case:
-    """`error` is the class's word and what its message holds; `authority`, `keystore`: lines of configuration."""
-
-    fault: Fault
-    error: tuple[str, str]
-    hint: str = ""
-    ra: bool = False
-    renewed_before: bool = False
-    authority: Configure = lambda _: ""
-    keystore: str = ""
-    settings: Settings | None = None
-
-
-def case(name: str, fault: Fault, kind: str, message: str, hint: str = "", **more: Any) -> object:
-    return pytest.param(Case(fault, (kind, message), hint, **more), id=name)
-
-
-def reply(name: str, forge: Forge, message: str, hint: str = "", **more: Any) -> object:
-    """A reply that is not believed."""
-    return case(name, replying(forge), "trust", message, hint, **more)
-
-
-def accepting(*words: str) -> Configure:
-    return lambda _: f"accept: [{', '.join(words)}]"
-
-
-def soon(_: Hostile) -> str:
-    return "timeout: 1s"
-
+from tests.renewal.site import DAY
 
 TRANSACTIONS = [
     reply("nonce of nobody", forged.nonce(lambda _: bytes(16)), "does not repeat the request's nonce", MIXED_UP),
@@ -369,171 +329,7 @@ WEAK = [
     case("capabilities taken away", web.http(404, b"", CAPABILITIES), "trust", "no longer offers", renewed_before=True),
 ]
 
-NOT_PINNED = "the authority's CA is not the configured one"
-AUTHORITIES = [
-    case("another CA", offering(web.another_ca), "trust", NOT_PINNED, "nothing secret was sent"),
-    case("another CA of the same name", offering(web.namesake_ca), "trust", NOT_PINNED, "nothing secret was sent"),
-    case("a bundle of nothing", body(CA_CERTIFICATES, lambda _: degenerate([])), "transient", "holds no certificate"),
-    case("no answer", body(CA_CERTIFICATES, lambda _: b""), "transient", "GetCACert is empty", ADDRESS),
-    case("a web page", body(CA_CERTIFICATES, lambda _: b"\r\n<html>"), "transient", "is a web page", ADDRESS),
-    case("text", body(CA_CERTIFICATES, lambda _: b"no such CA"), "transient", "is not SCEP", ADDRESS),
-    case("an HTTP error", web.http(404, b"no such CA", CA_CERTIFICATES), "http", "HTTP 404: no such CA"),
-    case("cut short", web.truncated(CA_CERTIFICATES), "transient", "GetCACert was cut short", TRY_AGAIN),
-    case("bytes after the certificate", body(CA_CERTIFICATES, lambda der: der + b"\0\0"), "trust", "2 bytes after"),
-    case("more in the certificate", body(CA_CERTIFICATES, forged.grown), "trust", "is malformed", BROKEN),
-    case("a broken name", serving(CA_CERTIFICATES, web.broken_ca), "trust", "malformed", BROKEN),
-    case("an empty SEQUENCE", body(CA_CERTIFICATES, lambda _: b"\x30\x00"), "trust", "malformed", BROKEN),
-    case("an RA of another CA", offering(web.ra_of_another_ca), "trust", "RA certificate CN=RA"),
-    case("an RA of a CA of the same name", offering(web.ra_of_a_namesake), "trust", "not issued by the pinned CA"),
-    case("a sibling as the RA", offering(web.sibling_as_ra), "trust", "a certificate for TLS", "if it is the RA, add"),
-    case("an RA that has expired", offering(web.expired_ra), "trust", "RA certificate CN=RA expired at", "clock"),
-    case("an RA that is valid tomorrow", offering(web.ra_of_tomorrow), "trust", "RA certificate CN=RA is valid from"),
-    case("an RA signed over SHA-1", offering(web.weak_ra), "trust", "CN=RA is signed with sha1", "add `sha1`"),
-    case(
-        "a CA that has expired",
-        web.only(web.expired_ca),
-        "trust",
-        "the CA certificate CN=old CA expired at",
-        "clock",
-        authority=web.pinned(web.expired_ca),
-    ),
-    case(
-        "a CA that is valid tomorrow",
-        web.only(web.ca_of_tomorrow),
-        "trust",
-        "the CA certificate CN=new CA is valid from",
-        authority=web.pinned(web.ca_of_tomorrow),
-    ),
-    case(
-        "two CAs, both pinned",
-        web.only(web.honest_ca, web.stranger_ca),
-        "trust",
-        "offers 2 CA certificates that could be the issuer",
-        "name the one that issues",
-        authority=web.pinned(web.honest_ca, web.stranger_ca),
-    ),
-    case(
-        "a pinned certificate that is no CA",
-        web.only(web.leaf_as_ca),
-        "trust",
-        "is no CA certificate",
-        authority=web.pinned(web.leaf_as_ca),
-    ),
-    case("a device that issues RAs", offering(web.intermediate_without_ca), "trust", NOT_PINNED),
-    case("3000 CAs", web.thousands(3000), "trust", "is malformed", BROKEN),
-    case("an endless answer", raw(web.endless, CA_CERTIFICATES), "transient", "more than 2048 KiB", ADDRESS),
-]
 
-GARBLED_HTTP = "does not speak proper HTTP"
-HTTP = [
-    case("HTTP 500 with words", web.http(500, b"out of order\nstack trace"), "http", "HTTP 500: out of order"),
-    case("HTTP 500 with a web page", web.http(500, b"<html>oops"), "http", "answered HTTP 500"),
-    case("HTTP 401", web.http(401, b"\x1b[31mlog in"), "http", "HTTP 401: [31mlog in"),
-    case("HTTP 204", web.wire(lambda _: web.head("204 No Content")), "http", "HTTP 204"),
-    case("a web page with 200", web.http(200, b"<html>It works!"), "transient", "is a web page", ADDRESS),
-    case("an empty body with 200", web.http(200, b""), "transient", "is empty", ADDRESS),
-    case("a reply cut short", web.truncated(), "transient", "was cut short", TRY_AGAIN),
-    case("redirect to another host", web.redirect("http://evil.example.net/scep"), "transient", "http://evil.example"),
-    case("redirect to a file", web.redirect("file:///etc/shadow"), "transient", "redirects to another place: file"),
-    case("redirect in circles", web.redirect("/scep?operation=PKIOperation"), "transient", "redirects in circles"),
-    case("redirect to an address that is none", web.redirect("http://["), "transient", GARBLED_HTTP),
-    case("10 MB", body("PKIOperation", lambda _: b"\x30" * (10 << 20)), "transient", "more than 2048 KiB", ADDRESS),
-    case("no end", raw(web.endless), "transient", "more than 2048 KiB", ADDRESS),
-    case("a gzip bomb", web.wire(web.bomb), "transient", "more than 2048 KiB"),
-    case(
-        "gzip that is none",
-        web.wire(lambda honest: web.head("200 OK", Content_Encoding="gzip", Content_Length=len(honest)) + honest),
-        "transient",
-        "broke its answer off",
-    ),
-    case(
-        "Content-Length too large",
-        web.wire(lambda honest: web.head("200 OK", Content_Length=len(honest) + 9) + honest),
-        "transient",
-        "broke its answer off",
-        TRY_AGAIN,
-    ),
-    case(
-        "Content-Length too small",
-        web.wire(lambda honest: web.head("200 OK", Content_Length=len(honest) - 9) + honest),
-        "transient",
-        "was cut short",
-        TRY_AGAIN,
-    ),
-    case("chunks that are none", web.wire(lambda _: web.chunked(b"zz\r\nhello")), "transient", "broke its answer off"),
-    case(
-        "a chunk cut short", web.wire(lambda honest: web.chunked(b"ffff\r\n" + honest)), "transient", "broke its answer"
-    ),
-    case("a chunk of negative size", web.wire(lambda _: web.chunked(b"-5\r\nhello")), "transient", ""),
-    case("connection reset in the middle", raw(web.reset), "transient", "broke its answer off", TRY_AGAIN),
-    case("the end before anything", web.wire(lambda _: b""), "transient", "cannot be reached"),
-    case("another protocol", web.wire(lambda _: b"SSH-2.0-OpenSSH_9.2\r\n"), "transient", ""),
-    case("a line without end", web.wire(lambda _: b"HTTP/1.1 200 " + b"x" * 200_000), "transient", ""),
-    case("headers without end", web.wire(lambda _: b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 9999), "transient", ""),
-    case("a slow drip", raw(web.drip), "transient", "did not answer within 1 seconds", authority=soon),
-    case("silence", raw(web.silence), "transient", "did not answer within 1 seconds", authority=soon),
-]
-
-
-def consumers_files(site: Site) -> dict[str, tuple[int, bytes]]:
-    return {
-        str(each): (each.stat().st_mode, each.read_bytes())
-        for each in sorted(site.path("files").rglob("*"))
-        if each.is_file()
-    }
-
-
-def prepare(enrolled: Enrolled, wanted: Case) -> Site:
-    site = enrolled(wanted.settings, ra=wanted.ra)
-    site.write(wanted.keystore, wanted.authority(hostile(site)))
-    if wanted.renewed_before:
-        assert site.run(Wish.RENEW).result is Result.RENEWED
-    return site
-
-
-def assert_clear(outcome: Outcome, site: Site, wanted: Case) -> None:
-    """One line of what, one of what to do, and nothing in them that a terminal would obey."""
-    message, hint = outcome.message, outcome.hint
-    assert message
-    assert hint
-    assert (message + hint).isprintable()
-    assert len(message) < 400
-    kind, fragment = wanted.error
-    assert fragment in message
-    assert wanted.hint in hint
-    kept = site.state.last_error
-    assert kept is not None
-    assert (kept.kind, kept.message) == (kind, message)
-    assert site.ca.challenge not in "".join([message, hint, *site.log])
-
-
-def successors(site: Site) -> list[Path]:
-    """Certificates that wait to be put in place."""
-    return list(site.keystore_directory.glob("shadow/*/certificate.pem"))
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        *TRANSACTIONS,
-        *SIGNATURES,
-        *ENVELOPES,
-        *TRAILING,
-        *CERTIFICATES,
-        *REFUSALS,
-        *WEAK,
-        *AUTHORITIES,
-        *HTTP,
-    ],
-)
+@pytest.mark.parametrize("wanted", [*TRANSACTIONS, *SIGNATURES, *ENVELOPES, *TRAILING, *CERTIFICATES, *REFUSALS, *WEAK])
 def test_refused(enrolled: Enrolled, wanted: Case) -> None:
-    site = prepare(enrolled, wanted)
-    before = consumers_files(site)
-    wanted.fault(hostile(site))
-    outcome = site.run(Wish.RENEW)
-    assert outcome.result is Result.FAILED
-    assert_clear(outcome, site, wanted)
-    assert consumers_files(site) == before
-    assert successors(site) == []
-    assert outcome.next_action_at is not None
-    assert outcome.next_action_at > site.clock()
+    assert_refused(enrolled, wanted)
