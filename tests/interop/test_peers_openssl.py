@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from certagent.lab import HttpAnswer, LabCA, Settings
-from certagent.renewal import Result, Wish
+from certagent.outcome import Result
+from certagent.renewal import Wish
 from tests.renewal.site import Site, Sites, openssl
 
 pytestmark = [pytest.mark.needs("openssl")]

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certagent.certificate import fingerprint
 from certagent.definitions import KeyType
 from certagent.lab import Settings
-from certagent.renewal import Result, Wish
+from certagent.outcome import Result
+from certagent.renewal import Wish
 from tests.renewal.line import approve
 from tests.renewal.site import DAY, Site, Sites, openssl
 

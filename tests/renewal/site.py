@@ -17,7 +17,8 @@ from certagent import config, keys, recovery, state
 from certagent.cli.setting import works
 from certagent.journal import Journal, Transaction
 from certagent.lab import LabCA, LabServer, Settings, serve
-from certagent.renewal import Outcome, Wish, advance
+from certagent.outcome import Outcome
+from certagent.renewal import Wish, advance
 from certagent.work import Work
 
 DAY = timedelta(days=1)

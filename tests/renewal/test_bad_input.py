@@ -20,8 +20,9 @@ from certagent import keys
 from certagent.definitions import KeyType
 from certagent.journal import Phase
 from certagent.lab import Answer, Call, HttpAnswer, LabCA, Settings
+from certagent.outcome import Result
 from certagent.policy import Condition
-from certagent.renewal import Result, Wish, advance
+from certagent.renewal import Wish, advance
 from certagent.scep import Request
 from tests.keystore.faults import failing
 from tests.renewal.site import DAY, Site, Sites

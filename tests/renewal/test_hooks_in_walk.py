@@ -11,8 +11,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from certagent.journal import Phase
+from certagent.outcome import Result
 from certagent.policy import Action, Condition
-from certagent.renewal import Result, Wish
+from certagent.renewal import Wish
 from tests.renewal.site import DAY, Site, ran, recording_hook
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from certagent.journal import Phase
-from certagent.renewal import Result, Wish
+from certagent.outcome import Result
+from certagent.renewal import Wish
 from tests.renewal.site import Site, Sites, ran, recording_hook
 
 KILLED = 99
