@@ -160,8 +160,10 @@ class Authorities:
             ca_file=Path(definition.https_ca_file) if definition.https_ca_file else None,
             client_certificate=definition.client_certificate,
         )
-        offered = client.get_ca_certificates()
-        believed = trust.believe(offered, self._pins(name), now)
+        believed_pins = self._pins(name)
+        named = (each for each in (believed_pins.recipient, believed_pins.signer) if each is not None)
+        offered = tuple(dict.fromkeys((*client.get_ca_certificates(), *named)))
+        believed = trust.believe(offered, believed_pins, now)
         capabilities = client.get_capabilities()
         memory = self._memory(name)
         if memory is not None:
@@ -262,16 +264,22 @@ def _keep(
 
 
 def pins(definition: Authority) -> trust.Pins:
-    """What the definition says may be believed, its anchor files read. Raises ConfigError."""
-    anchors: list[x509.Certificate] = []
-    for path in definition.trust_anchors:
-        try:
-            found = facts.load_pem(path.read_bytes(), str(path))
-        except OSError as error:
-            raise ConfigError(
-                f"trust_anchor {path}: {error.strerror}", "put the root certificate there, as PEM"
-            ) from None
-        if not found:
-            raise ConfigError(f"trust_anchor {path} holds no certificate", "put the root certificate there, as PEM")
-        anchors.extend(found)
-    return trust.Pins(definition.fingerprints, tuple(anchors), frozenset(definition.accept))
+    """What the definition says may be believed, its files read. Raises ConfigError."""
+    anchors = [each for path in definition.trust_anchors for each in _configured(path, "trust_anchor")]
+    return trust.Pins(
+        definition.fingerprints,
+        tuple(anchors),
+        frozenset(definition.accept),
+        recipient=_configured(Path(definition.recipient), "recipient")[0] if definition.recipient else None,
+        signer=_configured(Path(definition.signer), "signer")[0] if definition.signer else None,
+    )
+
+
+def _configured(path: Path, word: str) -> tuple[x509.Certificate, ...]:
+    try:
+        found = facts.load_pem(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{word} {path}: {error.strerror}", "put the certificate there, as PEM") from None
+    if not found:
+        raise ConfigError(f"{word} {path} holds no certificate", "put the certificate there, as PEM")
+    return found

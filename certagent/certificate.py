@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certagent.definitions import AlternativeName, Fingerprint
 from certagent.errors import ConfigError, KeystoreError, TrustError
@@ -122,6 +123,38 @@ def _general_name(name: AlternativeName) -> x509.GeneralName:
             return x509.UniformResourceIdentifier(name.value)
         case _:
             return x509.OtherName(UPN, core.UTF8String(name.value).dump())
+
+
+def usage_extensions(key_usage: Collection[str], purposes: Collection[str]) -> list[x509.Extension[x509.ExtensionType]]:
+    """The extensions for configured usages (cryptography's words) and purposes (its words, or OIDs)."""
+    made: list[x509.Extension[x509.ExtensionType]] = []
+    if key_usage:
+        usage = x509.KeyUsage(**{word: word in key_usage for word in _USAGES})
+        made.append(x509.Extension(usage.oid, critical=True, value=usage))
+    if purposes:
+        extended = x509.ExtendedKeyUsage([_PURPOSES.get(word) or x509.ObjectIdentifier(word) for word in purposes])
+        made.append(x509.Extension(extended.oid, critical=False, value=extended))
+    return made
+
+
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+_PURPOSES = {
+    "server_auth": ExtendedKeyUsageOID.SERVER_AUTH,
+    "client_auth": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "code_signing": ExtendedKeyUsageOID.CODE_SIGNING,
+    "email_protection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+    "ipsec_ike": ExtendedKeyUsageOID.IPSEC_IKE,
+}
 
 
 def san_extension(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:

@@ -21,10 +21,13 @@ from certagent.values import (
     Duration,
     Fingerprint,
     Fraction,
+    KeyTransport,
     KeyType,
+    KeyUsage,
     Label,
     Mode,
     Name,
+    Purpose,
     ReadFile,
     SecretFile,
     Subject,
@@ -32,6 +35,7 @@ from certagent.values import (
     Token,
     Url,
     Variable,
+    Weak,
     WrittenFile,
 )
 
@@ -42,11 +46,13 @@ __all__ = [
     "Duration",
     "Fingerprint",
     "Fraction",
+    "KeyTransport",
     "KeyType",
     "Mode",
     "Name",
     "Subject",
     "Threshold",
+    "Weak",
 ]
 
 Swap = Literal["rename", "symlink"]
@@ -71,10 +77,6 @@ class Secret(_Definition, frozen=True, kw_only=True):
             raise ValueError(
                 "does not name exactly one of file, env or command; write e.g. {file: /etc/certagent/secret}"
             )
-
-
-Weak = Literal["sha1", "md5", "3des", "des"]
-KeyTransport = Literal["rsa", "oaep", "password"]
 
 
 class Authority(_Definition, frozen=True, kw_only=True):
@@ -118,6 +120,10 @@ class Authority(_Definition, frozen=True, kw_only=True):
     poll_limit: Annotated[Duration, Meta(description="how long a request may stay pending; default 7d")] = field(
         default_factory=lambda: Duration(days=7)
     )
+    recipient: Annotated[
+        ReadFile | None, Meta(description="PEM file: the RA certificate that requests are encrypted to")
+    ] = None
+    signer: Annotated[ReadFile | None, Meta(description="PEM file: the RA certificate that signs answers")] = None
     rollover_at: Annotated[
         Threshold, Meta(description="when to ask for the next CA: share of the CA's lifetime, or time before its end")
     ] = field(default_factory=lambda: Threshold(passed=Fraction(0.8)))
@@ -227,7 +233,15 @@ class Keeping(Common, frozen=True, kw_only=True):
     """
 
     subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
-    san: Annotated[tuple[AlternativeName, ...], Meta(description="names, for the first enrollment")] = ()
+    san: Annotated[tuple[AlternativeName, ...], Meta(description="names, likewise")] = ()
+    key_usage: Annotated[
+        tuple[KeyUsage, ...], Meta(description="asked for at the first enrollment; renewals keep what is in place")
+    ] = ()
+    extended_key_usage: Annotated[tuple[Purpose, ...], Meta(description="purposes or OIDs, likewise")] = ()
+    template: Annotated[str | None, Meta(description="Microsoft template: its name, or OID:major:minor")] = None
+    check_subject: Annotated[
+        Literal["exact", "key"], Meta(description="key: the CA may write the subject its own way; the key must match")
+    ] = "exact"
     ca_file: Annotated[
         WrittenFile | None, Meta(description="trusted CA certificates, current and next, for the consumer's peers")
     ] = None

@@ -102,7 +102,7 @@ def _accept(
     shadow = work.shadow(transaction)
     asked = trust.Asked(
         key=keys.public_bytes(shadow.key.public_key()),
-        subject=subject_of(transaction),
+        subject=subject_of(transaction) if work.definition.check_subject == "exact" else None,
         names=frozenset(transaction.names),
         old=certificate_in_place(work.keystore),
     )

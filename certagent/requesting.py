@@ -133,7 +133,11 @@ def _wanted(work: Work, transaction: Transaction) -> tuple[x509.Name, x509.Subje
 def _extensions(work: Work, transaction: Transaction) -> Iterable[x509.Extension[x509.ExtensionType]]:
     """The usages and the template: a successor keeps what the certificate in place has."""
     in_place = certificate_in_place(work.keystore) if transaction.succeeds else None
-    return scep.kept_extensions(in_place) if in_place is not None else ()
+    if in_place is not None:
+        return scep.kept_extensions(in_place)
+    definition = work.definition
+    asked = facts.usage_extensions(definition.key_usage, definition.extended_key_usage)
+    return [*asked, scep.certificate_template(definition.template)] if definition.template else asked
 
 
 def _challenge(work: Work, *, needed: bool) -> str | None:

@@ -16,7 +16,7 @@ The rules (DESIGN §6; RFC 8894 §4.7.1; draft-nourse-scep-11 §5.2.6 has the fl
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cryptography import x509
@@ -78,7 +78,7 @@ def find_next(
             "ask the CA's operator which it is, and name it with next_fingerprint",
         )
     issuer = lowest[0]
-    believed_pins = trust.Pins((*pins.fingerprints, *next_fingerprints), pins.anchors, pins.accept)
+    believed_pins = replace(pins, fingerprints=(*pins.fingerprints, *next_fingerprints))
     proof = _proof(issuer, offer, crosses, current, believed_pins)
     above = facts.path_up(issuer, [*candidates, *believed_pins.anchors])
     for each in (issuer, *above):
@@ -147,7 +147,7 @@ def extended(pins: trust.Pins, links: Sequence[Link], believed_before: Sequence[
         link.successor for link in links if link.successor in known and link.successor not in pins.fingerprints
     )
     followed = frozenset(link.predecessor for link in links if link.successor in known)
-    return trust.Pins((*pins.fingerprints, *dict.fromkeys(added)), pins.anchors, pins.accept, followed)
+    return replace(pins, fingerprints=(*pins.fingerprints, *dict.fromkeys(added)), followed=followed)
 
 
 def _rooted(certificate: x509.Certificate, pins: trust.Pins) -> bool:

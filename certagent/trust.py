@@ -49,6 +49,10 @@ class Pins:
     followed: frozenset[Fingerprint] = frozenset()
     """CAs known to have a successor: it issues in their stead as soon as it is valid and offered."""
 
+    recipient: x509.Certificate | None = None
+    signer: x509.Certificate | None = None
+    """RA certificates that a person has named for a part; believed only under a believed CA, as others are."""
+
     def names(self, certificate: x509.Certificate) -> bool:
         """Whether the certificate is believed by itself."""
         if certificate in self.anchors:
@@ -96,8 +100,10 @@ def with_ras(
 ) -> Believed:
     """A believed issuer with the RA certificates among what is offered (rule 3)."""
     ras = _believed_ras(offered, (issuer, *above), pins, now)
-    signing = tuple(ra for ra in ras if _may_sign(ra))
-    return Believed(issuer, above, (issuer, *signing), _recipient(ras, issuer))
+    # A named RA that this CA did not issue was another CA's: it has no part any more.
+    signing = (pins.signer,) if pins.signer in ras and pins.signer else tuple(ra for ra in ras if _may_sign(ra))
+    recipient = pins.recipient if pins.recipient in ras and pins.recipient else _recipient(ras, issuer)
+    return Believed(issuer, above, (issuer, *signing), recipient)
 
 
 def _believed_cas(offered: Sequence[x509.Certificate], pins: Pins) -> tuple[x509.Certificate, ...]:
@@ -162,7 +168,8 @@ def _check_ra(candidate: x509.Certificate, cas: Sequence[x509.Certificate], pins
     facts.check_digest(candidate, pins.accept)
     _check_now(candidate, "RA certificate", now)
     purposes = facts.extended_key_usage(candidate)
-    if purposes & _SIBLING_PURPOSES and not purposes & _RA_PURPOSES and not pins.names(candidate):
+    named = pins.names(candidate) or candidate in (pins.recipient, pins.signer)
+    if purposes & _SIBLING_PURPOSES and not purposes & _RA_PURPOSES and not named:
         raise TrustError(
             f"{who} is a certificate for TLS, as any device of this CA may hold",
             f"if it is the RA, add {facts.fingerprint(candidate)} to the authority's `fingerprint` list",
@@ -222,10 +229,13 @@ def _pin_hint(offered: Sequence[x509.Certificate]) -> str:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the certificate that comes back is held against. `key`: DER SubjectPublicKeyInfo; `names`: words."""
+    """What the certificate that comes back is held against. `key`: DER SubjectPublicKeyInfo; `names`: words.
+
+    `subject` None: the CA may write the subject its own way (`check_subject: key`).
+    """
 
     key: bytes
-    subject: x509.Name
+    subject: x509.Name | None
     names: frozenset[str]
     old: x509.Certificate | None = None
 
@@ -258,11 +268,11 @@ def accept_certificate(
         raise TrustError("the CA sent the certificate in place once more", "it may want a new key: rekey: always")
     if facts.is_ca(mine):
         raise TrustError("the CA issued a CA certificate to us", "nothing was installed; the CA's operator should look")
-    if mine.subject != asked.subject:
+    if asked.subject is not None and mine.subject != asked.subject:
         raise TrustError(
             f"the CA issued {mine.subject.rfc4514_string() or '(no subject)'!r}, "
             f"not {asked.subject.rfc4514_string() or '(no subject)'!r} as asked",
-            "ask for the subject as this CA writes it",
+            "ask for the subject as this CA writes it, or set check_subject: key",
         )
     unasked = facts.alternative_names(mine) - asked.names
     if unasked:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from msgspec import Meta
 
@@ -242,3 +242,16 @@ Token = Annotated[
 ]
 Label = Annotated[str, Meta(min_length=1)]
 Argv = Annotated[tuple[str, ...], Meta(min_length=1, extra={"check": "program"})]
+KeyUsage = Literal["digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"]
+Purpose = Annotated[
+    str,
+    Meta(
+        pattern=r"^(server_auth|client_auth|code_signing|email_protection|ipsec_ike|[0-9]+(\.[0-9]+)+)$",
+        extra={
+            "what": "a purpose",
+            "hint": "write server_auth, client_auth, code_signing, email_protection, ipsec_ike or an OID",
+        },
+    ),
+]
+Weak = Literal["sha1", "md5", "3des", "des"]
+KeyTransport = Literal["rsa", "oaep", "password"]
