@@ -140,6 +140,24 @@ def expired_intermediate(forger: Forger) -> Signer:
     return Signer(made.key, made.certificate)
 
 
+def intermediate(*usage: str) -> Callable[[Forger], Signer]:
+    """A CA that ours vouches for, with this key usage; ours allows none below it (path length 0)."""
+
+    def issuer(forger: Forger) -> Signer:
+        made = party(
+            "CN=intermediate",
+            forger.ca.issuer,
+            with_key=rsa_key("intermediate"),
+            ca=True,
+            usage=usage,
+            start=forger.now - DAY,
+            end=forger.now + 90 * DAY,
+        )
+        return Signer(made.key, made.certificate)
+
+    return issuer
+
+
 def signed_by_another(forger: Forger) -> Sequence[x509.Certificate]:
     """Our CA's name as the issuer, a stranger's signature."""
     fake = Party(forger.ca.issuer.certificate, rsa_key("stranger"))

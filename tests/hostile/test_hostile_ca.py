@@ -189,6 +189,13 @@ CERTIFICATES = [
     case("issued by a sibling", made.from_(forged.sibling), "trust", "not issued by the pinned CA", NEVER),
     case("issued by a stranger's intermediate", made.from_(made.intermediate_of_a_stranger), "trust", "not issued by"),
     case("issued by an expired intermediate", made.from_(made.expired_intermediate), "trust", "expired at"),
+    case(
+        "issued by one CA too many",
+        made.from_(made.intermediate("key_cert_sign")),
+        "trust",
+        "production does not allow",
+    ),
+    case("issued by a CA that may not", made.from_(made.intermediate("crl_sign")), "trust", "intermediate does not"),
     case("issued by nobody", made.sending(made.self_signed), "trust", "not issued by the pinned CA"),
     case("another name", made.leaf(name="CN=other.example.net,O=Example"), "trust", "not 'CN=web.example.net,O=Exa"),
     case("a name more", made.leaf(name="CN=web.example.net,OU=x,O=Example"), "trust", "as asked"),
