@@ -208,6 +208,16 @@ def is_ca(certificate: x509.Certificate) -> bool:
         return False
 
 
+def may_issue(ca: x509.Certificate, below: int) -> bool:
+    """Whether a CA's key usage and path length allow `below` other CA certificates under it (RFC 5280 §6.1.4)."""
+    try:
+        limit = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    except (x509.ExtensionNotFound, *_UNREADABLE):
+        limit = None
+    usage = key_usage(ca)
+    return (usage is None or usage.key_cert_sign) and (limit is None or below <= limit)
+
+
 def is_self_signed(certificate: x509.Certificate) -> bool:
     return certificate.subject == certificate.issuer and signed_by(certificate, certificate)
 

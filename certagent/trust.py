@@ -264,6 +264,8 @@ def accept_certificate(
         if certificate not in authority.chain:
             facts.check_digest(certificate, accept)
             _check_now(certificate, "certificate", now, may_begin)
+    if chain[0] != authority.issuer:
+        _check_path(chain)
     if mine == asked.old:
         raise TrustError("the CA sent the certificate in place once more", "it may want a new key: rekey: always")
     if facts.is_ca(mine):
@@ -292,3 +294,13 @@ def _chain(
         if each in authority.chain:
             return (*path[:number], *authority.chain[authority.chain.index(each) :])
     raise TrustError("the certificate is not issued by the pinned CA", "nothing was installed")
+
+
+def _check_path(chain: Sequence[x509.Certificate]) -> None:
+    """A reply's intermediates are held to what the CAs above allow: peers would refuse the chain (RFC 5280 §6.1.4)."""
+    for below, ca in enumerate(chain):
+        if not facts.may_issue(ca, below):
+            raise TrustError(
+                f"the CA certificate {facts.subject_text(ca)} does not allow what is issued below it",
+                "nothing was installed; the CA's operator should look at its key usage and path length",
+            )
