@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography import x509
 
 from certagent import durable, keys
 from certagent.certificate import is_self_signed, load_pem, to_pem
-from certagent.definitions import KeyType, PemKeystore, Secret
+from certagent.definitions import KeyType, PemKeystore
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap
@@ -20,24 +20,12 @@ from certagent.keystore.written import WritingKeystore, leaf_of
 Certificates = tuple[x509.Certificate, ...]
 
 
-class PemFiles(WritingKeystore):
+class PemFiles(WritingKeystore[PemKeystore]):
     """The driver for `type: pem`.
 
     The shadow is `shadow/ID/{key,certificate,chain}.pem` under the keystore's state directory, the key
     encrypted if key_passphrase is configured. `certificate.pem` is written last: with it, all is there.
     """
-
-    def __init__(
-        self,
-        name: str,
-        definition: PemKeystore,
-        *,
-        directory: Path,
-        live: Path,
-        read_secret: Callable[[Secret], bytes],
-    ) -> None:
-        super().__init__(name, definition, directory=directory, live=live, read_secret=read_secret)
-        self._definition = definition
 
     def read(self) -> Identity | None:
         return self._identity(self._definition.paths)

@@ -25,7 +25,7 @@ from certagent.keystore.written import WritingKeystore, leaf_of
 Certificates = tuple[x509.Certificate, ...]
 
 
-class Pkcs11Token(WritingKeystore):
+class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
     """The driver for `type: pkcs11`.
 
     A shadow is a key pair in the token, its CKA_ID the shadow's id, and `shadow/ID/{key.uri,certificate.pem,chain.pem}`
@@ -43,7 +43,6 @@ class Pkcs11Token(WritingKeystore):
         read_secret: Callable[[Secret], bytes],
     ) -> None:
         super().__init__(name, definition, directory=directory, live=live, read_secret=read_secret)
-        self._definition = definition
         # Without a file for consumers the certificate is kept here too: `status` reads it without a PIN.
         self._paths = {"certificate": directory / "certificate.pem", **definition.paths}
         self._ledger = Ledger(directory / "keys.json")
@@ -128,6 +127,11 @@ class Pkcs11Token(WritingKeystore):
         if self._definition.rekey == "never" and active in ledger and (certificate := self.read_certificate()):
             self._put_certificate(bytes.fromhex(active), certificate)
         return [f"the old key {key_id} was destroyed in {self._token}" for key_id in over]
+
+    def watched(self) -> tuple[Path, ...]:
+        # A PIN that was corrected is worth another look at once.
+        pin_file = self._definition.pin.file
+        return (*super().watched(), *([Path(pin_file)] if pin_file else []))
 
     def remarks(self) -> list[Remark]:
         uri_file = self._paths["uri"]

@@ -5,7 +5,7 @@ The file may hold more: other keys, certificates that Java trusts, secret keys. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -13,19 +13,19 @@ from cryptography import x509
 
 from certagent import durable, keys
 from certagent.certificate import is_self_signed, path_up, to_pem
-from certagent.definitions import KeyType, Pkcs12Keystore, Secret
+from certagent.definitions import KeyType, Pkcs12Keystore
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import pfx, swap
 from certagent.keystore.base import Identity, Shadow, fits, prove_pair
 from certagent.keystore.files import explained, read_file
 from certagent.keystore.pfx import Bag, Kind
-from certagent.keystore.written import WritingKeystore
+from certagent.keystore.written import ReadSecret, WritingKeystore
 
 Certificates = tuple[x509.Certificate, ...]
 
 
-class Pkcs12File(WritingKeystore):
+class Pkcs12File(WritingKeystore[Pkcs12Keystore]):
     """The driver for `type: pkcs12`.
 
     The shadow is `shadow/ID/shadow.p12` under the keystore's state directory, a PKCS#12 file of its own under the
@@ -33,16 +33,9 @@ class Pkcs12File(WritingKeystore):
     """
 
     def __init__(
-        self,
-        name: str,
-        definition: Pkcs12Keystore,
-        *,
-        directory: Path,
-        live: Path,
-        read_secret: Callable[[Secret], bytes],
+        self, name: str, definition: Pkcs12Keystore, *, directory: Path, live: Path, read_secret: ReadSecret
     ) -> None:
         super().__init__(name, definition, directory=directory, live=live, read_secret=read_secret)
-        self._definition = definition
         self._file = Path(definition.file)
         # A walk looks at one file a dozen times; stirring the password each time would be felt on a router.
         self._load = lru_cache(maxsize=4)(pfx.load)

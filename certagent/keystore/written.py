@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from cryptography import x509
 
@@ -17,25 +18,28 @@ from certagent.keystore import swap
 from certagent.keystore.base import Keystore
 from certagent.keystore.files import explained, ownership, read_file, resolve
 
+ReadSecret = Callable[[Secret], bytes]
+Definition = TypeVar("Definition", bound=KeystoreDefinition)
+
 # The order of the renames: trust before what needs it, then what must match, side by side, and what points to it last.
 _ORDER = ("ca", "chain", "pkcs12", "key", "certificate", "snippet", "uri")
 _PRIVATE = ("pkcs12", "key")
 
 
-class WritingKeystore(Keystore):
+class WritingKeystore(Keystore, Generic[Definition]):
     """A keystore whose swap replaces files, those of `definition.paths`. Shadows are directories `shadow/ID`."""
 
     def __init__(
         self,
         name: str,
-        definition: KeystoreDefinition,
+        definition: Definition,
         *,
         directory: Path,
         live: Path,
-        read_secret: Callable[[Secret], bytes],
+        read_secret: ReadSecret,
     ) -> None:
         self.name = name
-        self._written = definition
+        self._definition = definition
         self._paths: Mapping[str, Path] = definition.paths
         self._shadows = directory / "shadow"
         self._previous = directory / "previous"
@@ -49,7 +53,7 @@ class WritingKeystore(Keystore):
                     durable.remove(other)
 
     def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> swap.Plan | None:
-        ca_file = self._written.ca_file
+        ca_file = self._definition.ca_file
         if ca_file is None or not trusted or read_file(Path(ca_file)) == to_pem(trusted):
             return None
         # The old identity is still to be found in previous/.
@@ -73,7 +77,7 @@ class WritingKeystore(Keystore):
         paths = self._paths
         changes_ca = "ca" in contents and contents["ca"] != read_file(paths["ca"])
         wanted = {role: content for role, content in contents.items() if role != "ca" or changes_ca}
-        if self._written.swap == "symlink":
+        if self._definition.swap == "symlink":
             # A generation is complete: what is not changed is carried over.
             found = {role: read_file(path) for role, path in paths.items() if role not in wanted}
             wanted |= {role: content for role, content in found.items() if content is not None}
@@ -87,14 +91,14 @@ class WritingKeystore(Keystore):
         return swap.prepare(
             files,
             swap_id=swap_id,
-            way=self._written.swap,
+            way=self._definition.swap,
             previous=previous or self._previous,
             live=self._live,
             changes_ca=changes_ca,
         )
 
     def _ownership(self, role: str, target: Path) -> Ownership:
-        owner, group, mode = self._written.owner, self._written.group, self._written.mode
+        owner, group, mode = self._definition.owner, self._definition.group, self._definition.mode
         if role not in _PRIVATE:
             return ownership(target, owner=owner, group=group, mode=None, default=0o644)
         # A mode that was meant for certificates is not handed on to a key.
