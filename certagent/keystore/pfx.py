@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import pkcs12 as library
 
-from certagent.certificate import path_up
+from certagent.certificate import is_readable, path_up
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 
@@ -41,7 +42,16 @@ _DIGESTS: dict[str, hashes.HashAlgorithm] = {
 }
 _RC2 = ("pkcs12_sha1_rc2_40", "pkcs12_sha1_rc2_128")
 # What asn1crypto and cryptography raise for bytes that are not what they should be.
-_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, UnsupportedAlgorithm)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+)
 
 
 class Kind(StrEnum):
@@ -79,7 +89,7 @@ def load(content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
             raise KeystoreError(f"{where} is protected with a public key", "certagent reads files with a password")
         safe = pfx["auth_safe"]["content"].native
         right = _mac_fits(pfx["mac_data"], safe, password)
-        contents = pkcs12.AuthenticatedSafe.load(safe)
+        contents = list(pkcs12.AuthenticatedSafe.load(safe))
         if len(contents) > _CONTENTS_LIMIT:
             raise ValueError
     except _UNREADABLE:
@@ -91,7 +101,7 @@ def load(content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
     return _bags(contents, content, password, where)
 
 
-def _bags(contents: pkcs12.AuthenticatedSafe, content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
+def _bags(contents: Sequence[cms.ContentInfo], content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
     bags: list[Bag] = []
     old = False
     for info in contents:
@@ -123,9 +133,18 @@ def _bag(bag: pkcs12.SafeBag) -> Bag:
         case "pkcs8_shrouded_key_bag" | "key_bag":
             kind = Kind.KEY
         case "cert_bag" if bag["bag_value"]["cert_id"].native == "x509":
-            certificate = x509.load_der_x509_certificate(bytes(bag["bag_value"]["cert_value"]))
+            certificate = _certificate(bytes(bag["bag_value"]["cert_value"]))
             kind = Kind.TRUSTED if "trusted_key_usage" in found else Kind.CERTIFICATE
     return Bag(kind, bag.dump(), name, local_id, certificate)
+
+
+def _certificate(der: bytes) -> x509.Certificate:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of serial numbers of zero and the like: a line on stderr helps nobody
+        found = x509.load_der_x509_certificate(der)
+        if not is_readable(found):
+            raise ValueError
+    return found
 
 
 def _old_certificates(bags: Sequence[Bag], content: bytes, password: bytes, where: str) -> Iterable[Bag]:
@@ -285,6 +304,8 @@ def _decrypt(algorithm: algos.EncryptionAlgorithm, data: bytes, password: bytes)
     cipher: AES | TripleDES
     if word == "pbes2":
         if algorithm.encryption_cipher != "aes" or algorithm.encryption_mode != "cbc":
+            raise ValueError
+        if algorithm.key_length not in (16, 24, 32):  # the file may ask for gigabytes
             raise ValueError
         kdf = PBKDF2HMAC(_DIGESTS[algorithm.kdf_hmac], algorithm.key_length, algorithm.kdf_salt, rounds)
         cipher, vector = AES(kdf.derive(password)), algorithm.encryption_iv

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
+from asn1crypto import cms, core, pkcs12
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
@@ -19,7 +20,7 @@ from certagent.authorities import VERSION as AUTHORITY_VERSION
 from certagent.authorities import Memory
 from certagent.definitions import KeyType
 from certagent.journal import VERSION, Journal, Phase, Transaction
-from certagent.keystore import swap
+from certagent.keystore import pfx, swap
 from tests.fuzz.parties import (
     DAY,
     EVERYTHING,
@@ -56,6 +57,40 @@ def private_keys() -> list[bytes]:
         ec.private_bytes(encoding, forms.TraditionalOpenSSL, plain),
         facts.to_pem([parties().issued]) + rsa.private_bytes(encoding, forms.TraditionalOpenSSL, plain),
     ]
+
+
+def pkcs12_file(data: bytes) -> object:
+    """A file without a MAC, so that what is changed in it is looked at."""
+    found = pfx.load(data, b"secret", "file")
+    return [pfx.private_key(each, b"secret", "file") for each in found if each.kind is pfx.Kind.KEY]
+
+
+def pkcs12_files() -> list[bytes]:
+    """With one round of key derivation: a changed number of rounds is among what is fuzzed."""
+    rounds, pfx.ROUNDS = pfx.ROUNDS, 1
+    try:
+        chain = [parties().issued, parties().ca.certificate]
+        whole = pkcs12.Pfx.load(pfx.dump(pfx.entry(parties().device.key, chain, "web", b"secret"), b"secret"))
+    finally:
+        pfx.ROUNDS = rounds
+    del whole["mac_data"]
+    key = parties().device.key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    bags = [_bag("key_bag", pkcs12.PrivateKeyInfo.load(key)), *map(_certificate_bag, chain)]
+    contents = [{"content_type": "data", "content": pkcs12.SafeContents(bags).dump()}]
+    safe = pkcs12.AuthenticatedSafe([cms.ContentInfo(each) for each in contents]).dump()
+    plain = pkcs12.Pfx({"version": "v3", "auth_safe": {"content_type": "data", "content": safe}})
+    return [whole.dump(force=True), plain.dump()]
+
+
+def _bag(kind: str, value: object) -> pkcs12.SafeBag:
+    return pkcs12.SafeBag({"bag_id": kind, "bag_value": value})
+
+
+def _certificate_bag(certificate: x509.Certificate) -> pkcs12.SafeBag:
+    der = core.ParsableOctetString(facts.to_der(certificate))
+    return _bag("cert_bag", pkcs12.CertBag({"cert_id": "x509", "cert_value": der}))
 
 
 def revocations(data: bytes) -> object:

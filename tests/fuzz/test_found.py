@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from asn1crypto import algos, cms
+from asn1crypto import algos, cms, pkcs12
 from asn1crypto import crl as asn1_crl
 
 from certagent import certificate as facts
 from certagent import crl
 from certagent.certificate import to_der
 from certagent.errors import KeystoreError, TrustError
+from certagent.keystore import pfx
 from certagent.outcome import Result
 from certagent.renewal import Wish
 from certagent.scep.asn1 import tlv
 from tests.fuzz.der import parse
-from tests.fuzz.files import revocation_lists
+from tests.fuzz.files import pkcs12_files, revocation_lists
 from tests.fuzz.parties import first_part, parties, with_signature
 from tests.fuzz.targets import locked_envelope, locked_envelopes
 from tests.renewal.conftest import make_site, site
@@ -72,6 +75,36 @@ def test_a_password_salted_from_another_source_is_malformed() -> None:
     derivation["parameters"] = algos.Pbkdf2Params.load(tlv(b"".join(each.dump() for each in changed), 0x30))
     with pytest.raises(TrustError, match="envelope is malformed"):
         locked_envelope(info.dump(force=True))
+
+
+def pkcs12_with(change: Callable[[cms.ContentInfo], None]) -> bytes:
+    """A PKCS#12 file whose first part, which holds the certificates encrypted, was changed."""
+    whole = pkcs12.Pfx.load(pkcs12_files()[0])
+    parts = pkcs12.AuthenticatedSafe.load(whole["auth_safe"]["content"].native)
+    change(parts[0])
+    whole["auth_safe"] = {"content_type": "data", "content": parts.dump(force=True)}
+    return bytes(whole.dump(force=True))
+
+
+def key_of_a_gigabyte(part: cms.ContentInfo) -> None:
+    algorithm = part["content"]["encrypted_content_info"]["content_encryption_algorithm"]
+    algorithm["parameters"]["key_derivation_func"]["parameters"]["key_length"] = 1 << 30
+
+
+def test_a_pkcs12_file_that_wants_a_key_of_a_gigabyte_gets_none() -> None:
+    """It was a MemoryError."""
+    started = time.monotonic()
+    with pytest.raises(KeystoreError, match="cannot be decrypted"):
+        pfx.load(pkcs12_with(key_of_a_gigabyte), b"secret", "app.p12")
+    assert time.monotonic() - started < 1
+
+
+def test_a_pkcs12_file_whose_parts_are_none_is_damaged() -> None:
+    """It was a ValueError, and the end of the whole worker."""
+    whole = pkcs12.Pfx.load(pkcs12_files()[0])
+    whole["auth_safe"] = {"content_type": "data", "content": bytes.fromhex("30020400")}
+    with pytest.raises(KeystoreError, match="is damaged, or no PKCS#12 file"):
+        pfx.load(whole.dump(force=True), b"secret", "app.p12")
 
 
 def test_a_crl_of_an_unknown_version_is_none() -> None:
