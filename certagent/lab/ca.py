@@ -1,6 +1,6 @@
 """The lab CA: what it answers, and why. A test makes a misbehaving one by overriding a method.
 
-    respond_http     one HTTP exchange → capabilities | ca_certificates | pki_operation
+    respond_http     one HTTP exchange → capabilities | ca_certificates | next_ca | pki_operation
     pki_operation    SCEP message in, reply out: decide → reply
     decide           by message type; enroll → authenticate → issue
 
@@ -25,24 +25,26 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certagent import keys
 from certagent.errors import CertagentError, RejectedError
 from certagent.lab import checks, issuing
-from certagent.lab.generation import Settings, open_generation
+from certagent.lab.generation import Generation, Settings
 from certagent.lab.store import Record, Store, Waiting, is_keepable
+from certagent.lab.succession import Line, ShadowRequest, open_request
 from certagent.scep import (
     Algorithms,
     FailInfo,
     MessageType,
     PkiStatus,
     Request,
+    Signer,
     csr_challenge,
-    decode_request,
     degenerate,
+    encode_next_ca,
     encode_reply,
     new_nonce,
     parse_issuer_and_serial,
     parse_issuer_and_subject,
 )
 
-ENROLLMENT, RENEWAL = "enrollment", "renewal"
+ENROLLMENT, RENEWAL, ROLLOVER = "enrollment", "renewal", "rollover"
 _FAIL_INFO = {fail_info.word: fail_info for fail_info in FailInfo}
 
 
@@ -84,7 +86,7 @@ class LabCA:
         self.settings = settings or Settings()
         self.store = Store(directory)
         self.store.create()
-        self.generation = open_generation(self.store, self.settings, clock())
+        self.line = Line(self.store, self.settings, clock())
         self.crl_url: str | None = None  # where a server of this CA answers with its CRL
         self.challenge = self.settings.challenge or self.store.challenge()
         self._lock = threading.Lock()
@@ -95,6 +97,16 @@ class LabCA:
             self._remember(record)
         self._forget_interrupted()
 
+    @property
+    def generation(self) -> Generation:
+        """The CA at work."""
+        return self.line.current
+
+    @property
+    def following(self) -> Generation | None:
+        """The next CA, once it is announced."""
+        return self.line.following
+
     def issued(self) -> Sequence[Record]:
         """Every certificate ever issued, oldest first."""
         with self._lock:
@@ -103,12 +115,16 @@ class LabCA:
     # What a client asks, from the outside in.
 
     def respond_http(self, call: Call) -> HttpAnswer:
+        with self._lock:
+            self.line.turn(self.clock())
         match call.operation:
             case "GetCACaps":
                 text = "\n".join(self.capabilities()) + "\n"
                 return HttpAnswer(200, "text/plain", text.encode(), text.replace("\n", " ").strip())
             case "GetCACert":
                 return self._ca_certificate_answer()
+            case "GetNextCACert" if self.settings.rollover is not None:
+                return self.next_ca()
             case "PKIOperation":
                 return self.pki_operation(decode_message(call.message))
             case _:
@@ -118,13 +134,21 @@ class LabCA:
     def capabilities(self) -> Sequence[str]:
         """The words of GetCACaps: what `decide` really takes, and nothing else."""
         weak = [word for name, word in (("3des", "DES3"), ("sha1", "SHA-1")) if name in self.settings.accept]
-        return ("AES", "POSTPKIOperation", "Renewal", "SHA-256", "SHA-512", "SCEPStandard", *weak)
+        next_ca = ["GetNextCACert"] if self.settings.rollover is not None else []
+        return ("AES", "POSTPKIOperation", "Renewal", "SHA-256", "SHA-512", "SCEPStandard", *next_ca, *weak)
 
     def ca_certificates(self) -> Sequence[x509.Certificate]:
         """What GetCACert returns: the CA's certificate, with those of its RA and its root if it has them."""
-        generation = self.generation
-        ra = (generation.signer.certificate, generation.recipient.certificate) if generation.has_ra else ()
-        return [*ra, generation.issuer.certificate, *generation.above]
+        return self.generation.certificates
+
+    def next_ca(self) -> HttpAnswer:
+        """What GetNextCACert returns: the next CA under the signature of the one at work; 404 while there is none."""
+        if self.following is None:
+            return HttpAnswer(404, "text/plain", b"there is no next CA yet\n", "no next CA yet")
+        flat = self.settings.flat_next_ca
+        body = encode_next_ca(self.following.certificates, self.generation.issuer, nested=not flat)
+        kind = "application/x-x509-ca-ra-cert" if flat else "application/x-x509-next-ca-cert"
+        return HttpAnswer(200, kind, body, f"the next CA, from {self.following.begins:%Y-%m-%dT%H:%M:%SZ}")
 
     def crl(self) -> x509.CertificateRevocationList:
         """Which of its certificates are no longer good, as of now."""
@@ -135,7 +159,7 @@ class LabCA:
     def pki_operation(self, message: bytes) -> HttpAnswer:
         """A SCEP message → the reply. What cannot be opened gets no reply, since nobody is known to reply to."""
         try:
-            request = decode_request(message, recipients=[self.generation.recipient], password=self.challenge.encode())
+            request = open_request(message, self.generation, self.following, self.challenge.encode())
         except CertagentError as error:
             return HttpAnswer(400, "text/plain", f"{error}\n".encode(), f"not understood: {error}")
         try:
@@ -159,16 +183,17 @@ class LabCA:
                 raise RejectedError("not a message for a CA", fail_info="badRequest")
 
     def authenticate(self, request: Request, csr: x509.CertificateSigningRequest) -> str:
-        """Who asks may ask for this: returns ENROLLMENT or RENEWAL, or raises RejectedError.
+        """Who asks may ask for this: returns ENROLLMENT, RENEWAL or ROLLOVER, or raises RejectedError.
 
         Signed by a self-signed certificate: the challenge password counts. Signed by a certificate issued
         here: that counts, under either message type, for its own subject and no more names than it has.
         """
         if (record := self._by_fingerprint.get(_fingerprint(request.signer))) is not None:
-            checks.renewal(csr, record.certificate, self.clock())
+            grace = self.line.grace_for(record.not_after)
+            checks.renewal(csr, record.certificate, self.clock() - grace)
             if record.serial in self.store.revoked():
                 raise RejectedError("the signing certificate was revoked", fail_info="badRequest")
-            return RENEWAL
+            return ROLLOVER if isinstance(request, ShadowRequest) else RENEWAL
         if not checks.is_self_signed(request.signer):
             raise RejectedError("the signing certificate was not issued by this CA", fail_info="badMessageCheck")
         if request.message_type == MessageType.RENEWAL_REQ:
@@ -183,10 +208,19 @@ class LabCA:
 
     def issue(self, csr: x509.CertificateSigningRequest) -> x509.Certificate:
         """The certificate for a request that passed."""
-        settings = self.settings
-        return issuing.leaf_certificate(
-            csr, self.generation.issuer, self.clock(), settings.lifetime, crl_url=self.crl_url, pss=settings.pss
-        )
+        return self._leaf(csr, self.generation, self.clock())
+
+    def issue_shadow(self, csr: x509.CertificateSigningRequest, following: Generation) -> x509.Certificate:
+        """The certificate under the next CA for a request that passed; it begins when that CA does."""
+        return self._leaf(csr, following, following.begins)
+
+    def _leaf(self, csr: x509.CertificateSigningRequest, generation: Generation, begins: datetime) -> x509.Certificate:
+        lifetime, pss = self.settings.lifetime, self.settings.pss
+        return issuing.leaf_certificate(csr, generation.issuer, begins, lifetime, crl_url=self.crl_url, pss=pss)
+
+    def reply_signer(self, request: Request) -> Signer:
+        """Who signs the reply: the CA at work or its RA, whoever the request was enveloped to."""
+        return self.generation.signer
 
     def reply(self, request: Request, answer: Answer) -> bytes:
         """The CertRep message, in the algorithms the request was made with, enveloped to its signer or as it was."""
@@ -196,7 +230,7 @@ class LabCA:
             transaction_id=request.transaction_id,
             recipient_nonce=request.sender_nonce,
             sender_nonce=new_nonce(),
-            signer=self.generation.signer,
+            signer=self.reply_signer(request),
             recipient=request.signer,
             certificates=[answer.certificate] if answer.certificate else [],
             crl=answer.crl.public_bytes(Encoding.DER) if answer.crl is not None else None,
@@ -257,7 +291,8 @@ class LabCA:
             if found is None:
                 raise RejectedError("no such transaction", fail_info="badCertId")
             asked = found.csr.subject if isinstance(found, Waiting) else found.certificate.subject
-            names = self.generation.issuer.certificate.subject.public_bytes(), asked.public_bytes()
+            ahead = self.following if isinstance(request, ShadowRequest) else None
+            names = (ahead or self.generation).issuer.certificate.subject.public_bytes(), asked.public_bytes()
             if (issuer, subject) != names:
                 raise RejectedError("the issuer or the subject is not the transaction's", fail_info="badRequest")
             if found.requester != _requester(request.signer):
@@ -275,7 +310,9 @@ class LabCA:
         if self.clock() >= self.generation.issuer.certificate.not_valid_after_utc:
             raise RejectedError("this CA has expired", fail_info="badRequest")
         try:
-            certificate = self.issue(waiting.csr)
+            # What was asked of the next CA is the business of the CA at work, once that is the same.
+            ahead = self.following if waiting.kind == ROLLOVER else None
+            certificate = self.issue_shadow(waiting.csr, ahead) if ahead else self.issue(waiting.csr)
         except ValueError:
             # `cryptography` reads some names that it will not write.
             raise RejectedError("the names in the request cannot be certified", fail_info="badRequest") from None

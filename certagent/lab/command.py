@@ -9,7 +9,7 @@ import logging
 import signal
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--intermediate", action="store_true", help="a root above the CA, when made")
     parser.add_argument("--pss", action="store_true", help="certificates and CRLs are signed with RSASSA-PSS")
     parser.add_argument("--ra", action="store_true", help="an RA before the CA, with two certificates")
+    _add_rollover(parser)
     parser.add_argument("--manual", action="store_true", help="requests wait until `certagent lab approve`")
     parser.add_argument(
         "--accept",
@@ -72,6 +73,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help="where the CA is kept")
 
 
+def _add_rollover(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rollover", type=_duration, metavar="TIME", help="make and announce the next CA so long before the CA's end"
+    )
+    parser.add_argument(
+        "--overlap", type=_duration, metavar="TIME", help="the next CA begins so long before that end (default: at it)"
+    )
+    parser.add_argument(
+        "--next-ca",
+        choices=("nested", "flat"),
+        default="nested",
+        help="how it is announced: nested under the CA's signature, or as in the drafts (default: %(default)s)",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; the exit code. Raises ConfigError, StateError or BusyError."""
     match arguments.lab_action:
@@ -97,6 +113,9 @@ def _serve(arguments: argparse.Namespace) -> int:
         ra=arguments.ra,
         manual=arguments.manual,
         accept=frozenset(arguments.accept),
+        rollover=arguments.rollover,
+        overlap=arguments.overlap or timedelta(0),
+        flat_next_ca=arguments.next_ca == "flat",
         challenge=read_challenge(arguments.challenge_file) if arguments.challenge_file else None,
     )
     Store(arguments.dir).create()
@@ -133,6 +152,7 @@ def _banner(server: LabServer, arguments: argparse.Namespace, challenge_file: Pa
             f"  challenge    {challenge_file}",
             f"  lifetime     {arguments.lifetime}{', behind an RA' if ca.generation.has_ra else ''}",
             f"  approval     {approval}",
+            *([f"  rollover     {_schedule(ca, arguments.rollover)}"] if arguments.rollover else []),
             "",
             "For agent.yaml:",
             "",
@@ -145,6 +165,11 @@ def _banner(server: LabServer, arguments: argparse.Namespace, challenge_file: Pa
             "Ctrl-C ends it. Requests:",
         ]
     )
+
+
+def _schedule(ca: LabCA, rollover: timedelta) -> str:
+    end = ca.generation.ends
+    return f"a next CA is announced at {end - rollover:%F %T} UTC, the CA ends at {end:%F %T} UTC; and so on"
 
 
 def _decide(directory: Path, transaction: str | None, decision: str) -> int:

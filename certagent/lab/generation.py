@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -9,7 +10,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent.definitions import KeyType
-from certagent.errors import StateError
 from certagent.lab import issuing
 from certagent.lab.store import Store
 from certagent.scep import Signer
@@ -22,7 +22,9 @@ class Settings:
     `ca_lifetime`, `ca_key`, `intermediate` and `ra` count when the CA is made; `ra` may also join a CA made
     without. With an EC `ca_key` there is always an RA, since somebody needs an RSA key to receive requests.
     `accept`: the weak algorithms (`sha1`, `3des`, `des`) of requests that are taken, and answered in kind.
-    `pss`: certificates and CRLs are signed with RSASSA-PSS.
+    `pss`: certificates and CRLs are signed with RSASSA-PSS. `rollover`: so long before its end the CA's next
+    generation is made and announced, in the `flat_next_ca` form of the drafts or nested as RFC 8894 has it;
+    it begins `overlap` before that end.
     """
 
     lifetime: timedelta = timedelta(days=90)
@@ -33,6 +35,9 @@ class Settings:
     ra: bool = False
     manual: bool = False
     accept: frozenset[str] = frozenset()
+    rollover: timedelta | None = None
+    overlap: timedelta = timedelta(0)
+    flat_next_ca: bool = False
     challenge: str | None = field(default=None, repr=False)
 
 
@@ -53,21 +58,33 @@ class Generation:
     def has_ra(self) -> bool:
         return self.signer is not self.issuer
 
+    @property
+    def begins(self) -> datetime:
+        return self.issuer.certificate.not_valid_before_utc
 
-def open_generation(store: Store, settings: Settings, now: datetime) -> Generation:
-    """What is kept in `store`; what is missing is made. Raises StateError if the CA has expired."""
-    root = _root(store, settings, now)
+    @property
+    def ends(self) -> datetime:
+        return self.issuer.certificate.not_valid_after_utc
+
+    @property
+    def certificates(self) -> Sequence[x509.Certificate]:
+        """What the CA publishes of itself: its RA's certificates, its own, and those above."""
+        ra = (self.signer.certificate, self.recipient.certificate) if self.has_ra else ()
+        return [*ra, self.issuer.certificate, *self.above]
+
+
+def open_generation(store: Store, settings: Settings, now: datetime, *, begins: datetime | None = None) -> Generation:
+    """What is kept in `store`; what is missing is made, valid from `begins` or a little before `now`."""
+    root = _root(store, settings, now, begins)
     ec = not settings.ca_key.startswith("rsa")
     made_with_ra = settings.ra or ec or store.has("ra-signing")
     issuer = store.pair(
         "ca",
         lambda key: issuing.ca_certificate(
-            key, now, settings.ca_lifetime, recipient=not made_with_ra, issuer=root, pss=settings.pss
+            key, now, settings.ca_lifetime, begins=begins, recipient=not made_with_ra, issuer=root, pss=settings.pss
         ),
         settings.ca_key,
     )
-    if issuer.certificate.not_valid_after_utc <= now:
-        raise StateError(f"the CA in {store.directory} has expired", "take a new --dir")
     above = (root.certificate,) if root else ()
     has_ra = settings.ra or store.has("ra-signing") or not isinstance(issuer.key, rsa.RSAPrivateKey)
     if not has_ra:
@@ -82,14 +99,14 @@ def open_generation(store: Store, settings: Settings, now: datetime) -> Generati
     return Generation(issuer, signer, ra("ra-encryption", "key_encipherment"), above)
 
 
-def _root(store: Store, settings: Settings, now: datetime) -> Signer | None:
+def _root(store: Store, settings: Settings, now: datetime, begins: datetime | None) -> Signer | None:
     """The root above the CA, if there is one, or is to be one."""
     if not (store.has("root") or (settings.intermediate and not store.has("ca"))):
         return None
     return store.pair(
         "root",
         lambda key: issuing.ca_certificate(
-            key, now, 2 * settings.ca_lifetime, recipient=False, root=True, pss=settings.pss
+            key, now, 2 * settings.ca_lifetime, begins=begins, recipient=False, root=True, pss=settings.pss
         ),
         settings.ca_key,
     )

@@ -30,18 +30,20 @@ def ca_certificate(
     lifetime: timedelta,
     *,
     recipient: bool,
+    begins: datetime | None = None,
     issuer: Signer | None = None,
     root: bool = False,
     pss: bool = False,
 ) -> x509.Certificate:
     """A CA certificate, self-signed or by `issuer`. `recipient`: requests are enveloped to it, there is no RA.
 
-    `root`: one more CA may stand between it and those it certifies.
+    `begins`: not a little before `now`, but then. `root`: one more CA may stand between it and those it certifies.
     """
+    start = begins or now - backdate(lifetime)
     subject = name("certagent lab root CA" if root else "certagent lab CA")
     issuer_name = issuer.certificate.subject if issuer else subject
     usage = {"key_cert_sign", "crl_sign", "digital_signature"} | ({"key_encipherment"} if recipient else set())
-    builder = _builder(subject, issuer_name, key.public_key(), now - backdate(lifetime), now + lifetime)
+    builder = _builder(subject, issuer_name, key.public_key(), start, now + lifetime)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=int(root)), critical=True)
     builder = builder.add_extension(_key_usage(usage), critical=True)
     if issuer is not None:
@@ -56,7 +58,8 @@ def ra_certificate(
     role = {"digital_signature": "signing", "key_encipherment": "encryption"}[use]
     end = issuer.certificate.not_valid_after_utc
     subject = name(f"certagent lab RA {role}")
-    builder = _builder(subject, issuer.certificate.subject, public_key, now - backdate(end - now), end)
+    start = _no_earlier(now - backdate(end - now), issuer)
+    builder = _builder(subject, issuer.certificate.subject, public_key, start, end)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage({use}), critical=True)
     builder = builder.add_extension(_authority_key(issuer), critical=False)
@@ -72,14 +75,15 @@ def leaf_certificate(
     crl_url: str | None = None,
     pss: bool = False,
 ) -> x509.Certificate:
-    """The certificate a checked request (see `checks`) gets. It never outlives the CA's.
+    """The certificate a checked request (see `checks`) gets. It lives within the CA's.
 
     `crl_url`: where the CRL is to be had, told in its distribution point.
     """
     key = checks.supported_key(csr)
     now = now.replace(microsecond=0)  # X.509 counts whole seconds; a lifetime is exactly what was asked for
     end = min(now + lifetime, issuer.certificate.not_valid_after_utc)
-    builder = _builder(csr.subject, issuer.certificate.subject, key, now - backdate(lifetime), end)
+    start = _no_earlier(now - backdate(lifetime), issuer)
+    builder = _builder(csr.subject, issuer.certificate.subject, key, start, end)
     # An EC key cannot be used for key transport; saying so would be wrong in the other direction.
     usage = {"digital_signature"} | ({"key_encipherment"} if isinstance(key, rsa.RSAPublicKey) else set())
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -116,6 +120,10 @@ def revocation_list(
 def backdate(lifetime: timedelta) -> timedelta:
     """How far notBefore lies back, for clients whose clock is slow: little, whole seconds, none for short lives."""
     return timedelta(seconds=min(300, lifetime // timedelta(seconds=100)))
+
+
+def _no_earlier(start: datetime, issuer: Signer) -> datetime:
+    return max(start, issuer.certificate.not_valid_before_utc)
 
 
 def _signed(builder: x509.CertificateBuilder, key: PrivateKey, *, pss: bool) -> x509.Certificate:

@@ -8,6 +8,7 @@
     pending/TRANSACTION.pem                a request that waits for a person, and what the person said
     issued/NUMBER-SERIAL.pem               a certificate, and the transaction it was issued in
     revoked/SERIAL                         since when it is no longer good
+    generation-NUMBER/                     the CA's later generations: ca.key, ca.pem and so on
 
 The files of pending/ and issued/ are PEM with a few `word: value` lines before it, so that openssl
 reads them too. Transaction IDs are percent-encoded in names and lines: a client may choose any text.
@@ -49,7 +50,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Record:
-    """A certificate that was issued. `kind`: `enrollment` or `renewal`.
+    """A certificate that was issued. `kind`: `enrollment`, `renewal` or `rollover`.
 
     `requester`: hex SHA-256 of the public key that signed the request, which is not always the certificate's.
     """

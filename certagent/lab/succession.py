@@ -1,0 +1,85 @@
+"""The lab CA's generations: which is at work, which comes next and when, and what goes before.
+
+    time ──────────────────────────────────────────────────────────►
+    first  ├───────────────────────────┤
+                              ╎ rollover ╎
+                              ╎ announced├──────────────────────────┤  second, `overlap` earlier if there is one
+
+The first generation lies in the lab's directory itself, each further one in `generation-NUMBER/`, laid out alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from certagent.errors import CertagentError, StateError
+from certagent.lab.generation import Generation, Settings, open_generation
+from certagent.lab.store import Store
+from certagent.scep import Request, decode_request
+
+
+@dataclass(frozen=True)
+class ShadowRequest(Request):
+    """A request that was enveloped to the next CA: it asks for a certificate under that one, in advance."""
+
+
+class Line:
+    """The generations of one lab, oldest first. Its caller sees to it that only one thread turns it."""
+
+    def __init__(self, store: Store, settings: Settings, now: datetime) -> None:
+        """Open what is kept, or make the first generation. Raises StateError if the last has expired for good."""
+        self._store = store
+        self._settings = settings
+        self._generations = [open_generation(store, settings, now)]
+        while (kept := self._store_of(len(self._generations) + 1)).exists():
+            self._generations.append(open_generation(kept, settings, now))
+        self._at_work = 0
+        self.turn(now)
+        if settings.rollover is None and self.current.ends <= now:
+            raise StateError(f"the CA in {store.directory} has expired", "take a new --dir")
+
+    @property
+    def current(self) -> Generation:
+        return self._generations[self._at_work]
+
+    @property
+    def following(self) -> Generation | None:
+        """The next CA, once it is there."""
+        rest = self._generations[self._at_work + 1 :]
+        return rest[0] if rest else None
+
+    def turn(self, now: datetime) -> None:
+        """Make the next generation, if its time to be announced has come, and change over, if that has."""
+        while True:
+            rollover = self._settings.rollover
+            if self.following is None and rollover is not None and now >= self.current.ends - rollover:
+                self._generations.append(self._made(max(self.current.ends - self._settings.overlap, now)))
+            if self.following is None or self.following.begins > now:
+                return
+            self._at_work += 1
+
+    def grace_for(self, issued_until: datetime) -> timedelta:
+        """For how long after its end a certificate may still be renewed: one that only ended with its CA may."""
+        ended_with_its_ca = any(issued_until == old.ends for old in self._generations[: self._at_work])
+        return self._settings.rollover or timedelta(0) if ended_with_its_ca else timedelta(0)
+
+    def _made(self, begins: datetime) -> Generation:
+        store = self._store_of(len(self._generations) + 1)
+        store.create()
+        return open_generation(store, self._settings, begins, begins=begins)
+
+    def _store_of(self, number: int) -> Store:
+        return Store(self._store.directory / f"generation-{number}")
+
+
+def open_request(message: bytes, current: Generation, following: Generation | None, password: bytes) -> Request:
+    """Verify and open a request to the CA at work, or to the next one. Raises what `decode_request` raises."""
+    if following is not None:
+        try:
+            request = decode_request(message, recipients=[following.recipient])
+        except CertagentError:
+            pass  # then it is for the CA at work, or for nobody
+        else:
+            return ShadowRequest(**{name: getattr(request, name) for name in Request.__dataclass_fields__})
+    return decode_request(message, recipients=[current.recipient], password=password)
