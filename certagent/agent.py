@@ -30,7 +30,11 @@ log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
 
 # Results worth a line of log, and its level. Why an attempt failed was said by the worker.
-TOLD = {"enrolled": logging.INFO, "renewed": logging.INFO, "pending": logging.WARNING, "failed": logging.ERROR}
+TOLD = {
+    **dict.fromkeys(("enrolled", "renewed", "rolled over", "trusted"), logging.INFO),
+    "pending": logging.WARNING,
+    "failed": logging.ERROR,
+}
 
 
 def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = None) -> int:

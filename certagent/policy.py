@@ -177,11 +177,16 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
 
 def rollover_begins(lifetime: Lifetime, ca: Lifetime, rules: Rules) -> datetime:
     """When to ask for the next CA: in the CA's rollover window, or when the CA's end would clip a renewal."""
-    threshold = rules.rollover_at if fits(rules.rollover_at, ca) else _ROLLOVER_FALLBACK
-    window = threshold.moment(ca.not_before, ca.not_after)
+    window = window_begins(ca, rules.rollover_at)
     renewal = renew_at(lifetime, rules)
     clipped = renewal + (lifetime.not_after - lifetime.not_before) > ca.not_after
     return min(window, renewal) if clipped else window
+
+
+def window_begins(ca: Lifetime, rollover_at: Threshold) -> datetime:
+    """When a CA's rollover window opens."""
+    threshold = rollover_at if fits(rollover_at, ca) else _ROLLOVER_FALLBACK
+    return threshold.moment(ca.not_before, ca.not_after)
 
 
 def decide_rollover(

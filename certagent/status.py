@@ -17,19 +17,22 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certagent import certificate as facts
-from certagent import durable, policy, state
-from certagent.authorities import Authorities, Known
+from certagent import durable, policy, road, state
+from certagent.authorities import Authorities
 from certagent.definitions import Authority, Configuration, KeystoreDefinition
 from certagent.errors import CertagentError, ConfigError, KeystoreError
 from certagent.hooks import read_secret
 from certagent.journal import Journal, Phase, Transaction
 from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
-from certagent.policy import Action, Condition, Decision, Lifetime
+from certagent.policy import Action, Condition, Decision, Lifetime, Past, Rules
+from certagent.road import Ca, Road
 from certagent.state import LastError, State, iso
-from certagent.work import ca_of, lifetime_of, open_of, road_of, rules_of
+from certagent.work import ca_of, certificate_in_place, lifetime_of, open_of, road_of, rules_of
 
 T = TypeVar("T")
+Samples = list[tuple[dict[str, str], float]]
+Family = tuple[str, str, Samples]
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,8 @@ class Snapshot:
     """One keystore at one moment.
 
     `readable` False: its state or its certificate could not be read, `last_error` says why, the rest is what could.
-    `known`: its authority as it was last believed; `ca`: the life of the CA above the certificate, if it is that
-    authority's; `rollover`: the way to the next CA, as far as it went.
-    `bent` says how `renew_at` was replaced where the certificate's lifetime has no room for it; else empty.
+    `road`: the way to the next CA, None where nothing is known of it. `rules` and `past` are what the decision was
+    made of. `bent` says how `renew_at` was replaced where the certificate's lifetime has no room for it; else empty.
     """
 
     name: str
@@ -65,9 +67,9 @@ class Snapshot:
     transaction: Transaction | None
     bent: str
     readable: bool
-    known: Known | None = None
-    ca: Lifetime | None = None
-    rollover: Transaction | None = None
+    rules: Rules
+    past: Past
+    road: Road | None
 
 
 def snapshots(
@@ -104,8 +106,7 @@ def snapshot(place: Place, authorities: Authorities, now: datetime) -> Snapshot:
     definition, directory, keystore = place.definition, place.directory, place.keystore
     faults: list[CertagentError] = []
     known = _tried(faults, lambda: authorities.known(definition.authority))
-    ca = ca_of(known, keystore)
-    rules = rules_of(place.name, definition, place.authority, place.host, ca)
+    rules = rules_of(place.name, definition, place.authority, place.host, ca_of(known, keystore))
     rollover = _tried(faults, Journal(directory, "rollover").open)
     memory = _tried(faults, lambda: state.load(directory)) or State()
     transaction = _tried(faults, Journal(directory).open)
@@ -120,6 +121,7 @@ def snapshot(place: Place, authorities: Authorities, now: datetime) -> Snapshot:
     decision = policy.decide(lifetime, open_of(transaction), past, rules, now)
     if transaction is None:
         decision = policy.sooner(decision, road_of(rollover, memory.rollover, lifetime, rules, now))
+    way = _tried(faults, lambda: road.look(certificate_in_place(keystore), known, rollover, memory.rollover, rules))
     last_error = memory.last_error
     if not policy.clock_is_sane(now):
         decision = Decision(None, None, f"the clock says {iso(now)}: nothing is done until it is set")
@@ -138,9 +140,9 @@ def snapshot(place: Place, authorities: Authorities, now: datetime) -> Snapshot:
         transaction=transaction,
         bent=_bent(definition, lifetime),
         readable=not faults,
-        known=known,
-        ca=ca,
-        rollover=rollover,
+        rules=rules,
+        past=past,
+        road=way,
     )
 
 
@@ -224,24 +226,58 @@ def _entry(it: Snapshot) -> dict[str, Any]:
         "reason": it.reason,
         "failures": it.failures,
         "transaction": {"kind": transaction.kind.value, "phase": transaction.phase.value} if transaction else None,
-        "last_error": {"message": error.message, "hint": error.hint, "at": iso(error.at)} if error else None,
+        "last_error": _error(error),
+        "rollover": _rollover(it.road) if it.road else None,
     }
+
+
+def _error(error: LastError | None) -> dict[str, str] | None:
+    return {"message": error.message, "hint": error.hint, "at": iso(error.at)} if error else None
+
+
+def _rollover(way: Road) -> dict[str, Any]:
+    return {
+        "ca_not_after": iso(way.ca.lifetime.not_after) if way.ca else None,
+        "begins_at": iso(way.begins_at) if way.begins_at else None,
+        "phase": way.phase.value if way.phase else None,
+        "next_ca": _ca(way.next_ca) if way.next_ca else None,
+        "shadow": {"serial": way.shadow.serial, **_span(way.shadow.lifetime)} if way.shadow else None,
+        "switch_at": iso(way.switch_at) if way.switch_at else None,
+        "last_error": _error(way.last_error),
+    }
+
+
+def _ca(ca: Ca) -> dict[str, str]:
+    return {"fingerprint": ca.fingerprint, "subject": ca.subject, "proof": ca.proof, **_span(ca.lifetime)}
+
+
+def _span(lifetime: Lifetime) -> dict[str, str]:
+    return {"not_before": iso(lifetime.not_before), "not_after": iso(lifetime.not_after)}
 
 
 def metrics(snapshots: Iterable[Snapshot], now: datetime) -> str:
     """The keystores in Prometheus' text format, for node-exporter's textfile collector. `now`: the run's end."""
     every = list(snapshots)
-    held = [(each.name, each.certificate.lifetime) for each in every if each.certificate]
-    families: list[tuple[str, str, list[tuple[dict[str, str], float]]]] = [
+    families: list[Family] = [
+        *_certificate_families(every),
+        *_rollover_families(every, now),
+        ("certagent_last_run_seconds", "End of the newest run of a worker, Unix time.", [({}, now.timestamp())]),
+    ]
+    return "".join(_family(name, about, samples) for name, about, samples in families)
+
+
+def _certificate_families(every: Sequence[Snapshot]) -> list[Family]:
+    held = [({"keystore": each.name}, each.certificate.lifetime) for each in every if each.certificate]
+    return [
         (
             "certagent_certificate_not_after_seconds",
             "End of the validity of the certificate in place, Unix time.",
-            [({"keystore": name}, lifetime.not_after.timestamp()) for name, lifetime in held],
+            [(name, lifetime.not_after.timestamp()) for name, lifetime in held],
         ),
         (
             "certagent_certificate_not_before_seconds",
             "Begin of the validity of the certificate in place, Unix time.",
-            [({"keystore": name}, lifetime.not_before.timestamp()) for name, lifetime in held],
+            [(name, lifetime.not_before.timestamp()) for name, lifetime in held],
         ),
         (
             "certagent_keystore_state",
@@ -258,12 +294,36 @@ def metrics(snapshots: Iterable[Snapshot], now: datetime) -> str:
             "When the keystore needs attention next, Unix time.",
             [({"keystore": each.name}, each.next_action_at.timestamp()) for each in every if each.next_action_at],
         ),
-        ("certagent_last_run_seconds", "End of the newest run of a worker, Unix time.", [({}, now.timestamp())]),
     ]
-    return "".join(_family(name, about, samples) for name, about, samples in families)
 
 
-def _family(name: str, about: str, samples: list[tuple[dict[str, str], float]]) -> str:
+def _rollover_families(every: Sequence[Snapshot], now: datetime) -> list[Family]:
+    roads = [({"keystore": each.name}, each.road) for each in every if each.road]
+    return [
+        (
+            "certagent_ca_not_after_seconds",
+            "End of the CA above the certificate in place, Unix time.",
+            [(name, way.ca.lifetime.not_after.timestamp()) for name, way in roads if way.ca],
+        ),
+        (
+            "certagent_rollover_switch_seconds",
+            "When the staged shadow takes over, Unix time; none while nothing is staged.",
+            [(name, way.switch_at.timestamp()) for name, way in roads if way.switch_at],
+        ),
+        (
+            "certagent_rollover_late",
+            "1 if the CA's end is near and no next CA is believed yet.",
+            [(name, way.late(now)) for name, way in roads],
+        ),
+        (
+            "certagent_rollover_refused",
+            "1 if a next CA was not believed, or refused the shadow.",
+            [(name, way.refused) for name, way in roads],
+        ),
+    ]
+
+
+def _family(name: str, about: str, samples: Samples) -> str:
     lines = [f"# HELP {name} {about}", f"# TYPE {name} gauge"]
     for labels, value in samples:
         inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())

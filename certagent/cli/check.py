@@ -14,11 +14,11 @@ from pathlib import Path
 
 from certagent import certificate as facts
 from certagent import config, policy, recovery, status
-from certagent.authorities import Authorities, Contact, pins
+from certagent.authorities import Authorities, Contact, Known, pins
 from certagent.cli import setting
-from certagent.cli.foresee import NO_ROLLOVER, Seen, capability_words, in_place, next_step, warnings
+from certagent.cli.foresee import Seen, capability_words, in_place, next_step, rollover, warnings, when
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
-from certagent.definitions import Authority, Configuration, Fraction, KeystoreDefinition, Secret, Threshold
+from certagent.definitions import Authority, Configuration, KeystoreDefinition, Secret
 from certagent.errors import CertagentError
 from certagent.hooks import read_secret
 from certagent.journal import Transaction
@@ -30,7 +30,6 @@ from certagent.status import span
 
 Findings = Iterator[Finding]
 
-_ROLLOVER_DEFAULT = Threshold(passed=Fraction(0.8))
 _AS_ROOT = "run certagent as root, or give its user access"
 
 
@@ -102,8 +101,6 @@ def _authority(
     if authority.accept:
         words = ", ".join(authority.accept)
         yield Finding(Mark.WARNING, f"replies protected with {words} are believed", "drop what the CA does not need")
-    if authority.rollover_at != _ROLLOVER_DEFAULT or authority.next_fingerprint:
-        yield Finding(Mark.WARNING, f"rollover_at or next_fingerprint is set, but {NO_ROLLOVER}", "it has no effect")
     yield from _secret(f"the challenge of {name}", authority.challenge)
     if authorities is None:
         pins(authority)
@@ -119,9 +116,27 @@ def _authority(
         f"valid until {issuer.not_valid_after_utc:%Y-%m-%d} ({span(issuer.not_valid_after_utc - now)}); "
         f"{capability_words(contact.capabilities)}{renewal}",
     )
-    if authority.rollover_at.moment(issuer.not_valid_before_utc, issuer.not_valid_after_utc) <= now:
-        yield Finding(Mark.WARNING, f"the CA certificate nears its end, and {NO_ROLLOVER}", "watch for the next CA")
+    yield from _next_ca(name, authority, contact, authorities.known(name), now)
     yield from _weakness(authority, contact.capabilities)
+
+
+def _next_ca(name: str, authority: Authority, contact: Contact, known: Known | None, now: datetime) -> Findings:
+    """The road to the next CA, as far as it is known without asking for one."""
+    issuer = contact.believed.issuer
+    if known is not None and known.issuer == issuer and known.next_chain:
+        following = known.next_chain[0]
+        takes_over = f"takes over {when(following.not_valid_before_utc, now)}"
+        yield Finding(Mark.FINE, f"its next CA is {facts.subject_text(following)}, and {takes_over}")
+        return
+    lifetime = policy.Lifetime(issuer.not_valid_before_utc, issuer.not_valid_after_utc)
+    begins = policy.window_begins(lifetime, authority.rollover_at)
+    if begins > now:
+        yield Finding(Mark.FINE, f"is asked for its next CA from {begins:%Y-%m-%d} on ({span(begins - now)})")
+    else:
+        left, ways = span(lifetime.remaining(now)), "next_fingerprint or trust_anchor"
+        silent = "" if contact.capabilities.next_ca else f"; it has no GetNextCACert, so that one needs {ways}"
+        hint = f"its keystores ask for it; ask the operator of {name} too{silent}"
+        yield Finding(Mark.WARNING, f"its CA ends in {left}, and no next one is known yet", hint)
 
 
 def _weakness(authority: Authority, capabilities: Capabilities) -> Findings:
@@ -170,6 +185,7 @@ def _keystore(configuration: Configuration, name: str, reached: dict[str, Contac
         yield in_place(snapshot.certificate, now)
     seen = Seen(definition, authority, snapshot, certificate, reached.get(definition.authority))
     yield next_step(seen, now)
+    yield from rollover(seen, now)
     yield from warnings(seen, now)
 
 

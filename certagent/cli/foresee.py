@@ -18,8 +18,6 @@ from certagent.policy import Action
 from certagent.scep import Capabilities
 from certagent.status import InPlace, Snapshot, span
 
-NO_ROLLOVER = "this version does no rollover"
-
 _CIPHERS = {"aes128-cbc": "AES", "3des": "3DES"}
 _DIGESTS = {"sha256": "SHA-256", "sha512": "SHA-512", "sha1": "SHA-1"}
 _STANDS = {
@@ -77,6 +75,8 @@ def next_step(seen: Seen, now: datetime) -> Finding:
         hint = "" if seen.certificate else "set `subject` in its definition, or put key and certificate in place"
         return Finding(Mark.WRONG, it.reason, hint)
     at = when(it.next_action_at, now)
+    if it.transaction is None and it.next_action in (Action.ROLLOVER, Action.SWITCH, Action.POLL, Action.RESUME):
+        return _on_the_road(seen, at)
     match it.next_action:
         case Action.POLL:
             identifier = it.transaction.transaction_id if it.transaction else ""
@@ -89,14 +89,45 @@ def next_step(seen: Seen, now: datetime) -> Finding:
                 return Finding(Mark.FINE, f"begins anew {at}: {walk(seen)}")
             stands = _STANDS.get(phase, "a swap of its files was cut short")
             return Finding(Mark.WARNING, f"{stands}; carried on {at}", f"`certagent renew {it.name}` does it at once")
-        case Action.ENROLL:
-            return Finding(Mark.FINE, f"enrolls {at}: {walk(seen)}")
-        case Action.RENEW:
-            return Finding(Mark.FINE, f"renews {at}: {walk(seen)}")
-        case Action.ROLLOVER:
-            return Finding(Mark.FINE, f"asks {seen.definition.authority} for its next CA {at}, and for a shadow under it")
+        case _:
+            return Finding(Mark.FINE, f"{it.next_action}s {at}: {walk(seen)}")
+
+
+def _on_the_road(seen: Seen, at: str) -> Finding:
+    """What happens next on the way to the next CA."""
+    authority = seen.definition.authority
+    match seen.snapshot.next_action:
+        case Action.POLL:
+            return Finding(
+                Mark.WARNING,
+                f"the next CA of {authority} has not decided about the shadow yet; asked again {at}",
+                "have the newest request for this subject approved there",
+            )
+        case Action.RESUME:
+            return Finding(Mark.FINE, f"a shadow under the next CA of {authority} is being prepared; carried on {at}")
         case Action.SWITCH:
-            return Finding(Mark.FINE, f"the CA changes {at}: the shadow under the next one takes over then")
+            return Finding(Mark.FINE, f"the CA of {authority} changes {at}: {_switch(seen)}")
+        case _:
+            return Finding(Mark.FINE, f"asks {authority} for its next CA {at}, and for a shadow under it")
+
+
+def _switch(seen: Seen) -> str:
+    hooks = "".join(f", then {shlex.join(command.run)}" for command in seen.definition.hooks.commands("post"))
+    return f"the shadow takes over, swap by {seen.definition.swap}{hooks}"
+
+
+def rollover(seen: Seen, now: datetime) -> Iterator[Finding]:
+    """What is prepared for a change of CA, and what is missing."""
+    it, road = seen.snapshot, seen.snapshot.road
+    if road is None:
+        return
+    if road.next_ca is not None and road.shadow is not None and road.switch_at is not None:
+        if it.next_action is not Action.SWITCH:
+            takes_over = f"takes over {when(road.switch_at, now)}"
+            yield Finding(Mark.FINE, f"a shadow under {road.next_ca.subject} is ready, and {takes_over}")
+    elif road.late(now) and not it.failures:
+        left = span(road.ca.lifetime.remaining(now)) if road.ca else ""
+        yield Finding(Mark.WARNING, f"its CA ends in {left}, and no next one is known", "ask the CA's operator for it")
 
 
 def walk(seen: Seen) -> str:
@@ -137,14 +168,12 @@ def _request(seen: Seen, key: str | None, *, kept: bool) -> str:
 
 def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
     """What is allowed, but may not be what was meant."""
-    it, definition = seen.snapshot, seen.definition
+    it = seen.snapshot
     if it.last_error is not None:
         ago = span(now - it.last_error.at)
         yield Finding(Mark.WARNING, f"the last attempt failed {ago} ago: {it.last_error.message}", it.last_error.hint)
     if it.bent:
         yield Finding(Mark.WARNING, it.bent, "write renew_at as a share, such as 66%, or as a shorter time")
-    if definition.hooks.staged:
-        yield Finding(Mark.WARNING, f"a staged hook is set, but {NO_ROLLOVER}", "it is never run")
     yield from _challenge_warnings(seen)
     if seen.certificate is not None:
         yield from _name_warnings(seen, seen.certificate)

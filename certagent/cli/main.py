@@ -1,6 +1,6 @@
 """The argument parser, and the one place where errors become lines and exit codes.
 
-Exit codes: 0 done; 1 at least one keystore failed; 2 usage or configuration; 3 waiting (pending).
+Exit codes: 0 done; 1 at least one keystore failed; 2 usage or configuration; 3 waiting (pending). `health` has its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _COMMANDS = {
     "run": ("cli.run", "run"),
     "check": ("cli.check", "check"),
     "status": ("cli.show", "status"),
+    "plan": ("cli.plan", "plan"),
     "history": ("cli.show", "history"),
+    "health": ("cli.health", "health"),
     "enroll": ("cli.renew", "enroll"),
     "renew": ("cli.renew", "renew"),
     "recover": ("cli.recover", "recover"),
@@ -66,7 +68,7 @@ def print_error(error: CertagentError) -> None:
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="certagent", description="Keeps certificates alive over SCEP: renewal, safe swaps, hooks."
+        prog="certagent", description="Keeps certificates alive over SCEP: renewal, rollover, safe swaps, hooks."
     )
     parser.add_argument(
         "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default: {DEFAULT_CONFIG}"
@@ -81,6 +83,12 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="what is there and what happens next")
     status.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
     status.add_argument("--json", action="store_true", help="for programs")
+    plan = commands.add_parser("plan", help="every event ahead, as a table and a timeline")
+    plan.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
+    plan.add_argument("--until", metavar="DATE", help="default: two lifetimes, and over a change of CA that has begun")
+    plan.add_argument("--json", action="store_true", help="for programs")
+    health = commands.add_parser("health", help="one line, and exit codes for monitoring: 0, 1, 2, 3")
+    health.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
     history = commands.add_parser("history", help="what happened: attempts, certificates, hooks")
     history.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
     history.add_argument("--json", action="store_true", help="one event a line, for programs")
@@ -101,7 +109,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands.add_parser("schema", help="a JSON Schema of the configuration, for editors")
     scep = commands.add_parser("scep", help="the protocol by hand: getcaps, getca, getnextca, enroll, getcert, getcrl")
     lab = commands.add_parser("lab", help="a SCEP CA on loopback, to try things with")
-    demo = commands.add_parser("demo", help="lab CA, agent and a TLS service: enrollment, renewals, hooks, in a minute")
+    demo = commands.add_parser(
+        "demo", help="lab CA, agent and a TLS service: enrollment, renewals, a rollover, hooks, in a minute"
+    )
     _add_own_arguments(argv, scep, lab, demo)
     return parser
 

@@ -16,10 +16,11 @@ import msgspec
 from certagent import config, state
 from certagent import status as known
 from certagent.cli import setting
+from certagent.cli.foresee import when
 from certagent.cli.terminal import Finding, Mark, print_findings, printable, terminal
 from certagent.definitions import Configuration
 from certagent.errors import ConfigError, StateError
-from certagent.policy import Action, Condition
+from certagent.policy import Action, Condition, Lifetime
 from certagent.state import Event, LastError, iso
 from certagent.status import Snapshot, span
 
@@ -55,10 +56,17 @@ def status(arguments: argparse.Namespace) -> int:
         return 0
     rows = [_row(each, now) for each in taken]
     if console is None:
-        _print_plain(_HEADINGS, [(row.name, row.state, row.left, row.next, row.subject) for row in rows])
+        print_plain(_HEADINGS, [(row.name, row.state, row.left, row.next, row.subject) for row in rows])
     else:
         _print_table(console, rows)
     print()
+    if arguments.names:
+        for each in taken:
+            if each.road is not None:
+                print_findings(console, [Finding(Mark.FINE, f"{each.name}: the road to the next CA")])
+                _print_road(console, road_rows(each, now))
+    else:
+        print_findings(console, staged(taken, now))
     print_findings(console, notices(taken, now))
     print(_summary(taken))
     return 0
@@ -112,6 +120,73 @@ def _date(moment: datetime | None, now: datetime) -> str:
     return f"{moment:%Y-%m-%d}"
 
 
+def staged(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
+    """The changes of CA that are prepared, each once however many keystores share it."""
+    shared: dict[tuple[str, datetime], list[str]] = {}
+    for each in taken:
+        if each.road is not None and each.road.next_ca is not None and each.road.switch_at is not None:
+            shared.setdefault((each.road.next_ca.subject, each.road.switch_at), []).append(each.name)
+    return [
+        Finding(Mark.FINE, f"{shortened(names)}: a shadow under {subject} takes over {when(at, now)}")
+        for (subject, at), names in shared.items()
+    ]
+
+
+def road_rows(it: Snapshot, now: datetime) -> list[tuple[str, str]]:
+    """The whole road of one keystore, from the identity in place to the end of its CA: words, and what is so."""
+    road, rows = it.road, []
+    if road is None:
+        return []
+    if it.certificate is not None:
+        rows.append(("identity", f"{it.certificate.serial}, {_until(it.certificate.lifetime, now)}"))
+    if road.ca is not None:
+        rows.append(("CA", f"{road.ca.subject}, {_until(road.ca.lifetime, now)}"))
+        rows.append(("", road.ca.fingerprint))
+    if road.next_ca is None and road.begins_at is not None:
+        late = ": none is known, and the CA's end is near" if road.late(now) else ""
+        rows.append(("next CA", f"asked for {when(road.begins_at, now)}{late}"))
+    if road.next_ca is not None:
+        begins = f"from {_moment(road.next_ca.lifetime.not_before, now)}"
+        rows.append(("next CA", f"{road.next_ca.subject}, {begins}, {_until(road.next_ca.lifetime, now)}"))
+        rows.append(("", f"{road.next_ca.fingerprint}{f', {road.next_ca.proof}' if road.next_ca.proof else ''}"))
+    if road.shadow is not None:
+        begins = f"from {_moment(road.shadow.lifetime.not_before, now)}"
+        rows.append(("shadow", f"{road.shadow.serial}, {begins}, {_until(road.shadow.lifetime, now)}"))
+    elif road.phase is not None:
+        rows.append(("shadow", f"in preparation: {road.phase}"))
+    if road.switch_at is not None:
+        rows.append(("switch", when(road.switch_at, now)))
+    rows += [("old CA", f"{ca.subject}, trusted until {_moment(ca.lifetime.not_after, now)}") for ca in road.old]
+    return rows
+
+
+def _moment(moment: datetime, now: datetime) -> str:
+    near = abs(moment - now) < timedelta(days=2)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if near else f"{moment:%Y-%m-%d}"
+
+
+def _until(lifetime: Lifetime, now: datetime) -> str:
+    """Until when, and how long that is."""
+    if lifetime.not_after <= now:
+        return f"expired at {_moment(lifetime.not_after, now)}"
+    return f"until {_moment(lifetime.not_after, now)} ({span(lifetime.remaining(now))})"
+
+
+def _print_road(console: Console | None, rows: Sequence[tuple[str, str]]) -> None:
+    if console is None:
+        for word, text in rows:
+            print(f"    {word:<9} {printable(text)}")
+        return
+    from rich.padding import Padding  # noqa: PLC0415 -- as above
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for word, text in rows:
+        grid.add_row(Text(word, "bold"), Text(printable(text), "" if word else "dim", overflow="fold"))
+    console.print(Padding(grid, (0, 0, 0, 4), expand=False))
+
+
 def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
     """What does not fit into a table: errors with their hints, each once however many keystores share it."""
     errors: dict[tuple[str, str], list[tuple[str, LastError]]] = {}
@@ -128,11 +203,12 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
     for (message, hint), concerned in errors.items():
         ago = now - max(error.at for _, error in concerned)
         when = f" ({span(ago)} ago)" if ago >= timedelta(seconds=1) else ""
-        found.append(Finding(Mark.WRONG, f"{_names([name for name, _ in concerned])}: {message}{when}", hint))
+        found.append(Finding(Mark.WRONG, f"{shortened([name for name, _ in concerned])}: {message}{when}", hint))
     return found
 
 
-def _names(names: Sequence[str]) -> str:
+def shortened(names: Sequence[str]) -> str:
+    """Names in a line, the first of many."""
     return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} others"
 
 
@@ -142,7 +218,7 @@ def _summary(taken: Sequence[Snapshot]) -> str:
     return f"{many}: {', '.join(f'{counts[word]} {word}' for word in Condition if counts[word])}"
 
 
-def _print_plain(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_plain(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Aligned columns, the last one as long as it likes."""
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
     for row in (headings, *rows):
@@ -208,7 +284,7 @@ def history(arguments: argparse.Namespace) -> int:
     if not told:
         print("nothing has happened yet")
     elif console is None:
-        _print_plain(("TIME (UTC)", "KEYSTORE", "EVENT", "DETAIL"), [_cells(name, event) for name, event in told])
+        print_plain(("TIME (UTC)", "KEYSTORE", "EVENT", "DETAIL"), [_cells(name, event) for name, event in told])
     else:
         _print_events(console, told)
     return 0
@@ -247,18 +323,21 @@ def _cells(name: str, event: Event, *, serial_digits: int = 64) -> tuple[str, st
     """The columns of `history`; `serial_digits` is how much of a serial number is shown."""
     serial = event.serial if len(event.serial) <= serial_digits else f"{event.serial[:serial_digits]}…"
     facts = [
-        event.kind if event.event not in ("enrolled", "renewed") else "",
+        event.kind if event.event not in _DONE else "",
         f"until {event.not_after:%Y-%m-%d %H:%M}" if event.not_after else "",
         f"serial {serial}" if serial else "",
+        "ca_file was brought up to date" if event.event == "trusted" else "",
     ]
     detail = event.message or ", ".join(filter(None, facts))
     return f"{event.at:%Y-%m-%d %H:%M:%S}", name, event.event, printable(detail)
 
 
+_DONE = ("enrolled", "renewed", "rolled over", "trusted")
 _EVENT_STYLES = {
-    "enrolled": "green",
-    "renewed": "green",
+    **dict.fromkeys(_DONE, "green"),
     "pending": "cyan",
+    "next CA": "cyan",
+    "staged": "cyan",
     "failed": "red",
     "rejected": "red",
     "rolled back": "red",

@@ -303,12 +303,6 @@ WARNINGS: list[tuple[str, list[Step], str]] = [
         [Place.put_living, lambda p: p.authority.append("accept: [sha1, des]")],
         "replies protected with sha1, des are believed",
     ),
-    ("rollover_at", [Place.put_living, lambda p: p.authority.append("rollover_at: 60d")], "no rollover"),
-    (
-        "a staged hook",
-        [Place.put_living, lambda p: p.keystore.append("hooks: {staged: [[/bin/true]]}")],
-        "a staged hook is set",
-    ),
     (
         "configured no more",
         [Place.put_living, lambda p: p.remember("old")],

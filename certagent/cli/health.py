@@ -1,0 +1,133 @@
+"""`certagent health`: one line and an exit code, as monitoring plugins give them.
+
+0 OK        all is in order
+1 WARNING   somebody should look: failed attempts, a request pending for long, no next CA or a refused one,
+            nothing done that was due
+2 CRITICAL  a service is about to fail, or does: expired, failing in the last tenth of the life, key and
+            certificate that cannot be used
+3 UNKNOWN   the configuration or the state cannot be read, or the clock is not set
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from enum import IntEnum
+
+from certagent import config, policy, status
+from certagent.cli import setting
+from certagent.cli.terminal import printable
+from certagent.definitions import Configuration
+from certagent.errors import CertagentError
+from certagent.policy import Action, Condition
+from certagent.state import iso
+from certagent.status import Snapshot, span
+
+_LONG = timedelta(days=1)  # a person may take so much time to approve a request, or a tenth of the certificate's life
+
+
+class Level(IntEnum):
+    """The exit codes."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+_WORST_LAST = (Level.OK, Level.UNKNOWN, Level.WARNING, Level.CRITICAL)
+
+
+def health(arguments: argparse.Namespace) -> int:
+    """Raises nothing for what is wrong: that is the answer."""
+    try:
+        configuration = config.load(arguments.config)
+        names = setting.chosen(configuration, arguments.names)
+        now = setting.clock()
+        taken = status.snapshots(configuration, now=now, host=setting.host(), names=names)
+    except CertagentError as error:
+        return _say(Level.UNKNOWN, str(error))
+    level, text = judged(taken, now, _patience(configuration))
+    return _say(level, text, _figures(taken, now))
+
+
+def _patience(configuration: Configuration) -> timedelta:
+    """How late a due action may be before nobody seems to be there to do it."""
+    return configuration.check_every + configuration.worker_timeout
+
+
+def _say(level: Level, text: str, figures: str = "") -> int:
+    line = printable(f"{level.name} - {text}").replace("|", "/")
+    print(f"{line} | {figures}" if figures else line)
+    return level
+
+
+def judged(taken: Sequence[Snapshot], now: datetime, patience: timedelta) -> tuple[Level, str]:
+    """The worst of all keystores, and a line that names everything that is not in order, the worst first."""
+    if not policy.clock_is_sane(now):
+        return Level.UNKNOWN, f"the clock says {iso(now)}: nothing is done until it is set"
+    wrong = [(level, f"{each.name}: {text}") for each in taken for level, text in faults(each, now, patience)]
+    if not wrong:
+        return Level.OK, _all_well(taken, now)
+    wrong.sort(key=lambda each: -_WORST_LAST.index(each[0]))
+    return wrong[0][0], "; ".join(text for _, text in wrong)
+
+
+def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[Level, str]]:
+    """What is not in order with one keystore. `patience`: how late a due action may be."""
+    failing = f": {it.last_error.message}" if it.last_error else ""
+    if not it.readable:
+        unknown = it.last_error is not None and it.last_error.kind == "state"
+        yield (Level.UNKNOWN if unknown else Level.CRITICAL), f"cannot be read{failing}"
+        return
+    lifetime = it.certificate.lifetime if it.certificate else None
+    if it.condition is Condition.EXPIRED and lifetime is not None:
+        yield Level.CRITICAL, f"expired {span(now - lifetime.not_after)} ago{failing}"
+    elif it.failures:
+        short = lifetime is not None and lifetime.remaining_share(now) < 0.1
+        broken = it.last_error is not None and it.last_error.kind in ("keystore", "tokenlocked")
+        left = f", {span(lifetime.remaining(now))} left" if lifetime else ""
+        attempts = "1 attempt" if it.failures == 1 else f"{it.failures} attempts"
+        yield (Level.CRITICAL if short or broken else Level.WARNING), f"{attempts} failed{left}{failing}"
+    elif it.next_action is None:
+        yield Level.WARNING, it.reason
+    elif it.next_action_at is not None and it.next_action_at + patience < now:
+        yield Level.WARNING, f"{it.next_action} is overdue by {span(now - it.next_action_at)}: does the agent run?"
+    if it.condition is Condition.PENDING and it.transaction is not None:
+        yield from _pending(it, it.transaction.started_at, now)
+    yield from _rollover(it, now)
+
+
+def _pending(it: Snapshot, since: datetime, now: datetime) -> Iterator[tuple[Level, str]]:
+    long = _LONG
+    if it.certificate is not None:
+        lifetime = it.certificate.lifetime
+        long = min(long, (lifetime.not_after - lifetime.not_before) / 10)
+    if now - since >= long:
+        yield Level.WARNING, f"the CA has not decided for {span(now - since)}"
+
+
+def _rollover(it: Snapshot, now: datetime) -> Iterator[tuple[Level, str]]:
+    """Refusals are failures too, and were told as such."""
+    if it.road is not None and it.road.ca is not None and it.road.late(now) and not it.failures:
+        yield Level.WARNING, f"its CA ends in {span(it.road.ca.lifetime.remaining(now))}, and no next one is known"
+
+
+def _all_well(taken: Sequence[Snapshot], now: datetime) -> str:
+    many = "1 keystore" if len(taken) == 1 else f"{len(taken)} keystores"
+    coming = [(each.next_action_at, each.name, each.next_action) for each in taken if each.next_action_at]
+    if not coming:
+        return many
+    at, name, action = min(coming)
+    word = "hooks are owed" if action is Action.HOOKS else f"next {action}"
+    return f"{many}, {word} {name} {'now' if at <= now else f'in {span(at - now)}'}"
+
+
+def _figures(taken: Sequence[Snapshot], now: datetime) -> str:
+    """Performance data: what a monitor draws. Of each keystore the metrics file tells more."""
+    failing = sum(each.failures > 0 or not each.readable for each in taken)
+    staged = sum(each.road is not None and each.road.switch_at is not None for each in taken)
+    figures = [f"keystores={len(taken)};;;0", f"failing={failing};;;0", f"staged={staged};;;0"]
+    left = [each.certificate.lifetime.remaining(now) for each in taken if each.certificate]
+    return " ".join([*figures, *([f"least_left={min(left).total_seconds():.0f}s;;;0"] if left else [])])

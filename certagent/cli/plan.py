@@ -1,0 +1,223 @@
+"""`certagent plan`: every event ahead, as a table and, in a terminal, a timeline; from the decisions that the worker
+makes (`ahead`)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from certagent import ahead, config, status
+from certagent.ahead import Event, What
+from certagent.cli import setting
+from certagent.cli.show import print_plain, shortened
+from certagent.cli.terminal import printable, terminal
+from certagent.errors import ConfigError
+from certagent.state import iso
+from certagent.status import span
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+# What the timeline shows an event with; where two meet in one cell, the later of this list.
+_SIGNS = {
+    What.AND_SO_ON: ("…", "dim"),
+    What.HOOKS: ("↻", "yellow"),
+    What.RESUME: ("↻", "yellow"),
+    What.POLL: ("?", "cyan"),
+    What.RENEW: ("●", "green"),
+    What.ENROLL: ("●", "green"),
+    What.ROLLOVER: ("○", "cyan"),
+    What.CA_EXPIRES: ("┃", "yellow"),
+    What.SWITCH: ("◆", "bold magenta"),
+    What.EXPIRES: ("✗", "bold red"),
+}
+_WORDS = {What.HOOKS: "run hooks"}
+_RANK = list(_SIGNS)
+# Under one CA, under the next …
+_LINES = ("cyan", "magenta", "blue")
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Raises ConfigError for a date that is none, or that has passed."""
+    configuration = config.load(arguments.config)
+    now = setting.clock()
+    names = setting.chosen(configuration, arguments.names)
+    taken = status.snapshots(configuration, now=now, host=setting.host(), names=names)
+    until = _date(arguments.until, now) if arguments.until else ahead.horizon(taken, now)
+    events = ahead.events(taken, until, now)
+    if arguments.json:
+        print(json.dumps({"until": iso(until), "events": [_entry(each) for each in events]}, indent=2))
+        return 0
+    console = terminal()
+    rows = _rows(events, now)
+    if not rows:
+        print(f"nothing is foreseen until {_exact(until, until - now)}")
+    elif console is None:
+        print_plain(("TIME (UTC)", "IN", "KEYSTORE", "EVENT", "DETAIL"), [row.cells for row in rows])
+    else:
+        console.print(_timeline(events, names, now, until, console.width))
+        console.print(_table(rows))
+    if rows:
+        assumed = (
+            "; ~ if each successor lives as long as the one before" if any(each.assumed for each in events) else ""
+        )
+        further = "" if arguments.until else "; --until DATE looks further"
+        print(f"\nuntil {_exact(until, until - now)}{assumed}{further}")
+    return 0
+
+
+def _date(text: str, now: datetime) -> datetime:
+    """`2027-01-31` (its end), or a moment in ISO 8601, in UTC unless it says otherwise."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no date", "write 2027-01-31, or 2027-01-31T12:00:00Z") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if len(text) == len("2027-01-31"):
+        moment = moment.replace(hour=23, minute=59, second=59)
+    if moment <= now:
+        raise ConfigError(f"{text} has passed", "a plan is of what lies ahead; `certagent history` tells the rest")
+    return moment
+
+
+def _entry(event: Event) -> dict[str, Any]:
+    return {
+        "at": iso(event.at),
+        "keystore": event.keystore,
+        "event": event.what.value,
+        "detail": event.detail,
+        "assumed": event.assumed,
+    }
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Keystores to which the same happens at once."""
+
+    event: Event
+    names: list[str]
+    now: datetime
+
+    @property
+    def cells(self) -> tuple[str, str, str, str, str]:
+        ahead_by = self.event.at - self.now
+        distance = span(ahead_by) if ahead_by > timedelta(0) else "now"
+        word = _WORDS.get(self.event.what, self.event.what.value)
+        detail = printable(self.event.detail)
+        return (
+            _exact(self.event.at, ahead_by),
+            f"~{distance}" if self.event.assumed else distance,
+            shortened(self.names),
+            word,
+            detail,
+        )
+
+
+def _rows(events: Sequence[Event], now: datetime) -> list[_Row]:
+    ordered = sorted(events, key=lambda each: (each.at, _RANK.index(each.what), each.detail))
+    alike = groupby(ordered, key=lambda each: (each.at, each.what, each.detail))
+    return [_Row(group[0], [each.keystore for each in group], now) for group in (list(found) for _, found in alike)]
+
+
+def _exact(moment: datetime, distance: timedelta) -> str:
+    """To the second where seconds matter."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if distance < timedelta(days=2) else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _table(rows: Sequence[_Row]) -> Table:
+    from rich.table import Table  # noqa: PLC0415 -- loaded where somebody looks on
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("time (UTC)", no_wrap=True, style="dim")
+    table.add_column("in", no_wrap=True, justify="right")
+    table.add_column("keystore", no_wrap=True, max_width=24)
+    table.add_column("event", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for row in rows:
+        at, distance, names, word, detail = row.cells
+        sign, style = _sign(row.event)
+        table.add_row(
+            at,
+            Text(distance, "dim" if row.event.assumed else ""),
+            Text(names, "bold"),
+            Text(f"{sign} {word}", style),
+            Text(detail),
+        )
+    return table
+
+
+def _sign(event: Event) -> tuple[str, str]:
+    sign, style = _SIGNS[event.what]
+    return sign, "bold red" if event.bad else style
+
+
+def _timeline(events: Sequence[Event], names: Sequence[str], now: datetime, until: datetime, width: int) -> Text:
+    """A line per keystore from `now` to `until`, its colour changing with the CA, above an axis with dates."""
+    from rich.text import Text  # noqa: PLC0415 -- as above
+
+    name_width = max(4, min(max(map(len, names)), 24, width // 4))
+    scale = _Scale(now, until, max(10, width - name_width - 3))
+    lines = []
+    for name in names:
+        line = Text(f"{name[:name_width]:<{name_width}}  ", "bold")
+        lines.append(line.append(scale.line([each for each in events if each.keystore == name])))
+    axis = [Text(f"{'':{name_width}}  {text}", "dim") for text in scale.axis()]
+    return Text("\n").join([*axis, *lines, Text()])
+
+
+class _Scale:
+    """Time on cells: `cells` of them from `start` to `end`."""
+
+    def __init__(self, start: datetime, end: datetime, cells: int) -> None:
+        self._start, self._end, self._cells = start, end, cells
+
+    def cell(self, moment: datetime) -> int:
+        share = (moment - self._start) / (self._end - self._start)
+        return min(self._cells - 1, max(0, int(share * self._cells)))
+
+    def line(self, events: Sequence[Event]) -> Text:
+        from rich.text import Text  # noqa: PLC0415 -- as above
+
+        line = Text("━" * self._cells, "default")
+        switches = sorted(self.cell(each.at) for each in events if each.what is What.SWITCH)
+        for number, (begin, end) in enumerate(zip([0, *switches], [*switches, self._cells], strict=True)):
+            line.stylize(_LINES[number % len(_LINES)], begin, end)
+        plain = list(line.plain)
+        for event in sorted(events, key=lambda each: _RANK.index(each.what)):
+            sign, style = _sign(event)
+            at = self.cell(event.at)
+            plain[at] = sign
+            line.stylize(style, at, at + 1)
+            if event.what is What.EXPIRES:
+                plain[at + 1 :] = "┈" * (self._cells - at - 1)
+        line.plain = "".join(plain)
+        return line
+
+    def axis(self) -> tuple[str, str]:
+        """Labels, and the ticks below their first letters."""
+        whole = self._end - self._start
+        form = (
+            "%H:%M:%S"
+            if whole < timedelta(hours=1)
+            else "%H:%M"
+            if whole < timedelta(days=2)
+            else "%d %b"
+            if whole < timedelta(days=330)
+            else "%b %Y"
+            if whole < timedelta(days=3650)
+            else "%Y"
+        )
+        step = max(12, self._cells // 6)
+        labels, ticks = "", ""
+        for at in range(0, self._cells - 8, step):
+            moment = self._start + whole * (at / self._cells)
+            labels = labels.ljust(at) + f"{moment:{form}}"
+            ticks = ticks.ljust(at, "─") + ("├" if at == 0 else "┬")
+        return labels, ticks.ljust(self._cells - 1, "─") + "┤"
