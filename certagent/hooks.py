@@ -1,4 +1,4 @@
-"""Running commands: hooks, and secrets that a command prints. The one door to subprocess in a worker.
+"""Running commands: hooks, secrets that a command prints, ourselves apart. The one door to subprocess in a worker.
 
 Hooks get an argv, never a shell; a small environment without secrets; a time limit that ends the whole
 process group; and their output goes to the log line by line.
@@ -10,9 +10,10 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,6 +38,7 @@ _OUTPUT_LIMIT = 64 * 1024  # bytes kept of what a command prints; the rest is re
 _TAIL = 1024  # and of the very end, where a failing command says why
 _SECRET_TIME = timedelta(seconds=60)
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+_LOOK = 0.5  # seconds between two looks whether we are to stop
 _SETTLE = 0.5  # seconds for the output of a command that has ended
 
 Log = Callable[[str], None]
@@ -45,7 +47,7 @@ Log = Callable[[str], None]
 def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> None:
     """Run one hook to its end. Raises HookError: exit code, signal, time limit, or cannot be started."""
     name = command.run[0]
-    code, output = _run(command.run, {**_base(), **environment}, command.timeout, merge=True)
+    code, output = _run(command.run, {**_base(), **environment}, command.timeout, errors=subprocess.STDOUT)
     lines = output.lines()
     for line in lines:
         log(f"{Path(name).name}: {_printable(line)}")
@@ -58,6 +60,19 @@ def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> 
         last = f": {_printable(lines[-1])}" if lines else ""
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
         raise HookError(f"hook {name} {ended}{last}", "run it by hand to see why")
+
+
+def run_apart(words: Sequence[str], limit: timedelta, stopping: Callable[[], bool]) -> tuple[int | None, bytes]:
+    """Run certagent itself in a process of its own: exit code (None: killed at the limit), and what it printed.
+
+    It is the same code, in the same environment; its log goes where ours goes. Once `stopping`, it is asked to
+    stop as we were. Raises HookError if it cannot be started.
+    """
+    home = str(Path(__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": home, "PYTHONSAFEPATH": "1"}
+    argv = (sys.executable, "-m", "certagent", *words)
+    code, output = _run(argv, environment, limit, errors=None, stopping=stopping)
+    return code, output.start()
 
 
 def read_secret(secret: Secret) -> bytes:
@@ -90,7 +105,7 @@ def read_secret(secret: Secret) -> bytes:
 
 def _command_secret(argv: tuple[str, ...]) -> bytes:
     # Its standard error is dropped, not logged: what a secret helper complains about may quote the secret.
-    code, output = _run(argv, _base(), _SECRET_TIME, merge=False)
+    code, output = _run(argv, _base(), _SECRET_TIME, errors=subprocess.DEVNULL)
     if code is None:
         raise HookError(f"secret command {argv[0]} did not end in time and was killed", "run it by hand")
     if code:
@@ -143,9 +158,16 @@ class _Output:
 
 
 def _run(
-    argv: tuple[str, ...], environment: Mapping[str, str], limit: timedelta, *, merge: bool
+    argv: tuple[str, ...],
+    environment: Mapping[str, str],
+    limit: timedelta,
+    *,
+    errors: int | None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> tuple[int | None, _Output]:
     """Exit code (None: killed at the time limit, with its whole process group) and output.
+
+    `errors`: where standard error goes, None to ours. Once `stopping`, it is asked to end, and waited for.
 
     What a command leaves running when it ends in time is left alone: it may be the service it restarted.
     """
@@ -157,7 +179,7 @@ def _run(
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=writing,
-            stderr=subprocess.STDOUT if merge else subprocess.DEVNULL,
+            stderr=errors,
             start_new_session=True,
             cwd="/",
         )
@@ -166,14 +188,21 @@ def _run(
         raise HookError(f"{argv[0]} cannot be started: {why}", "is it there, and executable?") from None
     finally:
         os.close(writing)
-    code: int | None
-    try:
-        code = process.wait(limit.total_seconds())
-    except subprocess.TimeoutExpired:
-        _kill(process)
-        code = None
+    code = _wait(process, time.monotonic() + limit.total_seconds(), stopping)
     output.settle()
     return code, output
+
+
+def _wait(process: subprocess.Popen[bytes], deadline: float, stopping: Callable[[], bool]) -> int | None:
+    asked = False
+    while (left := deadline - time.monotonic()) > 0:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(min(left, _LOOK))
+        if stopping() and not asked:
+            asked = True
+            _signal_group(process, signal.SIGTERM)
+    _kill(process)
+    return None
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

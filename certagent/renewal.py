@@ -49,9 +49,18 @@ def advance(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
         return Outcome(
             work.name, Result.WAITING, message=f"the clock says {state.iso(work.clock())}", hint="set the clock"
         )
+    return _locked(work, lambda: _attend(work, wish, stopping))
+
+
+def struck_down(work: Work, error: CertagentError) -> Outcome:
+    """Keep an attempt that ended without a word of its own (a module took its process along) as a failed one."""
+    return _locked(work, lambda: outcome.failed(work, state.load(work.directory) or state.State(), error))
+
+
+def _locked(work: Work, attempt: Callable[[], Outcome]) -> Outcome:
     try:
         with durable.lock(work.directory / "lock", f"keystore {work.name}"):
-            return _attend(work, wish, stopping)
+            return attempt()
     except BusyError as error:
         return Outcome(work.name, Result.BUSY, message=str(error), hint=error.hint)
     except StateError as error:
@@ -64,17 +73,18 @@ def advance(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
 def _attend(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     """With the lock held: one attempt, and its memory."""
     before = state.load(work.directory) or state.State()
-    past = policy.Past(before.failures, before.retry_at)
-    track = before.rollover
+    past, result = policy.Past(before.failures, before.retry_at), Result.NOTHING
     error: CertagentError | None = None
     try:
         _tidy_up(work)
         rollover.move(work)
-        if wish is not Wish.DUE or _something_changed(work, before):
-            past = policy.Past(before.failures, None)
-        result = _walk(work, wish, past, before, stopping)
-        if result is not Result.STOPPED:
-            track = rollover.prepare(work, before.rollover, stopping, by_hand=wish is not Wish.DUE)
+        at_once = wish is not Wish.DUE or _something_changed(work, before)
+        past = policy.Past(before.failures, None) if at_once else past
+        result, error = _renewed(work, wish, past, before, stopping)
+        # A renewal that failed is no reason to miss the next CA; a keystore in trouble (a PIN!) is left alone.
+        if result is not Result.STOPPED and not isinstance(error, KeystoreError):
+            track = rollover.prepare(work, before.rollover, stopping, at_once=at_once)
+            before = msgspec.structs.replace(before, rollover=track)
         if activation.update_trust(work) and result is Result.NOTHING:
             result = Result.TRUSTED
     except OSError as fault:
@@ -82,10 +92,21 @@ def _attend(work: Work, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     except StateError:
         raise
     except CertagentError as fault:
-        error = fault
+        error = error or fault
     if error is not None:
         return outcome.failed(work, before, error)
-    return outcome.went_well(work, msgspec.structs.replace(before, rollover=track), past, result)
+    return outcome.went_well(work, before, past, result)
+
+
+def _renewed(
+    work: Work, wish: Wish, past: policy.Past, before: state.State, stopping: Callable[[], bool]
+) -> tuple[Result, CertagentError | None]:
+    try:
+        return _walk(work, wish, past, before, stopping), None
+    except StateError:
+        raise
+    except CertagentError as error:
+        return Result.FAILED, error
 
 
 def _tidy_up(work: Work) -> None:

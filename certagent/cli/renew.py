@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from certagent import config, recovery, state, status
+from certagent.cli import isolated
 from certagent.cli.setting import chosen, clock, host, works
 from certagent.definitions import Configuration
 from certagent.errors import ConfigError, KeystoreError
@@ -31,7 +33,7 @@ def renew(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _foretell(configuration, names, force=arguments.force)
     wish = Wish.DUE if arguments.due else Wish.RENEW if arguments.force else Wish.NOW
-    return _serve(configuration, names, wish, arguments.report == "json")
+    return _serve(configuration, names, wish, arguments)
 
 
 def enroll(arguments: argparse.Namespace) -> int:
@@ -41,7 +43,7 @@ def enroll(arguments: argparse.Namespace) -> int:
     if not arguments.force:
         for work in works(configuration, names, _log, _silent):
             _refuse_living(work)
-    return _serve(configuration, names, Wish.ENROLL, arguments.report == "json")
+    return _serve(configuration, names, Wish.ENROLL, arguments)
 
 
 def _refuse_living(work: Work) -> None:
@@ -53,9 +55,10 @@ def _refuse_living(work: Work) -> None:
         )
 
 
-def _serve(configuration: Configuration, names: Sequence[str], wish: Wish, as_json: bool) -> int:
+def _serve(configuration: Configuration, names: Sequence[str], wish: Wish, arguments: argparse.Namespace) -> int:
     """One keystore after the other, a line of report each as soon as it is done; then the metrics."""
     stop = False
+    as_json, file = arguments.report == "json", arguments.config
 
     def stopping() -> bool:
         return stop
@@ -73,7 +76,9 @@ def _serve(configuration: Configuration, names: Sequence[str], wish: Wish, as_js
         for work in works(configuration, names, _log, say):
             if stop:
                 break
-            outcome = advance(work, wish, stopping)
+            apart = isolated.wants_its_own(work, names)
+            attempt = partial(isolated.advance_apart, configuration=configuration, file=file) if apart else advance
+            outcome = attempt(work, wish, stopping)
             report(outcome)
             results.append(outcome.result)
     if configuration.metrics_file:

@@ -28,6 +28,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True):
     version: int = VERSION
+    making: bool = False
     keys: dict[str, Entry] = {}
 
 
@@ -39,28 +40,42 @@ class Ledger:
 
     def read(self) -> dict[str, Entry]:
         """Raises StateError: never a fresh start over a file that cannot be read."""
+        return self._document().keys
+
+    @property
+    def making(self) -> bool:
+        """Whether objects were being made and nothing was heard of it since."""
+        return self._document().making
+
+    def mark(self, *, making: bool) -> None:
+        document = self._document()
+        if document.making != making:
+            self._write(msgspec.structs.replace(document, making=making))
+
+    def _document(self) -> _Document:
         try:
             document = msgspec.json.decode(self._file.read_bytes(), type=_Document)
         except FileNotFoundError:
-            return {}
+            return _Document()
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             hint = "its keys are only known from it: restore it, or move it away and sweep the token by hand"
             raise StateError(f"{self._file} cannot be read: {error}", hint) from None
         if document.version != VERSION:
             raise StateError(f"{self._file} was written by a newer certagent", "install that version again")
-        return document.keys
+        return document
 
     def note(self, key_id: str, entry: Entry) -> None:
-        keys = self.read()
-        if keys.get(key_id) != entry:
-            self._write({**keys, key_id: entry})
+        document = self._document()
+        if document.keys.get(key_id) != entry:
+            self._write(msgspec.structs.replace(document, keys={**document.keys, key_id: entry}))
 
     def strike_out(self, key_ids: Collection[str]) -> None:
-        keys = self.read()
-        if any(key_id in keys for key_id in key_ids):
-            self._write({key_id: entry for key_id, entry in keys.items() if key_id not in key_ids})
+        document = self._document()
+        left = {key_id: entry for key_id, entry in document.keys.items() if key_id not in key_ids}
+        if left != document.keys:
+            self._write(msgspec.structs.replace(document, keys=left))
 
-    def _write(self, keys: dict[str, Entry]) -> None:
+    def _write(self, document: _Document) -> None:
         with explained(f"write {self._file}"):
             durable.make_directory(self._file.parent)
-            durable.write(self._file, msgspec.json.encode(_Document(keys=keys)))
+            durable.write(self._file, msgspec.json.encode(document))

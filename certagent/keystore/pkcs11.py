@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from string import Template
@@ -65,7 +66,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
                 key_id = self._id_in_place()
             else:
                 self._ledger.note(shadow_id, Entry())
-                with self._token.alone():
+                with self._making():
                     token_objects.generate(self._token, key_id, self._label, key_type)
             with explained(f"write {directory / 'key.uri'}"):
                 durable.make_directory(directory)
@@ -104,6 +105,8 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
     def sweep_shadows(self, keep: Collection[str]) -> None:
         orphans = [key_id for key_id, entry in self._ledger.read().items() if not entry.used and key_id not in keep]
         self._destroy(orphans)
+        if not keep:
+            self._sweep_unfinished()
         super().sweep_shadows(keep)
 
     def tidy(self, now: datetime) -> list[str]:
@@ -214,20 +217,34 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
 
     def _put_certificate(self, key_id: bytes, certificate: x509.Certificate) -> None:
         if self._definition.certificate_object:
-            with self._token.alone():
+            with self._making():
                 self._token.use(
                     "keep the certificate beside its key",
                     lambda session: token_objects.put_certificate(session, key_id, self._label, certificate),
                 )
 
+    @contextmanager
+    def _making(self) -> Iterator[None]:
+        """Around the making of objects: if it is cut short, what is left of it is swept later."""
+        self._sweep_unfinished()
+        self._ledger.mark(making=True)
+        with self._token.alone():
+            yield
+        self._ledger.mark(making=False)
+
+    def _sweep_unfinished(self) -> None:
+        if self._ledger.making:
+            with self._token.alone():
+                token_objects.sweep_unfinished(self._token)
+            self._ledger.mark(making=False)
+
     def _destroy(self, key_ids: Collection[str]) -> None:
-        """Remove keys of our own, and what a kill left unfinished while one of them was made."""
+        """Remove keys of our own."""
         if not key_ids:
             return
         with self._token.alone():
             for key_id in map(bytes.fromhex, key_ids):
                 token_objects.destroy(self._token, key_id)
-            token_objects.sweep_unfinished(self._token)
         self._ledger.strike_out(key_ids)
 
     def _contents(

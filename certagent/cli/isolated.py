@@ -1,0 +1,70 @@
+"""Keystores in tokens, each served by a process of its own: a vendor's module may crash or hang at any call.
+
+It then costs its keystore one failed attempt, and the other keystores of the batch nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from certagent.definitions import Configuration, Pkcs11Keystore
+from certagent.errors import CertagentError, HookError, KeystoreError
+from certagent.hooks import run_apart
+from certagent.outcome import Outcome
+from certagent.renewal import Wish, struck_down
+from certagent.work import Work
+
+_COMMANDS = {
+    Wish.DUE: ("renew", "--due"),
+    Wish.NOW: ("renew",),
+    Wish.RENEW: ("renew", "--force"),
+    Wish.ENROLL: ("enroll", "--force"),
+}
+# Of the time the agent gives a worker without a report: it must not run out on us while we wait for ours.
+_SHARE = 0.5
+
+
+def wants_its_own(work: Work, names: Sequence[str]) -> bool:
+    """Whether a keystore of this batch is served apart. Alone in its batch it has the process to itself."""
+    return len(names) > 1 and isinstance(work.definition, Pkcs11Keystore)
+
+
+def advance_apart(
+    work: Work, wish: Wish, stopping: Callable[[], bool], configuration: Configuration, file: Path
+) -> Outcome:
+    """`renewal.advance` in a process of its own, by the command a person would type."""
+    words = ("-c", str(file.absolute()), *_COMMANDS[wish], "--report", "json", work.name)
+    limit = configuration.worker_timeout * _SHARE
+    try:
+        code, printed = run_apart(words, limit, stopping)
+    except HookError as error:
+        return struck_down(work, error)
+    outcome = _reported(printed)
+    if outcome is not None and outcome.keystore == work.name:
+        return outcome
+    return struck_down(work, _why(work, code, limit.total_seconds()))
+
+
+def _reported(printed: bytes) -> Outcome | None:
+    """The report; None for a process that did not come so far. The module may have printed anything, too."""
+    for line in printed.splitlines():
+        try:
+            return msgspec.json.decode(line, type=Outcome)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return None
+
+
+def _why(work: Work, code: int | None, limit: float) -> CertagentError:
+    module = work.definition.module if isinstance(work.definition, Pkcs11Keystore) else ""
+    if code is None:
+        return KeystoreError(
+            f"{module} did not answer within {limit:g} s", "is its service or device stuck? restart it"
+        )
+    ended = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return KeystoreError(
+        f"the process that works with {module} was ended by {ended}", f"`certagent renew {work.name}` shows it by hand"
+    )
