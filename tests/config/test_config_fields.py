@@ -11,7 +11,8 @@ from .conftest import FINGERPRINT, Site
 
 _KEYS = (
     "known here: accept, ca_identifier, challenge, fingerprint, https_ca_file, https_client_certificate, "
-    "https_client_key, key_transport, next_fingerprint, poll_interval, poll_limit, proxy, rollover_at, send_challenge, "
+    "https_client_key, key_transport, next_fingerprint, poll_interval, poll_limit, proxy, "
+    "recipient, rollover_at, send_challenge, signer, "
     "timeout, trust_anchor, url"
 )
 _ABSOLUTE = "is not an absolute path of a file; write it from the root, such as /etc/ssl/web.pem"
