@@ -33,17 +33,28 @@ def _written(wanted: Any, done: dict[Any, Any]) -> Any:
     origin: Any = get_origin(wanted)
     if origin is Annotated:
         base, *metas = get_args(wanted)
-        return Annotated[_written(base, done), *metas]
+        return Annotated[_written(base, done), *(_shown(meta) for meta in metas)]
     if origin in (Union, UnionType, tuple, dict):
         generic: Any = Union if origin is UnionType else origin
         return generic[tuple(_written(part, done) for part in get_args(wanted))]
     if wanted in VALUE_TYPES:
-        return Annotated[str, Meta(pattern=wanted.pattern)]
+        return Annotated[str, _shown(Meta(pattern=wanted.pattern))]
     if isinstance(wanted, type) and issubclass(wanted, Struct):
         if wanted not in done:  # one struct for one definition: two of a name would be two $defs
             done[wanted] = _written_struct(wanted, done)
         return done[wanted]
     return wanted
+
+
+def _shown(meta: Meta) -> Meta:
+    """The same, its pattern for the eye only.
+
+    msgspec (0.19 to 0.22) overruns its memory when it makes a type of `str with a pattern | tuple`, which is what
+    `fingerprint` is. Nothing is decoded with these types, so no pattern need be compiled.
+    """
+    if meta.pattern is None:
+        return meta
+    return Meta(description=meta.description, extra_json_schema={"pattern": meta.pattern})
 
 
 def _written_struct(cls: type[Struct], done: dict[Any, Any]) -> type[Struct]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +167,10 @@ def test_the_documentation_tells_every_key(heading: str) -> None:
 @pytest.mark.parametrize("cls", [cls for cls, _ in _TABLES.values()], ids=lambda cls: str(cls.__name__))
 def test_every_key_is_described(cls: type[Struct]) -> None:
     assert not [info.name for info in msgspec.structs.fields(cls) if not describe(info)]
+
+
+def test_making_the_schema_leaves_memory_whole() -> None:
+    """msgspec overran its memory for the type of `fingerprint`; with a checking allocator that ends the process."""
+    code = "import gc\nfrom certagent import config\nfor _ in range(50):\n    config.schema()\n    gc.collect()\n"
+    environment = {**os.environ, "PYTHONMALLOC": "debug"}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment)
