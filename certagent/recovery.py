@@ -66,6 +66,11 @@ def recover_keystore(journal: Journal) -> str | None:
     except swap.UndoneError:
         journal.write(transaction.at(end.undone, swap=None))
         raise
+    except ValueError:  # a NUL, or what no encoding has: nothing certagent ever wrote
+        raise StateError(
+            f"{journal.directory} names a file that cannot be",
+            "compare the keystore's files with previous/, then move the directory away",
+        ) from None
     journal.write(transaction.at(end.done, swap=None))
     return f"an interrupted swap was {end.sentence}"
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import msgspec
 import pytest
 from asn1crypto import algos, cms, pkcs12
 from asn1crypto import crl as asn1_crl
 
 from certagent import certificate as facts
-from certagent import crl
+from certagent import crl, recovery
 from certagent.certificate import to_der
-from certagent.errors import KeystoreError, TrustError
-from certagent.keystore import pfx
+from certagent.errors import KeystoreError, StateError, TrustError
+from certagent.journal import Journal, Phase
+from certagent.keystore import pfx, swap
 from certagent.outcome import Result
 from certagent.renewal import Wish
 from certagent.scep.asn1 import tlv
 from tests.fuzz.der import parse
-from tests.fuzz.files import pkcs12_files, revocation_lists
+from tests.fuzz.files import pkcs12_files, revocation_lists, sample_transaction
 from tests.fuzz.parties import first_part, parties, with_signature
 from tests.fuzz.targets import locked_envelope, locked_envelopes
 from tests.renewal.conftest import make_site, site
@@ -105,6 +109,24 @@ def test_a_pkcs12_file_whose_parts_are_none_is_damaged() -> None:
     whole["auth_safe"] = {"content_type": "data", "content": bytes.fromhex("30020400")}
     with pytest.raises(KeystoreError, match="is damaged, or no PKCS#12 file"):
         pfx.load(whole.dump(force=True), b"secret", "app.p12")
+
+
+@pytest.mark.parametrize("path", ["/tmp/\0", "/tmp/\ud800"], ids=["NUL", "a half character"])
+def test_a_journal_of_impossible_paths_stops_no_other_keystore(tmp_path: Path, path: str) -> None:
+    """It was a ValueError, and at boot no keystore was recovered."""
+    record = sample_transaction().swap
+    assert record is not None
+    change = swap.Change("key", path, path, "0" * 64)
+    damaged = msgspec.structs.replace(record, changes=(change,))
+    for name in ("one", "two"):
+        journal = Journal(tmp_path / "keystores" / name)
+        journal.write(sample_transaction().at(Phase.ACTIVATING))
+        text = (journal.directory / "transaction.json").read_text()
+        written = json.loads(text) | {"swap": json.loads(json.dumps(msgspec.to_builtins(damaged)))}
+        (journal.directory / "transaction.json").write_text(json.dumps(written))
+    found = recovery.recover_all(tmp_path)
+    assert [each.keystore for each in found] == ["one", "two"]
+    assert all(isinstance(each.error, StateError) for each in found)
 
 
 def test_a_crl_of_an_unknown_version_is_none() -> None:
