@@ -50,7 +50,9 @@ def _swap(work: Work, transaction: Transaction, plan: swap.Plan, phases: tuple[P
         work.journal.write(transaction.at(before, swap=None))
         raise
     # What is owed from here on is kept with the commit: `recover` may be the one to finish.
-    transaction = work.journal.write(transaction.at(committed, hooks_done=0, changes_ca=plan.changes_ca))
+    transaction = work.journal.write(
+        transaction.at(committed, hooks_done=0, changes_ca=plan.changes_ca or transaction.changes_ca)
+    )
     try:
         swap.finish(plan.record)
     except swap.UndoneError:

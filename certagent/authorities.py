@@ -163,7 +163,7 @@ class Authorities:
         believed_pins = self._pins(name)
         named = (each for each in (believed_pins.recipient, believed_pins.signer) if each is not None)
         offered = tuple(dict.fromkeys((*client.get_ca_certificates(), *named)))
-        believed = trust.believe(offered, believed_pins, now)
+        believed = self._believe(name, offered, now, remember=remember)
         capabilities = client.get_capabilities()
         memory = self._memory(name)
         if memory is not None:
@@ -171,6 +171,30 @@ class Authorities:
         if remember:
             self._remember(name, capabilities, believed, now)
         return Contact(client, capabilities, believed, offered)
+
+    def _believe(
+        self, name: str, offered: tuple[x509.Certificate, ...], now: datetime, *, remember: bool
+    ) -> trust.Believed:
+        """Whom to believe; also a CA that took over before it was ever seen as the next one, if it has a proof."""
+        try:
+            return trust.believe(offered, self._pins(name), now)
+        except TrustError as error:
+            known, refusal = self.known(name), error
+        if known is None:
+            raise refusal
+        before = trust.Believed(known.issuer, known.chain[1:], (), known.issuer)
+        named = self._authorities[name].next_fingerprints
+        try:
+            successor = succession.find_next(succession.Offer(offered), before, self._pins(name), named, now)
+        except TrustError as error:
+            raise TrustError(str(refusal), error.hint) from None
+        if successor is None:
+            raise refusal
+        if remember:
+            self._remember_successor(name, known.issuer, successor, now)
+        links = [each.link for each in (*known.memory.changes, _change(known.issuer, successor, now))]
+        reached = succession.extended(pins(self._authorities[name]), links, (*known.chain, *known.old))
+        return trust.believe(offered, reached, now)
 
     def _refuse_downgrade(self, name: str, now: Capabilities, before: Capabilities) -> None:
         lost = now.lost(before)
@@ -227,18 +251,22 @@ class Authorities:
             memory = self._memory(name)
             if memory is None:
                 raise StateError(f"{directory / 'authority.json'} has vanished", "it is made again at the next contact")
-            change = Change(
-                successor=str(facts.fingerprint(successor.believed.issuer)),
-                predecessor=str(facts.fingerprint(current)),
-                proof=successor.proof,
-                seen_at=now,
-            )
+            change = _change(current, successor, now)
             others = tuple(each for each in memory.changes if each.predecessor != change.predecessor)
             if change.link not in [each.link for each in memory.changes]:
                 memory = msgspec.structs.replace(memory, changes=(*others, change))
             _keep(directory / "next-ca.pem", successor.believed.chain, now)
             memory = msgspec.structs.replace(memory, next_issuer=change.successor)
             durable.write(directory / "authority.json", msgspec.json.encode(memory))
+
+
+def _change(current: x509.Certificate, successor: Successor, now: datetime) -> Change:
+    return Change(
+        successor=str(facts.fingerprint(successor.believed.issuer)),
+        predecessor=str(facts.fingerprint(current)),
+        proof=successor.proof,
+        seen_at=now,
+    )
 
 
 def _read(path: Path) -> tuple[x509.Certificate, ...]:

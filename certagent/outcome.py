@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from certagent import policy, state
 from certagent.errors import CertagentError, KeystoreError
-from certagent.journal import Phase
+from certagent.journal import Kind, Phase
 from certagent.policy import Action, Condition, Decision
 from certagent.work import Work, certificate_in_place, lifetime_of, open_of, road_of
 
@@ -88,13 +88,14 @@ def _remember(
     now = work.clock()
     track = before.rollover
     past = policy.Past(failures + track.failures, retry_at)
-    transaction, rules, staged = open_of(work.journal.open()), work.rules(), work.rollover.open()
+    current, rules, staged = work.journal.open(), work.rules(), work.rollover.open()
+    transaction = open_of(current)
     try:
         lifetime = lifetime_of(work.keystore.read_certificate())
         decision = policy.decide(lifetime, transaction, past, rules, now)
     except KeystoreError:
         lifetime, decision = None, Decision(None, retry_at, "the certificate in place cannot be read")
-    if transaction is None:
+    if current is None or (current.kind is not Kind.ROLLOVER and current.phase is not Phase.REVERTED):
         decision = policy.sooner(decision, road_of(staged, track, lifetime, rules, now))
     is_staged = staged is not None and staged.phase is Phase.ISSUED
     condition = policy.condition(lifetime, transaction, past, rules, now, staged=is_staged)

@@ -40,9 +40,11 @@ def move(work: Work) -> None:
         or staged.switch_at > work.clock()
     ):
         return
+    owed = False
     if current is not None:
         if current.phase is Phase.REVERTED:
             return  # its hooks are owed to the identity that is in place
+        owed = current.phase is Phase.ACTIVATED and current.changes_ca
         activation.close(work, current, "superseded", "the CA changes")
     in_place = certificate_in_place(work.keystore)
     work.log("the CA changes: the shadow becomes the identity")
@@ -51,37 +53,56 @@ def move(work: Work) -> None:
             Phase.ISSUED,
             old_serial=facts.serial_hex(in_place) if in_place else "",
             old_not_after=in_place.not_valid_after_utc if in_place else None,
+            changes_ca=owed,  # the ca_changed hook of what it supersedes
         )
     )
     work.rollover.close()
 
 
-def prepare(work: Work, track: Track, stopping: Callable[[], bool], *, by_hand: bool) -> Track:
-    """Go as far towards the identity under the next CA as it gets now. Raises StateError only."""
-    try:
-        transaction = _carried(work)
-        if transaction is not None and transaction.phase is Phase.ISSUED:
-            _see_that_it_still_holds(work, transaction)
+def prepare(work: Work, track: Track, stopping: Callable[[], bool], *, at_once: bool) -> Track:
+    """Go as far towards the identity under the next CA as it gets now. Raises StateError only.
+
+    `at_once`: a person asked, or changed something, so the pause after a failure does not count.
+    """
+    switching = work.journal.open()
+    if switching is not None and switching.kind is Kind.ROLLOVER:
+        return track  # first this one
+    asked = msgspec.structs.replace(track, retry_at=None) if at_once else track
+    for last_try in (False, True):
+        try:
+            return _prepare(work, track, asked, stopping)
+        except StateError:
+            raise
+        except AbandonedError as error:
+            if last_try:
+                return _failed(work, track, error)
+            _abandon(work, str(error), "abandoned")
+        except CertagentError as error:
+            return _failed(work, track, error)
+    raise AssertionError  # the second round returns
+
+
+def _prepare(work: Work, track: Track, asked: Track, stopping: Callable[[], bool]) -> Track:
+    transaction = _carried(work)
+    if transaction is not None and transaction.phase is Phase.ISSUED:
+        if transaction.checked_at is None:  # killed before it was told
+            _staged(work, transaction)
             return Track()
-        asked = msgspec.structs.replace(track, retry_at=None) if by_hand else track
-        lifetime, rules, now = lifetime_of(certificate_in_place(work.keystore)), work.rules(), work.clock()
-        decision = road_of(transaction, asked, lifetime, rules, now)
-        if stopping() or not decision.is_due(now):
-            return track
-        return _go(work, transaction, rules.ca, stopping)
-    except StateError:
-        raise
-    except CertagentError as error:
-        return _failed(work, track, error)
+        return Track() if _still_holds(work, transaction) else track
+    lifetime, rules, now = lifetime_of(certificate_in_place(work.keystore)), work.rules(), work.clock()
+    decision = road_of(transaction, asked, lifetime, rules, now)
+    if stopping() or not decision.is_due(now):
+        return track
+    return _go(work, transaction, rules.ca, stopping)
 
 
 def _go(work: Work, transaction: Transaction | None, ca: policy.Lifetime | None, stopping: Callable[[], bool]) -> Track:
     now = work.clock()
     work.say(f"asking {work.definition.authority} for its next CA")
     successor = work.authorities.successor(work.definition.authority, now)
-    if successor is None:
-        return _not_yet(work, ca)
     if transaction is None:
+        if successor is None or _is_ours(work, successor):
+            return _not_yet(work, ca)
         _announce(work, successor)
         transaction = _begin(work)
     on = replace(work, journal=work.rollover)
@@ -98,9 +119,15 @@ def _go(work: Work, transaction: Transaction | None, ca: policy.Lifetime | None,
                         work.tell("pending", transaction)
                     return Track()
             case _:
-                _staged(on, transaction)
+                _staged(work, transaction)
                 return Track()
     return Track()
+
+
+def _is_ours(work: Work, successor: Successor) -> bool:
+    """Whether the certificate in place is under it already, while the authority still shows the CA before."""
+    in_place = certificate_in_place(work.keystore)
+    return in_place is not None and facts.issued_by(in_place, successor.believed.issuer)
 
 
 def _not_yet(work: Work, ca: policy.Lifetime | None) -> Track:
@@ -141,11 +168,12 @@ def _begin(work: Work) -> Transaction:
 
 def _staged(work: Work, transaction: Transaction) -> None:
     """The shadow is complete: it waits for the CA to change."""
-    transaction = work.journal.write(transaction.at(Phase.ISSUED, checked_at=work.clock()))
     if transaction.switch_at is not None:
         work.log(f"certificate {transaction.serial} under the next CA waits for {state.iso(transaction.switch_at)}")
     work.note("staged", transaction)
     work.tell("staged", transaction)
+    # Last, so that a kill has it told twice rather than never.
+    work.rollover.write(transaction.at(Phase.ISSUED, checked_at=work.clock()))
 
 
 def _carried(work: Work) -> Transaction | None:
@@ -167,25 +195,27 @@ def _carried(work: Work) -> Transaction | None:
     return None
 
 
-def _see_that_it_still_holds(work: Work, transaction: Transaction) -> None:
+def _still_holds(work: Work, transaction: Transaction) -> bool:
     """Now and then: is the CA that the shadow waits for still the one announced? If it was replaced, begin anew.
 
-    A CA that cannot be asked, or announces nothing at the moment, changes nothing.
+    A CA that cannot be asked, or announces nothing at the moment, changes nothing. False: this was not the time
+    to look, or there was nobody to see.
     """
     now = work.clock()
     checked_at, switch_at = transaction.checked_at or transaction.started_at, transaction.switch_at
     if switch_at is None or not policy.look_at_staged_again(checked_at, switch_at, now):
-        return
+        return False
     work.rollover.write(transaction.at(transaction.phase, checked_at=now))
     try:
         successor = work.authorities.successor(work.definition.authority, now)
     except TransientError:
-        return
+        return False
     if successor is None:
-        return
+        return False
     shadow = x509.load_der_x509_certificate(transaction.certificate)
     if not facts.issued_by(shadow, successor.believed.issuer):
         _abandon(work, "the CA announces another next CA than before", "abandoned")
+    return True
 
 
 def _abandon(work: Work, reason: str, event: str) -> None:

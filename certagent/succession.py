@@ -8,7 +8,8 @@ The rules (DESIGN §6; RFC 8894 §4.7.1; draft-nourse-scep-11 §5.2.6 has the fl
    - its fingerprint is configured (`next_fingerprint`, or `fingerprint`), or a configured anchor is above it;
    - the current CA has certified its key (a cross-certificate among what is offered).
    The flat form of GetNextCACert, and GetCACert, prove nothing by themselves.
-2. It is a CA, it has not expired, it is another than the current one. It may begin in the future.
+2. It is a CA, it has not expired, it is another than the current one and begins no earlier: an old CA that is
+   still shown beside its successor is none. It may begin in the future.
 3. Its RA certificates are issued by it.
 4. Once believed it stays so, as the successor of the one it followed, for as long as that one is believed.
 """
@@ -69,6 +70,7 @@ def find_next(
     lowest = [ca for ca in candidates if not any(other != ca and facts.issued_by(other, ca) for other in candidates)]
     if not lowest:
         lowest = [each for each in crosses if each.subject != current.issuer.subject]
+    lowest = [each for each in lowest if _may_follow(each, current, pins)]
     if not lowest:
         return None
     if len(lowest) > 1:
@@ -80,12 +82,19 @@ def find_next(
     issuer = lowest[0]
     believed_pins = replace(pins, fingerprints=(*pins.fingerprints, *next_fingerprints))
     proof = _proof(issuer, offer, crosses, current, believed_pins)
-    above = facts.path_up(issuer, [*candidates, *believed_pins.anchors])
+    above = facts.path_up(issuer, [*candidates, *current.above, *believed_pins.anchors])
     for each in (issuer, *above):
         _check(each, believed_pins, now)
     # An RA of the next CA may begin with it.
     then = max(now, issuer.not_valid_before_utc)
-    return Successor(trust.with_ras(issuer, above, readable, believed_pins, then), proof)
+    others = [each for each in readable if not facts.issued_by(each, current.issuer)]  # the current CA has RAs too
+    return Successor(trust.with_ras(issuer, above, others, believed_pins, then), proof)
+
+
+def _may_follow(ca: x509.Certificate, current: trust.Believed, pins: trust.Pins) -> bool:
+    """Rule 2: whether it is no CA of the past."""
+    earlier = ca.not_valid_before_utc < current.issuer.not_valid_before_utc
+    return not earlier and facts.fingerprint(ca) not in pins.followed
 
 
 def _proof(

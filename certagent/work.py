@@ -52,8 +52,8 @@ class Work:
         """The authority as this transaction sees it: of a rollover, the next CA is the recipient and the issuer."""
         now, name = self.clock(), self.definition.authority
         contact = self.authorities.contact(name, now)
-        if transaction.kind is not Kind.ROLLOVER:
-            return contact
+        if transaction.kind is not Kind.ROLLOVER or facts.to_der(contact.believed.recipient) == transaction.recipient:
+            return contact  # also if the next CA, asked in advance, is the current one by now
         successor = self.authorities.successor(name, now)
         if successor is None:
             raise AbandonedError("the CA announces no next CA any more", "the rollover begins anew when it does")
@@ -141,11 +141,15 @@ class Work:
 
 
 def ca_of(known: Known | None, keystore: Keystore) -> policy.Lifetime | None:
-    """The life of the CA that issued the certificate in place; None where it is another than the authority's."""
+    """The life of the CA that issued the certificate in place; None where it is another than the authority's.
+
+    After the switch that is the next CA, before the authority was met again.
+    """
     certificate = certificate_in_place(keystore)
-    if known is None or certificate is None or not facts.issued_by(certificate, known.issuer):
+    if known is None or certificate is None:
         return None
-    return lifetime_of(known.issuer)
+    issuers = (known.issuer, *known.next_chain[:1])
+    return lifetime_of(next((each for each in issuers if facts.issued_by(certificate, each)), None))
 
 
 def rules_of(
