@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -29,8 +30,8 @@ Certificates = tuple[x509.Certificate, ...]
 class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
     """The driver for `type: pkcs11`.
 
-    A shadow is a key pair in the token, its CKA_ID the shadow's id, and `shadow/ID/{key.uri,certificate.pem,chain.pem}`
-    in the keystore's state directory. Activation replaces `uri_file` and the certificate; in the token nothing
+    A shadow is a key pair in the token and `shadow/ID/{key.uri,certificate.pem,chain.pem}` in the keystore's state
+    directory. Activation replaces `uri_file` and the certificate; in the token nothing
     that consumers use is changed. `tidy` destroys what has been out of use for `retire_after`.
     """
 
@@ -61,11 +62,11 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         directory = self._shadows / shadow_id
         if read_file(directory / "key.uri") is None:
-            key_id = bytes.fromhex(shadow_id)
+            key_id = _new_id(shadow_id)
             if key_type is None:
                 key_id = self._id_in_place()
             else:
-                self._ledger.note(shadow_id, Entry())
+                self._ledger.note(key_id.hex(), Entry())
                 with self._making():
                     token_objects.generate(self._token, key_id, self._label, key_type)
             with explained(f"write {directory / 'key.uri'}"):
@@ -77,8 +78,11 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
         directory = self._shadows / shadow_id
         shadow = self._shadow(shadow_id)
         prove_pair(shadow.key, certificate, str(self._token))
-        if shadow_id in self._ledger.read():  # else the key in place is kept, and its certificate is still the old one
-            self._put_certificate(bytes.fromhex(shadow_id), certificate)
+        key_id = _new_id(shadow_id)
+        if (
+            key_id.hex() in self._ledger.read()
+        ):  # else the key in place is kept, and its certificate is still the old one
+            self._put_certificate(key_id, certificate)
         with explained(f"write the new certificate to {directory}"):
             durable.write(directory / "chain.pem", to_pem(chain))
             durable.write(directory / "certificate.pem", to_pem([certificate]))
@@ -88,9 +92,6 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
         if shadow.certificate is None:
             raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
         prove_pair(shadow.key, shadow.certificate, str(self._token))
-        if shadow.id in self._ledger.read():
-            # From here on consumers may come to hold it: it is not destroyed any more without its time of grace.
-            self._ledger.note(shadow.id, Entry(used=True))
         uri = self._uri(self._shadows / shadow.id / "key.uri")
         return self._plan(shadow.id, self._contents(shadow, shadow.certificate, trusted, uri))
 
@@ -103,19 +104,24 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
         return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
 
     def sweep_shadows(self, keep: Collection[str]) -> None:
-        orphans = [key_id for key_id, entry in self._ledger.read().items() if not entry.used and key_id not in keep]
+        pointed = self._pointed()
+        if pointed is None:
+            return
+        for key_id, entry in self._ledger.read().items():
+            if key_id in pointed and not entry.used:
+                self._ledger.note(key_id, Entry(used=True))
+        kept = {_new_id(shadow_id).hex() for shadow_id in keep}
+        orphans = [key_id for key_id, entry in self._ledger.read().items() if not entry.used and key_id not in kept]
         self._destroy(orphans)
         if not keep:
             self._sweep_unfinished()
         super().sweep_shadows(keep)
 
     def tidy(self, now: datetime) -> list[str]:
-        uri_file = self._paths["uri"]
-        ledger = self._ledger.read()
-        if not ledger or not uri_file.exists():  # without the pointer nobody knows what consumers use
+        ledger, pointed = self._ledger.read(), self._pointed()
+        if not ledger or not pointed or not pointed[0]:
             return []
-        active = _id(self._uri(uri_file), uri_file).hex()
-        over = []
+        (active, previous), over = pointed, []
         for key_id, entry in ledger.items():
             if key_id == active:
                 self._ledger.note(key_id, Entry(used=True))
@@ -123,7 +129,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
                 self._ledger.note(key_id, Entry(used=True, retired_at=now))
             elif entry.retired_at is not None and entry.retired_at + self._definition.retire_after <= now:
                 over.append(key_id)
-        if over and self._previous_id() in over:
+        if previous in over:
             with explained(f"remove {self._previous}"):
                 durable.remove(self._previous)
         self._destroy(over)
@@ -137,9 +143,8 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
         return (*super().watched(), *([Path(pin_file)] if pin_file else []))
 
     def remarks(self) -> list[Remark]:
-        uri_file = self._paths["uri"]
         remarks = []
-        key_id = _id(self._uri(uri_file), uri_file) if uri_file.exists() else b""
+        key_id = bytes.fromhex(self._id_of(self._paths["uri"]))
         if key_id and load(self._token, key_id) is not None:
             said = self._token.use("read attributes", lambda session: token_objects.proof(session, key_id))
             remarks.append(_proven(said, str(self._token)))
@@ -195,13 +200,20 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
     def _uri_text(self, key_id: bytes) -> bytes:
         return f"{TokenUri(self._token.uri.token, key_id)}\n".encode()
 
-    def _previous_id(self) -> str:
-        path = self._previous / swap.file_name("uri")
+    def _pointed(self) -> tuple[str, str] | None:
+        """The IDs in uri_file and in previous/; None if one cannot be read: nobody knows then what consumers use."""
+        try:
+            return self._id_of(self._paths["uri"]), self._id_of(self._previous / swap.file_name("uri"))
+        except KeystoreError:
+            return None
+
+    def _id_of(self, path: Path) -> str:
+        """The ID in the URI of this file, in hex; empty without the file."""
         return _id(self._uri(path), path).hex() if path.exists() else ""
 
     def _id_in_place(self) -> bytes:
         super()._key_in_place()  # or it says that there is none
-        return _id(self._uri(self._paths["uri"]), self._paths["uri"])
+        return bytes.fromhex(self._id_of(self._paths["uri"]))
 
     def _shadow(self, shadow_id: str) -> Shadow:
         directory = self._shadows / shadow_id
@@ -286,6 +298,11 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
             raise ConfigError(
                 f"{snippet.template} cannot be filled in: {error}", f"{words} are known; $$ is a $"
             ) from None
+
+
+def _new_id(shadow_id: str) -> bytes:
+    """The CKA_ID of a shadow's key: sixteen bytes, as random as the shadow's id."""
+    return hashlib.sha256(shadow_id.encode()).digest()[:16]
 
 
 def _id(uri: TokenUri, path: Path) -> bytes:

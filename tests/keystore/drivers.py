@@ -14,10 +14,12 @@ import msgspec
 import pytest
 
 from certagent import keys
+from certagent.certificate import to_pem
 from certagent.definitions import KeystoreDefinition, KeyType
 from certagent.hooks import read_secret
 from certagent.keystore import open_keystore, pfx, swap
 from certagent.keystore.base import Keystore, Shadow
+from tests.tokens.site import Place, make_softhsm, make_tpm, the_bus
 
 from .pki import certify, make_pki
 
@@ -135,12 +137,41 @@ def _another_certificate(root: Path) -> None:
     (root / "etc/web.p12").write_bytes(pfx.dump(pfx.entry(key, [certificate], "web", SECRET), SECRET))
 
 
+def _token(make: Callable[[Path], Place]) -> Callable[[Path], dict[str, Any]]:
+    def keys_of(root: Path) -> dict[str, Any]:
+        place = make(root.parent / f"{root.name}-token")
+        place.lend()
+        files = {"uri_file": f"{root}/etc/web.uri", "certificate_file": f"{root}/etc/web.pem"}
+        return {
+            "type": "pkcs11",
+            "module": place.module,
+            "token": place.label,
+            "pin": {"file": str(place.pin_file)},
+        } | files
+
+    return keys_of
+
+
+def _another_issued(root: Path) -> None:
+    (root / "etc/web.pem").write_bytes(to_pem([make_pki().old.certificate]))
+
+
 DRIVERS = [
     pytest.param(Driver(_pem(), _another_key), id="pem"),
     pytest.param(Driver(_combined, _another_key_in_front), id="pem-combined"),
     pytest.param(Driver(_pem(key_passphrase=True), _another_key, secret=True), id="pem-encrypted"),
     pytest.param(Driver(_pem(swap="symlink"), _another_key), id="pem-symlink"),
     pytest.param(Driver(_pkcs12, _another_certificate, secret=True), id="pkcs12"),
+    pytest.param(
+        Driver(_token(make_softhsm), _another_issued, forks=False),
+        id="pkcs11-softhsm",
+        marks=pytest.mark.needs("softhsm"),
+    ),
+    pytest.param(
+        Driver(_token(lambda directory: make_tpm(directory, the_bus())), _another_issued, forks=False),
+        id="pkcs11-tpm",
+        marks=pytest.mark.needs("tpm"),
+    ),
 ]
 
 

@@ -9,39 +9,36 @@ import pytest
 
 from certagent.lab import LabCA, Settings
 from tests.renewal.site import DAY, Clock, start_lab
-from tests.tokens.site import Place, TokenSite, forget_modules, make_softhsm, make_tpm, tpm_bus
+from tests.tokens.site import Place, TokenSite, forget_modules, make_softhsm, make_tpm, the_bus
 
 Sites = Callable[..., TokenSite]
 
 
-@pytest.fixture(scope="session")
-def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from tpm_bus(tmp_path_factory.mktemp("tpm"))
+@pytest.fixture
+def softhsm(tmp_path: Path) -> Iterator[Place]:
+    yield from _lent(make_softhsm(tmp_path / "token"))
 
 
 @pytest.fixture
-def softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    yield from _lent(make_softhsm(tmp_path / "token"), monkeypatch)
+def on_tpm(tmp_path: Path) -> Iterator[Place]:
+    yield from _lent(make_tpm(tmp_path / "token", the_bus()))
 
 
 @pytest.fixture(
     params=[
         pytest.param("softhsm", marks=pytest.mark.needs("softhsm")),
-        pytest.param("tpm", marks=pytest.mark.needs("tpm")),
+        pytest.param("on_tpm", marks=pytest.mark.needs("tpm"), id="tpm"),
     ]
 )
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest) -> Place:
     """Each of the tokens there are, in turn."""
-    if request.param == "softhsm":
-        made = make_softhsm(tmp_path / "token")
-    else:
-        made = make_tpm(tmp_path / "token", request.getfixturevalue("bus"))
-    yield from _lent(made, monkeypatch)
+    made = request.getfixturevalue(request.param)
+    assert isinstance(made, Place)
+    return made
 
 
-def _lent(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    for name, value in place.environment.items():
-        monkeypatch.setenv(name, value)
+def _lent(place: Place) -> Iterator[Place]:
+    place.lend()
     yield place
     forget_modules()
 

@@ -7,9 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -43,6 +45,11 @@ class Place:
     def put_pin(self, pin: str) -> None:
         self.pin_file.write_text(f"{pin}\n")
         self.pin_file.chmod(0o600)
+
+    def lend(self) -> None:
+        """Make it the token that this process, and those it starts, find; modules begin anew."""
+        forget_modules()
+        os.environ.update(self.environment)
 
     def tool(self, *words: str, login: bool = True) -> str:
         """OpenSC's pkcs11-tool, another program with its own view of the token."""
@@ -162,9 +169,11 @@ class TokenSite(Site):
         return True
 
 
-def tpm_bus(directory: Path) -> Iterator[str]:
-    """The daemons of a TPM; they end with this process."""
+@cache
+def the_bus() -> str:
+    """The address of the bus where a TPM is to be had. One for all tests; its daemons end with this process."""
+    directory = Path(tempfile.mkdtemp(prefix="certagent-tpm-"))
     reading, _writing = os.pipe()  # the writing end stays open for as long as we live
     subprocess.run([sys.executable, tpm.__file__, str(directory)], stdin=reading, check=True, timeout=60)
     os.close(reading)
-    yield (directory / "bus").read_text()
+    return (directory / "bus").read_text()

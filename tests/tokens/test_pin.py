@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from certagent import durable
 from certagent.errors import KeystoreError, TokenLockedError
 from certagent.outcome import Result
 from certagent.renewal import Wish
@@ -87,10 +88,7 @@ def test_a_kill_in_the_middle_of_a_login_counts_as_a_try(site: TokenSite) -> Non
     for _ in range(2):
         child = os.fork()
         if child == 0:
-            from certagent.keystore import pin  # noqa: PLC0415 -- the child alone is to be changed
-
-            pin._strike_out = lambda *_: None
-            pin.durable.remove = lambda _path: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+            durable.remove = lambda path: os.kill(os.getpid(), signal.SIGKILL)  # the login was good
             site.work().keystore.create_shadow("00" * 16, site.work().definition.key_type)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -114,22 +112,15 @@ def test_a_pin_that_is_no_text_is_no_try(site: TokenSite) -> None:
 
 
 @pytest.mark.needs("tpm")
-def test_a_tpm_does_not_come_near_its_lockout(tmp_path: Path, bus: str, make_site: Sites) -> None:
-    from tests.tokens.site import make_tpm  # noqa: PLC0415
-
-    place = make_tpm(tmp_path / "token", bus)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in place.environment.items():
-            patch.setenv(name, value)
-        site = make_site(place)
-        site.write()
-        place.put_pin("9999")
-        for _ in range(4):
-            assert "is wrong" in restarted(site)
-        place.put_pin("1234")
-        forget_modules()
-        assert site.run(Wish.NOW).result is Result.ENROLLED
-        forget_modules()
+def test_a_tpm_does_not_come_near_its_lockout(on_tpm: Place, make_site: Sites) -> None:
+    site = make_site(on_tpm)
+    site.write()
+    on_tpm.put_pin("9999")
+    for _ in range(4):
+        assert "is wrong" in restarted(site)
+    on_tpm.put_pin("1234")
+    forget_modules()
+    assert site.run(Wish.NOW).result is Result.ENROLLED
 
 
 def test_a_damaged_memory_is_no_fresh_start(site: TokenSite) -> None:

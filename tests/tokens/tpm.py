@@ -8,6 +8,7 @@ those end.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -75,6 +76,7 @@ def serve(directory: Path) -> None:
                 process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
+        shutil.rmtree(directory)
 
 
 def _listens(port: int) -> bool:
