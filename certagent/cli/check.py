@@ -183,6 +183,8 @@ def _keystore(configuration: Configuration, name: str, reached: dict[str, Contac
     certificate = identity.certificate if identity else None
     if snapshot.certificate is not None:
         yield in_place(snapshot.certificate, now)
+    for remark in keystore.remarks():
+        yield Finding(Mark.WARNING if remark.hint else Mark.FINE, remark.message, remark.hint)
     seen = Seen(definition, authority, snapshot, certificate, reached.get(definition.authority))
     yield next_step(seen, now)
     yield from rollover(seen, now)
