@@ -117,6 +117,9 @@ class _Walk:
         self._road_past = self._road.past
         self._under = self._road.ca
         self._ended: list[Ca] = []  # left behind by a switch
+        # Of those there are: one may be cut off at its CA's end.
+        there = [each for each in (self._lifetime, self._shadow and self._shadow.lifetime) if each]
+        self._length = max((_length(each) for each in there), default=timedelta(0))
         self._assumed = False
         self._identity_waits = it.next_action is None  # for a person
         self._road_waits = it.next_action is None
@@ -132,7 +135,7 @@ class _Walk:
                 one = nothing
         if self._transaction is None and not self._road_waits:
             other = policy.decide_rollover(self._lifetime, self._preparation, self._road_past, rules, self.at)
-        decision = policy.sooner(one, other)
+        decision = policy.sooner(one, other, self.at)
         return None if decision.action is None else decision
 
     def _ends_with_its_ca(self) -> bool:
@@ -141,14 +144,15 @@ class _Walk:
 
     def step(self, action: Action, at: datetime) -> Event:
         """Let it happen at `at`."""
-        self.at, before = at, self._assumed
+        certain = action is Action.SWITCH and self._shadow is not None and self._shadow.serial != ""
+        assumed, self.at = self._assumed and not certain, at
         if self._transaction is None and action in (Action.POLL, Action.RESUME, Action.ROLLOVER):
             detail = self._along_the_road(action)
         elif action is Action.SWITCH:
             detail = self._switch()
         else:
             detail = self._identity(action)
-        return Event(at, self._it.name, What(action.value), detail, assumed=before)
+        return Event(at, self._it.name, What(action.value), detail, assumed=assumed)
 
     def _identity(self, action: Action) -> str:
         failed = self._past.failures and self._past.retry_at == self.at
@@ -193,23 +197,21 @@ class _Walk:
     def _switch(self) -> str:
         if self._shadow is None:
             raise AssertionError  # there is no switch without one
-        serial = f" {self._shadow.serial[:8]}" if self._shadow.serial else ""
         under = f", under {self._next_ca.subject}" if self._next_ca else ""
-        self._lifetime = self._shadow.lifetime
+        self._lifetime, self._assumed = self._shadow.lifetime, not self._shadow.serial
         self._change_ca()
         self._ca = self._under.lifetime if self._under else None
         self._shadow = self._preparation = None
         self._identity_waits = self._road_waits = False
         self._past = self._road_past = Past()
-        return f"the shadow{serial} takes over{under}"
+        return f"its shadow takes over{under}"
 
     def _change_ca(self) -> None:
         self._ended += [self._under] if self._under else []
         self._under, self._next_ca = self._next_ca, None
 
     def _issue(self, starts: datetime, ca: Ca | None) -> Lifetime:
-        length = _length(self._it.certificate.lifetime) if self._it.certificate else timedelta(0)
-        ends = _after(starts, length)
+        ends = _after(starts, self._length)
         return Lifetime(starts, min(ends, ca.lifetime.not_after) if ca else ends)
 
     def end(self, until: datetime, now: datetime) -> Iterator[Event]:

@@ -96,7 +96,7 @@ def _remember(
     except KeystoreError:
         lifetime, decision = None, Decision(None, retry_at, "the certificate in place cannot be read")
     if current is None or (current.kind is not Kind.ROLLOVER and current.phase is not Phase.REVERTED):
-        decision = policy.sooner(decision, road_of(staged, track, lifetime, rules, now))
+        decision = policy.sooner(decision, road_of(staged, track, lifetime, rules, now), now)
     is_staged = staged is not None and staged.phase is Phase.ISSUED
     condition = policy.condition(lifetime, transaction, past, rules, now, staged=is_staged)
     last_error = error or (before.last_error if failures else None) or track.last_error

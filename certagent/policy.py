@@ -208,11 +208,15 @@ def decide_rollover(
     return Decision(Action.ROLLOVER, after_backoff(rollover_begins(lifetime, rules.ca, rules)), "the CA's end is near")
 
 
-def sooner(one: Decision, other: Decision) -> Decision:
-    """Whichever comes first; `one` at a draw."""
+def sooner(one: Decision, other: Decision, now: datetime) -> Decision:
+    """Whichever comes first. At a draw, as when both are due, a switch: a worker does it before all else; or `one`."""
     if one.at is None or one.action is None:
         return other if other.action is not None else one
-    return other if other.at is not None and other.action is not None and other.at < one.at else one
+    if other.at is None or other.action is None:
+        return one
+    if max(one.at, now) == max(other.at, now):
+        return other if other.action is Action.SWITCH else one
+    return other if other.at < one.at else one
 
 
 def ask_again_for_next_ca(ca: Lifetime, now: datetime) -> datetime:

@@ -120,7 +120,7 @@ def snapshot(place: Place, authorities: Authorities, now: datetime) -> Snapshot:
     condition = policy.condition(lifetime, open_of(transaction), past, rules, now, staged=staged)
     decision = policy.decide(lifetime, open_of(transaction), past, rules, now)
     if transaction is None:
-        decision = policy.sooner(decision, road_of(rollover, memory.rollover, lifetime, rules, now))
+        decision = policy.sooner(decision, road_of(rollover, memory.rollover, lifetime, rules, now), now)
     way = _tried(faults, lambda: road.look(certificate_in_place(keystore), known, rollover, memory.rollover, rules))
     last_error = memory.last_error
     if not policy.clock_is_sane(now):

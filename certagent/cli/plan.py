@@ -120,7 +120,7 @@ class _Row:
 
 
 def _rows(events: Sequence[Event], now: datetime) -> list[_Row]:
-    ordered = sorted(events, key=lambda each: (each.at, _RANK.index(each.what), each.detail))
+    ordered = sorted(events, key=lambda each: (each.at, -_RANK.index(each.what), each.detail))
     alike = groupby(ordered, key=lambda each: (each.at, each.what, each.detail))
     return [_Row(group[0], [each.keystore for each in group], now) for group in (list(found) for _, found in alike)]
 

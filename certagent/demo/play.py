@@ -15,7 +15,7 @@ from rich.live import Live
 from certagent.cli.terminal import printable, terminal
 from certagent.demo import service, site, view
 from certagent.demo.processes import DemoError, EndedError, Processes
-from certagent.demo.site import LIFETIME, Site
+from certagent.demo.site import CA_LIFETIME, LIFETIME, OVERLAP, ROLLOVER, Site
 from certagent.demo.watch import Event, Watch
 
 _LIMIT = timedelta(seconds=110)
@@ -65,13 +65,15 @@ def _start(watch: Watch, here: Site, processes: Processes, show: Show) -> None:
         watch.events.append(Event(now, who, text))
         show(now)
 
-    processes.start("lab", "certagent", "lab", "--dir", str(here.lab), "--port", "0", "--lifetime", f"{LIFETIME}s")
+    lives = ("--lifetime", f"{LIFETIME}s", "--ca-lifetime", f"{CA_LIFETIME}s")
+    change = ("--rollover", f"{ROLLOVER}s", "--overlap", f"{OVERLAP}s")
+    processes.start("lab", "certagent", "lab", "--dir", str(here.lab), "--port", "0", *lives, *change)
     processes.start("service", "certagent.demo.service", str(here.web))
     show(_now())
     address = processes.await_line("service", rf"{service.READY}(\S+)\n")[1]
     tell("service", f"waits for its first certificate at {address}")
     found = processes.await_line("lab", r"URL +(\S+)\n.*\n( *authorities:\n.*?)\n\n")
-    tell("lab", f"a CA of our own at {found[1]}")
+    tell("lab", f"a CA of our own at {found[1]}; it lives {CA_LIFETIME} s")
     here.configure(found[2], address)
     processes.start("agent", "certagent", "-c", str(here.configuration), "run")
     tell("agent", "starts, and finds no certificates")

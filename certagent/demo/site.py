@@ -11,7 +11,10 @@ from textwrap import dedent
 from certagent import durable
 from certagent.errors import ConfigError
 
-LIFETIME = 18  # seconds
+LIFETIME = 18  # seconds, of certificates
+# Of the CA: its life, and how long before its end its successor is announced, and begins. While both live, a
+# service may serve a certificate of either.
+CA_LIFETIME, ROLLOVER, OVERLAP = 48, 22, 8
 SERVER_NAME = "web.demo.internal"
 
 _AGENT = """\
@@ -22,6 +25,7 @@ include: keystores/*.yaml
 
 # As `certagent lab` prints it when it starts.
 {authorities}
+    rollover_at: {rollover_at}s           # before the CA's end: ask for the next one
 
 defaults:
   authority: lab
@@ -37,7 +41,7 @@ keystores:
     key_file: {key}
     certificate_file: {certificate}
     certificate_format: fullchain
-    ca_file: {ca}
+    ca_file: {ca}              # what its clients trust: the CA, and in time the next one
     renew_at: 50%              # of the lifetime passed
     hooks:
       post: [[sh, {hook}]]
@@ -123,6 +127,7 @@ class Site:
             state=_quoted(self.directory / "state"),
             live=_quoted(self.directory / "live"),
             authorities=dedent(authorities).strip(),
+            rollover_at=str(ROLLOVER - 4),
         )
         self._write(
             "keystores/web.yaml",

@@ -10,17 +10,18 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from certagent.demo.site import LIFETIME, SERVER_NAME, Site
-from certagent.demo.watch import WANTED, Event, Keystore, Watch, short
+from certagent.demo.site import CA_LIFETIME, LIFETIME, SERVER_NAME, Site
+from certagent.demo.watch import WANTED, Authority, Event, Keystore, Watch, short
 
 _ABOUT = {
     "web": "key and chain in files, which the service below reads",
     "vpn": "key and certificate in one file, behind a symbolic link",
 }
-_EXPECTED = timedelta(seconds=45)
+_EXPECTED = timedelta(seconds=55)
 # Each certificate of a keystore has its colour, so that one sees where it is served.
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "bright_red", "bright_green")
-_OTHER_LINES = 13  # of a frame: all but the events and their border
+_CA_COLOURS = ("bright_cyan", "bright_magenta")
+_OTHER_LINES = 17  # of a frame: all but the events and their border
 
 
 def frame(watch: Watch, site: Site, now: datetime, width: int, height: int) -> RenderableType:
@@ -28,7 +29,14 @@ def frame(watch: Watch, site: Site, now: datetime, width: int, height: int) -> R
     keystores = [_keystore(keystore, now, width - 4) for keystore in watch.keystores.values()]
     rest = max(3, height - _OTHER_LINES - 2)
     footer = Text(f" files: {site.directory}", style="dim", no_wrap=True, overflow="ellipsis")
-    return Group(_header(watch, now), *keystores, _service(watch), _events(watch, rest), footer)
+    return Group(
+        _header(watch, now),
+        _authority(watch, now, width - 4),
+        *keystores,
+        _service(watch),
+        _events(watch, rest),
+        footer,
+    )
 
 
 def line(event: Event) -> str:
@@ -40,9 +48,12 @@ def summary(watch: Watch, site: Site, took: timedelta, program: str) -> Text:
     """What happened, where the files are, what to try next."""
     text = Text(f"\nAll of it happened, in {took.total_seconds():.0f} s.\n\n", style="")
     for each in watch.keystores.values():
-        times = f"enrolled, renewed {each.renewed} times, post hook run {each.hooks} times"
+        times = f"enrolled, renewed {each.renewed} times, rolled over to the next CA, post hook run {each.hooks} times"
         text.append(f"  {each.name:<9}", "bold").append(f"{times}\n{'':11}")
         text.append(Text(" → ").join(_serial(each, serial) for serial in each.serials)).append("\n")
+    text.append(f"  {'CA':<9}", "bold")
+    text.append(Text(" → ").join(Text(ca.name, f"bold {_ca_colour(watch, ca)}") for ca in watch.cas))
+    text.append(": trusted in advance, the first no more\n")
     shakes = watch.handshakes
     text.append(f"  {'service':<9}", "bold").append(
         f"{shakes.changes} changes seen, {shakes.good} handshakes, {len(shakes.failures)} failed\n"
@@ -76,7 +87,7 @@ def _header(watch: Watch, now: datetime) -> RenderableType:
     grid = _sides()
     passed = now - watch.started
     grid.add_row(
-        Text.assemble((" certagent demo", "bold"), f"   certificates live {LIFETIME} s here"),
+        Text.assemble((" certagent demo", "bold"), f"   certificates live {LIFETIME} s here, a CA {CA_LIFETIME} s"),
         Text(f"{passed.total_seconds():.0f} s of about {_EXPECTED.total_seconds():.0f} s ", style="dim"),
     )
     return grid
@@ -102,8 +113,10 @@ def _facts(keystore: Keystore, now: datetime) -> Text:
 
 def _state(keystore: Keystore, now: datetime) -> Text:
     if keystore.phase:
-        return Text(f"{'renewal' if keystore.enrolled else 'enrollment'}: {keystore.phase} …".ljust(22), "bold yellow")
-    style = {"valid": "green", "missing": "yellow", "due": "yellow"}.get(keystore.condition, "bold red")
+        return Text(f"{keystore.kind}: {keystore.phase} …".ljust(22), "bold yellow")
+    style = {"valid": "green", "staged": "cyan", "missing": "yellow", "due": "yellow"}.get(
+        keystore.condition, "bold red"
+    )
     text = Text(keystore.condition, style)
     if keystore.next_action_at is not None:
         left = max(0.0, (keystore.next_action_at - now).total_seconds())
@@ -113,20 +126,53 @@ def _state(keystore: Keystore, now: datetime) -> Text:
 
 
 def _life(keystore: Keystore, now: datetime, width: int) -> Text:
-    """The remaining life as a bar that runs empty, with a mark where the next renewal is due."""
+    """The remaining life, with a mark where the next renewal is due."""
     if keystore.not_before is None or keystore.not_after is None:
         return Text("no certificate yet", "dim")
-    whole, left = keystore.not_after - keystore.not_before, max(keystore.not_after - now, timedelta(0))
+    colour = _colour(keystore, keystore.serials[-1])
+    return _bar((keystore.not_before, keystore.not_after), keystore.next_action_at, now, width, colour)
+
+
+def _bar(life: tuple[datetime, datetime], mark_at: datetime | None, now: datetime, width: int, colour: str) -> Text:
+    """A life, from its start to its end, as a bar that runs empty."""
+    start, end = life
+    whole, left = end - start, max(end - now, timedelta(0))
     caption = f"  {left.total_seconds():2.0f} s left"
     cells = max(10, width - len(caption))
     filled = min(cells, round(left / whole * cells))
-    colour = _colour(keystore, keystore.serials[-1])
     bar = Text.assemble(("━" * filled, f"bold {colour}"), ("─" * (cells - filled), "dim"), caption)
-    if keystore.next_action_at is not None and keystore.not_before <= keystore.next_action_at < keystore.not_after:
-        mark = min(cells - 1, round((keystore.not_after - keystore.next_action_at) / whole * cells))
+    if mark_at is not None and start <= mark_at < end:
+        mark = min(cells - 1, round((end - mark_at) / whole * cells))
         bar.plain = f"{bar.plain[:mark]}┃{bar.plain[mark + 1 :]}"
         bar.stylize("bold not dim default", mark, mark + 1)
     return bar
+
+
+def _authority(watch: Watch, now: datetime, width: int) -> RenderableType:
+    """The CA above what is in place, and what is prepared for its end."""
+    web, done = watch.keystores["web"], sum(each.rolled_over > 0 for each in watch.keystores.values())
+    grid = _sides()
+    title = Text.assemble(("CA", "bold"), ("  what clients of the service trust", "dim"))
+    if not watch.cas:
+        return Panel(
+            Group(Text("none is believed yet", "dim"), Text()), title=title, title_align="left", border_style="dim"
+        )
+    current = watch.cas[min(web.rolled_over, len(watch.cas) - 1)]
+    text = Text(" + ", no_wrap=True, overflow="ellipsis").join(
+        Text(ca.name, f"bold {_ca_colour(watch, ca)}") for ca in watch.trusted
+    )
+    staged = [each.name for each in watch.keystores.values() if each.staged]
+    if staged and web.switch_at is not None:
+        seconds = max(0.0, (web.switch_at - now).total_seconds())
+        text.append(f"   {' and '.join(staged)} staged, ").append(f"switch in {seconds:.0f} s", "bold yellow")
+    grid.add_row(text, _progress(done, "rolled over", len(watch.keystores)))
+    life = (current.certificate.not_valid_before_utc, current.certificate.not_valid_after_utc)
+    bar = _bar(life, web.switch_at, now, width, _ca_colour(watch, current))
+    return Panel(Group(grid, bar), title=title, title_align="left", border_style="dim")
+
+
+def _ca_colour(watch: Watch, ca: Authority) -> str:
+    return _CA_COLOURS[watch.cas.index(ca) % len(_CA_COLOURS)]
 
 
 def _service(watch: Watch) -> RenderableType:
@@ -140,7 +186,7 @@ def _service(watch: Watch) -> RenderableType:
             f"{len(shakes.failures)} failed", "bold red" if shakes.failures else "green"
         )
     grid = _sides()
-    grid.add_row(text, _progress(shakes.changes, "changed"))
+    grid.add_row(text, _progress(shakes.changes, "changed", WANTED + 1))
     title = Text.assemble(("service", "bold"), (f"  TLS as {SERVER_NAME} {shakes.address}", "dim"))
     return Panel(grid, title=title, title_align="left", border_style="dim")
 
@@ -153,6 +199,8 @@ def _events(watch: Watch, lines: int) -> RenderableType:
     for event in watch.events[-lines:]:
         passed = (event.at - watch.started).total_seconds()
         text = Text(event.text, "bold red" if event.bad else "")
+        for ca in watch.cas:
+            text.highlight_words([ca.name], f"bold {_ca_colour(watch, ca)}")
         for keystore in watch.keystores.values():
             for serial in keystore.serials:
                 text.highlight_words([short(serial)], f"bold {_colour(keystore, serial)}")
@@ -176,6 +224,6 @@ def _serial(keystore: Keystore, serial: str) -> Text:
     return Text(short(serial), f"bold {_colour(keystore, serial)}")
 
 
-def _progress(count: int, word: str) -> Text:
-    done = min(count, WANTED)
-    return Text.assemble(f"{word} ", ("●" * done, "green"), ("○" * (WANTED - done), "dim"), f" {count}")
+def _progress(count: int, word: str, wanted: int = WANTED) -> Text:
+    done = min(count, wanted)
+    return Text.assemble(f"{word} ", ("●" * done, "green"), ("○" * (wanted - done), "dim"), f" {count}")

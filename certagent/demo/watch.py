@@ -15,9 +15,9 @@ from certagent import certificate as facts
 from certagent import state
 from certagent.demo.service import GREETING
 from certagent.demo.site import SERVER_NAME, Site
-from certagent.journal import Journal
+from certagent.journal import Journal, Phase
 
-WANTED = 3  # renewals of each keystore, and changes of what is served
+WANTED = 3  # renewals of each keystore, beside its rollover
 _BETWEEN_HANDSHAKES = 0.2  # seconds
 _PATIENCE = 5.0  # seconds
 
@@ -32,13 +32,28 @@ class Event:
     bad: bool = False
 
 
+@dataclass(frozen=True)
+class Authority:
+    """A CA that web's `ca_file` holds, or held. `name`: the first digits of its fingerprint."""
+
+    certificate: x509.Certificate
+
+    @property
+    def name(self) -> str:
+        return facts.fingerprint(self.certificate).digest.hex()[:8]
+
+
 @dataclass
 class Keystore:
-    """One keystore as anybody can see it. `serials`: of the certificates put in place, oldest first."""
+    """One keystore as anybody can see it. `serials`: of the certificates put in place, oldest first.
+
+    `staged`: the serial of the shadow that waits for `switch_at`.
+    """
 
     name: str
     condition: str = "missing"
-    phase: str = ""  # of the open transaction
+    kind: str = ""  # of the open transaction
+    phase: str = ""
     next_action: str = ""
     next_action_at: datetime | None = None
     not_before: datetime | None = None
@@ -46,9 +61,17 @@ class Keystore:
     serials: list[str] = field(default_factory=list)
     enrolled: int = 0
     renewed: int = 0
+    rolled_over: int = 0
+    staged: str = ""
+    switch_at: datetime | None = None
     hooks: int = 0
     last_hook: datetime | None = None
     lines_read: int = 0  # of its history
+
+    @property
+    def changes(self) -> int:
+        """How often it got another certificate."""
+        return self.enrolled + self.renewed + self.rolled_over
 
 
 class Handshakes(threading.Thread):
@@ -110,6 +133,8 @@ class Watch:
         self.started = started
         self.keystores = {name: Keystore(name) for name in site.certificates}
         self.events: list[Event] = []
+        self.cas: list[Authority] = []  # as they came into ca_file
+        self.trusted: list[Authority] = []  # what it holds now
         self._hook_lines = 0
         self._served = 0
         self._failures = 0
@@ -118,6 +143,7 @@ class Watch:
         """Look at everything once; what is new is added to `events`."""
         for keystore in self.keystores.values():
             self._look_at(keystore)
+        self._look_at_trust(now)
         # In the order of a transaction's end: history is written once hooks and probe were content.
         self.events += self._hooks(now) + self._handshakes(now)
         for keystore in self.keystores.values():
@@ -131,10 +157,14 @@ class Watch:
                 lacks.append(f"{each.name} was not enrolled")
             if each.renewed < WANTED:
                 lacks.append(f"{each.name} was renewed {each.renewed} of {WANTED} times")
-            if each.hooks < each.enrolled + each.renewed:
-                lacks.append(f"the post hook of {each.name} ran {each.hooks} of {each.enrolled + each.renewed} times")
-        if self.handshakes.changes < WANTED:
-            lacks.append(f"what the TLS service serves changed {self.handshakes.changes} of {WANTED} times")
+            if not each.rolled_over:
+                lacks.append(f"{each.name} was not rolled over")
+            if each.hooks < each.changes:
+                lacks.append(f"the post hook of {each.name} ran {each.hooks} of {each.changes} times")
+        if self.handshakes.changes < WANTED + 1:
+            lacks.append(f"what the TLS service serves changed {self.handshakes.changes} of {WANTED + 1} times")
+        if not self.cas or self.cas[0] in self.trusted:
+            lacks.append("the first CA is still trusted")
         return lacks
 
     def _look_at(self, keystore: Keystore) -> None:
@@ -145,6 +175,11 @@ class Watch:
             keystore.next_action, keystore.next_action_at = known.next_action or "", known.next_action_at
         transaction = Journal(directory).open()
         keystore.phase = transaction.phase if transaction else ""
+        keystore.kind = transaction.kind if transaction else ""
+        rollover = Journal(directory, "rollover").open()
+        waits = rollover is not None and rollover.phase is Phase.ISSUED
+        keystore.staged = rollover.serial if rollover and waits else ""
+        keystore.switch_at = rollover.switch_at if rollover and waits else None
         path = self._site.certificates[keystore.name]
         in_place = facts.load_pem(path.read_bytes(), str(path)) if path.exists() else ()
         if in_place:
@@ -157,14 +192,24 @@ class Watch:
         lines = state.read_history(self._site.state(keystore.name))
         fresh = lines[keystore.lines_read :]
         keystore.lines_read = len(lines)
-        keystore.enrolled += sum(line.event == "enrolled" for line in fresh)
-        keystore.renewed += sum(line.event == "renewed" for line in fresh)
-        return [
-            Event(now, keystore.name, f"{line.event}: {short(line.serial)}")
-            if line.event in ("enrolled", "renewed")
-            else Event(now, keystore.name, f"{line.event}: {line.message}", bad=True)
-            for line in fresh
-        ]
+        for line in fresh:
+            keystore.enrolled += line.event == "enrolled"
+            keystore.renewed += line.event == "renewed"
+            keystore.rolled_over += line.event == "rolled over"
+        return [_event(keystore.name, line, now) for line in fresh if line.event != "trusted"]
+
+    def _look_at_trust(self, now: datetime) -> None:
+        path = self._site.ca
+        held = [Authority(each) for each in facts.load_pem(path.read_bytes(), str(path))] if path.exists() else []
+        for ca in held:
+            if ca not in self.trusted:
+                advance = " too, in advance" if self.trusted else ""
+                self.events.append(Event(now, "web", f"its clients trust CA {ca.name}{advance}"))
+        for ca in self.trusted:
+            if ca not in held:
+                self.events.append(Event(now, "web", f"its clients trust CA {ca.name} no more"))
+        self.cas += [ca for ca in held if ca not in self.cas]
+        self.trusted = held
 
     def _hooks(self, now: datetime) -> list[Event]:
         lines = self._site.hooks_log.read_text().splitlines() if self._site.hooks_log.exists() else []
@@ -183,6 +228,17 @@ class Watch:
         self._served += len(served)
         self._failures += len(failures)
         return events
+
+
+def _event(name: str, line: state.Event, now: datetime) -> Event:
+    """A line of history in the words of the demo."""
+    if line.event == "next CA":
+        return Event(now, name, f"found the next CA: {line.message.rpartition(': ')[2]}")
+    if line.event == "staged":
+        return Event(now, name, f"staged: {short(line.serial)} waits under the next CA")
+    if line.event in ("enrolled", "renewed", "rolled over"):
+        return Event(now, name, f"{line.event}: {short(line.serial)}")
+    return Event(now, name, f"{line.event}: {line.message}", bad=True)
 
 
 def short(serial: str) -> str:

@@ -151,13 +151,34 @@ def test_the_whole_demo(whole: Demo) -> None:
     lines = [line.split(None, 2)[1:] for line in whole.output.splitlines() if re.match(r"\d{4}-\d\d-\d\dT", line)]
     for name in ("web", "vpn"):
         told = [text.split(":")[0] for who, text in lines if who == name and not text.startswith("post hook")]
-        assert told == ["enrolled", *["renewed"] * (len(told) - 1)]
-        assert len(told) >= 4
-    assert sum(text.startswith("now serves") for _, text in lines) >= 3
+        told = [word for word in told if not word.startswith("its clients")]
+        first, *rest = told
+        assert (first, set(rest)) == ("enrolled", {"renewed", "found the next CA", "staged", "rolled over"})
+        assert rest.index("found the next CA") < rest.index("staged") < rest.index("rolled over")
+        assert told.count("renewed") >= 3
+        assert told.count("rolled over") == 1
+    assert sum(text.startswith("now serves") for _, text in lines) >= 4
     assert re.search(r"All of it happened, in \d+ s\.", whole.output)
     assert re.search(r"service  \d+ changes seen, \d+ handshakes, 0 failed", whole.output)
     assert "\x1b" not in whole.output
     assert whole.processes() == {}
+
+
+def test_the_next_ca_is_trusted_before_anything_of_it_is_served_and_the_old_one_goes(whole: Demo) -> None:
+    assert whole.end(110) == 0, whole.output
+    trusted = [
+        re.search(pattern, whole.output)
+        for pattern in (
+            r"trust CA (\w+)\n",
+            r"trust CA (\w+) too, in advance",
+            r"rolled over:",
+            r"trust CA (\w+) no more",
+        )
+    ]
+    first, following, switch, gone = (found for found in trusted if found)
+    assert first.start() < following.start() < switch.start() < gone.start()
+    assert first[1] == gone[1] != following[1]
+    assert f"CA       {first[1]} → {following[1]}: trusted in advance, the first no more" in whole.output
 
 
 def test_what_the_demo_tells_is_so(whole: Demo) -> None:

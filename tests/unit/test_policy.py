@@ -318,3 +318,32 @@ def test_remaining_share(passed: int, share: float) -> None:
 def test_a_lifetime_of_nothing_is_over() -> None:
     assert Lifetime(START, START).remaining_share(START) == 0.0
     assert Lifetime(START, START - DAY).remaining_share(START) == 0.0
+
+
+NOTHING = policy.Decision(None, None, "")
+
+
+def at(action: Action, hours: float) -> policy.Decision:
+    return policy.Decision(action, START + hours * HOUR, "")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        pytest.param(NOTHING, NOTHING, None, id="nothing at all"),
+        pytest.param(at(Action.RENEW, 1), NOTHING, Action.RENEW, id="the one alone"),
+        pytest.param(NOTHING, at(Action.ROLLOVER, 1), Action.ROLLOVER, id="the other alone"),
+        pytest.param(at(Action.RENEW, 1), at(Action.ROLLOVER, 2), Action.RENEW, id="the one first"),
+        pytest.param(at(Action.RENEW, 2), at(Action.ROLLOVER, 1), Action.ROLLOVER, id="the other first"),
+        pytest.param(at(Action.RENEW, 1), at(Action.ROLLOVER, 1), Action.RENEW, id="a draw"),
+        pytest.param(at(Action.RENEW, 1), at(Action.SWITCH, 1), Action.SWITCH, id="a draw with a switch"),
+        pytest.param(
+            at(Action.RENEW, -5), at(Action.SWITCH, -1), Action.SWITCH, id="both due: the switch is done first"
+        ),
+        pytest.param(at(Action.RENEW, -5), at(Action.ROLLOVER, -9), Action.RENEW, id="both due"),
+    ],
+)
+def test_the_sooner_of_renewal_and_rollover(
+    one: policy.Decision, other: policy.Decision, expected: Action | None
+) -> None:
+    assert policy.sooner(one, other, START).action == expected

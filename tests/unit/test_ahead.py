@@ -1,0 +1,296 @@
+"""What is foretold: named situations, and the events they lead to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certagent import ahead, policy
+from certagent.ahead import Event, What, events, horizon
+from certagent.definitions import Fraction, Threshold
+from certagent.journal import Kind, Phase, Transaction
+from certagent.policy import Action, Condition, Lifetime, Open, Past, Rules
+from certagent.road import Ca, Road, Shadow
+from certagent.state import LastError
+from certagent.status import InPlace, Snapshot
+from certagent.work import open_of
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+HALF = Rules(renew_at=Threshold(passed=Fraction(0.5)), jitter=Fraction(0), share=0, can_enroll=True)
+
+
+def life(begin: float, end: float, unit: timedelta = DAY) -> Lifetime:
+    """From and to so many days (or others) after NOW."""
+    return Lifetime(NOW + begin * unit, NOW + end * unit)
+
+
+def ca(name: str, begin: float, end: float) -> Ca:
+    return Ca(f"CN={name}", f"sha256:{name}", life(begin, end))
+
+
+OLD, NEXT = ca("Old CA", -900, 100), ca("Next CA", 90, 1090)
+
+
+def snapshot(lifetime: Lifetime | None, *, rules: Rules = HALF, road: Road | None = None) -> Snapshot:
+    """A keystore with a certificate of this lifetime, renewed after half of it, and nothing else going on."""
+    certificate = InPlace("CN=web", "CN=CA", "0A", "rsa:2048", lifetime, NOW) if lifetime else None
+    return Snapshot(
+        name="web",
+        condition=Condition.VALID,
+        next_action=Action.RENEW,
+        next_action_at=NOW,
+        reason="",
+        last_error=None,
+        failures=0,
+        certificate=certificate,
+        transaction=None,
+        bent="",
+        readable=True,
+        rules=rules,
+        past=Past(),
+        road=road,
+    )
+
+
+def transaction(phase: Phase, poll_at: datetime | None = None) -> Transaction:
+    return Transaction(
+        id="t1",
+        kind=Kind.RENEWAL,
+        phase=phase,
+        started_at=NOW,
+        authority="corp",
+        endpoint="http://corp.example",
+        poll_at=poll_at,
+    )
+
+
+def under(road: Road) -> Snapshot:
+    """A fresh certificate of 40 days under OLD, whose window opens 30 days before its end."""
+    assert road.ca is not None
+    window = Threshold(before_end=30 * DAY)  # type: ignore[arg-type] # a Duration is a timedelta with a parser
+    return snapshot(life(0, 40), rules=replace(HALF, ca=road.ca.lifetime, rollover_at=window), road=road)
+
+
+def staged(road: Road, lifetime: Lifetime) -> Road:
+    starts = lifetime.not_before
+    shadow = Shadow("0B", lifetime)
+    return replace(road, shadow=shadow, switch_at=starts, preparation=Open(switch_at=starts), phase=Phase.ISSUED)
+
+
+def in_short(found: list[Event]) -> list[tuple[float, str]]:
+    return [((each.at - NOW) / DAY, each.what.value) for each in found]
+
+
+CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
+    ("renewals, one after the other", snapshot(life(0, 40)), 65, [(20, "renew"), (40, "renew"), (60, "renew")]),
+    ("one that is due is renewed now", snapshot(life(-30, 10)), 10, [(0, "renew")]),
+    ("an expired one too", snapshot(life(-50, -10)), 10, [(0, "renew")]),
+    ("the first certificate, and who knows how long it lives", snapshot(None), 1000, [(0, "enroll")]),
+    (
+        "no subject to enroll with",
+        replace(snapshot(None, rules=replace(HALF, can_enroll=False)), next_action=None),
+        1000,
+        [],
+    ),
+    (
+        "what cannot be read expires",
+        replace(snapshot(life(-10, 30)), next_action=None, readable=False),
+        1000,
+        [(30, "expires")],
+    ),
+    (
+        "a failed attempt is made again after its pause",
+        replace(snapshot(life(-30, 10)), past=Past(3, NOW + 2 * DAY)),
+        25,
+        [(2, "renew"), (22, "renew")],
+    ),
+    (
+        "a pending request is for a person to decide",
+        replace(snapshot(life(-30, 10)), transaction=transaction(Phase.PENDING, NOW + DAY)),
+        1000,
+        [(1, "poll"), (10, "expires")],
+    ),
+    (
+        "a transaction cut short goes on at once",
+        replace(snapshot(life(-30, 10)), transaction=transaction(Phase.REQUESTED)),
+        20,
+        [(0, "resume"), (20, "renew")],
+    ),
+    (
+        "hooks that are owed",
+        replace(snapshot(life(0, 40)), transaction=transaction(Phase.ACTIVATED)),
+        20,
+        [(0, "hooks"), (20, "renew")],
+    ),
+    (
+        "no next CA yet: the certificates end with this one",
+        under(Road(ca=OLD)),
+        1000,
+        [(20, "renew"), (40, "renew"), (60, "renew"), (70, "rollover"), (100, "expires"), (100, "CA expires")],
+    ),
+    (
+        "a known next CA: a shadow when the window opens, a switch, the window of that one",
+        under(Road(ca=OLD, next_ca=NEXT)),
+        115,
+        [
+            *[(20, "renew"), (40, "renew"), (60, "renew"), (70, "rollover")],
+            *[(90, "switch"), (100, "CA expires"), (110, "renew")],
+        ],
+    ),
+    (
+        "staged, a renewal before the switch, the old CA leaves",
+        replace(under(staged(Road(ca=OLD, next_ca=NEXT), life(30, 70))), certificate=snapshot(life(0, 40)).certificate),
+        60,
+        [(20, "renew"), (30, "switch"), (50, "renew")],
+    ),
+    (
+        "a shadow whose time has come takes over now, also over a renewal that is due",
+        replace(
+            under(staged(Road(ca=OLD, next_ca=NEXT), life(-1, 39))), certificate=snapshot(life(-30, 10)).certificate
+        ),
+        10,
+        [(0, "switch")],
+    ),
+    (
+        "a pending shadow",
+        under(Road(ca=OLD, next_ca=NEXT, phase=Phase.PENDING, preparation=Open(poll_at=NOW + DAY))),
+        20,
+        [(1, "poll"), (20, "renew")],
+    ),
+    (
+        "a refused next CA is asked for again after the pause",
+        replace(under(Road(ca=replace(OLD, lifetime=life(-1000, 10)), past=Past(2, NOW + 3 * DAY)))),
+        5,
+        [(3, "rollover")],
+    ),
+    (
+        "the authority has changed its CA already: the renewal goes to the next",
+        replace(under(Road(ca=OLD, next_ca=NEXT, old=(OLD,))), rules=HALF),
+        101,
+        [(20, "renew"), (40, "renew"), (60, "renew"), (80, "renew"), (100, "renew"), (100, "CA expires")],
+    ),
+    (
+        "CAs kept until their end",
+        replace(snapshot(life(0, 40)), road=Road(old=(ca("Older", -900, 5),))),
+        10,
+        [(5, "CA expires")],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("it", "days", "expected"), [pytest.param(it, days, expected, id=name) for name, it, days, expected in CASES]
+)
+def test_what_lies_ahead(it: Snapshot, days: float, expected: list[tuple[float, str]]) -> None:
+    assert in_short(events([it], NOW + days * DAY, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    "it", [pytest.param(it, id=name) for name, it, _, _ in CASES if it.next_action is not None and it.certificate]
+)
+def test_the_first_of_the_agent_s_actions_is_what_policy_decides(it: Snapshot) -> None:
+    """As status.snapshot puts it together."""
+    opened = open_of(it.transaction)
+    road = it.road or Road()
+    lifetime = it.certificate.lifetime if it.certificate else None
+    decision = policy.decide(lifetime, opened, it.past, it.rules, NOW)
+    if opened is None:
+        decision = policy.sooner(
+            decision, policy.decide_rollover(lifetime, road.preparation, road.past, it.rules, NOW), NOW
+        )
+    assert decision.at is not None
+    first = next(each for each in events([it], NOW + 1000 * DAY, NOW) if each.what.value in set(Action))
+    assert (first.what.value, first.at) == (decision.action, max(decision.at, NOW))
+
+
+def test_what_rests_on_certificates_to_come_is_marked() -> None:
+    found = events([under(staged(Road(ca=OLD, next_ca=NEXT), life(90, 130)))], NOW + 130 * DAY, NOW)
+    marked = [(each.what, each.assumed) for each in found]
+    assert marked[:2] == [(What.RENEW, False), (What.RENEW, True)]
+    assert (What.SWITCH, False) in marked  # the shadow is there
+    assert marked[-2:] == [(What.RENEW, False), (What.RENEW, True)]
+
+
+@pytest.mark.parametrize(
+    ("it", "detail"),
+    [
+        pytest.param(CASES[5][1], "without a successor", id="nothing follows"),
+        pytest.param(under(Road(ca=OLD)), "with its CA: a next one must be there before", id="with its CA"),
+    ],
+)
+def test_an_end_that_somebody_should_prevent(it: Snapshot, detail: str) -> None:
+    bad = [each for each in events([it], NOW + 1000 * DAY, NOW) if each.what is What.EXPIRES]
+    assert [(each.detail, each.bad) for each in bad] == [(detail, True)]
+
+
+def test_a_ca_left_behind_is_no_alarm() -> None:
+    found = events([under(Road(ca=OLD, next_ca=NEXT))], NOW + 115 * DAY, NOW)
+    assert [(each.detail, each.bad) for each in found if each.what is What.CA_EXPIRES] == [
+        ("CN=Old CA, trusted no more", False)
+    ]
+
+
+def test_with_a_clock_that_is_not_set_nothing_is_foretold() -> None:
+    past = datetime(1970, 1, 1, tzinfo=UTC)
+    assert events([snapshot(life(0, 40))], NOW, past) == []
+
+
+def test_many_short_lives_are_cut_short() -> None:
+    found = events([snapshot(life(0, 40, SECOND))], NOW + 3650 * DAY, NOW)
+    assert len(found) == ahead.LIMIT + 1
+    assert found[-1].what is What.AND_SO_ON
+    assert found[-1].detail == "every 20 s"
+
+
+def test_keystores_are_told_in_the_order_of_time() -> None:
+    several = [replace(snapshot(life(-day, 40)), name=f"k{day}") for day in (1, 9, 5)]
+    assert [each.keystore for each in events(several, NOW + 20 * DAY, NOW)] == ["k9", "k5", "k1"]
+
+
+HORIZONS: list[tuple[str, list[Snapshot], timedelta]] = [
+    ("no certificate", [snapshot(None)], DAY),
+    ("two lives of the longest", [snapshot(life(0, 40)), snapshot(life(0, 1))], 80 * DAY),
+    ("a change of CA in the distance", [under(Road(ca=ca("CA", 0, 9000)))], 80 * DAY),
+    ("a change of CA that has begun", [under(Road(ca=OLD, next_ca=NEXT))], 100 * DAY),
+    (
+        "one that was refused",
+        [under(Road(ca=OLD, last_error=LastError(kind="trust", message="", hint="", at=NOW)))],
+        100 * DAY,
+    ),
+]
+
+
+@pytest.mark.parametrize(("taken", "far"), [pytest.param(*rest, id=name) for name, *rest in HORIZONS])
+def test_how_far_to_look(taken: list[Snapshot], far: timedelta) -> None:
+    assert horizon(taken, NOW) == NOW + far
+
+
+def test_a_certificate_without_an_end() -> None:
+    for_ever = snapshot(Lifetime(NOW, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)))
+    until = horizon([for_ever], NOW)
+    assert [each.what for each in events([for_ever], until, NOW)][:2] == [What.RENEW, What.RENEW]
+
+
+SECONDS = st.integers(min_value=1, max_value=50 * 365 * 86400)
+
+
+@given(whole=SECONDS, age=SECONDS, ca_rest=SECONDS, overlap=SECONDS, until=SECONDS, share=st.floats(0.01, 0.99))
+def test_any_lives_at_all(*, whole: int, age: int, ca_rest: int, overlap: int, until: int, share: float) -> None:
+    """Seconds to decades: a bounded number of events, in order, none before now or after the end asked for."""
+    now, end = NOW, NOW + until * SECOND
+    certificate = Lifetime(now - age * SECOND, now + (whole - age) * SECOND)
+    present = Ca("CN=A", "sha256:a", Lifetime(now - DAY, now + ca_rest * SECOND))
+    following = Ca("CN=B", "sha256:b", Lifetime(now + (ca_rest - overlap) * SECOND, now + 2 * ca_rest * SECOND))
+    rules = replace(HALF, renew_at=Threshold(passed=Fraction(share)), ca=present.lifetime)
+    for road in (Road(ca=present), Road(ca=present, next_ca=following)):
+        found = events([snapshot(certificate, rules=rules, road=road)], end, now)
+        assert len(found) <= ahead.LIMIT + 4
+        assert [each.at for each in found] == sorted(each.at for each in found)
+        assert all(now <= each.at <= end for each in found)
+        assert sum(each.what is What.SWITCH for each in found) <= 1
