@@ -49,7 +49,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     `id` names it on this host (shadow, temporary files, history); `transaction_id` is the one on the wire.
     `signer` is the certificate the request is signed with: the reply is enveloped to its key. `names` are the
     alternative names asked for, `nameless` says that the subject asked for is empty. A rollover is activated at
-    `switch_at`; at `checked_at` its CA was last seen announced.
+    `switch_at`; at `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an
+    enrollment, if one does.
     No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
@@ -60,6 +61,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     started_at: Moment
     authority: str
     endpoint: str
+    source: str = ""
     old_serial: str = ""
     old_not_after: Moment | None = None
     transaction_id: str = ""

@@ -166,6 +166,8 @@ def _carried(work: Work, wish: Wish) -> Transaction | None:
         _abandon(work, AbandonedError("the authority's URL changed since the request was made"))
     elif wish is Wish.ENROLL and transaction.kind is not Kind.ENROLLMENT:
         _abandon(work, AbandonedError("an enrollment was asked for instead"))
+    elif wish is Wish.ENROLL and transaction.source != work.moves_from:
+        _abandon(work, AbandonedError("an enrollment signed by another identity was asked for instead"))
     elif transaction.started_at + work.authority.poll_limit < work.clock():
         _abandon(work, AbandonedError("the CA did not answer within poll_limit"))
     else:
@@ -208,6 +210,7 @@ def _begin(work: Work, kind: Kind) -> Transaction:
             started_at=work.clock(),
             authority=work.definition.authority,
             endpoint=work.endpoint,
+            source=work.moves_from if kind is Kind.ENROLLMENT else "",
             old_serial=facts.serial_hex(in_place) if in_place else "",
             old_not_after=in_place.not_valid_after_utc if in_place else None,
         )

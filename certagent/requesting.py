@@ -28,8 +28,9 @@ def request(work: Work, transaction: Transaction, *, plain: bool = False) -> Tra
     `plain`: a renewal goes as PKCSReq whatever the CA advertises.
     """
     contact = work.contact(transaction)  # trust first: without it no key is made and no secret read
-    identity = work.keystore.read() if transaction.succeeds else None
-    if transaction.succeeds and identity is None:
+    predecessor = work.predecessor(transaction)
+    identity = predecessor.read() if predecessor else None
+    if predecessor and identity is None:
         raise AbandonedError("the identity to renew is gone", "it will be enrolled anew if a subject is configured")
     work.say("making the key")
     shadow = work.shadow(transaction)
@@ -105,7 +106,7 @@ def signer_of(work: Work, transaction: Transaction) -> Signer:
     shadow = work.shadow(transaction)
     if keys.match(shadow.key, certificate.public_key()):
         return Signer(shadow.key, certificate)
-    identity = work.keystore.read()
+    identity = (work.predecessor(transaction) or work.keystore).read()
     if identity is not None and keys.match(identity.key, certificate.public_key()):
         return Signer(identity.key, certificate)
     raise AbandonedError("the identity that signed the request was replaced by another", ANEW)
@@ -122,8 +123,9 @@ def _transaction_id(identity: Identity | None, shadow: Shadow) -> str:
 def _wanted(work: Work, transaction: Transaction) -> tuple[x509.Name, x509.SubjectAlternativeName | None]:
     """Subject and names: a successor's come from the certificate in place, whoever put it there."""
     definition = work.definition
-    in_place = certificate_in_place(work.keystore)
-    if in_place is not None and (transaction.succeeds or definition.subject is None):
+    predecessor = work.predecessor(transaction)
+    in_place = certificate_in_place(predecessor or work.keystore)
+    if in_place is not None and (predecessor or definition.subject is None):
         return in_place.subject, facts.san_extension(in_place)
     if definition.subject is None:
         raise ConfigError(f"keystore {work.name} has no subject to enroll with", "set `subject` in its definition")
@@ -132,7 +134,8 @@ def _wanted(work: Work, transaction: Transaction) -> tuple[x509.Name, x509.Subje
 
 def _extensions(work: Work, transaction: Transaction) -> Iterable[x509.Extension[x509.ExtensionType]]:
     """The usages and the template: a successor keeps what the certificate in place has."""
-    in_place = certificate_in_place(work.keystore) if transaction.succeeds else None
+    predecessor = work.predecessor(transaction)
+    in_place = certificate_in_place(predecessor) if predecessor else None
     if in_place is not None:
         return scep.kept_extensions(in_place)
     definition = work.definition

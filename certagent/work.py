@@ -31,7 +31,8 @@ class Work:
     """One keystore being worked on; whoever changes something holds its lock.
 
     `digest` is of its definition; `host` tells this machine from others; `log` takes lines for the log,
-    `say` what a person at a terminal may like to know.
+    `say` what a person at a terminal may like to know. `peer` opens another keystore by its name: an enrollment
+    may be signed by the identity in there, `moves_from` (docs/tokens.md).
     """
 
     name: str
@@ -47,6 +48,8 @@ class Work:
     clock: Clock
     log: Log
     say: Log
+    peer: Callable[[str], Keystore]
+    moves_from: str = ""
 
     def contact(self, transaction: Transaction) -> Contact:
         """The authority as this transaction sees it: of a rollover, the next CA is the recipient and the issuer."""
@@ -63,6 +66,12 @@ class Work:
     def endpoint(self) -> str:
         """Where requests go; a transaction begun elsewhere cannot be carried on."""
         return f"{self.authority.url} {self.authority.ca_identifier or ''}".strip()
+
+    def predecessor(self, transaction: Transaction) -> Keystore | None:
+        """Where the identity is that this transaction makes a successor of; None for a first enrollment."""
+        if transaction.source:
+            return self.peer(transaction.source)
+        return self.keystore if transaction.succeeds else None
 
     def shadow(self, transaction: Transaction) -> Shadow:
         """The transaction's shadow, made if a killed run did not come so far."""

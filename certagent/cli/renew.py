@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -40,10 +40,23 @@ def enroll(arguments: argparse.Namespace) -> int:
     """Raises KeystoreError for a living identity, unless --force was said."""
     configuration = config.load(arguments.config)
     names = chosen(configuration, arguments.names)
+    if arguments.into:
+        return _move(configuration, names, arguments)
     if not arguments.force:
         for work in works(configuration, names, _log, _silent):
             _refuse_living(work)
     return _serve(configuration, names, Wish.ENROLL, arguments)
+
+
+def _move(configuration: Configuration, names: Sequence[str], arguments: argparse.Namespace) -> int:
+    """`enroll NAME --into NEW`: the identity in NAME asks for one in NEW; what it holds is only read."""
+    into = chosen(configuration, [arguments.into])
+    if len(names) != 1 or names == into:
+        raise ConfigError("--into moves one keystore's identity into another", "write: enroll NAME --into NEW")
+    if not arguments.force:
+        for work in works(configuration, into, _log, _silent):
+            _refuse_living(work)
+    return _serve(configuration, into, Wish.ENROLL, arguments, moves_from=names[0])
 
 
 def _refuse_living(work: Work) -> None:
@@ -55,7 +68,13 @@ def _refuse_living(work: Work) -> None:
         )
 
 
-def _serve(configuration: Configuration, names: Sequence[str], wish: Wish, arguments: argparse.Namespace) -> int:
+def _serve(
+    configuration: Configuration,
+    names: Sequence[str],
+    wish: Wish,
+    arguments: argparse.Namespace,
+    moves_from: str = "",
+) -> int:
     """One keystore after the other, a line of report each as soon as it is done; then the metrics."""
     stop = False
     as_json, file = arguments.report == "json", arguments.config
@@ -78,7 +97,7 @@ def _serve(configuration: Configuration, names: Sequence[str], wish: Wish, argum
                 break
             apart = isolated.wants_its_own(work, names)
             attempt = partial(isolated.advance_apart, configuration=configuration, file=file) if apart else advance
-            outcome = attempt(work, wish, stopping)
+            outcome = attempt(replace(work, moves_from=moves_from), wish, stopping)
             report(outcome)
             results.append(outcome.result)
     if configuration.metrics_file:

@@ -14,6 +14,7 @@ from certagent.errors import CertagentError, ConfigError
 from certagent.hooks import read_secret
 from certagent.journal import Journal
 from certagent.keystore import open_keystore
+from certagent.keystore.base import Keystore
 from certagent.work import Work
 
 Log = Callable[[str], None]
@@ -51,6 +52,16 @@ def works(
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     here = host()
 
+    def opened(name: str) -> Keystore:
+        [name] = chosen(configuration, [name])
+        return open_keystore(
+            name,
+            configuration.keystores[name],
+            directory=keystore_directory(configuration, name),
+            live_dir=Path(configuration.live_dir),
+            read_secret=read_secret,
+        )
+
     def to(sink: Callable[[str, str], None], name: str) -> Log:
         return lambda line: sink(name, line)
 
@@ -59,13 +70,6 @@ def works(
         definition = configuration.keystores[name]
         authority = configuration.authority_of(definition)
         directory = keystore_directory(configuration, name)
-        keystore = open_keystore(
-            name,
-            definition,
-            directory=directory,
-            live_dir=Path(configuration.live_dir),
-            read_secret=read_secret,
-        )
         work = Work(
             name=name,
             definition=definition,
@@ -73,13 +77,14 @@ def works(
             digest=config.digest(definition, authority),
             host=here,
             directory=directory,
-            keystore=keystore,
+            keystore=opened(name),
             journal=Journal(directory),
             rollover=Journal(directory, "rollover"),
             authorities=authorities,
             clock=clock,
             log=to(log, name),
             say=to(say, name),
+            peer=opened,
         )
         made.append(work)
     return made
