@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import shutil
@@ -129,6 +130,7 @@ def revocation_list() -> bytes:
 def scratch() -> Path:
     """A directory of this process; its files are written over for each input."""
     made = Path(tempfile.mkdtemp(prefix="certagent-fuzz-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
     for name in ("keystore/transaction", "files/of/a/consumer", "state"):
         (made / name).mkdir(parents=True)
     (made / "challenge").write_text("secret\n")
