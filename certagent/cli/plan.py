@@ -39,6 +39,7 @@ _SIGNS = {
 }
 _WORDS = {What.HOOKS: "run hooks"}
 _RANK = list(_SIGNS)
+_WIDE = 72  # columns
 # Under one CA, under the next …
 _LINES = ("cyan", "magenta", "blue")
 
@@ -60,16 +61,17 @@ def plan(arguments: argparse.Namespace) -> int:
         print(f"nothing is foreseen until {_exact(until, until - now)}")
     elif console is None:
         print_plain(("TIME (UTC)", "IN", "KEYSTORE", "EVENT", "DETAIL"), [row.cells for row in rows])
+        print(f"\n{_footer(events, until, now)}")
     else:
         console.print(_timeline(events, names, now, until, console.width))
-        console.print(_table(rows))
-    if rows:
-        assumed = (
-            "; ~ if each successor lives as long as the one before" if any(each.assumed for each in events) else ""
-        )
-        further = "" if arguments.until else "; --until DATE looks further"
-        print(f"\nuntil {_exact(until, until - now)}{assumed}{further}")
+        console.print(_table(rows, console.width))
+        console.print(f"\n{_footer(events, until, now)}")
     return 0
+
+
+def _footer(events: Sequence[Event], until: datetime, now: datetime) -> str:
+    assumed = "; ~ if each successor lives as long as the one before" if any(each.assumed for each in events) else ""
+    return f"until {_exact(until, until - now)}, --until DATE for another end{assumed}"
 
 
 def _date(text: str, now: datetime) -> datetime:
@@ -130,21 +132,24 @@ def _exact(moment: datetime, distance: timedelta) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}" if distance < timedelta(days=2) else f"{moment:%Y-%m-%d %H:%M}"
 
 
-def _table(rows: Sequence[_Row]) -> Table:
+def _table(rows: Sequence[_Row], width: int) -> Table:
+    """Where it is narrow, without the times."""
     from rich.table import Table  # noqa: PLC0415 -- loaded where somebody looks on
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    table.add_column("time (UTC)", no_wrap=True, style="dim")
+    wide = width >= _WIDE
+    if wide:
+        table.add_column("time (UTC)", no_wrap=True, style="dim")
     table.add_column("in", no_wrap=True, justify="right")
-    table.add_column("keystore", no_wrap=True, max_width=24)
+    table.add_column("keystore", no_wrap=True, max_width=24 if wide else 12)
     table.add_column("event", no_wrap=True)
     table.add_column("", overflow="fold")
     for row in rows:
         at, distance, names, word, detail = row.cells
         sign, style = _sign(row.event)
         table.add_row(
-            at,
+            *([at] if wide else []),
             Text(distance, "dim" if row.event.assumed else ""),
             Text(names, "bold"),
             Text(f"{sign} {word}", style),
