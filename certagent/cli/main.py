@@ -95,9 +95,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     enroll = commands.add_parser("enroll", help="the first certificate")
     enroll.add_argument("names", nargs="+", metavar="NAME")
     enroll.add_argument("--force", action="store_true", help="replace a living identity")
-    enroll.add_argument(
-        "--into", metavar="NEW", help="move: enroll NEW instead, signed by the identity in NAME, which stays as it is"
-    )
+    enroll.add_argument("--into", metavar="NEW", help="move: NEW is enrolled, signed by the identity in NAME")
     renew = commands.add_parser("renew", help="a successor where one is due")
     renew.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
     how = renew.add_mutually_exclusive_group()
