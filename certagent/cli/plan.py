@@ -142,7 +142,7 @@ def _table(rows: Sequence[_Row], width: int) -> Table:
     if wide:
         table.add_column("time (UTC)", no_wrap=True, style="dim")
     table.add_column("in", no_wrap=True, justify="right")
-    table.add_column("keystore", no_wrap=True, max_width=24 if wide else 12)
+    table.add_column("keystore", no_wrap=True, max_width=28 if wide else 12)
     table.add_column("event", no_wrap=True)
     table.add_column("", overflow="fold")
     for row in rows:

@@ -14,10 +14,11 @@ from certagent.certificate import fingerprint
 from certagent.definitions import KeyType
 from certagent.journal import Phase
 from certagent.keystore.swap import Record
-from certagent.lab import Call, HttpAnswer, LabCA, Settings, serve
+from certagent.lab import Call, HttpAnswer, LabCA, LabServer, Settings, serve
 from certagent.state import LastError
 
 from .place import SUBJECT, Check, Place, certify
+from .way import Way
 
 DAY = timedelta(days=1)
 Step = Callable[[Place], object]
@@ -185,6 +186,33 @@ def test_a_certificate_of_another_ca_may_not_be_renewed(connected: Place, check:
     assert "was not issued by the CA of corp" in warning
 
 
+@pytest.mark.parametrize(
+    ("age", "says"),
+    [
+        pytest.param(0, "  ✓ is asked for its next CA from 20", id="far away"),
+        pytest.param(3285, "  ! its CA ends in 364 d, and no next one is known yet", id="near, and none is known"),
+    ],
+)
+def test_the_next_ca_of_an_authority(connected: Place, check: Check, tmp_path: Path, age: float, says: str) -> None:
+    made = datetime.now(UTC) - age * DAY
+    ca = LabCA(tmp_path / "lab", lambda: made, Settings(challenge="open sesame"))
+    connected.fingerprint = str(fingerprint(ca.generation.issuer.certificate))
+    connected.keystore.append(f"subject: {SUBJECT}")
+    with serve(ca) as server:
+        connected.url = server.url
+        seen = check(connected)
+    assert any(line.startswith(says) for line in seen.lines), seen.text
+
+
+def test_a_next_ca_that_is_known(connected: Place, check: Check, lab: LabServer) -> None:
+    connected.keystore.append(f"subject: {SUBJECT}")
+    way = Way(connected)
+    way.ca = lab.ca.generation.issuer.certificate
+    way.announce()
+    takes_over = f"takes over on {way.switch_at:%Y-%m-%d} (in 49 d)"
+    assert f"  ✓ its next CA is CN=Next CA, and {takes_over}" in check(connected).lines
+
+
 class Old(LabCA):
     def capabilities(self) -> tuple[str, ...]:
         return ("DES3", "SHA-1")
@@ -334,26 +362,27 @@ def test_a_warning_leaves_the_exit_code_0(place: Place, check: Check, steps: lis
     assert says in warning
 
 
-FAULTS: list[tuple[str, Step, str]] = [
-    ("nothing, and no subject", lambda p: None, "no certificate, and no subject"),
-    ("expired", lambda p: put(p, 100), "expired on 20"),
-    ("key and certificate do not match", mismatch, "does not match the certificate"),
-    ("the key is gone", lambda p: (p.put_living(), p.files()[0].unlink()), "has no private key"),
-    ("the key is garbage", lambda p: (p.put_living(), p.files()[0].write_text("hello")), "holds no private key"),
-    ("a state of a newer version", damage_state, "was written by a newer certagent"),
-    ("an empty challenge", empty_challenge, "is empty"),
-    ("an unknown group", lambda p: (p.put_living(), p.keystore.append("group: no-such-group")), "no-such-group"),
+FAULTS: list[tuple[str, list[Step], str]] = [
+    ("nothing, and no subject", [], "no certificate, and no subject"),
+    ("expired", [lambda p: put(p, 100)], "expired on 20"),
+    ("key and certificate do not match", [mismatch], "does not match the certificate"),
+    ("the key is gone", [Place.put_living, lambda p: p.files()[0].unlink()], "has no private key"),
+    ("the key is garbage", [Place.put_living, lambda p: p.files()[0].write_text("hello")], "holds no private key"),
+    ("a state of a newer version", [damage_state], "was written by a newer certagent"),
+    ("an empty challenge", [empty_challenge], "is empty"),
+    ("an unknown group", [Place.put_living, lambda p: p.keystore.append("group: no-such-group")], "no-such-group"),
     (
         "no room for the metrics",
-        lambda p: (p.put_living(), p.more.append(f"metrics_file: {p.files()[0]}/certagent.prom")),
+        [Place.put_living, lambda p: p.more.append(f"metrics_file: {p.files()[0]}/certagent.prom")],
         "metrics_file: ",
     ),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "says"), [pytest.param(do, says, id=name) for name, do, says in FAULTS])
-def test_a_fault_is_exit_code_1(place: Place, check: Check, spoil: Step, says: str) -> None:
-    spoil(place)
+@pytest.mark.parametrize(("steps", "says"), [pytest.param(steps, says, id=name) for name, steps, says in FAULTS])
+def test_a_fault_is_exit_code_1(place: Place, check: Check, steps: list[Step], says: str) -> None:
+    for step in steps:
+        step(place)
     seen = check(place, "--offline")
     assert seen.code == 1
     assert any(says in fault for fault in seen.faults)

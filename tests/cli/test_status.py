@@ -102,21 +102,20 @@ def test_state_and_next_action(
     assert seen.readable
 
 
+def write_state(place: Place, text: str) -> None:
+    place.remember()
+    (place.directory() / "state.json").write_text(text)
+
+
+def damage_transaction(place: Place) -> None:
+    place.open_transaction(Phase.ISSUED)
+    (place.directory() / "transaction" / "transaction.json").write_bytes(b"\xff")
+
+
 DAMAGE: list[tuple[str, Callable[[Place], object], str]] = [
-    ("state.json damaged", lambda p: (p.remember(), (p.directory() / "state.json").write_text("{")), "is damaged"),
-    (
-        "state.json from a newer version",
-        lambda p: (p.remember(), (p.directory() / "state.json").write_text('{"version": 99}')),
-        "newer certagent",
-    ),
-    (
-        "transaction.json damaged",
-        lambda p: (
-            p.open_transaction(Phase.ISSUED),
-            (p.directory() / "transaction" / "transaction.json").write_bytes(b"\xff"),
-        ),
-        "is damaged",
-    ),
+    ("state.json damaged", lambda p: write_state(p, "{"), "is damaged"),
+    ("state.json from a newer version", lambda p: write_state(p, '{"version": 99}'), "newer certagent"),
+    ("transaction.json damaged", damage_transaction, "is damaged"),
     ("certificate is text", lambda p: p.files()[1].write_text("hello"), "holds no certificate"),
     (
         "certificate is garbage",
@@ -139,8 +138,7 @@ def test_what_cannot_be_read_is_a_failed_keystore(place: Place, damage: Callable
 
 def test_the_certificate_is_shown_even_where_the_state_is_damaged(place: Place) -> None:
     old(place, 10)
-    place.remember()
-    (place.directory() / "state.json").write_text("{")
+    write_state(place, "{")
     assert look(place).certificate is not None
 
 
