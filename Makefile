@@ -1,7 +1,7 @@
 # make demo   watch certagent work, in about a minute; no root
 # make test   every test; Debian packages for the real parts are installed when root, else listed
 # make lint   ruff and mypy
-# make fuzz   the coverage-guided fuzzers, SECONDS=60 for each parser
+# make fuzz   the coverage-guided fuzzers, SECONDS_EACH=60 for each parser; TARGET=name for one
 #
 # All of it starts from a bare machine with Python >= 3.11: a virtual environment is made in .venv.
 
@@ -13,7 +13,10 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 SECONDS_EACH ?= 60
 
 # What the tests run against, besides Python: see PARTS in tests/conftest.py.
-PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux util-linux mount
+PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux util-linux mount \
+	certmonger strongswan-pki libstrongswan-extra-plugins dbus slapd default-jre-headless \
+	gcc libc6-dev softhsm2 opensc libengine-pkcs11-openssl \
+	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools
 
 .PHONY: demo test lint format fuzz packages clean
 
@@ -49,6 +52,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing certagent and what its tests need"
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+fuzz: $(VENV)/.dev
+	@$(PIP) --editable '.[dev,fuzz]'
+	@$(VENV)/bin/python -m tests.fuzz.run --seconds $(SECONDS_EACH) $(TARGET)
 
 # Servers installed for the tests must not start serving this host: policy-rc.d says no meanwhile.
 packages:
