@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# part → (the programs it needs, whether it needs root, the Debian package)
+# part → (the programs, or files by their whole path, it needs, whether it needs root, the Debian package)
 PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "openssl": (("openssl",), False, "openssl"),
     "keytool": (("keytool",), False, "default-jre-headless"),
@@ -28,6 +28,7 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "softhsm": (("softhsm2-util",), False, "softhsm2"),
     "tpm": (("swtpm", "tpm2-abrmd", "tpm2_ptool", "dbus-daemon"), False, "swtpm tpm2-abrmd libtpm2-pkcs11-tools dbus"),
     "opensc": (("pkcs11-tool",), False, "opensc"),
+    "engine": (("/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so",), False, "libengine-pkcs11-openssl"),
     "gcc": (("gcc",), False, "gcc"),
     "strongswan-pki": (("pki",), False, "strongswan-pki"),
     "root": ((), True, ""),
@@ -44,7 +45,7 @@ def missing(part: str) -> str | None:
     """Why this part cannot be used here; None if it can."""
     programs, as_root, package = PARTS[part]
     for program in programs:
-        if shutil.which(program) is None:
+        if not (Path(program).exists() if program.startswith("/") else shutil.which(program)):
             return f"{part}: {program} is not installed (Debian package {package})"
     if as_root and os.geteuid() != 0:
         return f"{part}: needs root"
