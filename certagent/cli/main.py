@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,10 @@ _COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    if not sys.warnoptions:
+        warnings.simplefilter(
+            "ignore"
+        )  # cryptography warns of odd certificates, whoever made them; we refuse or accept
     arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
     module, function = _COMMANDS[arguments.command]
     try:
@@ -49,12 +54,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print_error(error)
         return 2 if isinstance(error, ConfigError) else 1
+    except Exception as error:
+        if arguments.debug:
+            raise
+        print_error(internal_fault(error))
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader (head, less) has seen enough; keep the interpreter from complaining at exit.
         sys.stderr.close()
         return 0
+
+
+def internal_fault(error: Exception) -> CertagentError:
+    """A fault of certagent's own, in one line. Its text is not shown: who knows what it quotes."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    return CertagentError(
+        f"internal fault: {type(error).__name__} at {where}", "please report it, with what `certagent --debug …` prints"
+    )
 
 
 def print_error(error: CertagentError) -> None:

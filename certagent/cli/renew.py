@@ -15,6 +15,7 @@ import msgspec
 
 from certagent import config, recovery, state, status
 from certagent.cli import isolated
+from certagent.cli.main import internal_fault
 from certagent.cli.setting import chosen, clock, host, works
 from certagent.definitions import Configuration
 from certagent.errors import ConfigError, KeystoreError
@@ -97,7 +98,13 @@ def _serve(
                 break
             apart = isolated.wants_its_own(work, names)
             attempt = partial(isolated.advance_apart, configuration=configuration, file=file) if apart else advance
-            outcome = attempt(replace(work, moves_from=moves_from), wish, stopping)
+            try:
+                outcome = attempt(replace(work, moves_from=moves_from), wish, stopping)
+            except Exception as fault:  # noqa: BLE001 -- a fault of ours with one keystore must not cost the others
+                if arguments.debug:
+                    raise
+                error = internal_fault(fault)
+                outcome = Outcome(work.name, Result.FAILED, message=str(error), hint=error.hint)
             report(outcome)
             results.append(outcome.result)
     if configuration.metrics_file:
