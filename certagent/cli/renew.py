@@ -100,7 +100,7 @@ def _serve(
             attempt = partial(isolated.advance_apart, configuration=configuration, file=file) if apart else advance
             try:
                 outcome = attempt(replace(work, moves_from=moves_from), wish, stopping)
-            except Exception as fault:  # noqa: BLE001 -- a fault of ours with one keystore must not cost the others
+            except Exception as fault:  # ours, and with one keystore: it must not cost the others
                 if arguments.debug:
                     raise
                 error = internal_fault(fault)
