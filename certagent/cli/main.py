@@ -41,9 +41,8 @@ _COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     if not sys.warnoptions:
-        warnings.simplefilter(
-            "ignore"
-        )  # cryptography warns of odd certificates, whoever made them; we refuse or accept
+        # cryptography warns of odd certificates, whoever made them; whether they are accepted is ours to say.
+        warnings.simplefilter("ignore")
     arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
     module, function = _COMMANDS[arguments.command]
     try:
