@@ -71,7 +71,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     site.write("root.pem", "-----BEGIN CERTIFICATE-----\n")
     programs = tmp_path / "bin"
     programs.mkdir()
-    for program in ("systemctl", "nginx"):
+    for program in ("systemctl", "nginx", "swanctl"):
         (programs / program).write_text("#!/bin/sh\n")
         (programs / program).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs))
