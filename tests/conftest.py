@@ -30,7 +30,7 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "opensc": (("pkcs11-tool",), False, "opensc"),
     "engine": (("/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so",), False, "libengine-pkcs11-openssl"),
     "gcc": (("gcc",), False, "gcc"),
-    "strongswan-pki": (("pki",), False, "strongswan-pki"),
+    "strongswan-pkcs11": (("/usr/lib/ipsec/plugins/libstrongswan-pkcs11.so",), False, "libstrongswan-extra-plugins"),
     "root": ((), True, ""),
     "setpriv": (("setpriv",), True, "util-linux"),
     "git": (("git",), False, "git"),
