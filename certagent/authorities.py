@@ -29,16 +29,18 @@ VERSION = 1
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of CA that was authenticated: fingerprints, and what proved it."""
+    """A change of CA that was authenticated: fingerprints (`above`: of what is above the successor), and the proof."""
 
     successor: str
     predecessor: str
     proof: str
     seen_at: datetime
+    above: tuple[str, ...] = ()
 
     @property
     def link(self) -> Link:
-        return Link(Fingerprint.parse(self.successor), Fingerprint.parse(self.predecessor))
+        above = tuple(map(Fingerprint.parse, self.above))
+        return Link(Fingerprint.parse(self.successor), Fingerprint.parse(self.predecessor), above)
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -266,6 +268,7 @@ def _change(current: x509.Certificate, successor: Successor, now: datetime) -> C
         predecessor=str(facts.fingerprint(current)),
         proof=successor.proof,
         seen_at=now,
+        above=tuple(str(facts.fingerprint(each)) for each in successor.believed.above),
     )
 
 

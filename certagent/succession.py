@@ -83,12 +83,20 @@ def find_next(
     believed_pins = replace(pins, fingerprints=(*pins.fingerprints, *next_fingerprints))
     proof = _proof(issuer, offer, crosses, current, believed_pins)
     above = facts.path_up(issuer, [*candidates, *current.above, *believed_pins.anchors])
+    if offer.signed_by is None:
+        above = _up_to_named(above, believed_pins)
     for each in (issuer, *above):
         _check(each, believed_pins, now)
     # An RA of the next CA may begin with it.
     then = max(now, issuer.not_valid_before_utc)
     others = [each for each in readable if not facts.issued_by(each, current.issuer)]  # the current CA has RAs too
     return Successor(trust.with_ras(issuer, above, others, believed_pins, then), proof)
+
+
+def _up_to_named(above: tuple[x509.Certificate, ...], pins: trust.Pins) -> tuple[x509.Certificate, ...]:
+    """As much of a path as is believed by itself: a proof of a CA is none of those above it."""
+    named = [number for number, each in enumerate(above, start=1) if pins.names(each)]
+    return above[: max(named, default=0)]
 
 
 def _may_follow(ca: x509.Certificate, current: trust.Believed, pins: trust.Pins) -> bool:
@@ -135,29 +143,32 @@ def _check(certificate: x509.Certificate, pins: trust.Pins, now: datetime) -> No
 
 @dataclass(frozen=True)
 class Link:
-    """One authenticated change of CA, as it is remembered: fingerprints of the CA and of the one it followed."""
+    """One authenticated change of CA, as it is remembered: fingerprints of the CA, of the one it followed, and of
+    those above it that were proven with it.
+    """
 
     successor: Fingerprint
     predecessor: Fingerprint
+    above: tuple[Fingerprint, ...] = ()
 
 
 def extended(pins: trust.Pins, links: Sequence[Link], believed_before: Sequence[x509.Certificate]) -> trust.Pins:
     """Rule 4: the pins with every remembered successor whose line leads back to what the configuration names.
 
-    `believed_before` are certificates of CAs believed by `pins` (through an anchor, say), so that a line may
-    begin at them. A pin taken out of the configuration takes its successors with it.
+    `believed_before` are certificates of CAs believed before: where `pins` names one, or a CA above it, a line may
+    begin at it. A pin taken out of the configuration takes its successors with it.
     """
-    known = set(pins.fingerprints) | {facts.fingerprint(each) for each in believed_before if _rooted(each, pins)}
+    pool = [*believed_before, *pins.anchors]
+    known = set(pins.fingerprints) | {facts.fingerprint(each) for each in believed_before if _rooted(each, pool, pins)}
     pending = list(links)
     while reached := [link for link in pending if link.predecessor in known]:
         known |= {link.successor for link in reached}
         pending = [link for link in pending if link not in reached]
-    added = tuple(
-        link.successor for link in links if link.successor in known and link.successor not in pins.fingerprints
-    )
-    followed = frozenset(link.predecessor for link in links if link.successor in known)
+    made = [link for link in links if link.successor in known]
+    added = [each for link in made for each in (link.successor, *link.above) if each not in pins.fingerprints]
+    followed = frozenset(link.predecessor for link in made)
     return replace(pins, fingerprints=(*pins.fingerprints, *dict.fromkeys(added)), followed=followed)
 
 
-def _rooted(certificate: x509.Certificate, pins: trust.Pins) -> bool:
-    return pins.names(certificate) or any(pins.names(each) for each in facts.path_up(certificate, pins.anchors))
+def _rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], pins: trust.Pins) -> bool:
+    return pins.names(certificate) or any(pins.names(each) for each in facts.path_up(certificate, pool))
