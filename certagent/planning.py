@@ -23,7 +23,7 @@ class Pace:
     pulse: timedelta = timedelta(seconds=60)
     clock_wait: timedelta = timedelta(seconds=5)  # the same while the clock is not set: boot, a short time
     clock_tolerance: timedelta = timedelta(seconds=5)  # slewing is no jump; a suspended minute is
-    coalesce: timedelta = timedelta(milliseconds=500)  # keystores due together go to workers together
+    coalesce: timedelta = timedelta(milliseconds=100)  # keystores due together go to workers together
     busy_again: timedelta = timedelta(seconds=1)  # first wait when somebody else holds the keystore
     crash_again: timedelta = timedelta(seconds=60)  # first wait after a worker crashed or hung
     # SIGTERM to SIGKILL: a hook may take 60 s, and a worker ends it first. Below TimeoutStopSec of the unit.
