@@ -36,9 +36,9 @@ def public_key(site: TokenSite, key_id: str) -> bytes:
         capture_output=True,
         check=False,  # it crashes in C_Finalize of SoftHSM, with all done but not yet flushed
     )
-    [found] = re.findall(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", done.stdout, re.DOTALL) or [b""]
-    assert found, done.stderr.decode()
-    return found + b"\n"
+    found: list[bytes] = re.findall(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", done.stdout, re.DOTALL)
+    assert len(found) == 1, done.stderr.decode()
+    return found[0] + b"\n"
 
 
 def test_the_renewed_key_is_found_by_the_id_in_the_snippet(softhsm: Place, make_site: Sites) -> None:
