@@ -64,6 +64,11 @@ class Contact:
     believed: trust.Believed
     offered: tuple[x509.Certificate, ...] = ()
 
+    @property
+    def recipient(self) -> bytes:
+        """Whom requests are enveloped to, as DER; empty where only a password locks them."""
+        return facts.to_der(self.believed.recipient) if self.believed.recipient is not None else b""
+
     def operate(self, message: bytes) -> bytes:
         """PKIOperation, by POST where the CA takes it."""
         return self.client.pki_operation(message, post=self.capabilities.post)
@@ -166,6 +171,11 @@ class Authorities:
         named = (each for each in (believed_pins.recipient, believed_pins.signer) if each is not None)
         offered = tuple(dict.fromkeys((*client.get_ca_certificates(), *named)))
         believed = self._believe(name, offered, now, remember=remember)
+        if believed.recipient is None and definition.key_transport != "password":
+            raise TrustError(
+                f"the key of {name}'s CA is not RSA and it offers no RSA encryption certificate",
+                "an EC CA needs an RA with an RSA key; or key_transport: password, where the CA can",
+            )
         capabilities = client.get_capabilities()
         memory = self._memory(name)
         if memory is not None:
@@ -226,8 +236,7 @@ class Authorities:
                 memory = msgspec.structs.replace(memory, next_issuer="")
                 durable.remove(directory / "next-ca.pem")
             _keep(directory / "ca.pem", believed.chain, now)
-            ras = {*believed.signers, believed.recipient} - {believed.issuer}
-            _keep(directory / "ra.pem", sorted(ras, key=lambda ra: ra.serial_number), now)
+            _keep(directory / "ra.pem", sorted(believed.ras, key=lambda ra: ra.serial_number), now)
             durable.write(directory / "authority.json", msgspec.json.encode(memory))
 
     def _find_successor(self, name: str, now: datetime) -> Successor | None:

@@ -27,7 +27,7 @@ def send(work: Work, transaction: Transaction) -> Transaction:
     Whether it was the message type is not told, so a refusal on other grounds is heard twice, never more often.
     """
     contact = work.contact(transaction)
-    if facts.to_der(contact.believed.recipient) != transaction.recipient:
+    if contact.recipient != transaction.recipient:
         raise AbandonedError("the CA's encryption certificate changed since the request was made", ANEW)
     work.say(f"asking {work.definition.authority} for a certificate")
     try:

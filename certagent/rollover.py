@@ -103,6 +103,10 @@ def _go(work: Work, transaction: Transaction | None, ca: policy.Lifetime | None,
     if transaction is None:
         if successor is None or _is_ours(work, successor):
             return _not_yet(work, ca)
+        if work.authority.key_transport == "password" and ca is not None:
+            # Only its recipient says which CA a request is for (RFC 8894 §5.1); a password has none. So the next CA
+            # is trusted in advance, and its first certificate is asked for when the CA has changed.
+            return Track(retry_at=policy.ask_again_for_next_ca(ca, work.clock()))
         _announce(work, successor)
         transaction = _begin(work)
     on = replace(work, journal=work.rollover)

@@ -83,6 +83,8 @@ def find_next(
     believed_pins = replace(pins, fingerprints=(*pins.fingerprints, *next_fingerprints))
     proof = _proof(issuer, offer, crosses, current, believed_pins)
     above = facts.path_up(issuer, [*candidates, *current.above, *believed_pins.anchors])
+    if not believed_pins.names(issuer):
+        trust.check_path((issuer, *above))
     if offer.signed_by is None:
         above = _up_to_named(above, believed_pins)
     for each in (issuer, *above):

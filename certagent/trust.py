@@ -6,7 +6,7 @@ The rules (DESIGN §6, RFC 8894 §2.2 and §4.2):
    chains up to one of these through CA certificates. Nothing is believed on first use. What cannot be read
    counts as not sent.
 2. The issuer is the lowest believed CA that the authority sends; if it sends its RA alone, the anchor above that.
-   The issuer and every certificate above it must be valid now.
+   The issuer and every certificate above it must be valid now, and allowed by those above it: key usage, path length.
 3. An RA certificate is believed if a believed CA issued it. One that is made for TLS servers, clients and the
    like is a sibling of our own certificate and no RA: any holder of such a certificate could otherwise stand in
    the middle and read challenge passwords. It needs its own configured fingerprint.
@@ -62,17 +62,26 @@ class Pins:
 
 @dataclass(frozen=True)
 class Believed:
-    """An authority as far as it is believed: who issues, what is above it, who signs, whom requests are for."""
+    """An authority as far as it is believed: who issues, what is above it, who signs, whom requests are for.
+
+    `recipient` None: nobody here has an RSA key, so that requests can only be locked with a password.
+    """
 
     issuer: x509.Certificate
     above: tuple[x509.Certificate, ...]
     signers: tuple[x509.Certificate, ...]
-    recipient: x509.Certificate
+    recipient: x509.Certificate | None
 
     @property
     def chain(self) -> tuple[x509.Certificate, ...]:
         """The issuer and everything above it."""
         return (self.issuer, *self.above)
+
+    @property
+    def ras(self) -> tuple[x509.Certificate, ...]:
+        """The RA certificates that have a part: signers, and the recipient."""
+        every = dict.fromkeys((*self.signers, *([self.recipient] if self.recipient else [])))
+        return tuple(each for each in every if each not in self.chain)
 
 
 def believe(offered: Sequence[x509.Certificate], pins: Pins, now: datetime) -> Believed:
@@ -88,6 +97,8 @@ def believe(offered: Sequence[x509.Certificate], pins: Pins, now: datetime) -> B
         _check_now(certificate, "CA certificate", now)
         if not pins.names(certificate):
             facts.check_digest(certificate, pins.accept)
+    if not pins.names(issuer):
+        check_path((issuer, *above))
     return with_ras(issuer, above, readable, pins, now)
 
 
@@ -181,8 +192,11 @@ def _may_sign(certificate: x509.Certificate) -> bool:
     return usage is None or usage.digital_signature or usage.content_commitment
 
 
-def _recipient(ras: Sequence[x509.Certificate], issuer: x509.Certificate) -> x509.Certificate:
-    """Whom a request is enveloped to: an RA for key encipherment, else one for data encipherment, else the CA."""
+def _recipient(ras: Sequence[x509.Certificate], issuer: x509.Certificate) -> x509.Certificate | None:
+    """Whom a request is enveloped to: an RA for key encipherment, else one for data encipherment, else the CA.
+
+    The CA whatever its key usage says: some set but one of the two bits that SCEP wants (RFC 8894 §3.5.2).
+    """
     rsa_ras = [ra for ra in ras if isinstance(ra.public_key(), rsa.RSAPublicKey)]
     usages = [(ra, facts.key_usage(ra)) for ra in rsa_ras]
     for ra, usage in usages:
@@ -191,12 +205,7 @@ def _recipient(ras: Sequence[x509.Certificate], issuer: x509.Certificate) -> x50
     for ra, usage in usages:
         if usage is not None and usage.data_encipherment:
             return ra
-    if not isinstance(issuer.public_key(), rsa.RSAPublicKey):
-        raise TrustError(
-            "the CA's key is not RSA and the authority offers no RSA encryption certificate",
-            "an EC CA needs an RA with an RSA key; ask the CA's operator",
-        )
-    return issuer
+    return issuer if isinstance(issuer.public_key(), rsa.RSAPublicKey) else None
 
 
 def _check_now(certificate: x509.Certificate, what: str, now: datetime, may_begin: datetime | None = None) -> None:
@@ -265,7 +274,7 @@ def accept_certificate(
             facts.check_digest(certificate, accept)
             _check_now(certificate, "certificate", now, may_begin)
     if chain[0] != authority.issuer:
-        _check_path(chain)
+        check_path(chain)
     if mine == asked.old:
         raise TrustError("the CA sent the certificate in place once more", "it may want a new key: rekey: always")
     if facts.is_ca(mine):
@@ -296,8 +305,11 @@ def _chain(
     raise TrustError("the certificate is not issued by the pinned CA", "nothing was installed")
 
 
-def _check_path(chain: Sequence[x509.Certificate]) -> None:
-    """A reply's intermediates are held to what the CAs above allow: peers would refuse the chain (RFC 5280 §6.1.4)."""
+def check_path(chain: Sequence[x509.Certificate]) -> None:
+    """Hold CA certificates, lowest first, to what those above allow: peers would refuse the chain (RFC 5280 §6.1.4).
+
+    Raises TrustError. What a person has named by itself needs no such path.
+    """
     for below, ca in enumerate(chain):
         if not facts.may_issue(ca, below):
             raise TrustError(

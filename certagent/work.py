@@ -55,8 +55,9 @@ class Work:
         """The authority as this transaction sees it: of a rollover, the next CA is the recipient and the issuer."""
         now, name = self.clock(), self.definition.authority
         contact = self.authorities.contact(name, now)
-        if transaction.kind is not Kind.ROLLOVER or facts.to_der(contact.believed.recipient) == transaction.recipient:
-            return contact  # also if the next CA, asked in advance, is the current one by now
+        became_current = bool(transaction.recipient) and contact.recipient == transaction.recipient
+        if transaction.kind is not Kind.ROLLOVER or became_current:
+            return contact
         successor = self.authorities.successor(name, now)
         if successor is None:
             raise AbandonedError("the CA announces no next CA any more", "the rollover begins anew when it does")

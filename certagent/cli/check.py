@@ -109,7 +109,7 @@ def _authority(
     contact = reached[name] = authorities.contact(name, now, remember=False)
     issuer = contact.believed.issuer
     renewal = ", RenewalReq" if contact.capabilities.renewal else ""
-    behind = " behind an RA" if contact.believed.recipient != issuer else ""
+    behind = " behind an RA" if contact.believed.ras else ""
     yield Finding(
         Mark.FINE,
         f"{authority.url} answers: {facts.subject_text(issuer)}{behind}, "

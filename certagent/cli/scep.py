@@ -9,8 +9,6 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
-from cryptography import x509
-
 from certagent import certificate as facts
 from certagent import succession, trust
 from certagent.cli import scep_files as files
@@ -93,9 +91,8 @@ def getca(arguments: argparse.Namespace) -> int:
 
 def _roles(believed: trust.Believed) -> list[str]:
     """The certificates of an authority, each with what it is for."""
-    ras = _ras(believed)
     lines = []
-    for certificate in (*believed.chain, *ras):
+    for certificate in (*believed.chain, *believed.ras):
         if certificate == believed.issuer:
             kind = "CA"
         elif certificate in believed.above:
@@ -111,11 +108,6 @@ def _roles(believed: trust.Believed) -> list[str]:
     return lines
 
 
-def _ras(believed: trust.Believed) -> list[x509.Certificate]:
-    every = dict.fromkeys((*believed.signers, believed.recipient))
-    return [each for each in every if each not in believed.chain]
-
-
 def _verified(believed: trust.Believed, named: trust.Pins) -> str:
     if any(facts.fingerprint(believed.issuer, pin.algorithm) == pin for pin in named.fingerprints):
         how = "the CA's fingerprint is the one given"
@@ -123,18 +115,17 @@ def _verified(believed: trust.Believed, named: trust.Pins) -> str:
         how = "the CA's certificate is in --ca"
     else:
         how = "the CA is issued by one that was given"
-    return f"verified: {how}{'; its RA certificates are issued by it' if _ras(believed) else ''}"
+    return f"verified: {how}{'; its RA certificates are issued by it' if believed.ras else ''}"
 
 
 def _write_authority(arguments: argparse.Namespace, believed: trust.Believed) -> None:
     """--out: the CA and what is above it. --ra-out: its RA certificates."""
-    ras = _ras(believed)
-    if arguments.ra_out and not ras:
+    if arguments.ra_out and not believed.ras:
         raise ConfigError("--ra-out: this authority has no RA certificate", "leave --ra-out out")
     if arguments.out:
         files.write(arguments.out, files.encoded(believed.chain, der=arguments.der))
     if arguments.ra_out:
-        files.write(arguments.ra_out, files.encoded(ras, der=arguments.der))
+        files.write(arguments.ra_out, files.encoded(believed.ras, der=arguments.der))
 
 
 # ── getnextca ─────────────────────────────────────────────────────────────────────────────────────

@@ -62,7 +62,10 @@ def _key_transport(
     key: bytes, recipient: x509.Certificate | None, key_transport: KeyTransport
 ) -> cms.KeyTransRecipientInfo:
     if recipient is None:
-        raise TrustError("there is nobody to make an envelope for", "name a recipient, or lock it with a password")
+        raise TrustError(
+            "there is nobody to make an envelope for: neither the CA nor an RA has an RSA key",
+            "give an EC CA an RA with an RSA encryption certificate; or key_transport: password, where the CA can",
+        )
     public = recipient.public_key()
     if not isinstance(public, rsa.RSAPublicKey):
         raise TrustError(

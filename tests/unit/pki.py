@@ -49,6 +49,7 @@ def party(
     *,
     with_key: PrivateKey | None = None,
     ca: bool | None = False,
+    path_length: int | None = None,
     usage: Iterable[str] | None = None,
     purposes: Iterable[x509.ObjectIdentifier] = (),
     san: Iterable[x509.GeneralName] = (),
@@ -68,7 +69,7 @@ def party(
         .not_valid_after(end)
     )
     if ca is not None:
-        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+        builder = builder.add_extension(x509.BasicConstraints(ca, path_length), critical=True)
     if usage is not None:
         builder = builder.add_extension(_usage(tuple(usage)), critical=True)
     if purposes := tuple(purposes):

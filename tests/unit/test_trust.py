@@ -42,7 +42,12 @@ def cast() -> dict[str, Party]:
         return party(name, issuer, with_key=rsa_key("ra"), **more)  # type: ignore[arg-type]  # party's own words
 
     whole = ("digital_signature", "key_encipherment")
+    short = party("short", with_key=rsa_key("root"), ca=True, path_length=1)
+    none = party("none", with_key=rsa_key("root"), ca=True, path_length=0)
+    under_short = party("under short", short, with_key=rsa_key("issuing"), ca=True)
     return {
+        "under two levels": party("under two levels", under_short, with_key=rsa_key("impostor"), ca=True),
+        "under short": under_short,
         "root": root,
         "other root": other_root,
         "issuing": issuing,
@@ -67,6 +72,15 @@ def cast() -> dict[str, Party]:
         "sha1 issuing": remade(issuing, root, digest="sha1"),
         "unreadable": remade(party("x", root), root, extensions=TWICE),
         "unreadable root": remade(root, extensions=TWICE),
+        # CAs that may not issue what they issue
+        "root of one level": short,
+        "root of none": none,
+        "under none": party("under none", none, with_key=rsa_key("issuing"), ca=True),
+        "no signer of certificates": party("no signer", root, with_key=rsa_key("issuing"), ca=True, usage=whole),
+        "root, no signer of certificates": party("no signer", with_key=rsa_key("root"), ca=True, usage=whole),
+        "signer of certificates": party(
+            "signer", root, with_key=rsa_key("issuing"), ca=True, usage=("key_cert_sign", "crl_sign"), path_length=0
+        ),
         # RAs
         "ra": ra("ra", root, usage=whole),
         "ra of issuing": ra("ra", issuing, usage=whole),
@@ -101,7 +115,7 @@ class Offer:
     issuer: str = ""
     above: Sequence[str] = ()
     signers: Sequence[str] = ()  # beside the issuer
-    recipient: str = ""  # the issuer, unless said
+    recipient: str | None = ""  # the issuer, unless said; None: nobody
     refused: str = ""
 
     def believed(self, sent: Sequence[str] | None = None) -> Believed:
@@ -154,6 +168,32 @@ BELIEVED = [
     pytest.param(
         Offer(["sha1 issuing"], anchors=["root"], accept=frozenset({"sha1"}), issuer="sha1 issuing", above=["root"]),
         id="an issuing CA over SHA-1, accepted",
+    ),
+    # what those above allow
+    pytest.param(
+        Offer(["signer of certificates", "root"], ["root"], issuer="signer of certificates", above=["root"]),
+        id="an issuing CA with key usage and path length as they should be",
+    ),
+    pytest.param(
+        Offer(
+            ["under short", "root of one level"],
+            ["root of one level"],
+            issuer="under short",
+            above=["root of one level"],
+        ),
+        id="as many CAs below the root as it allows",
+    ),
+    pytest.param(
+        Offer(["under none", "root of none"], ["under none"], issuer="under none"),
+        id="more CAs than the root allows, but a person named the lowest",
+    ),
+    pytest.param(
+        Offer(
+            ["root, no signer of certificates"],
+            ["root, no signer of certificates"],
+            issuer="root, no signer of certificates",
+        ),
+        id="a root that signs no certificates by its key usage, named by a person",
     ),
     # RAs
     pytest.param(Offer(["root", "ra"], ["root"], issuer="root", signers=["ra"], recipient="ra"), id="CA and RA"),
@@ -209,6 +249,11 @@ BELIEVED = [
     pytest.param(
         Offer(["ec ca", "ra of ec"], ["ec ca"], issuer="ec ca", signers=["ra of ec"], recipient="ra of ec"),
         id="an EC CA with an RSA RA",
+    ),
+    pytest.param(Offer(["ec ca"], ["ec ca"], issuer="ec ca", recipient=None), id="an EC CA without RA"),
+    pytest.param(
+        Offer(["ec ca", "ec ra"], ["ec ca"], issuer="ec ca", signers=["ec ra"], recipient=None),
+        id="an EC CA with an EC RA",
     ),
     pytest.param(
         Offer(["root", "ra", "ra of stranger"], ["root"], issuer="root", signers=["ra"], recipient="ra"),
@@ -306,8 +351,26 @@ REFUSED = [
         Offer(["root", "tls and card"], ["root"], refused="certificate for TLS"), id="a sibling with more purposes"
     ),
     pytest.param(Offer(["tls"], anchors=["root"], refused="certificate for TLS"), id="a sibling alone"),
-    pytest.param(Offer(["ec ca"], ["ec ca"], refused="key is not RSA"), id="an EC CA without RA"),
-    pytest.param(Offer(["ec ca", "ec ra"], ["ec ca"], refused="key is not RSA"), id="an EC CA with an EC RA"),
+    pytest.param(
+        Offer(["under none", "root of none"], ["root of none"], refused="CN=none does not allow"),
+        id="a CA below a root that allows none",
+    ),
+    pytest.param(
+        Offer(["under none"], anchors=["root of none"], refused="CN=none does not allow"),
+        id="a CA below an anchor that allows none",
+    ),
+    pytest.param(
+        Offer(
+            ["under two levels", "under short", "root of one level"],
+            ["root of one level"],
+            refused="CN=short does not allow",
+        ),
+        id="one CA more than the root allows",
+    ),
+    pytest.param(
+        Offer(["no signer of certificates", "root"], ["root"], refused="CN=no signer does not allow"),
+        id="an issuing CA that signs no certificates by its key usage",
+    ),
 ]
 
 
@@ -319,7 +382,9 @@ def test_believed_in_any_order(offer: Offer) -> None:
         assert believed.issuer == members[offer.issuer]
         assert believed.above == tuple(members[name] for name in offer.above)
         assert believed.signers == tuple(members[name] for name in (offer.issuer, *offer.signers))
-        assert believed.recipient == members[offer.recipient or offer.issuer]
+        recipient = None if offer.recipient is None else members[offer.recipient or offer.issuer]
+        assert believed.recipient == recipient
+        assert set(believed.ras) == {members[name] for name in (*offer.signers, offer.recipient) if name}
 
 
 @pytest.mark.parametrize("offer", REFUSED)
@@ -372,7 +437,7 @@ def test_whatever_is_sent_only_what_is_pinned_is_believed(sent: list[str], pinne
         return
     pins = {cast()[name].certificate for name in pinned}
     assert any(each in pins for each in believed.chain)
-    for ra in {*believed.signers, believed.recipient} - {believed.issuer}:
+    for ra in believed.ras:
         assert any(facts.issued_by(ra, ca.certificate) for ca in cast().values() if facts.is_ca(ca.certificate))
 
 
