@@ -17,6 +17,7 @@ from enum import IntEnum
 
 from certagent import config, policy, status
 from certagent.cli import setting
+from certagent.cli.show import shortened
 from certagent.cli.terminal import printable
 from certagent.definitions import Configuration
 from certagent.errors import CertagentError
@@ -67,11 +68,14 @@ def judged(taken: Sequence[Snapshot], now: datetime, patience: timedelta) -> tup
     """The worst of all keystores, and a line that names everything that is not in order, the worst first."""
     if not policy.clock_is_sane(now):
         return Level.UNKNOWN, f"the clock says {iso(now)}: nothing is done until it is set"
-    wrong = [(level, f"{each.name}: {text}") for each in taken for level, text in faults(each, now, patience)]
+    wrong: dict[tuple[Level, str], list[str]] = {}
+    for each in taken:
+        for fault in faults(each, now, patience):
+            wrong.setdefault(fault, []).append(each.name)
     if not wrong:
         return Level.OK, _all_well(taken, now)
-    wrong.sort(key=lambda each: -_WORST_LAST.index(each[0]))
-    return wrong[0][0], "; ".join(text for _, text in wrong)
+    ordered = sorted(wrong, key=lambda fault: -_WORST_LAST.index(fault[0]))
+    return ordered[0][0], "; ".join(f"{shortened(wrong[level, text])}: {text}" for level, text in ordered)
 
 
 def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[Level, str]]:

@@ -144,7 +144,8 @@ def road_rows(it: Snapshot, now: datetime) -> list[tuple[str, str]]:
         rows.append(("", road.ca.fingerprint))
     if road.next_ca is None and road.begins_at is not None:
         late = ": none is known, and the CA's end is near" if road.late(now) else ""
-        rows.append(("next CA", f"asked for {when(road.begins_at, now)}{late}"))
+        again = "asked for again" if road.past.retry_at else "asked for"
+        rows.append(("next CA", f"{again} {when(max(road.begins_at, road.past.retry_at or now), now)}{late}"))
     if road.next_ca is not None:
         begins = f"from {_moment(road.next_ca.lifetime.not_before, now)}"
         rows.append(("next CA", f"{road.next_ca.subject}, {begins}, {_until(road.next_ca.lifetime, now)}"))

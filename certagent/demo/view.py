@@ -48,7 +48,7 @@ def summary(watch: Watch, site: Site, took: timedelta, program: str) -> Text:
     """What happened, where the files are, what to try next."""
     text = Text(f"\nAll of it happened, in {took.total_seconds():.0f} s.\n\n", style="")
     for each in watch.keystores.values():
-        times = f"enrolled, renewed {each.renewed} times, rolled over to the next CA, post hook run {each.hooks} times"
+        times = f"enrolled, renewed {each.renewed} times, rolled over, post hook run {each.hooks} times"
         text.append(f"  {each.name:<9}", "bold").append(f"{times}\n{'':11}")
         text.append(Text(" → ").join(_serial(each, serial) for serial in each.serials)).append("\n")
     text.append(f"  {'CA':<9}", "bold")

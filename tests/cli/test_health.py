@@ -114,6 +114,16 @@ def test_the_worst_decides_and_comes_first(place: Place) -> None:
     assert "fine" not in done.stdout
 
 
+def test_what_many_share_is_said_once(place: Place) -> None:
+    place.names = tuple(f"k{number}" for number in range(7))
+    for name in place.names:
+        fault = LastError(kind="transient", message="corp is down", hint="is it up?", at=datetime.now(UTC))
+        place.remember(name, failures=1, retry_at=datetime.now(UTC) + DAY, last_error=fault)
+    assert place.run("health").stdout.startswith(
+        "WARNING - k0, k1, k2 and 4 others: 1 attempt failed: corp is down | keystores=7"
+    )
+
+
 def test_a_clock_that_is_not_set_is_unknown(place: Place) -> None:
     put(place, 1)
     place.configure()

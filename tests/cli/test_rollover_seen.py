@@ -74,7 +74,16 @@ ROADS: list[tuple[str, Step, list[str]]] = [
     ("announced", Way.announce, ["next CA   CN=Next CA, from", ", signed by the current CA"]),
     ("pending", Way.wait, ["next CA   CN=Next CA", "shadow    in preparation: pending"]),
     ("staged", Way.stage, ["next CA   CN=Next CA", "shadow    0B0B, from", "switch    on "]),
-    ("refused", Way.refuse, ["CA        CN=Some CA", "✗ web: nothing proves the next CA", "    add the line"]),
+    (
+        "refused",
+        Way.refuse,
+        [
+            "CA        CN=Some CA",
+            "next CA   asked for again at ",
+            "✗ web: nothing proves the next CA",
+            "    add the line",
+        ],
+    ),
 ]
 
 
