@@ -156,7 +156,7 @@ def self_signed(key: PrivateKey, subject: x509.Name, now: datetime) -> x509.Cert
     name = subject if list(subject) else x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "SCEP request")])
     usage = x509.KeyUsage(
         digital_signature=True,
-        key_encipherment=True,
+        key_encipherment=isinstance(key, rsa.RSAPrivateKey),  # an EC key cannot (RFC 8813 §3)
         content_commitment=False,
         data_encipherment=False,
         key_agreement=False,

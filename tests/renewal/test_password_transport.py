@@ -103,3 +103,5 @@ def test_the_next_ca_is_trusted_in_advance_and_asked_when_it_has_taken_over(make
     assert not facts.issued_by(site.leaf(), old), site.log
     assert facts.issued_by(site.leaf(), trusted[1])
     assert site.pair_matches()
+    assert not {"failed", "abandoned", "staged"} & set(site.events())
+    assert len(site.ca.issued()) == len({request.transaction_id for request in line(site).asked})

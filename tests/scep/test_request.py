@@ -130,6 +130,12 @@ def test_self_signed(rsa_keys: list[PrivateKey]) -> None:
     assert usage.key_encipherment
 
 
+def test_a_self_signed_certificate_of_an_ec_key_claims_no_key_encipherment() -> None:
+    certificate = self_signed(keys.generate(KeyType.EC_P256), name("CN=web"), NOW)
+    usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert (usage.digital_signature, usage.key_encipherment) == (True, False)
+
+
 def test_self_signed_without_a_subject_has_an_issuer(rsa_keys: list[PrivateKey]) -> None:
     assert list(self_signed(rsa_keys[0], x509.Name([]), NOW).issuer)
 
