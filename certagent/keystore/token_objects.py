@@ -106,16 +106,17 @@ def put_certificate(session: Session, key_id: bytes, label: str, certificate: x5
     if not right:
         session.create_object(
             {
-                Attribute.CLASS: ObjectClass.CERTIFICATE,
-                Attribute.CERTIFICATE_TYPE: CertificateType.X_509,
-                Attribute.TOKEN: True,
-                Attribute.PRIVATE: False,
+                # The ID first and TOKEN last: what a kill leaves in between is told by one or the other.
                 Attribute.ID: key_id,
                 Attribute.LABEL: label,
                 Attribute.SUBJECT: certificate.subject.public_bytes(),
                 Attribute.ISSUER: certificate.issuer.public_bytes(),
                 Attribute.SERIAL_NUMBER: core.Integer(certificate.serial_number).dump(),
                 Attribute.VALUE: der,
+                Attribute.CLASS: ObjectClass.CERTIFICATE,
+                Attribute.CERTIFICATE_TYPE: CertificateType.X_509,
+                Attribute.PRIVATE: False,
+                Attribute.TOKEN: True,
             }
         )
     for each in there:
