@@ -271,6 +271,10 @@ class Agent:
             return  # it hung; `_judge` has the word
         if report.result in TOLD:
             log.log(TOLD[report.result], "%s: %s", name, planning.sentence(report, when, now))
+        if when and when <= now and report.next_action == "switch" and not memory.strikes:
+            memory.strikes = 1  # the CA changed while the worker was at it: no pause before that, but once
+            self._want(name)
+            return
         if report.result in ("busy", "stopped") or (when and when <= now):
             # Also a due action that its worker did not do, or that is due again at once: never a busy loop.
             self._strike(name, self._pace.busy_again)

@@ -272,12 +272,12 @@ def test_it_is_told(make_device: Devices) -> None:
     ]
     assert (shown["state"], shown["next_action"]) == ("staged", "switch")
     assert shown["next_action_at"] == f"{device.day(365):%Y-%m-%dT%H:%M:%SZ}"
-    assert (device.hooks("staged"), device.hooks("ca_changed"), device.hooks("post")) == (1, 2, 2)
+    assert (device.hooks("staged"), device.hooks("ca_changed"), device.hooks("post")) == (1, 2, 3)
     device.off(device.day(365))
     device.run()
     device.run()
-    assert (device.hooks("staged"), device.hooks("ca_changed"), device.hooks("post")) == (1, 3, 3)
-    assert device.events()[-4:] == ["next CA", "staged", "trusted", "rolled over"]
+    assert (device.hooks("staged"), device.hooks("ca_changed"), device.hooks("post")) == (1, 3, 4)
+    assert device.events()[-4:] == ["staged", "trusted", "renewed", "rolled over"]
 
 
 SECOND = DAY / 86400
@@ -291,7 +291,7 @@ SECOND = DAY / 86400
             id="seconds",
         ),
         pytest.param(
-            Settings(lifetime=5 * 365 * DAY, ca_lifetime=40 * 365 * DAY, rollover=9 * 365 * DAY), id="decades"
+            Settings(lifetime=12 * 365 * DAY, ca_lifetime=40 * 365 * DAY, rollover=9 * 365 * DAY), id="decades"
         ),
     ],
 )
