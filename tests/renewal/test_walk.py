@@ -78,6 +78,7 @@ def test_pending_is_polled_over_several_runs_and_ends_installed(make_site: Sites
     assert first is not None
     assert second is not None
     assert first.transaction_id == second.transaction_id
+    assert f"the CA wants a person to approve request {first.transaction_id}" in site.log
     site.clock.advance(timedelta(minutes=6))
     assert site.run().result is Result.ENROLLED
     assert site.pair_matches()

@@ -26,7 +26,7 @@ from certagent.scep import (
     self_signed,
 )
 from certagent.scep.asn1 import tlv
-from certagent.scep.message import FAIL_INFO, FAIL_INFO_TEXT
+from certagent.scep.message import FAIL_INFO, FAIL_INFO_TEXT, SENDER_NONCE
 from certagent.scep.signed import CONTENT_TYPE
 
 from .parts import EVERYTHING, NONCE, NOW, STRONG, TRANSACTION, World, indefinite, name, parts
@@ -193,6 +193,7 @@ def _indefinite(world: World) -> bytes:
         pytest.param(_unsorted, id="signed attributes not in DER order"),
         pytest.param(_definite_chunks, id="chunked ciphertext of definite length (micromdm)"),
         pytest.param(_indefinite, id="BER of indefinite length"),
+        pytest.param(lambda w: w.signed({SENDER_NONCE: None}), id="no nonce of the CA's own"),
     ],
 )
 def test_tolerated(world: World, make: Callable[[World], bytes]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certagent import certificate as facts
-from certagent import keys, trust
+from certagent import keys, succession, trust
 from certagent.errors import TrustError
 from certagent.trust import Asked, Believed, Pins
 
@@ -632,3 +632,24 @@ def test_the_subject_may_come_in_other_string_types() -> None:
     again = remade(good, cast()["root"], subject=asn1_x509.Name.build(names, use_printable=True))
     assert b"\x13\x06device" in facts.to_der(again.certificate)
     assert replies("good").accepted([again])[0] == again.certificate
+
+
+# Who follows
+
+
+@pytest.mark.parametrize(
+    ("issuer", "above"),
+    [
+        pytest.param("under none", "root of none", id="below a root that allows none"),
+        pytest.param("no signer of certificates", "root", id="no signer of certificates by its key usage"),
+    ],
+)
+def test_a_next_ca_is_held_to_what_those_above_it_allow_unless_a_person_named_it(issuer: str, above: str) -> None:
+    next_ca, anchor = cast()[issuer].certificate, cast()[above].certificate
+    current = Offer(["other root"], ["other root"]).believed()
+    offer, pins = succession.Offer((next_ca, anchor)), Pins((), (anchor,))
+    with pytest.raises(TrustError, match="does not allow what is issued below it"):
+        succession.find_next(offer, current, pins, (), NOW)
+    named = succession.find_next(offer, current, pins, [facts.fingerprint(next_ca)], NOW)
+    assert named is not None
+    assert named.believed.issuer == next_ca
