@@ -213,13 +213,15 @@ class _Scale:
             if whole < timedelta(hours=1)
             else "%H:%M"
             if whole < timedelta(days=2)
+            else "%d %b %H:%M"
+            if whole < timedelta(days=7)
             else "%d %b"
             if whole < timedelta(days=330)
             else "%b %Y"
             if whole < timedelta(days=3650)
             else "%Y"
         )
-        step = max(12, self._cells // 6)
+        step = max(14, self._cells // 6)
         labels, ticks = "", ""
         for at in range(0, self._cells - 8, step):
             moment = self._start + whole * (at / self._cells)

@@ -21,6 +21,7 @@ from certagent.lab.ca import LabCA
 from certagent.lab.generation import Settings
 from certagent.lab.server import LabServer, log, serve
 from certagent.lab.store import Store, Waiting, read_challenge
+from certagent.status import span
 
 _DIRECTORY = Path("certagent-lab")
 _LONGEST_LIFE = 100 * 366 * 86400  # seconds; X.509 itself ends with the year 9999
@@ -150,7 +151,7 @@ def _banner(server: LabServer, arguments: argparse.Namespace, challenge_file: Pa
             f"  CA           {fingerprint}",
             f"  kept in      {arguments.dir.resolve()}",
             f"  challenge    {challenge_file}",
-            f"  lifetime     {arguments.lifetime}{', behind an RA' if ca.generation.has_ra else ''}",
+            f"  lifetime     {span(arguments.lifetime)}{', behind an RA' if ca.generation.has_ra else ''}",
             f"  approval     {approval}",
             *([f"  rollover     {_schedule(ca, arguments.rollover)}"] if arguments.rollover else []),
             "",
