@@ -53,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print_error(error)
         return 2 if isinstance(error, ConfigError) else 1
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep the interpreter from complaining at exit.
+        sys.stderr.close()
+        return 0
     except Exception as error:
         if arguments.debug:
             raise
@@ -60,10 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; keep the interpreter from complaining at exit.
-        sys.stderr.close()
-        return 0
 
 
 def internal_fault(error: Exception) -> CertagentError:
