@@ -56,18 +56,22 @@ def right(device: Device, looks: str) -> None:
     assert {each.parent.name for each in device.path("state/keystores/web/shadow").glob("*/key.pem")} == kept
 
 
-@pytest.mark.parametrize("way", ["rename", "symlink"])
-def test_killed_anywhere_it_ends_right(make_device: Devices, tmp_path: Path, way: str) -> None:
-    device = make_device(SETTINGS, keystore=f"swap: {way}")
+def device_at(make_device: Devices, day: int, **options: str) -> Device:
+    """Renewed as ever until its CA was 290 days old, and then not looked at until that day."""
+    device = make_device(SETTINGS, **options)
     device.off(device.day(290))
     device.run()
-    device.off(device.day(300))
+    device.off(device.day(day))
+    return device
 
-    before_staging = Rewound(device, tmp_path / "before staging")
+
+def test_killed_anywhere_on_the_way_to_a_shadow(make_device: Devices, tmp_path: Path) -> None:
+    device = device_at(make_device, 300)
+    before = Rewound(device, tmp_path / "before")
     step, phases, alive = 0, set(), True
     while alive:
         step += 1
-        before_staging.restore()
+        before.restore()
         issued = len(device.ca.issued())
         alive = killed(step, device.run)
         phases.add(device.staged.phase if device.staged else None)
@@ -78,13 +82,17 @@ def test_killed_anywhere_it_ends_right(make_device: Devices, tmp_path: Path, way
         assert device.hooks("ca_changed") >= 1, step
     assert phases == {None, Phase.STARTED, Phase.REQUESTED, Phase.ISSUED}
 
-    before_switch = Rewound(device, tmp_path / "before switch")
+
+@pytest.mark.parametrize("way", ["rename", "symlink"])
+def test_killed_anywhere_in_the_switch(make_device: Devices, tmp_path: Path, way: str) -> None:
+    device = device_at(make_device, 300, keystore=f"swap: {way}")
+    device.run()
     device.off(device.day(365))
+    before, issued = Rewound(device, tmp_path / "before"), len(device.ca.issued())
     step, alive = 0, True
-    issued = len(device.ca.issued())
     while alive:
         step += 1
-        before_switch.restore()
+        before.restore()
         alive = killed(step, device.run)
         carry_on(device)
         right(device, SWITCHED)
