@@ -19,6 +19,7 @@ from pkcs11.exceptions import (
     ArgumentsBad,
     AttributeSensitive,
     AttributeTypeInvalid,
+    AttributeValueInvalid,
     DataInvalid,
     DataLenRange,
     EncryptedDataInvalid,
@@ -127,7 +128,7 @@ def attribute_of(source: Object, attribute: Attribute) -> Any:
     """None where the token does not have it, or does not tell."""
     try:
         return source[attribute]
-    except (AttributeTypeInvalid, AttributeSensitive, FunctionFailed):
+    except (AttributeTypeInvalid, AttributeSensitive, AttributeValueInvalid, FunctionFailed):
         return None
 
 

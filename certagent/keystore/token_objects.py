@@ -148,11 +148,10 @@ def sweep_unfinished(token: Token) -> int:
 
 
 def unfinished(session: Session) -> list[Object]:
-    return [
-        each
-        for each in session.get_objects({Attribute.TOKEN: False, Attribute.ID: b""})
-        if not any(attribute_of(each, word) for word in (Attribute.MODULUS, Attribute.EC_POINT, Attribute.VALUE))
-    ]
+    # Not by an empty ID: that may not have been set yet either.
+    words = (Attribute.ID, Attribute.LABEL, Attribute.MODULUS, Attribute.EC_POINT, Attribute.VALUE)
+    found = list(session.get_objects({Attribute.TOKEN: False}))
+    return [each for each in found if not any(attribute_of(each, word) for word in words)]
 
 
 def labelled(session: Session, label: str) -> set[bytes]:
