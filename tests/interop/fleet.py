@@ -42,10 +42,10 @@ class Fleet:
 
         One key for all: it is their successors that count, and making keys takes long.
         """
-        ca = LabCA(self.lab, lambda: datetime.now(UTC))
+        past = datetime.now(UTC) - timedelta(days=80)
+        ca = LabCA(self.lab, lambda: past)
         key = keys.generate(KeyType.RSA_2048)
         (self.directory / "files").mkdir()
-        past = datetime.now(UTC) - timedelta(days=80)
         for name in self.names:
             subject = x509.Name.from_rfc4514_string(f"CN={name}.example.net")
             csr = x509.load_der_x509_csr(build_csr(key, subject, san=None, challenge=None, digest="sha256"))
