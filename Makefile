@@ -16,7 +16,8 @@ SECONDS_EACH ?= 60
 PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux util-linux mount \
 	certmonger strongswan-pki libstrongswan-extra-plugins dbus slapd default-jre-headless \
 	gcc libc6-dev softhsm2 opensc libengine-pkcs11-openssl \
-	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools
+	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
+	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
 
 .PHONY: demo test lint format fuzz packages clean
 
@@ -24,7 +25,7 @@ demo: $(VENV)/.installed
 	@$(VENV)/bin/certagent demo
 
 test: $(VENV)/.dev packages
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev
 	@$(VENV)/bin/ruff check .

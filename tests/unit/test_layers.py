@@ -6,6 +6,7 @@ What a worker's command loads for real is for the tests of that command; here st
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -198,3 +199,9 @@ def test_budget(module: str) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno + 1 <= 50, f"{node.name} is too long"
+
+
+def test_every_folder_of_tests_is_run() -> None:
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    folders = {f"tests/{path.parent.name}" for path in (PACKAGE.parent / "tests").glob("*/__init__.py")}
+    assert folders <= set(settings["testpaths"])
