@@ -15,12 +15,12 @@ from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
+from cryptography import x509
 
 from certagent import activation, durable, exchange, outcome, policy, recovery, requesting, rollover, state
 from certagent import certificate as facts
 from certagent.errors import BusyError, CertagentError, KeystoreError, RejectedError, StateError
 from certagent.journal import Kind, Phase, Transaction
-from certagent.keystore.base import Identity
 from certagent.outcome import Outcome, Result
 from certagent.policy import Action, Condition, Decision
 from certagent.work import AbandonedError, Work, certificate_in_place, lifetime_of, open_of
@@ -129,8 +129,7 @@ def _walk(work: Work, wish: Wish, past: policy.Past, before: state.State, stoppi
     """Decide, begin or resume, carry on. A transaction that had to be abandoned is begun anew once."""
     for last_try in (False, True):
         transaction = _carried(work, wish)
-        identity = _identity(work, wish)
-        lifetime = lifetime_of(identity.certificate if identity else None)
+        lifetime = lifetime_of(_certificate(work, wish))
         decision = policy.decide(lifetime, open_of(transaction), past, work.rules(), work.clock())
         if transaction is None or decision.action is Action.RENEW:
             kind = _kind(work, wish, decision, before, lifetime)
@@ -175,10 +174,10 @@ def _carried(work: Work, wish: Wish) -> Transaction | None:
     return None
 
 
-def _identity(work: Work, wish: Wish) -> Identity | None:
-    """The identity in place. An enrollment by hand is there to replace one that cannot be read."""
+def _certificate(work: Work, wish: Wish) -> x509.Certificate | None:
+    """The certificate in place, with its key. An enrollment by hand is there to replace what cannot be read."""
     try:
-        return work.keystore.read()
+        return work.keystore.look()
     except KeystoreError:
         if wish is Wish.ENROLL:
             return None

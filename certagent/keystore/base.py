@@ -75,6 +75,14 @@ class Keystore(ABC):
     def read_certificate(self) -> x509.Certificate | None:
         """The certificate in place, without touching the key (no passphrase, no token)."""
 
+    def look(self) -> x509.Certificate | None:
+        """The certificate in place, known to fit its key as far as that can be told without spending anything.
+
+        Done at every run, due or not: a token is not logged into for it. Raises KeystoreError.
+        """
+        identity = self.read()
+        return identity.certificate if identity is not None else None
+
     @abstractmethod
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         """Make the key of a shadow, or find the one made before under the same id.

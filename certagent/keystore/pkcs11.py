@@ -59,6 +59,14 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
         found = self._certificates(self._paths["certificate"])
         return None if found is None else leaf_of(found)
 
+    def look(self) -> x509.Certificate | None:
+        # Each login rewrites SoftHSM's token file, and may be the one that a PIN's counter does not forgive.
+        # So it is seen that the token is there, and read() is left to those who need the key.
+        certificate, pointer = self.read_certificate(), self._paths["uri"]
+        if certificate is not None and not (pointer.exists() and self._token.is_named_by(self._uri(pointer))):
+            self.read()  # has the words for it
+        return certificate
+
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         directory = self._shadows / shadow_id
         if read_file(directory / "key.uri") is None:
@@ -113,7 +121,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
         kept = {_new_id(shadow_id).hex() for shadow_id in keep}
         orphans = [key_id for key_id, entry in self._ledger.read().items() if not entry.used and key_id not in kept]
         self._destroy(orphans)
-        if not keep:
+        if orphans and not keep:
             self._sweep_unfinished()
         super().sweep_shadows(keep)
 

@@ -171,6 +171,15 @@ def test_an_ra_named_by_file_is_the_recipient_and_the_signer(make_site: Sites) -
     assert site.run().result is Result.ENROLLED
 
 
+def test_a_named_ra_of_another_ca_is_passed_over(make_site: Sites, tmp_path: Path) -> None:
+    site = make_site(ca=Attentive)
+    other = LabCA(tmp_path / "other", site.clock, Settings(ra=True)).generation
+    for word, signer in (("recipient", other.recipient), ("signer", other.signer)):
+        site.path(f"{word}.pem").write_bytes(facts.to_pem([signer.certificate]))
+    site.write(authority=f"recipient: {site.path('recipient.pem')}\nsigner: {site.path('signer.pem')}")
+    assert site.run().result is Result.ENROLLED
+
+
 def test_an_answer_by_another_ra_than_the_named_signer_is_refused(make_site: Sites) -> None:
     site = make_site(Settings(lifetime=90 * DAY, ra=True), ca=Attentive)
     generation = site.ca.generation
