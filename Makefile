@@ -14,7 +14,7 @@ SECONDS_EACH ?= 60
 
 # What the tests run against, besides Python: see PARTS in tests/conftest.py.
 PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux util-linux mount \
-	certmonger strongswan-pki libstrongswan-extra-plugins dbus slapd default-jre-headless \
+	certmonger strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins dbus slapd default-jre-headless \
 	gcc libc6-dev softhsm2 opensc libengine-pkcs11-openssl \
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
