@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
@@ -85,6 +86,16 @@ class Clients:
                 self.requests += 1
                 if answer.will_close:
                     return
+
+    def await_served(self, number: int, seconds: float = 10) -> int:
+        """The serial number served, once it is this one: a reload is asynchronous, old workers answer for a moment."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with self.connect() as connection:
+                served = serial(connection)
+            if served == number or time.monotonic() > deadline:
+                return served
+            time.sleep(0.05)
 
 
 def serial(connection: ssl.SSLSocket) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from certagent.lab import Settings
 from tests.consumers import servers, shipped
-from tests.consumers.clients import Clients, serial
+from tests.consumers.clients import Clients
 from tests.interop.commands import certagent, free_port, openssl_confirms
 from tests.renewal.site import DAY, Site, Sites
 
@@ -55,8 +55,7 @@ def test_not_one_connection_fails_over_renewals(web: Web) -> None:
                 renewed = certagent(site.config, "renew", "--force", "nginx")
                 assert renewed.returncode == 0, renewed.stderr
                 assert site.key.read_bytes() != before
-                with clients.connect() as connection:
-                    seen.append(serial(connection))
+                seen.append(clients.await_served(site.leaf().serial_number))
                 assert seen[-1] == site.leaf().serial_number
     assert clients.failures == []
     assert len(set(seen)) == 4

@@ -9,7 +9,7 @@ import pytest
 
 from certagent.lab import Settings
 from tests.consumers import servers, shipped
-from tests.consumers.clients import SERVER_NAME, Clients, serial
+from tests.consumers.clients import SERVER_NAME, Clients
 from tests.interop.commands import ROOT, certagent, free_port
 from tests.renewal.site import DAY
 from tests.tokens.conftest import Sites
@@ -89,8 +89,7 @@ def test_not_one_connection_fails_over_renewals(
                 renewed = certagent(site.config, "renew", "--force", "softhsm")
                 assert renewed.returncode == 0, renewed.stderr
                 ids.append(site.id)
-                with clients.connect() as connection:
-                    seen.append(serial(connection))
+                seen.append(clients.await_served(site.leaf().serial_number))
                 assert seen[-1] == site.leaf().serial_number
     assert clients.failures == []
     assert len(set(seen)) == len(set(ids)) == 3
