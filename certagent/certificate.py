@@ -23,8 +23,15 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
 }
-# What cryptography raises, some of it late, for certificates that are none.
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+# What cryptography raises, some of it late, for certificates, requests and CRLs that are none. They share no base.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _STRONG = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"})
 
 
@@ -36,7 +43,7 @@ def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
         warnings.simplefilter("ignore")  # of serial numbers of zero and the like: a line on stderr helps nobody
         try:
             found = tuple(x509.load_pem_x509_certificates(data))
-        except (ValueError, x509.InvalidVersion):
+        except UNREADABLE:
             found = ()
         if not found or not all(map(is_readable, found)):
             raise KeystoreError(f"{where} holds a certificate that cannot be read", "is the file damaged?")
@@ -49,7 +56,7 @@ def is_readable(certificate: x509.Certificate) -> bool:
         for part in ("subject", "issuer", "extensions", "not_valid_before_utc", "not_valid_after_utc"):
             getattr(certificate, part)
         public_bytes(certificate.public_key())
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
     return True
 
@@ -162,7 +169,7 @@ def san_extension(certificate: x509.Certificate) -> x509.SubjectAlternativeName 
         return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise TrustError(
             f"a certificate's extensions cannot be read: {error}", "its CA made it wrong; ask the CA's operator"
         ) from None
@@ -204,7 +211,7 @@ def is_ca(certificate: x509.Certificate) -> bool:
     """Whether basicConstraints says CA:TRUE; a certificate without the extension is none."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, *_UNREADABLE):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return False
 
 
@@ -212,7 +219,7 @@ def may_issue(ca: x509.Certificate, below: int) -> bool:
     """Whether a CA's key usage and path length allow `below` other CA certificates under it (RFC 5280 §6.1.4)."""
     try:
         limit = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
-    except (x509.ExtensionNotFound, *_UNREADABLE):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         limit = None
     usage = key_usage(ca)
     return (usage is None or usage.key_cert_sign) and (limit is None or below <= limit)
@@ -225,7 +232,7 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
 def key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
     try:
         return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except (x509.ExtensionNotFound, *_UNREADABLE):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return None
 
 
@@ -233,7 +240,7 @@ def extended_key_usage(certificate: x509.Certificate) -> frozenset[str]:
     """The purposes as dotted OIDs; empty if the extension is absent."""
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (x509.ExtensionNotFound, *_UNREADABLE):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return frozenset()
     return frozenset(purpose.dotted_string for purpose in usage)
 
@@ -264,7 +271,7 @@ def _signature_fits(
             key.verify(signed.signature, content(), ec.ECDSA(digest))
         else:
             return False
-    except (InvalidSignature, *_UNREADABLE):
+    except (InvalidSignature, *UNREADABLE):
         return False
     return True
 

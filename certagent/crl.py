@@ -15,7 +15,6 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from certagent import certificate as facts
 from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
@@ -26,16 +25,6 @@ from certagent.trust import SKEW
 MAX_SIZE = 64 * 1024 * 1024  # bytes; the largest public CRLs have about 50 MiB
 Scope = Literal["BASE", "LEVEL", "SUBTREE"]  # ldap3's words
 _SCHEMES = ("http", "https", "ldap", "ldaps")
-
-# What cryptography raises for bytes that are no CRL; most have no base of their own.
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
 
 # RFC 4511 §4.2.2, RFC 2252: where a directory keeps a CA's list.
 _ATTRIBUTE = "certificateRevocationList"
@@ -50,7 +39,7 @@ def distribution_points(certificate: x509.Certificate) -> tuple[str, ...]:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except x509.ExtensionNotFound:
         return ()
-    except _UNREADABLE:
+    except facts.UNREADABLE:
         raise TrustError("the certificate's extensions cannot be read", "ask the CA's operator") from None
     names = [name for point in points for name in point.full_name or ()]
     uris = [name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)]
@@ -84,7 +73,7 @@ def read(data: bytes, where: str) -> x509.CertificateRevocationList:
         is_pem = data.lstrip().startswith(b"-----BEGIN ")
         found = x509.load_pem_x509_crl(data) if is_pem else x509.load_der_x509_crl(data)
         _ = (found.issuer, found.extensions, found.last_update_utc, found.next_update_utc, found.signature)
-    except _UNREADABLE:
+    except facts.UNREADABLE:
         raise TrustError(f"what lies at {where} is no CRL", "DER and PEM are known; ask the CA's operator") from None
     return found
 
@@ -122,7 +111,7 @@ def verdict(revocations: x509.CertificateRevocationList, serial: int) -> str:
     if entry is not None:
         try:
             reason = f", {entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value}"
-        except (x509.ExtensionNotFound, *_UNREADABLE):
+        except (x509.ExtensionNotFound, *facts.UNREADABLE):
             reason = ""
         return f"revoked on {entry.revocation_date_utc:%F %T} UTC{reason}"
     partly = [each for each in revocations.extensions if each.critical and _limits(each)]

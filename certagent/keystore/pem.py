@@ -13,9 +13,9 @@ from certagent.definitions import KeyType, PemKeystore
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap
-from certagent.keystore.base import Identity, Shadow, fits, prove_pair
+from certagent.keystore.base import Identity, Shadow, prove_pair
 from certagent.keystore.files import explained, read_file
-from certagent.keystore.written import WritingKeystore, leaf_of
+from certagent.keystore.written import WritingKeystore, certificates_in, identity_of, leaf_of
 
 Certificates = tuple[x509.Certificate, ...]
 
@@ -76,27 +76,15 @@ class PemFiles(WritingKeystore[PemKeystore]):
         if key is None:
             hint = "put the key back, or remove the certificate to have a new pair enrolled"
             raise KeystoreError(f"{certificate_file} has no private key: {key_file} does not exist", hint)
-        leaf = next((each for each in certificates if fits(key, each)), None)
-        if leaf is None:
-            hint = "put the matching key or certificate back, or have a new pair made by `certagent enroll --force`"
-            raise KeystoreError(f"the key in {key_file} does not match the certificate in {certificate_file}", hint)
-        chain = tuple(each for each in certificates if each != leaf)
-        if not chain and "chain" in paths:
-            chain = load_pem(read_file(paths["chain"]) or b"", str(paths["chain"]))
-        return Identity(key, leaf, chain)
+        return identity_of(key, key_file, certificates, paths)
 
     def _certificates(self, path: Path) -> Certificates | None:
         """What the certificate file holds; None if it is missing, or a combined file with a key only."""
-        content = read_file(path)
-        if content is None:
-            return None
-        found = load_pem(content, str(path))
-        if found:
-            return found
-        if self._definition.combined and b"PRIVATE KEY-----" in content:
-            return None
-        hint = "expected a PEM block '-----BEGIN CERTIFICATE-----': restore or remove the file"
-        raise KeystoreError(f"{path} holds no certificate", hint)
+        if self._definition.combined:
+            content = read_file(path) or b""
+            if b"PRIVATE KEY-----" in content and b"BEGIN CERTIFICATE-----" not in content:
+                return None
+        return certificates_in(path)
 
     def _key(self, path: Path) -> PrivateKey | None:
         content = read_file(path)

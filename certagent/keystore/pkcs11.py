@@ -16,13 +16,13 @@ from certagent.certificate import is_self_signed, load_pem, to_pem
 from certagent.definitions import KeyType, Pkcs11Keystore, Secret
 from certagent.errors import ConfigError, KeystoreError
 from certagent.keystore import swap, token_objects
-from certagent.keystore.base import Identity, Remark, Shadow, fits, prove_pair
+from certagent.keystore.base import Identity, Remark, Shadow, prove_pair
 from certagent.keystore.files import explained, read_file
 from certagent.keystore.ledger import Entry, Ledger
 from certagent.keystore.session import Token
 from certagent.keystore.token_keys import load
 from certagent.keystore.uri import TokenUri
-from certagent.keystore.written import WritingKeystore, leaf_of
+from certagent.keystore.written import WritingKeystore, certificates_in, identity_of, leaf_of
 
 Certificates = tuple[x509.Certificate, ...]
 
@@ -56,7 +56,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
         return self._identity(self._paths)
 
     def read_certificate(self) -> x509.Certificate | None:
-        found = self._certificates(self._paths["certificate"])
+        found = certificates_in(self._paths["certificate"])
         return None if found is None else leaf_of(found)
 
     def look(self) -> x509.Certificate | None:
@@ -169,7 +169,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
 
     def _identity(self, paths: Mapping[str, Path]) -> Identity | None:
         """The identity that these files, by role, lead to."""
-        certificates = self._certificates(paths["certificate"])
+        certificates = certificates_in(paths["certificate"])
         if certificates is None:
             return None
         if not paths["uri"].exists():
@@ -180,24 +180,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
         if key is None:
             hint = "was the token moved, exchanged or initialised anew? put it back, or `certagent enroll --force`"
             raise KeystoreError(f"{self._token} does not hold the key that {paths['uri']} names", hint)
-        leaf = next((each for each in certificates if fits(key, each)), None)
-        if leaf is None:
-            hint = "put the matching URI or certificate back, or have a new pair made by `certagent enroll --force`"
-            raise KeystoreError(f"the key of {paths['uri']} does not match {paths['certificate']}", hint)
-        chain = tuple(each for each in certificates if each != leaf)
-        if not chain and "chain" in paths:
-            chain = load_pem(read_file(paths["chain"]) or b"", str(paths["chain"]))
-        return Identity(key, leaf, chain)
-
-    def _certificates(self, path: Path) -> Certificates | None:
-        content = read_file(path)
-        if content is None:
-            return None
-        found = load_pem(content, str(path))
-        if not found:
-            hint = "expected a PEM block '-----BEGIN CERTIFICATE-----': restore or remove the file"
-            raise KeystoreError(f"{path} holds no certificate", hint)
-        return found
+        return identity_of(key, paths["uri"], certificates, paths)
 
     def _uri(self, path: Path) -> TokenUri:
         try:
@@ -229,7 +212,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
         key = load(self._token, _id(self._uri(path), path))
         if key is None:
             raise KeystoreError(f"the shadow's key {shadow_id} is gone from {self._token}", "start the renewal anew")
-        certificates = self._certificates(directory / "certificate.pem")
+        certificates = certificates_in(directory / "certificate.pem")
         if certificates is None:
             return Shadow(shadow_id, key)
         chain = load_pem(read_file(directory / "chain.pem") or b"", str(directory / "chain.pem"))

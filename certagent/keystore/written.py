@@ -9,13 +9,13 @@ from typing import Generic, TypeVar
 from cryptography import x509
 
 from certagent import durable
-from certagent.certificate import to_pem
+from certagent.certificate import load_pem, to_pem
 from certagent.definitions import KeystoreDefinition, Mode, Secret
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap
-from certagent.keystore.base import Keystore
+from certagent.keystore.base import Identity, Keystore, fits
 from certagent.keystore.files import explained, ownership, read_file, resolve
 
 ReadSecret = Callable[[Secret], bytes]
@@ -105,6 +105,39 @@ class WritingKeystore(Keystore, Generic[Definition]):
         if mode is None and not self._holds_key(read_file(target) or b""):
             mode = Mode(0o600)
         return ownership(target, owner=owner, group=group, mode=mode, default=0o600)
+
+
+def certificates_in(path: Path) -> tuple[x509.Certificate, ...] | None:
+    """What a PEM file of certificates holds; None if it is missing. Raises KeystoreError if it holds none."""
+    content = read_file(path)
+    if content is None:
+        return None
+    found = load_pem(content, str(path))
+    if not found:
+        hint = "expected a PEM block '-----BEGIN CERTIFICATE-----': restore or remove the file"
+        raise KeystoreError(f"{path} holds no certificate", hint)
+    return found
+
+
+def identity_of(
+    key: PrivateKey, key_place: Path, certificates: tuple[x509.Certificate, ...], paths: Mapping[str, Path]
+) -> Identity:
+    """The key with its certificate among these, and the chain: the rest of them, else what chain_file holds.
+
+    `key_place` is the file that leads to the key, for the error. Raises KeystoreError if none fits.
+    """
+    leaf = next((each for each in certificates if fits(key, each)), None)
+    if leaf is None:
+        certificate_file = paths.get("certificate", key_place)
+        hint = f"put the matching {key_place.name} or certificate back, or have a new pair made by "
+        raise KeystoreError(
+            f"the key in {key_place} does not match the certificate in {certificate_file}",
+            f"{hint}`certagent enroll --force`",
+        )
+    chain = tuple(each for each in certificates if each != leaf)
+    if not chain and "chain" in paths:
+        chain = load_pem(read_file(paths["chain"]) or b"", str(paths["chain"]))
+    return Identity(key, leaf, chain)
 
 
 def leaf_of(certificates: tuple[x509.Certificate, ...]) -> x509.Certificate:

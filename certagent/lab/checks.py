@@ -9,20 +9,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from certagent import certificate as facts
 from certagent import keys
 from certagent.errors import RejectedError
 from certagent.keys import PublicKey
 from certagent.scep import Request
-
-# What `cryptography` raises for a malformed request; most have no base of their own.
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
 
 
 def algorithms(request: Request, accept: Collection[str]) -> None:
@@ -70,7 +61,7 @@ def read_csr(content: bytes) -> x509.CertificateSigningRequest:
         named = list(csr.subject) + alternative_names(csr.extensions)
         supported_key(csr)
         proven = csr.is_signature_valid
-    except _UNREADABLE:
+    except facts.UNREADABLE:
         raise RejectedError("the certificate request cannot be read", fail_info="badRequest") from None
     if not proven:
         raise RejectedError("the certificate request is not signed by its own key", fail_info="badMessageCheck")
