@@ -81,14 +81,22 @@ def main() -> int:
         with scepserver(directory) as server:
             names = [f"device{number}" for number in range(BATCH)]
             configuration = write_configuration(directory, server, names)
-            certagent = [sys.executable, "-m", "certagent", "-c", configuration]
+            certagent: list[str | Path] = [sys.executable, "-m", "certagent", "-c", configuration]
             os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
             subprocess.run([*certagent, "enroll", *names], check=True, capture_output=True)
             # It makes its key at the first run, and renews at each one after that.
-            theirs = ["scepclient", "-private-key", "peer.key", "-certificate", "peer.pem", "-cn", "peer"]
+            theirs: list[str | Path] = [
+                "scepclient",
+                "-private-key",
+                "peer.key",
+                "-certificate",
+                "peer.pem",
+                "-cn",
+                "peer",
+            ]
             theirs += ["-server-url", server.url, "-challenge", CHALLENGE]
             subprocess.run(theirs, cwd=directory, check=True, capture_output=True)
-            renew = [*certagent, "renew", "--force"]
+            renew: list[str | Path] = [*certagent, "renew", "--force"]
             pairs = [(cost([*renew, names[0]], directory), cost(theirs, directory)) for _ in range(runs)]
             batch = cost([*renew, *names], directory)
     tell(pairs, batch)
