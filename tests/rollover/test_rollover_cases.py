@@ -54,6 +54,11 @@ def say(word: str, value: bool) -> Callable[[Device], object]:
     return lambda device: setattr(device.ca, word, value)
 
 
+def staged_serial(device: Device) -> int:
+    assert device.staged is not None
+    return int(device.staged.serial, 16)
+
+
 CASES = [
     pytest.param(
         YEARLY,
@@ -210,6 +215,19 @@ CASES = [
             (live(440), "identity 2, shadow none, ca_file 2+root2+root1, valid"),
         ],
         id="an intermediate CA with an RA, and so is the next: new root, new RA",
+    ),
+    pytest.param(
+        YEARLY,
+        [
+            (live(310), "identity 1, shadow 2, ca_file 1+2, staged"),
+            (
+                operator(lambda device: device.ca.store.revoke(staged_serial(device), device.clock()), 365),
+                "identity 2, shadow none, ca_file 2, valid",
+            ),
+            (live(440), "identity 2, shadow none, ca_file 2, failed"),
+            (live(470), "identity 2, shadow none, ca_file 2, valid"),
+        ],
+        id="the shadow is revoked while it waits: its renewals are refused, and it is enrolled anew at its end",
     ),
 ]
 
