@@ -126,7 +126,8 @@ class _Walk:
 
     def decide(self) -> Decision | None:
         """What comes next, by the worker's own rules; None: nothing that can be foreseen."""
-        rules = replace(self._it.rules, ca=self._ca)
+        switch_at = self._preparation.switch_at if self._preparation else None
+        rules = replace(self._it.rules, ca=self._ca, switch_at=switch_at)
         nothing = Decision(None, None, "")
         one = other = nothing
         if not self._identity_waits:

@@ -75,6 +75,7 @@ class Rules:
     """What the definition says about when: `share` is this keystore's own part of the jitter, 0 to 1.
 
     `ca`: the life of the CA that issued the certificate in place, where it is known to be the authority's.
+    `switch_at`: when a staged shadow becomes the identity.
     """
 
     renew_at: Threshold
@@ -83,6 +84,7 @@ class Rules:
     can_enroll: bool
     ca: Lifetime | None = None
     rollover_at: Threshold = _ROLLOVER_FALLBACK
+    switch_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
     """When this certificate is to be renewed.
 
     One that ends with its CA gains nothing by a renewal: the next would end then as well, and each come sooner.
+    Neither does one whose successor under the next CA is about to take over anyway.
     """
     start, end = lifetime.not_before, lifetime.not_after
     if rules.ca is not None and end >= rules.ca.not_after:
@@ -140,7 +143,12 @@ def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
     moment = threshold.moment(start, end)
     # Never down to the start: a jitter as large as the threshold would renew what has just been issued.
     earlier = min((end - start) * float(rules.jitter), (moment - start) / 2)
-    return moment - earlier * rules.share
+    moment -= earlier * rules.share
+    switch = rules.switch_at
+    if switch is not None and moment <= switch and switch - moment <= end - switch:
+        # Should the switch not come about, as much time is left as it was waited for, or half of that.
+        return switch + (end - switch) / 2
+    return moment
 
 
 def fits(threshold: Threshold, lifetime: Lifetime) -> bool:

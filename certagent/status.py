@@ -7,7 +7,7 @@ part is right by itself, and the next look settles what changed in between.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ from certagent.keystore.base import Keystore
 from certagent.policy import Action, Condition, Decision, Lifetime, Past, Rules
 from certagent.road import Ca, Road
 from certagent.state import LastError, State, iso
-from certagent.work import ca_of, certificate_in_place, lifetime_of, open_of, road_of, rules_of
+from certagent.work import ca_of, certificate_in_place, lifetime_of, open_of, road_of, rules_of, switch_of
 
 T = TypeVar("T")
 Samples = list[tuple[dict[str, str], float]]
@@ -106,8 +106,9 @@ def snapshot(place: Place, authorities: Authorities, now: datetime) -> Snapshot:
     definition, directory, keystore = place.definition, place.directory, place.keystore
     faults: list[CertagentError] = []
     known = _tried(faults, lambda: authorities.known(definition.authority))
-    rules = rules_of(place.name, definition, place.authority, place.host, ca_of(known, keystore))
     rollover = _tried(faults, Journal(directory, "rollover").open)
+    rules = rules_of(place.name, definition, place.authority, place.host, ca_of(known, keystore))
+    rules = replace(rules, switch_at=switch_of(rollover))
     memory = _tried(faults, lambda: state.load(directory)) or State()
     transaction = _tried(faults, Journal(directory).open)
     certificate = _tried(faults, lambda: _in_place(keystore, rules))

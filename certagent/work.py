@@ -147,7 +147,8 @@ class Work:
 
     def rules(self) -> policy.Rules:
         known = self.authorities.known(self.definition.authority)
-        return rules_of(self.name, self.definition, self.authority, self.host, ca_of(known, self.keystore))
+        rules = rules_of(self.name, self.definition, self.authority, self.host, ca_of(known, self.keystore))
+        return replace(rules, switch_at=switch_of(self.rollover.open()))
 
 
 def ca_of(known: Known | None, keystore: Keystore) -> policy.Lifetime | None:
@@ -176,6 +177,11 @@ def rules_of(
     )
 
 
+def switch_of(rollover: Transaction | None) -> datetime | None:
+    """When a staged shadow becomes the identity; None where none is staged."""
+    return rollover.switch_at if rollover is not None and rollover.phase is Phase.ISSUED else None
+
+
 def lifetime_of(certificate: x509.Certificate | None) -> policy.Lifetime | None:
     if certificate is None:
         return None
@@ -201,8 +207,8 @@ def road_of(
 ) -> policy.Decision:
     """What comes next on the way to the next CA."""
     preparation = open_of(rollover)
-    if preparation is not None and rollover is not None and rollover.phase is Phase.ISSUED:
-        preparation = replace(preparation, switch_at=rollover.switch_at)
+    if preparation is not None:
+        preparation = replace(preparation, switch_at=switch_of(rollover))
     return policy.decide_rollover(lifetime, preparation, policy.Past(track.failures, track.retry_at), rules, now)
 
 

@@ -145,9 +145,15 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
     ),
     (
         "staged, a renewal before the switch, the old CA leaves",
+        replace(under(staged(Road(ca=OLD, next_ca=NEXT), life(30, 70))), certificate=snapshot(life(0, 36)).certificate),
+        60,
+        [(18, "renew"), (30, "switch"), (50, "renew")],
+    ),
+    (
+        "staged, and the switch comes before a renewal would be of use",
         replace(under(staged(Road(ca=OLD, next_ca=NEXT), life(30, 70))), certificate=snapshot(life(0, 40)).certificate),
         60,
-        [(20, "renew"), (30, "switch"), (50, "renew")],
+        [(30, "switch"), (50, "renew")],
     ),
     (
         "a shadow whose time has come takes over now, also over a renewal that is due",
@@ -199,10 +205,11 @@ def test_the_first_of_the_agent_s_actions_is_what_policy_decides(it: Snapshot) -
     opened = open_of(it.transaction)
     road = it.road or Road()
     lifetime = it.certificate.lifetime if it.certificate else None
-    decision = policy.decide(lifetime, opened, it.past, it.rules, NOW)
+    rules = replace(it.rules, switch_at=road.preparation.switch_at if road.preparation else None)
+    decision = policy.decide(lifetime, opened, it.past, rules, NOW)
     if opened is None:
         decision = policy.sooner(
-            decision, policy.decide_rollover(lifetime, road.preparation, road.past, it.rules, NOW), NOW
+            decision, policy.decide_rollover(lifetime, road.preparation, road.past, rules, NOW), NOW
         )
     assert decision.at is not None
     first = next(each for each in events([it], NOW + 1000 * DAY, NOW) if each.what.value in set(Action))

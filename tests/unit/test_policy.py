@@ -347,3 +347,20 @@ def test_the_sooner_of_renewal_and_rollover(
     one: policy.Decision, other: policy.Decision, expected: Action | None
 ) -> None:
     assert policy.sooner(one, other, START).action == expected
+
+
+SWITCHES = [
+    pytest.param(70, 85, id="soon, and the certificate outlives it for longer: half of the rest is waited"),
+    pytest.param(66, 83, id="at the very moment"),
+    pytest.param(90, 66, id="little would be left behind it: renewed as ever"),
+    pytest.param(50, 66, id="past"),
+    pytest.param(120, 66, id="behind the certificate's end"),
+]
+
+
+@pytest.mark.parametrize(("switch", "renewed"), SWITCHES)
+def test_no_renewal_shortly_before_the_switch(switch: int, renewed: int) -> None:
+    start = datetime(2027, 1, 1, tzinfo=UTC)
+    lifetime = Lifetime(start, start + timedelta(days=100))
+    rules = Rules(Threshold.parse("66%"), Fraction(0), 0, can_enroll=True, switch_at=start + timedelta(days=switch))
+    assert abs(policy.renew_at(lifetime, rules) - (start + timedelta(days=renewed))) < timedelta(seconds=1)
