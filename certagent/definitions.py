@@ -384,7 +384,7 @@ class Configuration(_Definition, frozen=True, kw_only=True):
         str | tuple[str, ...], Meta(description="glob of further files, beside this one; a list is allowed")
     ] = ()
     metrics_file: Annotated[WrittenFile | None, Meta(description="Prometheus textfile written after each run")] = None
-    worker_timeout: Annotated[Duration, Meta(description="limit of one worker; default 10m")] = field(
+    worker_timeout: Annotated[Duration, Meta(description="limit of a worker for one keystore; default 10m")] = field(
         default_factory=lambda: Duration(minutes=10)
     )
     max_workers: Annotated[int, Meta(ge=1, le=64, description="workers at a time")] = 2
