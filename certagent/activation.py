@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 
-from certagent import certificate as facts
 from certagent.definitions import HookCommand
 from certagent.errors import HookError, KeystoreError, ProbeError
 from certagent.hooks import run_hook
@@ -27,8 +26,7 @@ def activate(work: Work, transaction: Transaction) -> Transaction:
     """
     if transaction.not_after is not None and transaction.not_after <= work.clock():
         raise AbandonedError("the successor expired before it could be put in place", "a new one is asked for")
-    in_place = certificate_in_place(work.keystore)
-    if (facts.serial_hex(in_place) if in_place else "") != transaction.old_serial:
+    if work.in_place()["old_serial"] != transaction.old_serial:
         raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
     try:
         work.run_hooks("pre", work.hook_environment(transaction))
@@ -135,16 +133,7 @@ def update_trust(work: Work) -> bool:
     plan = work.keystore.plan_trust(name, trusted)
     if plan is None:
         return False
-    transaction = work.journal.write(
-        Transaction(
-            id=name,
-            kind=Kind.TRUST,
-            phase=Phase.ISSUED,
-            started_at=work.clock(),
-            authority=work.definition.authority,
-            endpoint=work.endpoint,
-        )
-    )
+    transaction = work.journal.write(work.begin(Kind.TRUST, Phase.ISSUED, name))
     work.say("bringing ca_file up to date")
     conclude(work, _swap(work, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED)))
     return True

@@ -170,7 +170,6 @@ class HookCommand(_Definition, frozen=True, kw_only=True):
 
 
 HookEntry = Argv | HookCommand
-EVENTS = ("pre", "post", "failed", "pending", "staged", "ca_changed", "expiring")
 
 
 class Hooks(_Definition, frozen=True, kw_only=True):

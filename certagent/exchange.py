@@ -19,6 +19,18 @@ from certagent.scep import FailInfo, MessageType
 from certagent.work import AbandonedError, Work, certificate_in_place
 
 
+def ask(work: Work, transaction: Transaction) -> Transaction:
+    """`send` or `poll`, as the phase has it. When the CA first wants a person, those who want to know are told."""
+    if transaction.phase is Phase.PENDING:
+        return poll(work, transaction)
+    transaction = send(work, transaction)
+    if transaction.phase is Phase.PENDING:
+        work.log(f"the CA wants a person to approve request {transaction.transaction_id}")
+        work.note("pending", transaction)
+        work.tell("pending", transaction)
+    return transaction
+
+
 def send(work: Work, transaction: Transaction) -> Transaction:
     """REQUESTED → ISSUED or PENDING; raises RejectedError, TrustError, TransientError.
 

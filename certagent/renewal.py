@@ -10,7 +10,6 @@ the next keystore is served.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -18,12 +17,11 @@ import msgspec
 from cryptography import x509
 
 from certagent import activation, durable, exchange, outcome, policy, recovery, requesting, rollover, state
-from certagent import certificate as facts
 from certagent.errors import BusyError, CertagentError, KeystoreError, RejectedError, StateError
 from certagent.journal import Kind, Phase, Transaction
 from certagent.outcome import Outcome, Result
 from certagent.policy import Action, Condition, Decision
-from certagent.work import AbandonedError, Work, certificate_in_place, lifetime_of, open_of
+from certagent.work import AbandonedError, Work, lifetime_of, open_of
 
 _RESULTS = {
     Kind.ENROLLMENT: Result.ENROLLED,
@@ -138,7 +136,7 @@ def _walk(work: Work, wish: Wish, past: policy.Past, before: state.State, stoppi
             if transaction is not None:
                 work.log("the certificate is due again before its hooks succeeded; the next one's will be run")
                 activation.close(work, transaction, "superseded")
-            transaction = _begin(work, kind)
+            transaction = work.journal.write(work.begin(kind))
         elif not decision.is_due(work.clock()) and wish is Wish.DUE:
             return Result.PENDING if decision.action is Action.POLL else Result.NOTHING
         try:
@@ -199,23 +197,6 @@ def _kind(
     return Kind.RENEWAL if decision.is_due(now) or wish is Wish.RENEW else None
 
 
-def _begin(work: Work, kind: Kind) -> Transaction:
-    in_place = certificate_in_place(work.keystore)
-    return work.journal.write(
-        Transaction(
-            id=secrets.token_hex(16),
-            kind=kind,
-            phase=Phase.STARTED,
-            started_at=work.clock(),
-            authority=work.definition.authority,
-            endpoint=work.endpoint,
-            source=work.moves_from if kind is Kind.ENROLLMENT else "",
-            old_serial=facts.serial_hex(in_place) if in_place else "",
-            old_not_after=in_place.not_valid_after_utc if in_place else None,
-        )
-    )
-
-
 def _carry_on(work: Work, transaction: Transaction, stopping: Callable[[], bool]) -> Result:
     """Step after step, each from one durable point to the next."""
     while not stopping():
@@ -223,10 +204,8 @@ def _carry_on(work: Work, transaction: Transaction, stopping: Callable[[], bool]
             case Phase.STARTED:
                 transaction = requesting.request(work, transaction)
             case Phase.REQUESTED | Phase.PENDING:
-                asked_before = transaction.phase is Phase.PENDING
-                transaction = (exchange.poll if asked_before else exchange.send)(work, transaction)
+                transaction = exchange.ask(work, transaction)
                 if transaction.phase is Phase.PENDING:
-                    _tell_pending(work, transaction, first=not asked_before)
                     return Result.PENDING
             case Phase.ISSUED:
                 transaction = activation.activate(work, transaction)
@@ -237,13 +216,6 @@ def _carry_on(work: Work, transaction: Transaction, stopping: Callable[[], bool]
                 # recovery.py brought these to an end before; being here is a fault of ours.
                 raise StateError(f"transaction {transaction.id} stands at {transaction.phase}", "run certagent recover")
     return Result.STOPPED
-
-
-def _tell_pending(work: Work, transaction: Transaction, *, first: bool) -> None:
-    if first:
-        work.log(f"the CA wants a person to approve request {transaction.transaction_id}")
-        work.note("pending", transaction)
-        work.tell("pending", transaction)
 
 
 def _abandon(work: Work, error: CertagentError) -> None:

@@ -10,7 +10,6 @@ A refusal or a failure on this way is remembered and told, and never stops a ren
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -46,16 +45,9 @@ def move(work: Work) -> None:
             return  # its hooks are owed to the identity that is in place
         owed = current.phase is Phase.ACTIVATED and current.changes_ca
         activation.close(work, current, "superseded", "the CA changes")
-    in_place = certificate_in_place(work.keystore)
     work.log("the CA changes: the shadow becomes the identity")
-    work.journal.write(
-        staged.at(
-            Phase.ISSUED,
-            old_serial=facts.serial_hex(in_place) if in_place else "",
-            old_not_after=in_place.not_valid_after_utc if in_place else None,
-            changes_ca=owed,  # the ca_changed hook of what it supersedes
-        )
-    )
+    # `owed`: the ca_changed hook of what it supersedes
+    work.journal.write(staged.at(Phase.ISSUED, changes_ca=owed, **work.in_place()))
     work.rollover.close()
 
 
@@ -108,19 +100,15 @@ def _go(work: Work, transaction: Transaction | None, ca: policy.Lifetime | None,
             # is trusted in advance, and its first certificate is asked for when the CA has changed.
             return Track(retry_at=policy.ask_again_for_next_ca(ca, work.clock()))
         _announce(work, successor)
-        transaction = _begin(work)
+        transaction = work.rollover.write(work.begin(Kind.ROLLOVER))
     on = replace(work, journal=work.rollover)
     while not stopping():
         match transaction.phase:
             case Phase.STARTED:
                 transaction = requesting.request(on, transaction)
             case Phase.REQUESTED | Phase.PENDING:
-                asked_before = transaction.phase is Phase.PENDING
-                transaction = (exchange.poll if asked_before else exchange.send)(on, transaction)
+                transaction = exchange.ask(on, transaction)
                 if transaction.phase is Phase.PENDING:
-                    if not asked_before:
-                        work.note("pending", transaction)
-                        work.tell("pending", transaction)
                     return Track()
             case _:
                 _staged(work, transaction)
@@ -152,22 +140,6 @@ def _announce(work: Work, successor: Successor) -> None:
     words = f"{facts.subject_text(issuer)}, {facts.fingerprint(issuer)}: {successor.proof}"
     work.log(f"next CA {words}; it takes over at {state.iso(successor.starts)}")
     work.note("next CA", message=words)
-
-
-def _begin(work: Work) -> Transaction:
-    in_place = certificate_in_place(work.keystore)
-    return work.rollover.write(
-        Transaction(
-            id=secrets.token_hex(16),
-            kind=Kind.ROLLOVER,
-            phase=Phase.STARTED,
-            started_at=work.clock(),
-            authority=work.definition.authority,
-            endpoint=work.endpoint,
-            old_serial=facts.serial_hex(in_place) if in_place else "",
-            old_not_after=in_place.not_valid_after_utc if in_place else None,
-        )
-    )
 
 
 def _staged(work: Work, transaction: Transaction) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypedDict
 
 from cryptography import x509
 
@@ -20,6 +22,11 @@ from certagent.keystore.base import Keystore, Shadow
 
 Clock = Callable[[], datetime]
 Log = Callable[[str], None]
+
+
+class InPlace(TypedDict):
+    old_serial: str
+    old_not_after: datetime | None
 
 
 class AbandonedError(TransientError):
@@ -73,6 +80,28 @@ class Work:
         if transaction.source:
             return self.peer(transaction.source)
         return self.keystore if transaction.succeeds else None
+
+    def begin(self, kind: Kind, phase: Phase = Phase.STARTED, name: str = "") -> Transaction:
+        """A transaction of this keystore, about what is in place now; not yet in any journal."""
+        # ca_file alone replaces no certificate.
+        replaced: InPlace = self.in_place() if kind is not Kind.TRUST else {"old_serial": "", "old_not_after": None}
+        return Transaction(
+            id=name or secrets.token_hex(16),
+            kind=kind,
+            phase=phase,
+            started_at=self.clock(),
+            authority=self.definition.authority,
+            endpoint=self.endpoint,
+            source=self.moves_from if kind is Kind.ENROLLMENT else "",
+            **replaced,
+        )
+
+    def in_place(self) -> InPlace:
+        """What a transaction remembers of the certificate that it replaces."""
+        certificate = certificate_in_place(self.keystore)
+        if certificate is None:
+            return {"old_serial": "", "old_not_after": None}
+        return {"old_serial": facts.serial_hex(certificate), "old_not_after": certificate.not_valid_after_utc}
 
     def shadow(self, transaction: Transaction) -> Shadow:
         """The transaction's shadow, made if a killed run did not come so far."""
