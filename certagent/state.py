@@ -6,7 +6,8 @@ Times are UTC.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -124,7 +125,7 @@ def watch(paths: Iterable[Path]) -> dict[str, str]:
 def append_history(directory: Path, event: Event) -> None:
     """Add a line, unless the newest line already tells of the same event of the same transaction."""
     durable.make_directory(directory)
-    newest = next(reversed(read_history(directory)), None)
+    newest = next(_events(reversed(_lines(directory, tail=_TAIL))), None)
     if event.transaction and newest and (newest.transaction, newest.event) == (event.transaction, event.event):
         return
     durable.append_line(directory / "history.jsonl", msgspec.json.encode(event))
@@ -132,20 +133,33 @@ def append_history(directory: Path, event: Event) -> None:
 
 def read_history(directory: Path) -> list[Event]:
     """Every readable line, oldest first. A line cut short by a power cut is passed over. Raises StateError."""
+    return list(_events(_lines(directory)))
+
+
+# Many lines; a history of years is not read whole for each one that is added.
+_TAIL = 64 * 1024
+
+
+def _lines(directory: Path, tail: int | None = None) -> list[bytes]:
+    """The lines of the history, or those of its last so many bytes, the first of these perhaps cut."""
     path = directory / "history.jsonl"
     try:
-        lines = path.read_bytes().splitlines()
+        with path.open("rb") as file:
+            if tail is not None:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - tail))
+            return file.read().splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
-    events = []
+
+
+def _events(lines: Iterable[bytes]) -> Iterator[Event]:
     for line in lines:
         try:
-            events.append(msgspec.json.decode(line, type=Event))
+            yield msgspec.json.decode(line, type=Event)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
-    return events
 
 
 def iso(moment: datetime) -> str:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,16 +34,6 @@ def commands() -> list[str]:
 
 def on_the_machine() -> list[str]:
     return [line for line in commands() if not line.startswith("make ")]
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    made = Machine(tmp_path)
-    try:
-        made.mount()
-        yield made
-    finally:
-        made.unmount()
 
 
 @pytest.mark.needs("nspawn")

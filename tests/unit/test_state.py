@@ -178,3 +178,11 @@ def test_watch_sees_every_kind_of_change(tmp_path: Path) -> None:
 
 def test_times_are_written_in_utc() -> None:
     assert state.iso(datetime(2027, 1, 1, 2, 30, 15, 9, tzinfo=timezone(timedelta(hours=2)))) == "2027-01-01T00:30:15Z"
+
+
+def test_the_newest_line_of_a_long_history_is_not_added_twice(tmp_path: Path) -> None:
+    first = state.Event(at=datetime(2027, 1, 1, tzinfo=UTC), event="failed", message="x" * 1000)
+    last = state.Event(at=first.at, event="renewed", transaction="7")
+    for event in (*[first] * 100, last, last):
+        state.append_history(tmp_path, event)
+    assert state.read_history(tmp_path) == [*[first] * 100, last]

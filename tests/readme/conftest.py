@@ -1,0 +1,5 @@
+"""The machine that boots is tests/systemd's."""
+
+from tests.systemd.conftest import machine
+
+__all__ = ["machine"]
