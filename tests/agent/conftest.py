@@ -8,12 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +33,9 @@ class Running:
         self.told: list[str] = []
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(directory / "notify"))
-        self._notify.setblocking(False)
+        # By a thread, because a full socket loses what comes next.
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def configure(self, names: Sequence[str], **settings: object) -> None:
@@ -70,20 +74,21 @@ class Running:
                 },
             )
         self._processes.append(self.process)
-        self.until(lambda: "READY=1" in self.messages() or self.process.poll() is not None)
+        self.until(lambda: "READY=1" in self.told or self.process.poll() is not None)
         return self.process
 
-    def messages(self) -> list[str]:
-        """Every line told to the service manager so far."""
-        while True:
-            try:
-                self.told += self._notify.recv(4096).decode().split("\n")
-            except BlockingIOError:
-                return self.told
+    def _listen(self) -> None:
+        while message := self._notify.recv(4096):
+            self.told += message.decode().split("\n")
 
     @property
     def status(self) -> str:
-        return next((line for line in reversed(self.messages()) if line.startswith("STATUS=")), "")
+        return next((line for line in reversed(self.told) if line.startswith("STATUS=")), "")
+
+    def rounds(self, number: int) -> None:
+        """Wait until its loop went round so many more times, whatever it had to do."""
+        before = self.told.count("WATCHDOG=1")
+        self.until(lambda: self.told.count("WATCHDOG=1") >= before + number)
 
     def journal(self, key: str, value: object = None) -> list[dict[str, Any]]:
         """What workers noted: the entries with this key (`start`, `begin`, `end`), and this value if given."""
@@ -91,24 +96,21 @@ class Running:
         entries = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [each for each in entries if key in each and value in (None, each[key])]
 
-    def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                log = self.log.read_text()[-2000:] if self.log.exists() else ""
-                pytest.fail(f"nothing of it within {seconds} s\nlog: {log}\nstatus: {self.status}")
-            time.sleep(0.02)
+    def until(self, condition: Callable[[], object]) -> None:
+        until(condition, told=lambda: f"log: {self.log.read_text()[-2000:]}\nstatus: {self.status}")
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10)
+        return self.process.wait(PATIENCE)
 
     def close(self) -> None:
         for process in self._processes:
             process.kill()
             process.wait()
+        self._notify.shutdown(socket.SHUT_RDWR)
+        self._listening.join()
         self._notify.close()
-        for entry in self.journal("start"):  # workers a failed test left behind
+        for entry in self.journal("pid"):  # workers a failed test left behind, and what they started
             try:
                 os.kill(entry["pid"], signal.SIGKILL)
             except ProcessLookupError:

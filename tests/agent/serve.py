@@ -1,11 +1,13 @@
 """The real agent, quicker than in life: argv is the configuration and the worker's argv.
 
-A file `clock` beside the configuration holds the seconds by which its wall clock is off.
+A file `clock` beside the configuration holds the seconds by which its wall clock is off. GRACE in the environment
+is what a worker that is to end gets, in seconds; without it, more than it needs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +29,7 @@ pace = Pace(
     coalesce=timedelta(seconds=0.1),
     busy_again=timedelta(seconds=0.2),
     crash_again=timedelta(seconds=0.4),
-    grace=timedelta(seconds=1),
+    grace=timedelta(seconds=float(os.environ.get("GRACE", "60"))),
 )
 log.configure()
 if offset.exists():

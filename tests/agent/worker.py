@@ -2,7 +2,7 @@
 
 argv: BEHAVIOUR_DIRECTORY STATE_DIRECTORY NAME... It notes in BEHAVIOUR_DIRECTORY/journal what it did, and when.
 Words: `renew [SECONDS]` (due again after), `fail [SECONDS]`, `busy`, `mute` (writes no state, reports no time), `hang`,
-`deaf` (hangs, and ignores SIGTERM), `crash`, `log LINE`, `slow` (half a second), `flood` (a megabyte of garbage on both
+`deaf` (hangs, and ignores SIGTERM), `crash`, `log LINE`, `slow [SECONDS]`, `flood` (a megabyte of garbage on both
 outputs first), `orphan` (a daemon, as a careless hook may start it, keeps the outputs open).
 """
 
@@ -52,9 +52,10 @@ def serve(name: str) -> None:
             print(argument, file=sys.stderr, flush=True)
             argument = ""
         case "slow":
-            time.sleep(0.5)
+            time.sleep(float(argument))
+            argument = ""
         case "orphan":
-            subprocess.Popen(["sleep", "20"])
+            note(orphan=name, pid=subprocess.Popen(["sleep", "1000"]).pid)
     when = datetime.now(UTC) + timedelta(seconds=float(argument or 1_000_000))
     conclude(name, "failed" if word == "fail" else "renewed", when)
 
