@@ -1,7 +1,9 @@
-"""Waiting for what must come. Only a failure takes as long as PATIENCE, so it is long enough for any busy machine."""
+"""Waiting for what must come. Only a failure takes as long as PATIENCE: it may be long, for a busy machine."""
 
 from __future__ import annotations
 
+import random
+import socket
 import time
 from collections.abc import Callable
 
@@ -14,3 +16,19 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE, *, told: C
     while not condition():
         assert time.monotonic() < deadline, f"nothing of it within {seconds:g} s\n{told()}"
         time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Of those the kernel gives to no client, lest one takes it before the server does."""
+    while True:
+        with socket.socket() as free:
+            try:
+                free.bind(("127.0.0.1", random.randrange(20_000, 32_768)))
+            except OSError:
+                continue
+            return int(free.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

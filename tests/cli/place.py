@@ -20,6 +20,7 @@ from certagent import keys
 from certagent.journal import Journal, Kind, Phase, Transaction
 from certagent.keys import PrivateKey
 from certagent.state import State, save
+from tests.waiting import PATIENCE
 
 NOBODY = "sha256:" + "ab" * 32
 SUBJECT = "CN=web.example.net,O=Example"
@@ -124,13 +125,13 @@ class Place:
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """The real command, its output to pipes."""
         self.configure()
-        return subprocess.run(self._argv(argv), capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(self._argv(argv), capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     def run_without_override(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """The command held to the files' modes, even if we are root."""
         self.configure()
         bare = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
-        return subprocess.run([*bare, *self._argv(argv)], capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([*bare, *self._argv(argv)], capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     def run_in_terminal(self, *argv: str, columns: int, **environment: str) -> str:
         """What the command writes to a terminal of that width."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.consumers.clients import SERVER_NAME
-from tests.interop.commands import listens, until
+from tests.waiting import PATIENCE, listens, until
 
 _NGINX = """\
 daemon off;
@@ -87,4 +87,4 @@ def _running(command: list[str], output: Path, port: int) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE)

@@ -7,8 +7,9 @@ import pytest
 from certagent.lab import Settings
 from tests.consumers import servers, shipped
 from tests.consumers.clients import Clients, serial
-from tests.interop.commands import certagent, free_port, openssl_confirms
+from tests.interop.commands import certagent, openssl_confirms
 from tests.renewal.site import DAY, Sites
+from tests.waiting import free_port
 
 pytestmark = [pytest.mark.needs("haproxy"), pytest.mark.needs("openssl")]
 

@@ -10,8 +10,9 @@ import pytest
 from certagent.lab import Settings
 from tests.consumers import servers, shipped
 from tests.consumers.clients import Clients
-from tests.interop.commands import certagent, free_port, openssl_confirms
+from tests.interop.commands import certagent, openssl_confirms
 from tests.renewal.site import DAY, Site, Sites
+from tests.waiting import free_port
 
 pytestmark = [pytest.mark.needs("nginx"), pytest.mark.needs("openssl")]
 

@@ -13,8 +13,9 @@ import pytest
 from certagent.lab import Settings
 from tests.consumers import servers
 from tests.consumers.clients import Clients, serial
-from tests.interop.commands import certagent, free_port
+from tests.interop.commands import certagent
 from tests.renewal.site import DAY, Site, Sites, ran, recording_hook
+from tests.waiting import free_port
 
 pytestmark = pytest.mark.needs("nginx")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.interop.commands import until
+from tests.waiting import PATIENCE, until
 
 BUS = """<busconfig>
   <type>system</type>
@@ -30,7 +30,7 @@ class Certmonger:
     def getcert(self, *words: str | Path) -> str:
         """One command of its user; what it printed. It waits where the command has `-w`."""
         done = subprocess.run(
-            ["getcert", *words], env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            ["getcert", *words], env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

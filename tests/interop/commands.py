@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.renewal.site import openssl
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 Done = subprocess.CompletedProcess[str]
@@ -26,7 +25,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
-def certagent(config: Path, *words: str, timeout: float = 60) -> Done:
+def certagent(config: Path, *words: str, timeout: float = PATIENCE) -> Done:
     """A command line, as a person types it."""
     return subprocess.run(
         argv("-c", config, *words), env=environment(), capture_output=True, text=True, timeout=timeout, check=False
@@ -53,27 +52,6 @@ def lab_process(directory: Path, *options: str) -> Iterator[str]:
                 yield found[1]
             finally:
                 process.terminate()
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"nothing of it within {seconds} s"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def openssl_confirms(key: Path, certificate: Path, ca: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from tests.interop.commands import free_port, listens, until
+from tests.waiting import free_port, listens, until
 
 CHALLENGE = "an-other-secret"
 

@@ -18,6 +18,7 @@ from certagent.lab import LabCA, Settings
 from certagent.lab.ca import Call, HttpAnswer
 from tests.interop.commands import certagent, start
 from tests.renewal.site import DAY, Site, Sites, ran, recording_hook
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ class SlowCA(LabCA):
     def respond_http(self, call: Call) -> HttpAnswer:
         if call.operation == "PKIOperation":
             self.asked.set()
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(PATIENCE)
         return super().respond_http(call)
 
 
@@ -201,7 +202,7 @@ def a_worker_waiting_for_the_ca(site: Site) -> Iterator[subprocess.Popen[str]]:
     ca.go_on.clear()
     with start(site.config, "renew", "--force", "--report", "json", "web") as worker:
         try:
-            assert ca.asked.wait(20)
+            assert ca.asked.wait(PATIENCE)
             yield worker
         finally:
             ca.go_on.set()

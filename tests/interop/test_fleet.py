@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.commands import lab_process, until
+from tests.interop.commands import lab_process
 from tests.interop.fleet import Fleet
+from tests.waiting import PATIENCE, until
 
 
 @contextmanager
@@ -78,11 +79,11 @@ def test_200_keystores_due_at_once(tmp_path: Path, capsys: pytest.CaptureFixture
                 most = max(most, len(children(agent.pid)))
                 return all_done(fleet)
 
-            until(done, seconds=150)
+            until(done, seconds=3000)
             until(lambda: not children(agent.pid))
             size = resident(agent.pid)
             agent.send_signal(signal.SIGTERM)
-            assert agent.wait(10) == 0
+            assert agent.wait(PATIENCE) == 0
         assert_each_renewed_once(fleet)
         assert most == 2
     with capsys.disabled():
@@ -105,11 +106,11 @@ def kill_everything(agent: int) -> None:
 def test_killed_in_the_middle_and_started_again(tmp_path: Path, kill: Callable[[int], None]) -> None:
     with served(tmp_path, 40) as fleet:
         with running(fleet) as agent:
-            until(lambda: fleet.renewals() >= 10, seconds=60)
+            until(lambda: fleet.renewals() >= 10, seconds=300)
             kill(agent.pid)
         assert fleet.renewals() < 40
         with running(fleet) as agent:
-            until(lambda: all_done(fleet), seconds=90)
+            until(lambda: all_done(fleet), seconds=300)
             agent.send_signal(signal.SIGTERM)
-            assert agent.wait(10) == 0
+            assert agent.wait(PATIENCE) == 0
         assert_each_renewed_once(fleet)

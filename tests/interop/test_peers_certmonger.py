@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.interop.certmonger import Certmonger, certmonger
-from tests.interop.commands import openssl_confirms, openssl_shows, until
+from tests.interop.commands import openssl_confirms, openssl_shows
 from tests.interop.peers import KINDS, Lab, running
+from tests.waiting import until
 
 pytestmark = [pytest.mark.needs("certmonger"), pytest.mark.needs("dbus"), pytest.mark.needs("openssl")]
 

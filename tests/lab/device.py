@@ -30,6 +30,7 @@ from certagent.scep import (
     random_transaction_id,
     self_signed,
 )
+from tests.waiting import PATIENCE
 
 CHALLENGE = "open sesame"
 START = datetime(2030, 1, 1, 12, 0, 0, 700_000, tzinfo=UTC)
@@ -136,7 +137,7 @@ class Device:
             key_transport=self.key_transport,
             password=CHALLENGE.encode(),
         )
-        client = Client(self.lab.url, timeout=timedelta(seconds=10))
+        client = Client(self.lab.url, timeout=timedelta(seconds=PATIENCE))
         return decode_reply(
             client.pki_operation(message, post=self.post),
             transaction_id=transaction_id,

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from certagent.definitions import Fingerprint
 from certagent.errors import BusyError, CertagentError, ConfigError
 from certagent.lab import LabCA, command
+from tests.waiting import PATIENCE
 
 from .device import Clock, Device, Lab, MakeLab, certificate
 
@@ -58,7 +59,7 @@ class Served:
     def stop(self) -> str:
         """End it as systemd or a person would; what it logged."""
         self.process.terminate()
-        log, _ = self.process.communicate(timeout=10)
+        log, _ = self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == 0
         return log
 

@@ -14,6 +14,7 @@ from certagent.certificate import crl_issued_by
 from certagent.errors import StateError
 from certagent.lab.store import Store
 from certagent.scep import FailInfo, Issued, MessageType, Pending, Rejected, Signer, issuer_and_serial
+from tests.waiting import PATIENCE
 
 from .device import START, Device, Lab, MakeLab, certificate
 
@@ -42,7 +43,7 @@ def fetched(running: Lab, certificate: x509.Certificate) -> x509.CertificateRevo
     (point,) = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     assert point.full_name is not None
     (uri,) = point.full_name
-    answer = requests.get(uri.value, timeout=10)
+    answer = requests.get(uri.value, timeout=PATIENCE)
     assert answer.headers["Content-Type"] == "application/pkix-crl"
     assert urlsplit(uri.value).netloc == urlsplit(running.url).netloc
     return x509.load_der_x509_crl(answer.content)
@@ -136,4 +137,4 @@ def test_a_damaged_revocation_is_an_error_not_a_pardon(lab: MakeLab, rsa_keys: l
     (running.directory / "revoked" / f"{issued.serial_number:x}").write_bytes(b"\xff")
     with pytest.raises(StateError, match="damaged"):
         running.ca.crl()
-    assert requests.get(running.url.replace("/scep", "/crl"), timeout=10).status_code == 500
+    assert requests.get(running.url.replace("/scep", "/crl"), timeout=PATIENCE).status_code == 500

@@ -19,6 +19,7 @@ from certagent.lab import Call, HttpAnswer, LabCA, Settings, serve
 from certagent.lab.ca import decode_message
 from certagent.lab.store import read_challenge
 from certagent.scep import Algorithms, Rejected, read_ca_certificates
+from tests.waiting import PATIENCE
 
 from .device import CHALLENGE, START, Clock, Device, Lab, MakeLab, certificate
 
@@ -28,7 +29,7 @@ def exchange(
 ) -> HttpAnswer:
     """One HTTP exchange as any client might make it; `note` is what http.client calls the reason."""
     address = urlsplit(running.url)
-    connection = HTTPConnection(address.hostname or "", address.port, timeout=10)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)
     try:
         connection.request(method, target, body, {"Content-Length": length} if length else {})
         response = connection.getresponse()

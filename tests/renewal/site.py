@@ -20,6 +20,7 @@ from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.outcome import Outcome
 from certagent.renewal import Wish, advance
 from certagent.work import Work
+from tests.waiting import PATIENCE
 
 DAY = timedelta(days=1)
 
@@ -135,7 +136,7 @@ class Site:
         """Whatever lies beside the consumer's files that should not."""
         return sorted(each.name for each in self.path("files").iterdir() if each.name.startswith("."))
 
-    def command(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """A command line, as a person types it; on the real clock."""
         argv = [sys.executable, "-m", "certagent", "-c", str(self.config), *words]
         return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)

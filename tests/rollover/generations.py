@@ -20,7 +20,8 @@ from certagent import certificate as facts
 from certagent import keys
 from tests.consumers import servers
 from tests.consumers.clients import SERVER_NAME, Clients, serial
-from tests.interop.commands import argv, environment, free_port, lab_process, until
+from tests.interop.commands import argv, environment, lab_process
+from tests.waiting import free_port, until
 
 _CONFIG = """\
 state_dir: {directory}/state

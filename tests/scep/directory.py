@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.waiting import free_port, listens, until
 
 ENTRY = "cn=CA 1,o=Example"
 
@@ -46,23 +46,12 @@ def directory(root: Path, crl: bytes) -> Iterator[str]:
     configuration.write_text(_CONFIGURATION.format(root))
     entries = _ENTRIES.format(entry=ENTRY, crl=base64.b64encode(crl).decode())
     subprocess.run(["slapadd", "-f", str(configuration)], input=entries.encode(), check=True, capture_output=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = ["slapd", "-d", "0", "-f", str(configuration), "-h", f"ldap://127.0.0.1:{port}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            _wait(port, process)
+            until(lambda: listens(port) or process.poll() is not None)
+            assert process.poll() is None, "slapd ended"
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()
-
-
-def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
-        assert process.poll() is None, "slapd ended"
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        time.sleep(0.05)
-    raise AssertionError("slapd does not answer")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from certagent import keys
-from certagent.errors import TransientError, TrustError
+from certagent.errors import TrustError
 from certagent.keys import PrivateKey
 from certagent.scep import (
     Client,
@@ -31,6 +28,7 @@ from certagent.scep import (
     new_transaction_id,
     self_signed,
 )
+from tests.waiting import free_port, listens, until
 
 from .parts import name
 
@@ -42,9 +40,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     directory = tmp_path_factory.mktemp("scepserver")
     made = ["scepserver", "ca", "-init", "-depot", "depot", "-keySize", "2048", "-organization", "PeerTest"]
     subprocess.run(made, cwd=directory, check=True, capture_output=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = ["scepserver", "-depot", "depot", "-port", str(port), "-challenge", "secret", "-allowrenew", "0"]
     with (
         Path(directory / "log").open("wb") as log,
@@ -52,19 +48,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     ):
         client = Client(f"http://127.0.0.1:{port}/scep", timeout=timedelta(seconds=10))
         try:
-            _wait(client)
+            until(lambda: listens(port))
             yield client
         finally:
             server.terminate()
-
-
-def _wait(client: Client) -> None:
-    for _ in range(100):
-        with contextlib.suppress(TransientError):
-            client.get_capabilities()
-            return
-        time.sleep(0.05)
-    raise AssertionError("scepserver does not answer")
 
 
 def enroll(

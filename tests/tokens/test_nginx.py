@@ -10,10 +10,11 @@ import pytest
 from certagent.lab import Settings
 from tests.consumers import servers, shipped
 from tests.consumers.clients import SERVER_NAME, Clients
-from tests.interop.commands import ROOT, certagent, free_port
+from tests.interop.commands import ROOT, certagent
 from tests.renewal.site import DAY
 from tests.tokens.conftest import Sites
 from tests.tokens.site import Place, TokenSite
+from tests.waiting import free_port
 
 pytestmark = pytest.mark.needs("softhsm", "nginx", "engine")
 
