@@ -1,8 +1,8 @@
 """HTTP, and nothing of SCEP but its URLs (RFC 8894 §4.1). The one door to `requests`.
 
-A server is given no trust: size, time and redirects are bounded. TLS servers are judged by the CA file given, else
-by the system's trust store (as openssl finds it: SSL_CERT_FILE, SSL_CERT_DIR); ~/.netrc is not read. Without a
-configured proxy the environment's http_proxy, https_proxy and no_proxy count, as everywhere on the host.
+A server is given no trust: size, time and redirects are bounded, and nothing is unpacked for it. What TLS servers must
+show stands in scep/tls.py. Of the environment only the proxies count, where none is configured: http_proxy,
+https_proxy, all_proxy and no_proxy, as everywhere on the host; not ~/.netrc, not the variables of `requests`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
-from requests.utils import get_environ_proxies
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeoutError
 
-from certagent.errors import ConfigError, HttpError, TransientError
+from certagent.errors import CertagentError, ConfigError, HttpError, TransientError
+from certagent.scep import tls
 from certagent.scep.text import one_line
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
@@ -29,6 +34,7 @@ MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a lar
 MAX_URL = 8000  # bytes
 _MAX_REDIRECTS = 3
 _CHUNK = 16 * 1024
+_PACKINGS = ("gzip", "deflate", "compress", "br", "zstd")  # other words servers write there change nothing
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,45 @@ class _Exchange:
     error: Exception | None = field(default=None)
 
 
+class _Adapter(HTTPAdapter):
+    """Connects with TLS contexts of ours, and once: when to try again is the caller's to decide."""
+
+    def __init__(self, ca_file: Path | None, client_certificate: tls.Pair | None) -> None:
+        super().__init__(max_retries=0)
+        self._ca_file = ca_file
+        self._client_certificate = client_certificate
+
+    # Each once, and only if it is needed: a host's trust store takes 30 ms to load.
+    @cached_property
+    def server_context(self) -> ssl.SSLContext:
+        return tls.context_for(self._ca_file, self._client_certificate)
+
+    @cached_property
+    def proxy_context(self) -> ssl.SSLContext:
+        return tls.context_for(self._ca_file)
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: bool | str, cert: str | tuple[str, str] | None = None
+    ) -> tuple[Any, Any]:
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        if host["scheme"] != "https":
+            return host, {}
+        return host, {"ssl_context": self.server_context, "cert_reqs": ssl.CERT_REQUIRED}
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        if proxy.lower().startswith("https:"):
+            options["proxy_ssl_context"] = self.proxy_context
+        return super().proxy_manager_for(proxy, **options)
+
+    def cert_verify(self, *_: object, **__: object) -> None:
+        """`requests` would add certifi's roots to what the context believes."""
+
+
 class Transport:
     """Exchanges with one SCEP URL. `timeout` bounds a whole exchange, from the name lookup to the last byte.
 
-    For https, `ca_file` (PEM) holds the only roots that are believed, and `client_certificate` is ours: PEM files
-    of the certificate and its unencrypted key. Every method raises TransientError naming the host, with the
+    For https, `ca_file` (PEM) holds the only certificates that a chain may end at, and `client_certificate` is ours:
+    PEM files of the certificate and its unencrypted key. Every method raises TransientError naming the host, with the
     server's own words where it gave any. ConfigError for a url that is none, and for files that do not serve.
     """
 
@@ -70,7 +110,7 @@ class Transport:
         timeout: timedelta,
         proxy: str | None = None,
         ca_file: Path | None = None,
-        client_certificate: tuple[Path, Path] | None = None,
+        client_certificate: tls.Pair | None = None,
         witness: Witness | None = None,
         max_size: int = MAX_SIZE,
     ) -> None:
@@ -80,13 +120,13 @@ class Transport:
         self.host = _host(url)
         self._timeout = timeout.total_seconds()
         self._proxy = proxy
-        paths = ssl.get_default_verify_paths()
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.verify = str(ca_file) if ca_file else paths.cafile or paths.capath or True
-        if client_certificate is not None:
-            self._session.cert = (str(client_certificate[0]), str(client_certificate[1]))
-        _check_tls_files(ca_file, client_certificate)
+        adapter = _Adapter(ca_file, client_certificate)
+        if ca_file or client_certificate:
+            _ = adapter.server_context  # a fault of the files is the configuration's, and told at once
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, adapter)
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "certagent"})
 
     def get(self, operation: str, message: str | bytes | None = None) -> bytes:
@@ -151,7 +191,7 @@ class Transport:
     def _carry_out(self, exchange: _Exchange) -> None:
         try:
             exchange.answer = self._follow(exchange)
-        except (requests.RequestException, TransientError, OSError, ValueError) as error:
+        except (requests.RequestException, HTTPError, CertagentError, OSError, ValueError) as error:
             # ValueError: urllib3's and http.client's for addresses and headers beyond repair.
             exchange.error = error
 
@@ -166,21 +206,39 @@ class Transport:
         raise TransientError(f"{self.host} redirects in circles", "give the authority the address it ends at")
 
     def _send(self, exchange: _Exchange, url: str) -> requests.Response:
-        proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else get_environ_proxies(url)
         return self._session.request(
             exchange.method,
             url,
             data=exchange.body,
             headers={"Content-Type": "application/x-pki-message"} if exchange.body is not None else None,
-            proxies=proxies,
+            proxies=self._proxies(url),
             timeout=max(0.001, exchange.deadline - time.monotonic()),
             allow_redirects=False,
             stream=True,
         )
 
+    def _proxies(self, url: str) -> dict[str, str]:
+        if self._proxy:
+            return {"http": self._proxy, "https": self._proxy}
+        proxies = get_environ_proxies(url)
+        scheme, said, _ = (select_proxy(url, proxies) or "").partition("://")
+        if said and scheme.lower() not in ("http", "https"):
+            raise TransientError(
+                f"{self.host} cannot be reached: the environment's proxy is a {one_line(scheme)}:// one",
+                "http:// and https:// proxies can be used: set the authority's proxy, or no_proxy",
+            )
+        return proxies
+
     def _read(self, response: requests.Response, deadline: float) -> bytes:
+        packed = response.headers.get("Content-Encoding", "").lower()
+        if any(word in packed for word in _PACKINGS):
+            raise TransientError(
+                f"{self.host} answers packed as {one_line(packed)}, which was not asked for",
+                "switch compression off for the SCEP address, at the CA or the proxy before it",
+            )
         body = bytearray()
-        for chunk in response.iter_content(_CHUNK):
+        # As it comes: how much a few packed bytes may become is no question then.
+        for chunk in response.raw.stream(_CHUNK, decode_content=False):
             body += chunk
             if len(body) > self._max_size:
                 raise TransientError(
@@ -209,44 +267,25 @@ class Transport:
             "is the CA overloaded? The authority's timeout can be raised",
         )
 
-    def _explain(self, error: Exception) -> TransientError:
-        if isinstance(error, TransientError):
+    def _explain(self, error: Exception) -> CertagentError:
+        if isinstance(error, CertagentError):
             return error
-        tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
-        if tls is not None:
-            return TransientError(*_tls_trouble(self.host, tls))
+        refusal = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+        if refusal is not None:
+            proxy = any(isinstance(cause, ProxyError) for cause in _causes(error))
+            return TransientError(*tls.trouble("the proxy" if proxy else self.host, refusal))
         match error:
             case requests.exceptions.ProxyError():
                 what, hint = "cannot be reached through the proxy", "is the authority's proxy right, and up?"
-            case requests.exceptions.Timeout():
+            case requests.exceptions.Timeout() | ReadTimeoutError():
                 return self._too_slow()
-            case requests.exceptions.ChunkedEncodingError() | requests.exceptions.ContentDecodingError():
+            case ProtocolError():
                 what, hint = "broke its answer off", "the connection or a proxy did; try again"
             case requests.exceptions.ConnectionError():
                 what, hint = f"cannot be reached: {_reason(error)}", "is the CA up, and the network?"
             case _:
                 what, hint = "does not speak proper HTTP", "is the authority's url the CA's SCEP address?"
         return TransientError(f"{self.host} {what}", hint)
-
-
-def _check_tls_files(ca_file: Path | None, client_certificate: tuple[Path, Path] | None) -> None:
-    """Load them as the exchange will, so that a fault is told as the configuration's. Raises ConfigError."""
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(
-            f"https_ca_file {ca_file} cannot be used: {_reason(error)}", "it holds root certificates, as PEM"
-        ) from None
-    if client_certificate is None:
-        return
-    try:
-        # Without the empty passphrase an encrypted key would be asked for at the terminal.
-        context.load_cert_chain(*client_certificate, password="")
-    except OSError as error:
-        raise ConfigError(
-            f"https_client_certificate {client_certificate[0]} cannot be used: {_reason(error)}",
-            "it and https_client_key are PEM, belong together, and the key is not encrypted",
-        ) from None
 
 
 def _host(url: str) -> str:
@@ -262,21 +301,6 @@ def _host(url: str) -> str:
     return name + port
 
 
-def _tls_trouble(host: str, error: ssl.SSLError) -> tuple[str, str]:
-    """What went wrong with TLS, and what to do."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"{host} has a TLS certificate that is not trusted: {one_line(error.verify_message)}",
-            "add its root to the host's trust store, or name it with https_ca_file",
-        )
-    # TLS 1.3 servers miss a client certificate only after the handshake, and may be gone before they can say so.
-    gone = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    reason = "it hung up" if gone else (error.reason or "unknown").lower().replace("_", " ")
-    if gone or "alert" in reason:
-        return f"{host} refuses TLS with us: {reason}", "does it want an https_client_certificate, or another one?"
-    return f"{host} does not speak TLS with us: {reason}", "is https:// right, and the port?"
-
-
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error, and what urllib3 wrapped: from the outside in."""
     seen: BaseException | None = error
@@ -290,8 +314,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _reason(error: BaseException) -> str:
     """The operating system's words at the bottom of what urllib3 wraps around them."""
     for cause in _causes(error):
-        if isinstance(cause, ssl.SSLError):
-            return (cause.reason or "not PEM").lower().replace("_", " ")
         if isinstance(cause, OSError) and cause.strerror:
             return one_line(cause.strerror)
     return "the connection failed"

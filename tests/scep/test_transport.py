@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -127,6 +128,29 @@ def test_environment_proxy_counts_without_a_configured_one(server: Server, monke
     assert transport("http://scep.test/scep", proxy=proxy).get("GetCACaps") == b"proxied"
 
 
+def test_a_proxy_of_the_environment_that_we_do_not_speak_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("http_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("all_proxy", "socks5h://user:hunter2@127.0.0.1:1080")
+    with pytest.raises(TransientError, match=r"the environment's proxy is a socks5h:// one$") as caught:
+        transport("http://scep.test/scep").get("GetCACaps")
+    assert "no_proxy" in caught.value.hint
+
+
+def test_passwords_of_netrc_go_nowhere(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password hunter2\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    server.behaviour = answer(200, b"yes")
+    transport(server.url).get("GetCACaps")
+    assert "Authorization" not in server.seen[-1].headers
+
+
+def test_a_content_encoding_that_packs_nothing_is_not_minded(server: Server) -> None:
+    server.behaviour = answer(200, b"yes", Content_Encoding="binary")
+    assert transport(server.url).get("GetCACaps") == b"yes"
+
+
 # ── what comes back wrong ──
 
 
@@ -181,7 +205,8 @@ def moved(location: str, status: int = 302) -> Behaviour:
         pytest.param(answer(404, b"<html>\nNot found"), "HTTP 404$", id="404 with a web page"),
         pytest.param(answer(204), "HTTP 204$", id="204"),
         pytest.param(answer(200, b"half", Content_Length="100"), "broke its answer off", id="truncated"),
-        pytest.param(answer(200, b"plain text", Content_Encoding="gzip"), "broke its answer off", id="no gzip"),
+        pytest.param(answer(200, b"plain text", Content_Encoding="gzip"), "packed as gzip, which", id="gzip"),
+        pytest.param(answer(200, b"text", Content_Encoding="x, Zstd"), "packed as x, zstd, which", id="packed twice"),
         pytest.param(answer(200, bytes(10_000_000)), "more than 2048 KiB", id="10 MB"),
         pytest.param(endless, "more than 2048 KiB", id="10 MB unannounced"),
         pytest.param(answer(500, bytes(10_000_000)), "more than 2048 KiB", id="an error of 10 MB"),

@@ -1,0 +1,103 @@
+"""What a TLS server must show to be believed, and what we show it: said here, the same on every Python and library.
+
+ssl.create_default_context() and urllib3 have tastes of their own, which change: since Python 3.13 both refuse what
+RFC 5280 asks of issuers but nobody used to miss. A device must not lose its CA by an upgrade of its interpreter.
+Ciphers and the security level stay the host's (openssl.cnf): they are its administrator's to say.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from certagent.errors import ConfigError
+from certagent.scep.text import one_line
+
+Pair = tuple[Path, Path]
+"""PEM files: a certificate with its chain, and its unencrypted key."""
+
+_VERIFY = (
+    # A certificate that is believed ends the chain, also where the server sends it under another issuer, too.
+    ssl.VERIFY_X509_TRUSTED_FIRST
+    # What https_ca_file holds is believed because it is in there, root or not: whoever names the intermediate CA, or
+    # the one server's certificate, believes less than with the root. curl does the same.
+    | ssl.VERIFY_X509_PARTIAL_CHAIN
+)
+# Left out: VERIFY_X509_STRICT. It refuses chains for what they lack by the letter (a key identifier, a `critical`),
+# though every signature, date, name and CA flag on them holds: private CAs of ten years ago, which devices depend on.
+
+
+def context_for(ca_file: Path | None, pair: Pair | None = None) -> ssl.SSLContext:
+    """Believes what chains to a certificate in `ca_file`, else to the host's trust store (as openssl finds it:
+    SSL_CERT_FILE, SSL_CERT_DIR); shows `pair` to who asks. Raises ConfigError for files that do not serve.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and host name
+    context.hostname_checks_common_name = False  # the name stands in subjectAltName, or it does not stand there
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("DEFAULT")  # OpenSSL's, not the list that some builds of Python bring
+    context.verify_flags = _VERIFY
+    context.post_handshake_auth = True  # IIS asks for our certificate once it knows the path
+    if ca_file is None:
+        context.set_default_verify_paths()
+    else:
+        _load_roots(context, ca_file)
+    if pair is not None:
+        _load_pair(context, pair)
+    return context
+
+
+def _load_roots(context: ssl.SSLContext, ca_file: Path) -> None:
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            f"https_ca_file {ca_file} cannot be used: {reason(error)}", "it holds the certificates to believe, as PEM"
+        ) from None
+
+
+def _load_pair(context: ssl.SSLContext, pair: Pair) -> None:
+    try:
+        # Without the empty passphrase an encrypted key would be asked for at the terminal.
+        context.load_cert_chain(*pair, password="")
+    except OSError as error:
+        raise ConfigError(
+            f"https_client_certificate {pair[0]} cannot be used: {reason(error)}",
+            "it and https_client_key are PEM, belong together, and the key is not encrypted",
+        ) from None
+
+
+def reason(error: OSError) -> str:
+    """OpenSSL's words, or the operating system's."""
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "not PEM").lower().replace("_", " ")
+    return one_line(error.strerror or str(error))
+
+
+_ASK = "the CA's operator has to mend it"
+_NAME_IT = "add its root to the host's trust store, or name it with https_ca_file"
+_LOOK_AT_THE_CLOCK = f"is the clock right? If so, {_ASK}"
+_LOOK_AT_THE_URL = "the authority's url must name the server as its certificate does"
+_TO_DO = {  # by OpenSSL's X509_V_ERR_…
+    2: _NAME_IT,  # UNABLE_TO_GET_ISSUER_CERT
+    18: _NAME_IT,  # DEPTH_ZERO_SELF_SIGNED_CERT
+    19: _NAME_IT,  # SELF_SIGNED_CERT_IN_CHAIN
+    20: _NAME_IT,  # UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+    21: _NAME_IT,  # UNABLE_TO_VERIFY_LEAF_SIGNATURE
+    9: _LOOK_AT_THE_CLOCK,  # CERT_NOT_YET_VALID
+    10: _LOOK_AT_THE_CLOCK,  # CERT_HAS_EXPIRED
+    62: _LOOK_AT_THE_URL,  # HOSTNAME_MISMATCH
+    64: _LOOK_AT_THE_URL,  # IP_ADDRESS_MISMATCH
+}
+
+
+def trouble(host: str, error: ssl.SSLError) -> tuple[str, str]:
+    """What went wrong with TLS, and what to do."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = one_line(error.verify_message)
+        return f"{host} has a TLS certificate that is not trusted: {why}", _TO_DO.get(error.verify_code, _ASK)
+    # TLS 1.3 servers miss a client certificate only after the handshake, and may be gone before they can say so.
+    gone = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    why = "it hung up" if gone else (error.reason or "unknown").lower().replace("_", " ")
+    if gone or "alert" in why:
+        return f"{host} refuses TLS with us: {why}", "does it want an https_client_certificate, or another one?"
+    return f"{host} does not speak TLS with us: {why}", "is https:// right, and the port?"
