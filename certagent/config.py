@@ -20,7 +20,6 @@ from typing import Any
 
 import msgspec
 import yaml
-from msgspec.structs import fields
 
 from certagent.config_checks import check
 from certagent.config_decode import BAD, Decoder, Node, Place, Problems, Scalar, Sequence, Table, did_you_mean
@@ -152,7 +151,7 @@ def _only_shared(table: Table, main: Path, problems: Problems) -> Table:
     for key, (place, _) in table.entries.items():
         if key in _SHARED:
             continue
-        if key in {info.name for info in fields(Configuration)}:
+        if key in Configuration.__struct_fields__:
             problems.add(place, (key,), "does not belong into an included file", f"move it to {main}")
         else:
             problems.add(place, (key,), "is not a known key", did_you_mean(key, _SHARED))

@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import FieldInfo, fields
+from msgspec.structs import FieldInfo
 
 from certagent.definitions import VALUE_TYPES, Common, KeystoreDefinition, Secret
 
@@ -172,14 +173,14 @@ class Decoder:
         """A definition, of one type or of a union told apart by tag; what is not given comes from `inherited`."""
         tagged = {str(each.__struct_config__.tag): each for each in get_args(wanted)}
         if not isinstance(node, Table):
-            known = ", ".join(f.name for f in fields(wanted)) if not tagged else "type, authority and others"
+            known = ", ".join(f.name for f in fields_of(wanted)) if not tagged else "type, authority and others"
             return self._mismatch(node, path, "a table of keys", f"known here: {known}")
         cls: type[Struct] = self._tagged(node, tagged, path) if tagged else wanted
         tag_field = cls.__struct_config__.tag_field
         untagged = Table(node.place, {key: entry for key, entry in node.entries.items() if key != tag_field})
         values = {**inherited, **self.decode_fields(untagged, cls, path)}
         place = self.places.get(path, node.place)
-        for info in fields(cls):
+        for info in fields_of(cls):
             if info.required and info.name not in values:
                 self.problems.add(place, (*path, info.name), "is missing", f"add it: {describe(info)}")
                 values[info.name] = BAD
@@ -192,7 +193,7 @@ class Decoder:
 
     def decode_fields(self, node: Table, cls: type[Struct], path: Path) -> dict[str, Any]:
         """The fields of `cls` that a table gives; a key that names none of them is a fault."""
-        by_name = {info.name: info for info in fields(cls)}
+        by_name = {info.name: info for info in fields_of(cls)}
         values = {}
         for name, (place, value) in node.entries.items():
             here = (*path, name)
@@ -319,6 +320,12 @@ def _of_another_type(name: str, cls: type[Struct]) -> tuple[str, str] | None:
 def describe(info: FieldInfo) -> str:
     """What definitions.py says about a field."""
     return next((meta.description for meta in _strip(info.type)[1] if meta.description), "")
+
+
+@cache  # msgspec evaluates the annotations anew each time: nine tenths of loading ten thousand keystores
+def fields_of(cls: type[Struct]) -> tuple[FieldInfo, ...]:
+    """The fields of a definition."""
+    return msgspec.structs.fields(cls)
 
 
 def _strip(wanted: Any) -> tuple[Any, tuple[Meta, ...]]:
