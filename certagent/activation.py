@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 
-from certagent.definitions import HookCommand
+from certagent.config.definitions import HookCommand
 from certagent.errors import HookError, KeystoreError, ProbeError
 from certagent.hooks import run_hook
 from certagent.journal import Kind, Phase, Transaction

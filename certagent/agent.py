@@ -19,9 +19,10 @@ from pathlib import Path
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from certagent import config, durable, notify, planning, policy, state
+from certagent import durable, notify, planning, policy, state
 from certagent import log as certagent_log
-from certagent.definitions import Configuration
+from certagent.config.definitions import Configuration
+from certagent.config.load import load_configuration
 from certagent.errors import BusyError, CertagentError, ConfigError
 from certagent.planning import Memory, Pace, Report
 from certagent.supervise import BAD_CONFIGURATION, Worker
@@ -45,7 +46,7 @@ def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = No
     """
     certagent_log.configure()
     config_path = config_path.absolute()
-    configuration = config.load(config_path)
+    configuration = load_configuration(config_path)
     command = worker or (
         *(sys.executable, "-m", "certagent", "-c", str(config_path)),
         *("renew", "--due", "--report", "json"),
@@ -329,7 +330,7 @@ class Agent:
     def _reload(self) -> None:
         notify.reloading()
         try:
-            fresh = config.load(self._config_path)
+            fresh = load_configuration(self._config_path)
             if fresh.state_dir != self._configuration.state_dir:
                 raise ConfigError("state_dir cannot change while the agent runs", "restart it")
         except CertagentError as error:

@@ -19,7 +19,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import durable, succession, trust
-from certagent.definitions import Authority, Fingerprint
+from certagent.config.definitions import Authority, Fingerprint
 from certagent.errors import CertagentError, ConfigError, HttpError, StateError, TrustError
 from certagent.scep import Capabilities, Client
 from certagent.state import decode_file

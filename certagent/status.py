@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from certagent import certificate as facts
 from certagent import durable, policy, road, state
 from certagent.authorities import Authorities
-from certagent.definitions import Authority, Configuration, KeystoreDefinition
+from certagent.config.definitions import Authority, Configuration, KeystoreDefinition
 from certagent.errors import CertagentError, ConfigError, KeystoreError
 from certagent.hooks import read_secret
 from certagent.journal import Journal, Phase, Transaction

@@ -24,7 +24,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import trust
-from certagent.definitions import Fingerprint
+from certagent.config.definitions import Fingerprint
 from certagent.errors import TrustError
 
 

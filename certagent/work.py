@@ -14,7 +14,7 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent import policy, state
 from certagent.authorities import Authorities, Contact, Known
-from certagent.definitions import Authority, KeystoreDefinition
+from certagent.config.definitions import Authority, KeystoreDefinition
 from certagent.errors import CertagentError, KeystoreError, TransientError
 from certagent.hooks import run_hook
 from certagent.journal import Journal, Kind, Phase, Transaction

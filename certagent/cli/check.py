@@ -13,12 +13,13 @@ from datetime import datetime
 from pathlib import Path
 
 from certagent import certificate as facts
-from certagent import config, policy, recovery, status
+from certagent import policy, recovery, status
 from certagent.authorities import Authorities, Contact, Known, pins
 from certagent.cli import setting
 from certagent.cli.foresee import Seen, capability_words, in_place, next_step, rollover, warnings, when
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
-from certagent.definitions import Authority, Configuration, KeystoreDefinition, Secret
+from certagent.config.definitions import Authority, Configuration, KeystoreDefinition, Secret
+from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
 from certagent.hooks import read_secret
 from certagent.journal import Transaction
@@ -35,7 +36,7 @@ _AS_ROOT = "run certagent as root, or give its user access"
 
 def check(arguments: argparse.Namespace) -> int:
     """0 all in order, warnings included; 1 something is wrong. A wrong configuration raises ConfigError."""
-    configuration = config.load(arguments.config)
+    configuration = load_configuration(arguments.config)
     console = terminal()
     counts = dict.fromkeys(Mark, 0)
     for title, findings in _groups(configuration, arguments.config, offline=arguments.offline):

@@ -12,7 +12,7 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent.authorities import Contact
 from certagent.cli.terminal import Finding, Mark
-from certagent.definitions import Authority, KeystoreDefinition
+from certagent.config.definitions import Authority, KeystoreDefinition
 from certagent.journal import Phase
 from certagent.policy import Action
 from certagent.scep import Capabilities

@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum
 
-from certagent import config, policy, status
+from certagent import policy, status
 from certagent.cli import setting
 from certagent.cli.show import shortened
 from certagent.cli.terminal import printable
-from certagent.definitions import Configuration
+from certagent.config.definitions import Configuration
+from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
 from certagent.policy import Action, Condition
 from certagent.state import iso
@@ -43,7 +44,7 @@ _WORST_LAST = (Level.OK, Level.UNKNOWN, Level.WARNING, Level.CRITICAL)
 def health(arguments: argparse.Namespace) -> int:
     """Raises nothing for what is wrong: that is the answer."""
     try:
-        configuration = config.load(arguments.config)
+        configuration = load_configuration(arguments.config)
         names = setting.chosen(configuration, arguments.names)
         now = setting.clock()
         taken = status.snapshots(configuration, now=now, host=setting.host(), names=names)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from certagent.definitions import Configuration, Pkcs11Keystore
+from certagent.config.definitions import Configuration, Pkcs11Keystore
 from certagent.errors import CertagentError, HookError, KeystoreError
 from certagent.hooks import run_apart
 from certagent.outcome import Outcome

@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from certagent import ahead, config, status
+from certagent import ahead, status
 from certagent.ahead import Event, What
 from certagent.cli import setting
 from certagent.cli.show import print_plain, shortened
 from certagent.cli.terminal import printable, terminal
+from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
 from certagent.state import iso
 from certagent.status import span
@@ -46,7 +47,7 @@ _LINES = ("cyan", "magenta", "blue")
 
 def plan(arguments: argparse.Namespace) -> int:
     """Raises ConfigError for a date that is none, or that has passed."""
-    configuration = config.load(arguments.config)
+    configuration = load_configuration(arguments.config)
     now = setting.clock()
     names = setting.chosen(configuration, arguments.names)
     taken = status.snapshots(configuration, now=now, host=setting.host(), names=names)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from certagent import config, recovery
+from certagent import recovery
+from certagent.config.load import state_dir_of
 
 
 def recover(arguments: argparse.Namespace) -> int:
     failed = False
-    for done in recovery.recover_all(config.state_dir_of(arguments.config)):
+    for done in recovery.recover_all(state_dir_of(arguments.config)):
         if done.error is not None:
             failed = True
             print(f"{done.keystore}: {done.error}; {done.error.hint}", file=sys.stderr)

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from certagent import config, recovery, state, status
+from certagent import recovery, state, status
 from certagent.cli import isolated
 from certagent.cli.main import internal_fault
 from certagent.cli.setting import chosen, clock, host, works
-from certagent.definitions import Configuration
+from certagent.config.definitions import Configuration
+from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, KeystoreError
 from certagent.outcome import Outcome, Result
 from certagent.renewal import Wish, advance
@@ -29,7 +30,7 @@ _WAITING = (Result.PENDING, Result.WAITING)
 
 
 def renew(arguments: argparse.Namespace) -> int:
-    configuration = config.load(arguments.config)
+    configuration = load_configuration(arguments.config)
     names = chosen(configuration, arguments.names)
     if arguments.dry_run:
         return _foretell(configuration, names, force=arguments.force)
@@ -39,7 +40,7 @@ def renew(arguments: argparse.Namespace) -> int:
 
 def enroll(arguments: argparse.Namespace) -> int:
     """Raises KeystoreError for a living identity, unless --force was said."""
-    configuration = config.load(arguments.config)
+    configuration = load_configuration(arguments.config)
     names = chosen(configuration, arguments.names)
     if arguments.into:
         return _move(configuration, names, arguments)

@@ -16,7 +16,7 @@ from certagent.cli.scep_contact import client, describe, pins, progress, reach, 
 from certagent.cli.scep_enroll import enroll
 from certagent.cli.scep_query import getcert, getcrl
 from certagent.cli.setting import clock
-from certagent.definitions import AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
+from certagent.config.definitions import AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
 from certagent.errors import CertagentError, ConfigError, TransientError
 
 _CIPHERS = ("aes128-cbc", "aes192-cbc", "aes256-cbc", "3des")

@@ -23,7 +23,7 @@ from certagent.authorities import Contact
 from certagent.cli import scep_files as files
 from certagent.cli.scep_contact import ask, check_pair, describe, progress, reach, refused, say, signer
 from certagent.cli.setting import clock
-from certagent.definitions import KeyType, Secret
+from certagent.config.definitions import KeyType, Secret
 from certagent.errors import ConfigError, HttpError, TransientError
 from certagent.hooks import read_secret
 from certagent.keys import PrivateKey

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from certagent import config
+from certagent.config.schema import json_schema
 
 
 def schema(_arguments: argparse.Namespace) -> int:
-    print(json.dumps(config.schema(), indent=2))
+    print(json.dumps(json_schema(), indent=2))
     return 0

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from certagent import config
 from certagent.authorities import Authorities
-from certagent.definitions import Configuration
+from certagent.config.definitions import Configuration
+from certagent.config.load import digest_of
 from certagent.errors import CertagentError, ConfigError
 from certagent.hooks import read_secret
 from certagent.journal import Journal
@@ -74,7 +74,7 @@ def works(
             name=name,
             definition=definition,
             authority=authority,
-            digest=config.digest(definition, authority),
+            digest=digest_of(definition, authority),
             host=here,
             directory=directory,
             keystore=opened(name),

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from certagent import config, state
+from certagent import state
 from certagent import status as known
 from certagent.cli import setting
 from certagent.cli.foresee import when
 from certagent.cli.terminal import Finding, Mark, print_findings, printable, terminal
-from certagent.definitions import Configuration
+from certagent.config.definitions import Configuration
+from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, StateError
 from certagent.policy import Action, Condition, Lifetime
 from certagent.state import Event, LastError, iso
@@ -43,7 +44,7 @@ _WIDE = 100
 
 
 def status(arguments: argparse.Namespace) -> int:
-    configuration = config.load(arguments.config)
+    configuration = load_configuration(arguments.config)
     now = setting.clock()
     names = setting.chosen(configuration, arguments.names)
     taken = known.snapshots(configuration, now=now, host=setting.host(), names=names)
@@ -273,7 +274,7 @@ def _bar(row: _Row, width: int) -> Text:
 
 
 def history(arguments: argparse.Namespace) -> int:
-    configuration = config.load(arguments.config)
+    configuration = load_configuration(arguments.config)
     names = _remembered(configuration, arguments.names)
     told = [(name, event) for name in names for event in _events(configuration, name)]
     told.sort(key=lambda each: each[1].at)

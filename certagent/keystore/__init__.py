@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certagent.definitions import KeystoreDefinition, PemKeystore, Pkcs11Keystore, Pkcs12Keystore, Secret
+from certagent.config.definitions import KeystoreDefinition, PemKeystore, Pkcs11Keystore, Pkcs12Keystore, Secret
 
 if TYPE_CHECKING:
     from certagent.keystore.base import Keystore

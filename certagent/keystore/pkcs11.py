@@ -13,7 +13,7 @@ from cryptography import x509
 
 from certagent import durable
 from certagent.certificate import is_self_signed, load_pem, to_pem
-from certagent.definitions import KeyType, Pkcs11Keystore, Secret
+from certagent.config.definitions import KeyType, Pkcs11Keystore, Secret
 from certagent.errors import ConfigError, KeystoreError
 from certagent.keystore import swap, token_objects
 from certagent.keystore.base import Identity, Remark, Shadow, prove_pair

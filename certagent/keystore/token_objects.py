@@ -16,7 +16,7 @@ from pkcs11 import DEFAULT, Attribute, CertificateType, KeyType, MechanismFlag, 
 from pkcs11.attributes import ALL_CAPABILITIES
 from pkcs11.exceptions import PKCS11Error
 
-from certagent import definitions
+from certagent.config import definitions
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore.session import Token

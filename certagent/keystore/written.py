@@ -10,7 +10,7 @@ from cryptography import x509
 
 from certagent import durable
 from certagent.certificate import load_pem, to_pem
-from certagent.definitions import KeystoreDefinition, Mode, Secret
+from certagent.config.definitions import KeystoreDefinition, Mode, Secret
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey

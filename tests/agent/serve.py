@@ -12,7 +12,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certagent import agent, config, log
+from certagent import agent, log
+from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
 from certagent.planning import Pace
 
@@ -33,7 +34,7 @@ pace = Pace(
 )
 log.configure()
 if offset.exists():
-    asyncio.run(agent.Agent(path, config.load(path), sys.argv[2:], pace, clock=clock).serve())
+    asyncio.run(agent.Agent(path, load_configuration(path), sys.argv[2:], pace, clock=clock).serve())
 else:
     try:
         raise SystemExit(agent.run(path, worker=sys.argv[2:], pace=pace))

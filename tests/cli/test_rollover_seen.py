@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from certagent import certificate as facts
-from certagent import config, status
+from certagent import status
+from certagent.config.load import load_configuration
 from certagent.state import iso
 from certagent.status import Snapshot
 
@@ -29,7 +30,7 @@ def way(place: Place) -> Way:
 
 def look(way: Way, now: datetime | None = None) -> Snapshot:
     way.place.configure()
-    return status.snapshots(config.load(way.place.config), now=now or way.start, host="device")[0]
+    return status.snapshots(load_configuration(way.place.config), now=now or way.start, host="device")[0]
 
 
 def test_json_of_a_staged_keystore(way: Way) -> None:

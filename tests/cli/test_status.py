@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certagent import config, state, status
+from certagent import state, status
 from certagent.cli.show import notices
+from certagent.config.load import load_configuration
 from certagent.errors import TransientError
 from certagent.journal import Phase
 from certagent.keys import PrivateKey
@@ -26,7 +27,7 @@ DAY = timedelta(days=1)
 
 def look(place: Place, now: datetime = NOW) -> Snapshot:
     place.configure()
-    return status.snapshots(config.load(place.config), now=now, host="device")[0]
+    return status.snapshots(load_configuration(place.config), now=now, host="device")[0]
 
 
 def old(place: Place, days: int, lifetime: int = 90) -> None:
@@ -179,7 +180,7 @@ def test_one_error_of_many_keystores_is_told_once(place: Place) -> None:
     fault = LastError.of(TransientError("corp is down", "is it up?"), NOW)
     for name in place.names:
         place.remember(name, failures=1, last_error=fault)
-    taken = status.snapshots(config.load(place.config), now=NOW + timedelta(minutes=3), host="device")
+    taken = status.snapshots(load_configuration(place.config), now=NOW + timedelta(minutes=3), host="device")
     (told,) = notices(taken, NOW + timedelta(minutes=3))
     assert told.text == "k0, k1, k2 and 4 others: corp is down (3 min ago)"
     assert told.hint == "is it up?"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from certagent import config, status
+from certagent import status
+from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
 
 from .place import Place, certify
@@ -51,7 +52,7 @@ def samples(place: Place) -> Samples:
     place.put(certify(place.key, start=NOW - timedelta(days=1), lifetime=timedelta(days=90)))
     place.remember("empty", failures=3)
     place.configure()
-    return parse(status.metrics(status.snapshots(config.load(place.config), now=NOW, host="device"), NOW))
+    return parse(status.metrics(status.snapshots(load_configuration(place.config), now=NOW, host="device"), NOW))
 
 
 def test_validity_of_the_certificate_in_place(samples: Samples) -> None:
@@ -86,7 +87,7 @@ def test_no_keystores_at_all_is_still_a_valid_file() -> None:
 
 def test_label_values_are_escaped(place: Place) -> None:
     place.configure()
-    (taken,) = status.snapshots(config.load(place.config), now=NOW, host="device")
+    (taken,) = status.snapshots(load_configuration(place.config), now=NOW, host="device")
     strange = status.metrics([replace(taken, name='a"b\\c\nd')], NOW)
     assert ("certagent_keystore_failures", (("keystore", r"a\"b\\c\nd"),)) in parse(strange)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent import config
+from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
 
 FINGERPRINT = "sha256:" + "9f" * 32
@@ -60,7 +60,7 @@ class Site:
     def problems(self) -> list[str]:
         """What `load` finds, the directory cut off again."""
         with pytest.raises(ConfigError) as caught:
-            config.load(self.main)
+            load_configuration(self.main)
         return [line.replace(f"{self.directory}/", "") for line in caught.value.problems]
 
 

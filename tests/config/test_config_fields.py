@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certagent import config
+from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
 
 from .conftest import FINGERPRINT, Site
@@ -580,12 +580,12 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_lines(site: Site) -> No
 def test_one_fault_is_the_error_itself_and_many_are_counted(site: Site) -> None:
     site.change({1: "state_dir: state"})
     with pytest.raises(ConfigError, match=r"agent.yaml:1: state_dir: is not an absolute") as caught:
-        config.load(site.main)
+        load_configuration(site.main)
     assert caught.value.hint == "write it from the root, such as /var/lib/certagent"
     site.change({1: "state_dir: state", 2: "live_dir: live"})
     with pytest.raises(ConfigError, match=r"agent.yaml: 2 faults, the first: .*state_dir"):
-        config.load(site.main)
+        load_configuration(site.main)
 
 
 def test_the_base_of_this_table_is_right(site: Site) -> None:
-    assert config.load(site.main).keystores["web"].paths["key"] == site.directory / "web.key"
+    assert load_configuration(site.main).keystores["web"].paths["key"] == site.directory / "web.key"

@@ -7,7 +7,7 @@ import os
 import pytest
 import yaml
 
-from certagent import config
+from certagent.config import load
 
 from .conftest import Site
 
@@ -58,7 +58,7 @@ def test_what_is_no_configuration_is_told_in_one_line(site: Site, content: bytes
 @pytest.fixture(params=["libyaml", "pure Python"])
 def either_loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "pure Python":
-        monkeypatch.setattr(config, "_Loader", yaml.SafeLoader)
+        monkeypatch.setattr(load, "_Loader", yaml.SafeLoader)
 
 
 @pytest.mark.usefixtures("either_loader")

@@ -13,8 +13,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certagent import config
-from certagent.definitions import Common, Configuration, KeyType, PemKeystore
+from certagent.config.definitions import Common, Configuration, KeyType, PemKeystore
+from certagent.config.load import digest_of, load_configuration, state_dir_of
 from certagent.errors import ConfigError
 
 from .conftest import BASE, FINGERPRINT, Site
@@ -74,7 +74,7 @@ keystores:
     probe: {{tls: "127.0.0.1:443", server_name: web.example.net}}
 """,
     )
-    loaded = config.load(site.main)
+    loaded = load_configuration(site.main)
     authority, web = loaded.authorities["corp"], loaded.keystores["web"]
     assert str(authority.fingerprints[0]) == FINGERPRINT
     assert authority.trust_anchors == (site.directory / "root.pem",)
@@ -94,7 +94,7 @@ def test_defaults_fill_what_a_keystore_does_not_say_key_by_key(site: Site) -> No
             12: "    type: pem\n    mode:",
         }
     )
-    web = config.load(site.main).keystores["web"]
+    web = load_configuration(site.main).keystores["web"]
     assert web.rekey == "never"
     assert web.mode is None, "a key without a value takes a default back"
     assert web.hooks.failed == (), "hooks are one key: replaced as a whole"
@@ -107,7 +107,7 @@ def test_included_files_are_beside_the_file_and_get_its_defaults(site: Site, mon
     site.write("keystores/empty.yaml", "# nothing yet\n")
     site.write("keystores/.c.yaml.swp", "an editor's\n")
     monkeypatch.chdir("/")
-    loaded = config.load(site.main)
+    loaded = load_configuration(site.main)
     assert list(loaded.keystores) == ["web", "b"]
     assert {keystore.authority for keystore in loaded.keystores.values()} == {"two"}
     assert list(loaded.keystores["b"].paths) == ["key"]
@@ -115,7 +115,7 @@ def test_included_files_are_beside_the_file_and_get_its_defaults(site: Site, mon
 
 def test_a_glob_that_matches_nothing_is_fine(site: Site) -> None:
     site.change({2: "include: keystores/*.yaml"})
-    assert list(config.load(site.main).keystores) == ["web"]
+    assert list(load_configuration(site.main).keystores) == ["web"]
 
 
 def test_a_directory_whose_name_looks_like_a_glob_is_just_a_directory(tmp_path: Path, site: Site) -> None:
@@ -123,19 +123,19 @@ def test_a_directory_whose_name_looks_like_a_glob_is_just_a_directory(tmp_path: 
     inner.directory.mkdir()
     inner.write("a.yaml", "keystores: {}\n")
     inner.write("agent.yaml", "include: a.yaml\n")
-    assert config.load(inner.main).keystores == {}
+    assert load_configuration(inner.main).keystores == {}
 
 
 def test_aliases_and_a_byte_order_mark_are_fine(site: Site) -> None:
     site.change({17: "    hooks: {post: &reload [[nginx]], failed: *reload}"})
     site.main.write_bytes(b"\xef\xbb\xbf" + site.main.read_bytes())
-    hooks = config.load(site.main).keystores["web"].hooks
+    hooks = load_configuration(site.main).keystores["web"].hooks
     assert hooks.post == hooks.failed == (("nginx",),)
 
 
 def test_a_group_may_read_a_secret(site: Site) -> None:
     (site.directory / "corp.challenge").chmod(0o640)
-    config.load(site.main)
+    load_configuration(site.main)
 
 
 def test_paths_that_are_links_into_the_live_directory_stay_right(site: Site) -> None:
@@ -145,7 +145,7 @@ def test_paths_that_are_links_into_the_live_directory_stay_right(site: Site) -> 
     for name in ("web.key", "web.pem"):
         (live / name).write_text("")
         (site.directory / name).symlink_to(live / name)
-    config.load(site.main)
+    load_configuration(site.main)
 
 
 def test_two_links_to_one_file_are_one_file(site: Site) -> None:
@@ -169,13 +169,13 @@ STATE_DIRS = [
 @pytest.mark.parametrize(("text", "expected"), STATE_DIRS)
 def test_the_state_directory_is_found_even_in_a_broken_file(site: Site, text: str, expected: str) -> None:
     site.write("agent.yaml", text)
-    assert config.state_dir_of(site.main) == Path(expected.replace("DIR", str(site.directory)))
+    assert state_dir_of(site.main) == Path(expected.replace("DIR", str(site.directory)))
 
 
 def test_the_state_directory_is_the_default_where_a_file_cannot_be_believed(site: Site) -> None:
     site.main.chmod(0o666)
-    assert config.state_dir_of(site.main) == Path("/var/lib/certagent")
-    assert config.state_dir_of(site.directory / "missing") == Path("/var/lib/certagent")
+    assert state_dir_of(site.main) == Path("/var/lib/certagent")
+    assert state_dir_of(site.directory / "missing") == Path("/var/lib/certagent")
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_the_state_directory_is_the_default_where_a_file_cannot_be_believed(site
 )
 def test_the_digest_changes_with_the_definition_alone(site: Site, lines: dict[int, str], changes: bool) -> None:
     def digest() -> str:
-        loaded = config.load(site.main)
-        return config.digest(loaded.keystores["web"], loaded.authorities["corp"])
+        loaded = load_configuration(site.main)
+        return digest_of(loaded.keystores["web"], loaded.authorities["corp"])
 
     before = digest()
     site.change(lines)
@@ -208,7 +208,7 @@ def test_two_hundred_keystores_load_in_no_time(site: Site) -> None:
     )
     site.write("agent.yaml", BASE + more)
     before = os.times()
-    assert len(config.load(site.main).keystores) == 201
+    assert len(load_configuration(site.main).keystores) == 201
     assert os.times().user - before.user < 2
 
 
@@ -225,13 +225,13 @@ def _load_text(site: Site, text: str) -> None:
     site.main.write_bytes(text.encode("utf-8", "surrogatepass"))
     problems: tuple[str, ...] = ("not empty",)
     try:
-        assert isinstance(config.load(site.main), Configuration)
+        assert isinstance(load_configuration(site.main), Configuration)
     except ConfigError as error:
         problems = error.problems
     assert problems
     assert not any("\n" in line for line in problems)
     "".join(problems).encode()  # fit for a terminal
-    config.state_dir_of(site.main)
+    state_dir_of(site.main)
 
 
 _fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

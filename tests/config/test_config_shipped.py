@@ -15,9 +15,8 @@ import pytest
 import yaml
 from msgspec import Struct
 
-from certagent import config
-from certagent.config_decode import describe
-from certagent.definitions import (
+from certagent.config.decode import describe
+from certagent.config.definitions import (
     Authority,
     Common,
     Configuration,
@@ -31,6 +30,8 @@ from certagent.definitions import (
     Secret,
     Snippet,
 )
+from certagent.config.load import load_configuration
+from certagent.config.schema import json_schema
 
 from .conftest import FINGERPRINT, Site
 from .test_config_fields import FIELDS
@@ -54,7 +55,7 @@ def test_the_example_loads_once_its_five_marked_lines_are_changed(site: Site) ->
     lines = [edits[mark[1]] if (mark := re.search(r"# ([1-5]):? ", line)) else line for line in text.splitlines()]
     assert len(re.findall(r"# [1-5]: ", text)) == 5
     site.write("agent.yaml", "\n".join(lines))
-    loaded = config.load(site.main)
+    loaded = load_configuration(site.main)
     assert loaded.keystores["web"].subject == "CN=device.test"
 
 
@@ -70,7 +71,7 @@ def test_every_line_the_example_comments_out_is_right_too(site: Site) -> None:
     }.items():
         text = text.replace(wrong, right)
     site.write("agent.yaml", text)
-    loaded = config.load(site.main)
+    loaded = load_configuration(site.main)
     assert loaded.keystores["web"].swap == "symlink"
     assert loaded.authorities["corp"].send_challenge == "always"
 
@@ -79,20 +80,20 @@ def test_every_line_the_example_comments_out_is_right_too(site: Site) -> None:
 def test_a_shipped_keystore_loads_beside_the_example(site: Site, shipped: Path) -> None:
     site.change({2: "include: keystores/*.yaml"})
     site.write(f"keystores/{shipped.name}", _OF_A_HOST.sub("DIR/corp.challenge", shipped.read_text()))
-    assert shipped.stem in config.load(site.main).keystores
+    assert shipped.stem in load_configuration(site.main).keystores
 
 
 def test_haproxy_gets_one_combined_file(site: Site) -> None:
     site.change({2: "include: keystores/*.yaml"})
     site.write("keystores/haproxy.yaml", (ROOT / "keystores/haproxy.yaml").read_text())
-    haproxy = config.load(site.main).keystores["haproxy"]
+    haproxy = load_configuration(site.main).keystores["haproxy"]
     assert isinstance(haproxy, PemKeystore)
     assert haproxy.combined
 
 
 @pytest.fixture(scope="session")
 def validator() -> Any:
-    schema = config.schema()
+    schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
 
@@ -172,6 +173,12 @@ def test_every_key_is_described(cls: type[Struct]) -> None:
 
 def test_making_the_schema_leaves_memory_whole() -> None:
     """msgspec overran its memory for the type of `fingerprint`; with a checking allocator that ends the process."""
-    code = "import gc\nfrom certagent import config\nfor _ in range(50):\n    config.schema()\n    gc.collect()\n"
+    code = (
+        "import gc\n"
+        "from certagent.config.schema import json_schema\n"
+        "for _ in range(50):\n"
+        "    json_schema()\n"
+        "    gc.collect()\n"
+    )
     environment = {**os.environ, "PYTHONMALLOC": "debug"}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment)

@@ -16,10 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from certagent import certificate as facts
-from certagent import config, crl, keys, recovery, state
+from certagent import crl, keys, recovery, state
 from certagent.authorities import VERSION as AUTHORITY_VERSION
 from certagent.authorities import Memory
-from certagent.definitions import KeyType
+from certagent.config.definitions import KeyType
+from certagent.config.load import load_configuration
 from certagent.journal import VERSION, Journal, Phase, Transaction
 from certagent.keystore import pfx, swap
 from tests.fuzz.parties import (
@@ -146,7 +147,7 @@ def written(name: str, data: bytes) -> Path:
 
 
 def configuration(data: bytes) -> object:
-    return config.load(written("agent.yaml", data))
+    return load_configuration(written("agent.yaml", data))
 
 
 def configurations() -> list[bytes]:

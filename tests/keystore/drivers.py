@@ -15,7 +15,7 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import to_pem
-from certagent.definitions import KeystoreDefinition, KeyType
+from certagent.config.definitions import KeystoreDefinition, KeyType
 from certagent.hooks import read_secret
 from certagent.keystore import open_keystore, pfx, swap
 from certagent.keystore.base import Keystore, Shadow

@@ -8,7 +8,7 @@ from typing import Any
 
 from certagent import keys
 from certagent.certificate import to_pem
-from certagent.definitions import PemKeystore, Secret
+from certagent.config.definitions import PemKeystore, Secret
 from certagent.keystore import open_keystore, swap
 from certagent.keystore.base import Identity, Keystore, Shadow
 

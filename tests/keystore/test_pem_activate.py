@@ -16,7 +16,7 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import load_pem, to_pem
-from certagent.definitions import Mode, Secret
+from certagent.config.definitions import Mode, Secret
 from certagent.errors import KeystoreError
 from certagent.keystore import swap
 from certagent.keystore.base import Identity, Shadow

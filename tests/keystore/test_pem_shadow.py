@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from certagent import keys
-from certagent.definitions import KeyType, Secret
+from certagent.config.definitions import KeyType, Secret
 from certagent.errors import KeystoreError
 
 from .conftest import MakeSite

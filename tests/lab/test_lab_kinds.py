@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.certificate import fingerprint
-from certagent.definitions import KeyType
+from certagent.config.definitions import KeyType
 from certagent.lab import Settings
 from certagent.outcome import Result
 from certagent.renewal import Wish

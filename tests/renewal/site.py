@@ -13,8 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certagent import certificate as facts
-from certagent import config, keys, recovery, state
+from certagent import keys, recovery, state
 from certagent.cli.setting import works
+from certagent.config.load import load_configuration
 from certagent.journal import Journal, Transaction
 from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.outcome import Outcome
@@ -97,7 +98,7 @@ class Site:
         self.config.chmod(0o600)
 
     def work(self, name: str = "web") -> Work:
-        configuration = config.load(self.config)
+        configuration = load_configuration(self.config)
         made = works(configuration, [name], lambda _name, line: self.log.append(line), lambda _name, _line: None)
         return replace(made[0], clock=self.clock)
 

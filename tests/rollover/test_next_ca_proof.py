@@ -10,9 +10,10 @@ import pytest
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import config, status
+from certagent import status
 from certagent.cli.setting import works
-from certagent.definitions import KeyType
+from certagent.config.definitions import KeyType
+from certagent.config.load import load_configuration
 from certagent.lab import Call, Generation, HttpAnswer, Settings
 from certagent.lab.succession import ShadowRequest
 from certagent.outcome import Result
@@ -248,7 +249,7 @@ def test_one_next_ca_for_all_keystores_of_an_authority(make_device: Devices) -> 
     )
 
     def run_both() -> list[Result]:
-        made = works(config.load(device.config), ["web", "app"], lambda *_: None, lambda *_: None)
+        made = works(load_configuration(device.config), ["web", "app"], lambda *_: None, lambda *_: None)
         return [advance(replace(each, clock=device.clock), Wish.DUE, lambda: False).result for each in made]
 
     device.off(device.day(250))
@@ -267,9 +268,9 @@ def test_it_is_told(make_device: Devices) -> None:
     for day in (301, 320, 340):
         device.off(device.day(day))
         device.run()
-    shown = status.as_json(status.snapshots(config.load(device.config), now=device.clock(), host="here"))["keystores"][
-        "web"
-    ]
+    shown = status.as_json(status.snapshots(load_configuration(device.config), now=device.clock(), host="here"))[
+        "keystores"
+    ]["web"]
     assert (shown["state"], shown["next_action"]) == ("staged", "switch")
     assert shown["next_action_at"] == f"{device.day(365):%Y-%m-%dT%H:%M:%SZ}"
     assert (device.hooks("staged"), device.hooks("ca_changed"), device.hooks("post")) == (1, 2, 3)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from certagent.definitions import KeyType
+from certagent.config.definitions import KeyType
 from certagent.errors import KeystoreError
 from certagent.outcome import Result
 from certagent.renewal import Wish

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from certagent import ahead, policy
 from certagent.ahead import Event, What, events, horizon
-from certagent.definitions import Fraction, Threshold
+from certagent.config.definitions import Fraction, Threshold
 from certagent.journal import Kind, Phase, Transaction
 from certagent.policy import Action, Condition, Lifetime, Open, Past, Rules
 from certagent.road import Ca, Road, Shadow

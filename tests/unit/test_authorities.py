@@ -14,7 +14,7 @@ import pytest
 from certagent import certificate as facts
 from certagent import keys
 from certagent.authorities import Authorities, pins
-from certagent.definitions import Authority, Fingerprint
+from certagent.config.definitions import Authority, Fingerprint
 from certagent.errors import CertagentError, ConfigError, StateError, TransientError, TrustError
 from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.lab.ca import Call, HttpAnswer

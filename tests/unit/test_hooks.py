@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.definitions import Duration, HookCommand, Secret
+from certagent.config.definitions import Duration, HookCommand, Secret
 from certagent.errors import CertagentError, ConfigError, HookError
 from certagent.hooks import read_secret, run_hook
 

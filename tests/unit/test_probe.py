@@ -13,7 +13,7 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import to_der, to_pem
-from certagent.definitions import Duration, Probe
+from certagent.config.definitions import Duration, Probe
 from certagent.errors import ProbeError
 from certagent.probe import wait_until_served
 

@@ -10,7 +10,7 @@ from itertools import permutations
 import pytest
 
 from certagent import certificate as facts
-from certagent.definitions import Fingerprint
+from certagent.config.definitions import Fingerprint
 from certagent.errors import TrustError
 from certagent.succession import Link, Offer, Successor, extended, find_next
 from certagent.trust import Believed, Pins

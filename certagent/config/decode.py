@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
-from certagent.definitions import VALUE_TYPES, Common, KeystoreDefinition, Secret
+from certagent.config.definitions import VALUE_TYPES, Common, KeystoreDefinition, Secret
 
 Path = tuple[str, ...]
 """Where a value stands: ("keystores", "web", "san", "[0]")."""
@@ -108,7 +108,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """A value that is right in itself and still has to be held against the host: see config_checks.py."""
+    """A value that is right in itself and still has to be held against the host: see checks.py."""
 
     check: str
     path: Path

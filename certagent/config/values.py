@@ -180,7 +180,7 @@ class KeyType(StrEnum):
 
 
 # What a loader must know beyond the type stands in `extra`, in this project's own words: `what` and `hint` say
-# what the pattern wants, `check` names what has to be held against the host (config_checks.py).
+# what the pattern wants, `check` names what has to be held against the host (checks.py).
 _FILE_PATTERN = r"^/([^\x00]*[^/\x00])$"
 _FILE = {"what": "an absolute path of a file", "hint": "write it from the root, such as /etc/ssl/web.pem"}
 SecretFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "secret_file"})]

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
-from certagent.definitions import VALUE_TYPES, Configuration
+from certagent.config.definitions import VALUE_TYPES, Configuration
 
 
-def schema() -> dict[str, object]:
+def json_schema() -> dict[str, object]:
     """JSON Schema 2020-12 of a file as a person writes it: value types are text, what has a default may be left out.
 
     It holds for included files too. What takes more than one value to judge (does the authority exist?) is

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from certagent.values import (
+from certagent.config.values import (
     VALUE_TYPES,
     Account,
     AlternativeName,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from certagent.config_decode import Decoder, Finding, Path, Place, Problems, did_you_mean, dotted
-from certagent.definitions import Common
+from certagent.config.decode import Decoder, Finding, Path, Place, Problems, did_you_mean, dotted
+from certagent.config.definitions import Common
 
 
 def check(

@@ -1,8 +1,8 @@
 """agent.yaml and the files it includes → a `Configuration`, or every fault in them at once.
 
     read      bounded, owned by root or us, not writable by others; YAML → nodes that know their lines
-    decode    nodes → definitions, field by field                        (config_decode.py)
-    check     names, paths, secrets and programs against this host       (config_checks.py)
+    decode    nodes → definitions, field by field                        (decode.py)
+    check     names, paths, secrets and programs against this host       (checks.py)
 
 The agent's process loads this module: nothing heavy is imported here.
 """
@@ -21,13 +21,10 @@ from typing import Any
 import msgspec
 import yaml
 
-from certagent.config_checks import check
-from certagent.config_decode import BAD, Decoder, Node, Place, Problems, Scalar, Sequence, Table, did_you_mean
-from certagent.definitions import Authority, Common, Configuration, KeystoreDefinition, Name
+from certagent.config.checks import check
+from certagent.config.decode import BAD, Decoder, Node, Place, Problems, Scalar, Sequence, Table, did_you_mean
+from certagent.config.definitions import Authority, Common, Configuration, KeystoreDefinition, Name
 from certagent.errors import ConfigError
-from certagent.schema import schema
-
-__all__ = ["digest", "load", "schema", "state_dir_of"]
 
 _SIZE_LIMIT = 1 << 20
 _DEPTH_LIMIT = 20  # a hook's argv stands at depth 6
@@ -40,7 +37,7 @@ _SHARED = {"authorities": (Name, Authority), "keystores": (Name, KeystoreDefinit
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def load(path: Path) -> Configuration:
+def load_configuration(path: Path) -> Configuration:
     """The whole configuration, includes merged, defaults applied, checked against this host.
 
     Raises ConfigError; its `problems` are all faults, each `FILE:LINE: key.path: what is wrong; what to do`.
@@ -93,7 +90,7 @@ def state_dir_of(path: Path) -> Path:
     return Path(found) if found.startswith("/") else default
 
 
-def digest(definition: KeystoreDefinition, authority: Authority) -> str:
+def digest_of(definition: KeystoreDefinition, authority: Authority) -> str:
     """A stable hash of what is configured for one keystore: it changes when, and only when, that does."""
     encoded = msgspec.json.encode([definition, authority], enc_hook=_plain, order="deterministic")
     return hashlib.sha256(encoded).hexdigest()
