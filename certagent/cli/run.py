@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from certagent import agent
+from certagent.agent import loop
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return agent.run(arguments.config)
+    return loop.run(arguments.config)

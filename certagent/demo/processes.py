@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 import certagent
-from certagent import notify
+from certagent.agent import systemd
 from certagent.cli.terminal import printable
 from certagent.errors import CertagentError
 
@@ -112,7 +112,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _environment() -> dict[str, str]:
     """Ours, so that the processes run the same code as we do, and nothing found in the current directory."""
-    environment = {name: value for name, value in os.environ.items() if name not in notify.VARIABLES}
+    environment = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
     environment.pop("JOURNAL_STREAM", None)  # their logs are files, with times in them
     environment["PYTHONSAFEPATH"] = "1"
     environment["PYTHONPATH"] = str(Path(certagent.__file__).parents[1])

@@ -12,10 +12,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certagent import agent, log
+from certagent.agent import log, loop
+from certagent.agent.schedule import Pace
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
-from certagent.planning import Pace
 
 
 def clock() -> datetime:
@@ -34,9 +34,9 @@ pace = Pace(
 )
 log.configure()
 if offset.exists():
-    asyncio.run(agent.Agent(path, load_configuration(path), sys.argv[2:], pace, clock=clock).serve())
+    asyncio.run(loop.Agent(path, load_configuration(path), sys.argv[2:], pace, clock=clock).serve())
 else:
     try:
-        raise SystemExit(agent.run(path, worker=sys.argv[2:], pace=pace))
+        raise SystemExit(loop.run(path, worker=sys.argv[2:], pace=pace))
     except CertagentError as error:
         raise SystemExit(f"{error}\n{error.hint}") from None

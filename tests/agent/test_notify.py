@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent import notify
+from certagent.agent import systemd
 
 
 @pytest.mark.parametrize("abstract", [pytest.param(False, id="path"), pytest.param(True, id="abstract")])
@@ -18,7 +18,7 @@ def test_messages_reach_the_manager(abstract: bool, tmp_path: Path, monkeypatch:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + name if abstract else name)
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + name if abstract else name)
-        notify.send("READY=1", "STATUS=well")
+        systemd.send("READY=1", "STATUS=well")
         assert manager.recv(100) == b"READY=1\nSTATUS=well"
 
 
@@ -32,7 +32,7 @@ def test_messages_reach_the_manager(abstract: bool, tmp_path: Path, monkeypatch:
 )
 def test_a_missing_manager_is_no_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", address)
-    notify.send("READY=1")
+    systemd.send("READY=1")
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_watchdog_interval(
         monkeypatch.delenv(name, raising=False)
         if value is not None:
             monkeypatch.setenv(name, value)
-    assert notify.watchdog_interval() == interval
+    assert systemd.watchdog_interval() == interval

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certagent import planning
+from certagent.agent import schedule
 
 NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -27,7 +27,7 @@ def test_a_batch_is_an_even_share_of_the_waiting(waiting: int, free: int, sizes:
     queue = [f"k{number}" for number in range(waiting)]
     taken = []
     for workers_left in range(free, free - len(sizes), -1):
-        names = planning.batch(queue, workers_left)
+        names = schedule.batch(queue, workers_left)
         taken.append(len(names))
         assert names == queue[: len(names)]
         queue = queue[len(names) :]
@@ -45,7 +45,7 @@ def test_a_batch_is_an_even_share_of_the_waiting(waiting: int, free: int, sizes:
     ],
 )
 def test_backoff(strikes: int, wait: timedelta) -> None:
-    assert planning.backoff(strikes, SECOND) == wait
+    assert schedule.backoff(strikes, SECOND) == wait
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_backoff(strikes: int, wait: timedelta) -> None:
     ],
 )
 def test_files_changed(seen: dict[str, str], acted_on: dict[str, str] | None, changed: bool) -> None:
-    assert planning.files_changed({"k": "1"}, seen, acted_on) is changed
+    assert schedule.files_changed({"k": "1"}, seen, acted_on) is changed
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_files_changed(seen: dict[str, str], acted_on: dict[str, str] | None, ch
     ],
 )
 def test_clock_jumped(seconds: int, jumped: bool) -> None:
-    assert planning.clock_jumped(seconds * SECOND, 5 * SECOND) is jumped
+    assert schedule.clock_jumped(seconds * SECOND, 5 * SECOND) is jumped
 
 
 def test_the_first_without_a_report_is_to_blame() -> None:
-    assert planning.blamed(["a", "b", "c"], {"a"}) == "b"
-    assert planning.blamed(["a", "b"], {"a", "b"}) is None
+    assert schedule.blamed(["a", "b", "c"], {"a"}) == "b"
+    assert schedule.blamed(["a", "b"], {"a", "b"}) is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_first_without_a_report_is_to_blame() -> None:
     ],
 )
 def test_status_line(upcoming: dict[str, datetime], line: str) -> None:
-    assert planning.status_line(1, 0, 2, upcoming, NOW) == line
+    assert schedule.status_line(1, 0, 2, upcoming, NOW) == line
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_status_line(upcoming: dict[str, datetime], line: str) -> None:
     ],
 )
 def test_sentence(result: str, message: str | None, hint: str | None, words: str) -> None:
-    report = planning.Report(keystore="web", result=result, next_action="renew", message=message, hint=hint)
-    assert planning.sentence(report, NOW + timedelta(hours=3), NOW) == words
+    report = schedule.Report(keystore="web", result=result, next_action="renew", message=message, hint=hint)
+    assert schedule.sentence(report, NOW + timedelta(hours=3), NOW) == words
 
 
 @pytest.mark.parametrize(
@@ -119,4 +119,4 @@ def test_sentence(result: str, message: str | None, hint: str | None, words: str
     ],
 )
 def test_in_words(length: timedelta, words: str) -> None:
-    assert planning.in_words(length) == words
+    assert schedule.in_words(length) == words

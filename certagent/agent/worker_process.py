@@ -20,8 +20,8 @@ from pathlib import Path
 import msgspec
 
 import certagent
-from certagent import notify, planning
-from certagent.planning import Report
+from certagent.agent import schedule, systemd
+from certagent.agent.schedule import Report
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Worker:
         if self.timed_out:
             through = self.hung_at in self.reported and self.hung_at not in stopped
             return None if through else self.hung_at
-        return None if stopped else planning.blamed(self.names, self.reported)
+        return None if stopped else schedule.blamed(self.names, self.reported)
 
     @property
     def ending(self) -> str:
@@ -128,7 +128,7 @@ class Worker:
                 await asyncio.wait({gone}, timeout=left)
                 continue
             self.timed_out = True
-            self.hung_at = planning.blamed(self.names, self.reported)
+            self.hung_at = schedule.blamed(self.names, self.reported)
             self.stop()
             await asyncio.wait({gone}, timeout=grace)
             self.kill()
@@ -180,7 +180,7 @@ def _pass_on(line: bytes) -> None:
 def _environment() -> dict[str, str]:
     """The agent's, so that the worker is the same code as the agent, wherever that is, and nothing found in the
     current directory; and does not speak to systemd in the agent's name."""
-    environment = {name: value for name, value in os.environ.items() if name not in notify.VARIABLES}
+    environment = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
     environment["PYTHONSAFEPATH"] = "1"
     environment["PYTHONPATH"] = str(Path(certagent.__file__).parents[1])
     return environment

@@ -19,13 +19,14 @@ from pathlib import Path
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from certagent import durable, notify, planning, policy, state
-from certagent import log as certagent_log
+from certagent import durable, policy, state
+from certagent.agent import log as certagent_log
+from certagent.agent import schedule, systemd
+from certagent.agent.schedule import Memory, Pace, Report
+from certagent.agent.worker_process import BAD_CONFIGURATION, Worker
 from certagent.config.definitions import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import BusyError, CertagentError, ConfigError
-from certagent.planning import Memory, Pace, Report
-from certagent.supervise import BAD_CONFIGURATION, Worker
 
 log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
@@ -117,7 +118,7 @@ class Agent:
             log.info("serving %d keystores of %s", len(self._configuration.keystores), self._config_path)
             self._adopt(self._configuration)
             self._start_over()
-            notify.send("READY=1")
+            systemd.send("READY=1")
             while not self._stopping.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), self._interval())
@@ -128,7 +129,7 @@ class Agent:
     # --- time ---------------------------------------------------------------------------------------
 
     def _interval(self) -> float:
-        wanted = [self._pace.pulse, self._configuration.check_every, notify.watchdog_interval()]
+        wanted = [self._pace.pulse, self._configuration.check_every, systemd.watchdog_interval()]
         if "clock" in self._notes:
             wanted.append(self._pace.clock_wait)
         return min(each.total_seconds() for each in wanted if each is not None)
@@ -140,14 +141,14 @@ class Agent:
         if "clock" in self._notes and policy.clock_is_sane(now):
             log.info("the clock is set")
             self._start_over()
-        elif planning.clock_jumped(drift, self._pace.clock_tolerance):
+        elif schedule.clock_jumped(drift, self._pace.clock_tolerance):
             log.warning("the clock jumped by %+.0f s: looking at everything", drift.total_seconds())
             self._start_over()
         else:
             self._notice_changes(now)
         self._tell()
         if self._scheduler_lives():
-            notify.send("WATCHDOG=1")
+            systemd.send("WATCHDOG=1")
 
     def _wall_offset(self) -> timedelta:
         return self._clock() - datetime.fromtimestamp(self._monotonic(), UTC)
@@ -197,7 +198,7 @@ class Agent:
             return
         for name, memory in self._memories.items():
             seen = state.watch(map(Path, memory.watched))
-            if name not in self._at_work and planning.files_changed(memory.watched, seen, memory.acted_on):
+            if name not in self._at_work and schedule.files_changed(memory.watched, seen, memory.acted_on):
                 log.info("%s: its files were changed", name)
                 memory.acted_on = seen
                 self._want(name)
@@ -235,7 +236,7 @@ class Agent:
         self._nudged = False
         limit = self._configuration.max_workers
         while self._queue and len(self._workers) < limit and not self._stopping.is_set():
-            names = planning.batch(list(self._queue), limit - len(self._workers))
+            names = schedule.batch(list(self._queue), limit - len(self._workers))
             worker = Worker(tuple(names))
             for name in names:
                 del self._queue[name]
@@ -271,7 +272,7 @@ class Agent:
         if worker.timed_out and report.result == "stopped":
             return  # it hung; `_judge` has the word
         if report.result in TOLD:
-            log.log(TOLD[report.result], "%s: %s", name, planning.sentence(report, when, now))
+            log.log(TOLD[report.result], "%s: %s", name, schedule.sentence(report, when, now))
         if when and when <= now and report.next_action == "switch" and not memory.strikes:
             memory.strikes = 1  # the CA changed while the worker was at it: no pause before that, but once
             self._want(name)
@@ -302,7 +303,7 @@ class Agent:
     def _strike(self, name: str, first: timedelta) -> timedelta:
         memory = self._memories[name]
         memory.strikes += 1
-        wait = planning.backoff(memory.strikes, first)
+        wait = schedule.backoff(memory.strikes, first)
         memory.not_before = self._clock() + wait
         self._want(name)
         return wait
@@ -321,14 +322,14 @@ class Agent:
             return
         if worker.guilty in self._memories:
             wait = self._strike(worker.guilty, self._pace.crash_again)
-            log.error("%s: its worker %s; trying again in %s", worker.guilty, worker.ending, planning.in_words(wait))
+            log.error("%s: its worker %s; trying again in %s", worker.guilty, worker.ending, schedule.in_words(wait))
         for name in missing:
             self._want(name)  # the guilty one has an appointment, and keeps it
 
     # --- from outside -------------------------------------------------------------------------------
 
     def _reload(self) -> None:
-        notify.reloading()
+        systemd.reloading()
         try:
             fresh = load_configuration(self._config_path)
             if fresh.state_dir != self._configuration.state_dir:
@@ -342,7 +343,7 @@ class Agent:
             self._adopt(fresh)
             self._start_over()
         self._tell()
-        notify.send("READY=1")
+        systemd.send("READY=1")
 
     def _adopt(self, configuration: Configuration) -> None:
         self._configuration = configuration
@@ -357,14 +358,14 @@ class Agent:
 
     def _tell(self) -> None:
         count = len(self._memories), len(self._queue) + len(self._at_work), len(self._workers)
-        line = planning.status_line(*count, self._next, self._clock())
+        line = schedule.status_line(*count, self._next, self._clock())
         status = "; ".join([*self._notes.values(), line])
         if status != self._status:
             self._status = status
-            notify.send(f"STATUS={status}")
+            systemd.send(f"STATUS={status}")
 
     async def _end(self) -> None:
-        notify.send("STOPPING=1", "STATUS=stopping")
+        systemd.send("STOPPING=1", "STATUS=stopping")
         self._scheduler.shutdown(wait=False)
         if self._workers:
             log.info("stopping: waiting for %d workers", len(self._workers))
