@@ -10,12 +10,13 @@ from __future__ import annotations
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import keys, scep, trust
-from certagent.authorities import Contact
+from certagent import keys, scep
 from certagent.errors import HttpError, RejectedError
 from certagent.journal import Kind, Phase, Transaction
 from certagent.requesting import ANEW, encode, password, request, signer_of, subject_of
 from certagent.scep import FailInfo, MessageType
+from certagent.trust.authorities import Contact
+from certagent.trust.rules import Asked, accept_certificate
 from certagent.work import AbandonedError, Work, certificate_in_place
 
 
@@ -112,7 +113,7 @@ def _accept(
 ) -> Transaction:
     """Hold the answer against what was asked, and keep it: ISSUED."""
     shadow = work.shadow(transaction)
-    asked = trust.Asked(
+    asked = Asked(
         key=keys.public_bytes(shadow.key.public_key()),
         subject=subject_of(transaction) if work.definition.check_subject == "exact" else None,
         names=frozenset(transaction.names),
@@ -120,7 +121,7 @@ def _accept(
     )
     issuer = contact.believed.issuer
     may_begin = issuer.not_valid_after_utc if transaction.kind is Kind.ROLLOVER else None
-    mine, chain = trust.accept_certificate(
+    mine, chain = accept_certificate(
         received, asked, contact.believed, work.authority.accept, work.clock(), may_begin=may_begin
     )
     work.keystore.complete_shadow(transaction.id, mine, chain)

@@ -10,13 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent import certificate as facts
 from certagent import durable, keys, scep
-from certagent.authorities import Contact
 from certagent.config.definitions import KeyType
 from certagent.errors import ConfigError
 from certagent.hooks import read_secret
 from certagent.journal import Phase, Transaction
 from certagent.keystore.base import Identity, Shadow
 from certagent.scep import MessageType, Signer
+from certagent.trust.authorities import Contact
 from certagent.work import AbandonedError, Work, certificate_in_place
 
 ANEW = "a new request is made"

@@ -1,6 +1,6 @@
 """The way across a change of CA, beside the renewals (DESIGN §1, §6):
 
-    prepare      the CA's end is near → find its successor (`succession`) → trust it in advance (ca_file)
+    prepare      the CA's end is near → find its successor (`trust.next_ca`) → trust it in advance (ca_file)
                  → a shadow under the next CA, by the same steps as a renewal, in a journal of its own
     move         at max(shadow's start, the CA's change): the shadow goes over into the first journal, and is
                  activated as any successor
@@ -21,7 +21,7 @@ from certagent import certificate as facts
 from certagent.errors import CertagentError, RejectedError, StateError, TransientError
 from certagent.journal import Kind, Phase, Transaction
 from certagent.state import Track
-from certagent.succession import Successor
+from certagent.trust.next_ca import Successor
 from certagent.work import AbandonedError, Work, certificate_in_place, lifetime_of, road_of
 
 

@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certagent import certificate as facts
 from certagent import durable, policy, road, state
-from certagent.authorities import Authorities
 from certagent.config.definitions import Authority, Configuration, KeystoreDefinition
 from certagent.errors import CertagentError, ConfigError, KeystoreError
 from certagent.hooks import read_secret
@@ -28,6 +27,7 @@ from certagent.keystore.base import Keystore
 from certagent.policy import Action, Condition, Decision, Lifetime, Past, Rules
 from certagent.road import Ca, Road
 from certagent.state import LastError, State, iso
+from certagent.trust.authorities import Authorities
 from certagent.work import ca_of, certificate_in_place, lifetime_of, open_of, road_of, rules_of, switch_of
 
 T = TypeVar("T")

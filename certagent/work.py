@@ -13,12 +13,12 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import policy, state
-from certagent.authorities import Authorities, Contact, Known
 from certagent.config.definitions import Authority, KeystoreDefinition
 from certagent.errors import CertagentError, KeystoreError, TransientError
 from certagent.hooks import run_hook
 from certagent.journal import Journal, Kind, Phase, Transaction
 from certagent.keystore.base import Keystore, Shadow
+from certagent.trust.authorities import Authorities, Contact, Known
 
 Clock = Callable[[], datetime]
 Log = Callable[[str], None]

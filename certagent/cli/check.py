@@ -14,7 +14,6 @@ from pathlib import Path
 
 from certagent import certificate as facts
 from certagent import policy, recovery, status
-from certagent.authorities import Authorities, Contact, Known, pins
 from certagent.cli import setting
 from certagent.cli.foresee import Seen, capability_words, in_place, next_step, rollover, warnings, when
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
@@ -28,6 +27,7 @@ from certagent.keystore.files import explained, ownership, resolve
 from certagent.scep import Capabilities
 from certagent.state import iso
 from certagent.status import span
+from certagent.trust.authorities import Authorities, Contact, Known, pins
 
 Findings = Iterator[Finding]
 

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent.authorities import Contact
 from certagent.cli.terminal import Finding, Mark
 from certagent.config.definitions import Authority, KeystoreDefinition
 from certagent.journal import Phase
 from certagent.policy import Action
 from certagent.scep import Capabilities
 from certagent.status import InPlace, Snapshot, span
+from certagent.trust.authorities import Contact
 
 _CIPHERS = {"aes128-cbc": "AES", "3des": "3DES"}
 _DIGESTS = {"sha256": "SHA-256", "sha512": "SHA-512", "sha1": "SHA-1"}

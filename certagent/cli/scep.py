@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from certagent import certificate as facts
-from certagent import succession, trust
 from certagent.cli import scep_files as files
 from certagent.cli.scep_contact import client, describe, pins, progress, reach, say
 from certagent.cli.scep_enroll import enroll
@@ -18,6 +17,8 @@ from certagent.cli.scep_query import getcert, getcrl
 from certagent.cli.setting import clock
 from certagent.config.definitions import AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
 from certagent.errors import CertagentError, ConfigError, TransientError
+from certagent.trust.next_ca import Offer, find_next
+from certagent.trust.rules import Believed, Pins
 
 _CIPHERS = ("aes128-cbc", "aes192-cbc", "aes256-cbc", "3des")
 _DIGESTS = ("sha256", "sha384", "sha512", "sha1")
@@ -89,7 +90,7 @@ def getca(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _roles(believed: trust.Believed) -> list[str]:
+def _roles(believed: Believed) -> list[str]:
     """The certificates of an authority, each with what it is for."""
     lines = []
     for certificate in (*believed.chain, *believed.ras):
@@ -108,7 +109,7 @@ def _roles(believed: trust.Believed) -> list[str]:
     return lines
 
 
-def _verified(believed: trust.Believed, named: trust.Pins) -> str:
+def _verified(believed: Believed, named: Pins) -> str:
     if any(facts.fingerprint(believed.issuer, pin.algorithm) == pin for pin in named.fingerprints):
         how = "the CA's fingerprint is the one given"
     elif believed.issuer in named.anchors:
@@ -118,7 +119,7 @@ def _verified(believed: trust.Believed, named: trust.Pins) -> str:
     return f"verified: {how}{'; its RA certificates are issued by it' if believed.ras else ''}"
 
 
-def _write_authority(arguments: argparse.Namespace, believed: trust.Believed) -> None:
+def _write_authority(arguments: argparse.Namespace, believed: Believed) -> None:
     """--out: the CA and what is above it. --ra-out: its RA certificates."""
     if arguments.ra_out and not believed.ras:
         raise ConfigError("--ra-out: this authority has no RA certificate", "leave --ra-out out")
@@ -137,8 +138,8 @@ def getnextca(arguments: argparse.Namespace) -> int:
     if not contact.capabilities.next_ca:
         progress("the CA does not advertise GetNextCACert; asking all the same")
     answer = contact.client.get_next_ca_certificates(signers=contact.believed.signers, accept=arguments.accept)
-    offer = succession.Offer(answer.certificates, answer.signed_by)
-    found = succession.find_next(offer, contact.believed, pins(arguments), arguments.next_fingerprint, clock())
+    offer = Offer(answer.certificates, answer.signed_by)
+    found = find_next(offer, contact.believed, pins(arguments), arguments.next_fingerprint, clock())
     if found is None:
         raise TransientError("the CA announces no other CA than the current one", "there may be no next one yet")
     _write_authority(arguments, found.believed)

@@ -12,13 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent import certificate as facts
-from certagent import keys, scep, trust
-from certagent.authorities import Contact
+from certagent import keys, scep
 from certagent.cli import scep_files as files
 from certagent.cli.setting import clock
 from certagent.cli.terminal import printable
 from certagent.errors import ConfigError, RejectedError
 from certagent.scep import Algorithms, Client, MessageType, Reply, Signer
+from certagent.trust.authorities import Contact
+from certagent.trust.rules import Pins, believe
 
 
 def say(line: str, *, beside: str = "") -> None:
@@ -45,10 +46,10 @@ def client(arguments: argparse.Namespace) -> Client:
     )
 
 
-def pins(arguments: argparse.Namespace) -> trust.Pins:
+def pins(arguments: argparse.Namespace) -> Pins:
     """What --fingerprint and --ca say may be believed; perhaps nothing."""
     anchors = tuple(found for name in arguments.ca for found in files.certificates(name))
-    return trust.Pins(tuple(arguments.fingerprint), anchors, frozenset(arguments.accept))
+    return Pins(tuple(arguments.fingerprint), anchors, frozenset(arguments.accept))
 
 
 def reach(arguments: argparse.Namespace) -> Contact:
@@ -57,7 +58,7 @@ def reach(arguments: argparse.Namespace) -> Contact:
         raise ConfigError("nothing says whom to believe", "give --fingerprint, or --ca with the CA's certificate")
     named, made = pins(arguments), client(arguments)
     offered = made.get_ca_certificates()
-    believed = trust.believe(offered, named, clock())
+    believed = believe(offered, named, clock())
     if arguments.encryption_certificate:
         # A person's own word, like a fingerprint.
         believed = replace(believed, recipient=files.certificate(arguments.encryption_certificate))

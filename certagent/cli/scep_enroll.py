@@ -18,8 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import certificate as facts
-from certagent import keys, scep, trust
-from certagent.authorities import Contact
+from certagent import keys, scep
 from certagent.cli import scep_files as files
 from certagent.cli.scep_contact import ask, check_pair, describe, progress, reach, refused, say, signer
 from certagent.cli.setting import clock
@@ -28,6 +27,8 @@ from certagent.errors import ConfigError, HttpError, TransientError
 from certagent.hooks import read_secret
 from certagent.keys import PrivateKey
 from certagent.scep import FailInfo, MessageType, Reply, Signer
+from certagent.trust.authorities import Contact
+from certagent.trust.rules import Asked, accept_certificate
 
 Names = x509.SubjectAlternativeName | None
 
@@ -68,8 +69,8 @@ def enroll(arguments: argparse.Namespace) -> int:
     if isinstance(reply, scep.Pending):
         progress("still pending: the CA has yet to decide; run the same command again later")
         return 3
-    asked = trust.Asked(public, subject, facts.alternative_names(names), old.certificate if old else None)
-    mine, _ = trust.accept_certificate(reply.certificates, asked, contact.believed, arguments.accept, clock())
+    asked = Asked(public, subject, facts.alternative_names(names), old.certificate if old else None)
+    mine, _ = accept_certificate(reply.certificates, asked, contact.believed, arguments.accept, clock())
     files.write(arguments.out, files.encoded([mine], der=arguments.der))
     for line in ("issued:", *describe(mine)):
         say(line, beside=arguments.out)

@@ -10,13 +10,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import certificate as facts
-from certagent import crl, scep
-from certagent.authorities import Contact
+from certagent import scep
 from certagent.cli import scep_files as files
 from certagent.cli.scep_contact import ask, describe, pins, progress, reach, refused, say, signer
 from certagent.cli.setting import clock
 from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
 from certagent.scep import Issued, MessageType, Signer
+from certagent.trust import crl
+from certagent.trust.authorities import Contact
 
 
 def getcert(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from certagent.authorities import Authorities
 from certagent.config.definitions import Configuration
 from certagent.config.load import digest_of
 from certagent.errors import CertagentError, ConfigError
@@ -15,6 +14,7 @@ from certagent.hooks import read_secret
 from certagent.journal import Journal
 from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
+from certagent.trust.authorities import Authorities
 from certagent.work import Work
 
 Log = Callable[[str], None]

@@ -13,12 +13,13 @@ import pytest
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import crl, keys, scep, succession, trust
+from certagent import keys, scep
 from certagent.cli.scep import add_arguments
+from certagent.trust import crl, next_ca, rules
 
 from .hand import Hand
 
-PUBLIC = {"scep": scep, "trust": trust, "crl": crl, "succession": succession, "Client": scep.Client}
+PUBLIC = {"scep": scep, "rules": rules, "crl": crl, "next_ca": next_ca, "Client": scep.Client}
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from certagent import certificate as facts
-from certagent.authorities import Change, Memory
 from certagent.journal import Journal, Kind, Phase, Transaction
 from certagent.keys import PrivateKey
 from certagent.state import LastError, Track
+from certagent.trust.authorities import Change, Memory
 
 from .place import Place, certify
 

@@ -16,13 +16,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from certagent import certificate as facts
-from certagent import crl, keys, recovery, state
-from certagent.authorities import VERSION as AUTHORITY_VERSION
-from certagent.authorities import Memory
+from certagent import keys, recovery, state
 from certagent.config.definitions import KeyType
 from certagent.config.load import load_configuration
 from certagent.journal import VERSION, Journal, Phase, Transaction
 from certagent.keystore import pfx, swap
+from certagent.trust import crl
+from certagent.trust.authorities import VERSION as AUTHORITY_VERSION
+from certagent.trust.authorities import Memory
 from tests.fuzz.parties import (
     DAY,
     EVERYTHING,

@@ -15,7 +15,7 @@ from certagent.keys import public_bytes
 from certagent.lab import issuing
 from certagent.scep import Signer, build_csr
 from certagent.scep.asn1 import tlv
-from certagent.trust import Asked, Believed
+from certagent.trust.rules import Asked, Believed
 from tests.unit.pki import NOW, Party, party, rsa_key
 
 DAY = timedelta(days=1)

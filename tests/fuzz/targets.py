@@ -13,7 +13,6 @@ from typing import Any
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import trust
 from certagent.errors import RejectedError
 from certagent.lab import checks, issuing
 from certagent.scep import (
@@ -37,6 +36,7 @@ from certagent.scep import password as password_lock
 from certagent.scep.next_ca import encode_next_ca, read_next_ca
 from certagent.scep.server import reply_attributes
 from certagent.scep.signed import signed_attributes
+from certagent.trust.rules import Pins, accept_certificate, believe
 from tests.fuzz.files import (
     configuration,
     configurations,
@@ -156,7 +156,7 @@ def sealed_content(data: bytes) -> object:
     """And strange things inside."""
     found = reply(in_reply(envelope(data)))
     received = getattr(found, "certificates", ())
-    return trust.accept_certificate(received, parties().asked, parties().believed, EVERYTHING, NOW)
+    return accept_certificate(received, parties().asked, parties().believed, EVERYTHING, NOW)
 
 
 def locked_envelope(data: bytes) -> object:
@@ -183,20 +183,20 @@ def issued_certificate(data: bytes) -> object:
     """TBSCertificate, signed by the CA: everything that is asked of a certificate."""
     certificate = with_signature(data, parties().ca)
     received = read_ca_certificates(certificate)
-    return trust.accept_certificate(received, parties().asked, parties().believed, EVERYTHING, NOW)
+    return accept_certificate(received, parties().asked, parties().believed, EVERYTHING, NOW)
 
 
 def offered_certificates(data: bytes) -> object:
     offered = read_ca_certificates(data)
-    pins = trust.Pins((facts.fingerprint(parties().ca.certificate),), ())
-    return trust.believe(offered, pins, NOW)
+    pins = Pins((facts.fingerprint(parties().ca.certificate),), ())
+    return believe(offered, pins, NOW)
 
 
 def offered_ra(data: bytes) -> object:
     """TBSCertificate of an RA, signed by the CA."""
     ra = read_ca_certificates(with_signature(data, parties().ca))
-    pins = trust.Pins((facts.fingerprint(parties().ca.certificate),), ())
-    return trust.believe([*ra, parties().ca.certificate], pins, NOW)
+    pins = Pins((facts.fingerprint(parties().ca.certificate),), ())
+    return believe([*ra, parties().ca.certificate], pins, NOW)
 
 
 def next_ca(data: bytes) -> object:

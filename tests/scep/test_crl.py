@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certagent import crl
 from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
 from certagent.keys import PrivateKey
+from certagent.trust import crl
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

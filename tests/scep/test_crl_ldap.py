@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certagent import crl
 from certagent.errors import ConfigError, TransientError
 from certagent.keys import PrivateKey
+from certagent.trust import crl
 
 from .directory import directory
 from .test_crl import revocations

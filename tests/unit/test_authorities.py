@@ -13,11 +13,11 @@ import pytest
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.authorities import Authorities, pins
 from certagent.config.definitions import Authority, Fingerprint
 from certagent.errors import CertagentError, ConfigError, StateError, TransientError, TrustError
 from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.lab.ca import Call, HttpAnswer
+from certagent.trust.authorities import Authorities, pins
 
 from .pki import party, rsa_key
 

@@ -12,8 +12,8 @@ import pytest
 from certagent import certificate as facts
 from certagent.config.definitions import Fingerprint
 from certagent.errors import TrustError
-from certagent.succession import Link, Offer, Successor, extended, find_next
-from certagent.trust import Believed, Pins
+from certagent.trust.next_ca import Link, Offer, Successor, extended, find_next
+from certagent.trust.rules import Believed, Pins
 from tests.unit.pki import DAY, NOW, Party, party, remade, rsa_key
 
 

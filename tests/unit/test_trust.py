@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certagent import certificate as facts
-from certagent import keys, succession, trust
+from certagent import keys
 from certagent.errors import TrustError
-from certagent.trust import Asked, Believed, Pins
+from certagent.trust import next_ca as following
+from certagent.trust.rules import SKEW, Asked, Believed, Pins, accept_certificate, believe
 
 from .pki import DAY, NOW, TLS, Party, key, party, remade, rsa_key
 
@@ -58,7 +59,7 @@ def cast() -> dict[str, Party]:
         "ec ca": ec_ca,
         "expired root": party("expired root", with_key=rsa_key("root"), ca=True, end=NOW - DAY),
         "future root": party("future root", with_key=rsa_key("root"), ca=True, start=NOW + DAY),
-        "slow root": party("slow root", with_key=rsa_key("root"), ca=True, start=NOW + trust.SKEW),
+        "slow root": party("slow root", with_key=rsa_key("root"), ca=True, start=NOW + SKEW),
         "under expired": party(
             "under", party("expired root", with_key=rsa_key("root"), ca=True, end=NOW - DAY), ca=True
         ),
@@ -123,7 +124,7 @@ class Offer:
         fingerprints = tuple(facts.fingerprint(cast()[name].certificate) for name in self.pinned)
         anchors = tuple(cast()[name].certificate for name in self.anchors)
         offered = [cast()[name].certificate for name in (self.sent if sent is None else sent)]
-        return trust.believe(offered, Pins(fingerprints, anchors, self.accept), NOW)
+        return believe(offered, Pins(fingerprints, anchors, self.accept), NOW)
 
 
 BELIEVED = [
@@ -422,7 +423,7 @@ def test_a_sibling_as_ra_is_named_with_the_word_to_add() -> None:
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
 def test_fingerprints_of_every_kind(algorithm: str) -> None:
     root = cast()["root"].certificate
-    believed = trust.believe([root], Pins((facts.fingerprint(root, algorithm),), ()), NOW)
+    believed = believe([root], Pins((facts.fingerprint(root, algorithm),), ()), NOW)
     assert believed.issuer == root
 
 
@@ -457,8 +458,8 @@ def test_a_damaged_certificate_is_refused_or_read_never_a_crash(data: st.DataObj
     root = cast()["root"].certificate
     for offered in ([damaged, root], [root, damaged], [damaged]):
         try:
-            believed = trust.believe(offered, Pins((facts.fingerprint(root), facts.fingerprint(damaged)), ()), NOW)
-            trust.accept_certificate([damaged], Asked(b"", root.subject, frozenset()), believed, (), NOW)
+            believed = believe(offered, Pins((facts.fingerprint(root), facts.fingerprint(damaged)), ()), NOW)
+            accept_certificate([damaged], Asked(b"", root.subject, frozenset()), believed, (), NOW)
         except TrustError:
             pass
 
@@ -492,7 +493,7 @@ class Reply:
             old=cast_of_replies()["old"].certificate,
         )
         certificates = [each.certificate for each in order]
-        return trust.accept_certificate(certificates, asked, self.under.believed(), self.accept, NOW)
+        return accept_certificate(certificates, asked, self.under.believed(), self.accept, NOW)
 
 
 def mine(
@@ -529,7 +530,7 @@ def cast_of_replies() -> dict[str, Party]:
         "a CA": mine(root, ca=True),
         "no basicConstraints": mine(root, ca=None),
         "future": mine(root, start=NOW + DAY),
-        "a little later": mine(root, start=NOW + trust.SKEW),
+        "a little later": mine(root, start=NOW + SKEW),
         "expired": mine(root, end=NOW - DAY),
         "sha1": remade(good, root, digest="sha1"),
         "md5": remade(good, root, digest="md5"),
@@ -650,9 +651,9 @@ def test_the_subject_may_come_in_other_string_types() -> None:
 def test_a_next_ca_is_held_to_what_those_above_it_allow_unless_a_person_named_it(issuer: str, above: str) -> None:
     next_ca, anchor = cast()[issuer].certificate, cast()[above].certificate
     current = Offer(["other root"], ["other root"]).believed()
-    offer, pins = succession.Offer((next_ca, anchor)), Pins((), (anchor,))
+    offer, pins = following.Offer((next_ca, anchor)), Pins((), (anchor,))
     with pytest.raises(TrustError, match="does not allow what is issued below it"):
-        succession.find_next(offer, current, pins, (), NOW)
-    named = succession.find_next(offer, current, pins, [facts.fingerprint(next_ca)], NOW)
+        following.find_next(offer, current, pins, (), NOW)
+    named = following.find_next(offer, current, pins, [facts.fingerprint(next_ca)], NOW)
     assert named is not None
     assert named.believed.issuer == next_ca

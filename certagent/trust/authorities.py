@@ -18,12 +18,13 @@ import msgspec
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import durable, succession, trust
+from certagent import durable
 from certagent.config.definitions import Authority, Fingerprint
 from certagent.errors import CertagentError, ConfigError, HttpError, StateError, TrustError
 from certagent.scep import Capabilities, Client
 from certagent.state import decode_file
-from certagent.succession import Link, Successor
+from certagent.trust.next_ca import Link, Offer, Successor, extended, find_next
+from certagent.trust.rules import Believed, Pins, believe
 
 VERSION = 1
 
@@ -61,7 +62,7 @@ class Contact:
 
     client: Client
     capabilities: Capabilities
-    believed: trust.Believed
+    believed: Believed
     offered: tuple[x509.Certificate, ...] = ()
 
     @property
@@ -149,13 +150,13 @@ class Authorities:
         memory = decode_file(self._directory / name / "authority.json", Memory, VERSION)
         return memory if memory is not None and memory.url == self._authorities[name].url else None
 
-    def _pins(self, name: str) -> trust.Pins:
+    def _pins(self, name: str) -> Pins:
         """The configured pins, and the successors of what they name (DESIGN §6)."""
         configured, known = pins(self._authorities[name]), self.known(name)
         if known is None:
             return configured
         before = (*known.chain, *known.old)
-        return succession.extended(configured, [change.link for change in known.memory.changes], before)
+        return extended(configured, [change.link for change in known.memory.changes], before)
 
     def _reach(self, name: str, now: datetime, *, remember: bool) -> Contact:
         definition = self._authorities[name]
@@ -184,20 +185,18 @@ class Authorities:
             self._remember(name, capabilities, believed, now)
         return Contact(client, capabilities, believed, offered)
 
-    def _believe(
-        self, name: str, offered: tuple[x509.Certificate, ...], now: datetime, *, remember: bool
-    ) -> trust.Believed:
+    def _believe(self, name: str, offered: tuple[x509.Certificate, ...], now: datetime, *, remember: bool) -> Believed:
         """Whom to believe; also a CA that took over before it was ever seen as the next one, if it has a proof."""
         try:
-            return trust.believe(offered, self._pins(name), now)
+            return believe(offered, self._pins(name), now)
         except TrustError as error:
             known, refusal = self.known(name), error
         if known is None:
             raise refusal
-        before = trust.Believed(known.issuer, known.chain[1:], (), known.issuer)
+        before = Believed(known.issuer, known.chain[1:], (), known.issuer)
         named = self._authorities[name].next_fingerprints
         try:
-            successor = succession.find_next(succession.Offer(offered), before, self._pins(name), named, now)
+            successor = find_next(Offer(offered), before, self._pins(name), named, now)
         except TrustError as error:
             raise TrustError(str(refusal), error.hint) from None
         if successor is None:
@@ -205,8 +204,8 @@ class Authorities:
         if remember:
             self._remember_successor(name, known.issuer, successor, now)
         links = [each.link for each in (*known.memory.changes, _change(known.issuer, successor, now))]
-        reached = succession.extended(pins(self._authorities[name]), links, (*known.chain, *known.old))
-        return trust.believe(offered, reached, now)
+        reached = extended(pins(self._authorities[name]), links, (*known.chain, *known.old))
+        return believe(offered, reached, now)
 
     def _refuse_downgrade(self, name: str, now: Capabilities, before: Capabilities) -> None:
         lost = now.lost(before)
@@ -217,7 +216,7 @@ class Authorities:
                 f"{self._directory / name / 'authority.json'}",
             )
 
-    def _remember(self, name: str, capabilities: Capabilities, believed: trust.Believed, now: datetime) -> None:
+    def _remember(self, name: str, capabilities: Capabilities, believed: Believed, now: datetime) -> None:
         directory = self._directory / name
         with durable.lock(directory / "lock", f"authority {name}", wait=True):
             known = self.known(name)
@@ -242,15 +241,15 @@ class Authorities:
     def _find_successor(self, name: str, now: datetime) -> Successor | None:
         definition, contact = self._authorities[name], self.contact(name, now)
         accept = frozenset(definition.accept)
-        offer = succession.Offer(contact.offered)
+        offer = Offer(contact.offered)
         if contact.capabilities.next_ca:
             try:
                 found = contact.client.get_next_ca_certificates(signers=contact.believed.signers, accept=accept)
-                offer = succession.Offer(found.certificates, found.signed_by)
+                offer = Offer(found.certificates, found.signed_by)
             except HttpError:
                 return None  # how a CA says that it has no next one: 403, 404, 500 … differ by product
         named = definition.next_fingerprints
-        successor = succession.find_next(offer, contact.believed, self._pins(name), named, now)
+        successor = find_next(offer, contact.believed, self._pins(name), named, now)
         if successor is not None:
             self._remember_successor(name, contact.believed.issuer, successor, now)
         return successor
@@ -303,10 +302,10 @@ def _keep(
         durable.remove(path)
 
 
-def pins(definition: Authority) -> trust.Pins:
+def pins(definition: Authority) -> Pins:
     """What the definition says may be believed, its files read. Raises ConfigError."""
     anchors = [each for path in definition.trust_anchors for each in _configured(path, "trust_anchor")]
-    return trust.Pins(
+    return Pins(
         definition.fingerprints,
         tuple(anchors),
         frozenset(definition.accept),

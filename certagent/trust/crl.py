@@ -20,7 +20,7 @@ from certagent import certificate as facts
 from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
 from certagent.scep import Transport
 from certagent.scep.text import one_line
-from certagent.trust import SKEW
+from certagent.trust.rules import SKEW
 
 MAX_SIZE = 64 * 1024 * 1024  # bytes; the largest public CRLs have about 50 MiB
 Scope = Literal["BASE", "LEVEL", "SUBTREE"]  # ldap3's words

@@ -23,9 +23,9 @@ from datetime import datetime
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import trust
 from certagent.config.definitions import Fingerprint
 from certagent.errors import TrustError
+from certagent.trust.rules import Believed, Pins, check_path, with_ras
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Offer:
 class Successor:
     """A next CA that is believed, and why."""
 
-    believed: trust.Believed
+    believed: Believed
     proof: str
 
     @property
@@ -51,8 +51,8 @@ class Successor:
 
 def find_next(
     offer: Offer,
-    current: trust.Believed,
-    pins: trust.Pins,
+    current: Believed,
+    pins: Pins,
     next_fingerprints: Iterable[Fingerprint],
     now: datetime,
 ) -> Successor | None:
@@ -84,7 +84,7 @@ def find_next(
     proof = _proof(issuer, offer, crosses, current, believed_pins)
     above = facts.path_up(issuer, [*candidates, *current.above, *believed_pins.anchors])
     if not believed_pins.names(issuer):
-        trust.check_path((issuer, *above))
+        check_path((issuer, *above))
     if offer.signed_by is None:
         above = _up_to_named(above, believed_pins)
     for each in (issuer, *above):
@@ -92,16 +92,16 @@ def find_next(
     # An RA of the next CA may begin with it.
     then = max(now, issuer.not_valid_before_utc)
     others = [each for each in readable if not facts.issued_by(each, current.issuer)]  # the current CA has RAs too
-    return Successor(trust.with_ras(issuer, above, others, believed_pins, then), proof)
+    return Successor(with_ras(issuer, above, others, believed_pins, then), proof)
 
 
-def _up_to_named(above: tuple[x509.Certificate, ...], pins: trust.Pins) -> tuple[x509.Certificate, ...]:
+def _up_to_named(above: tuple[x509.Certificate, ...], pins: Pins) -> tuple[x509.Certificate, ...]:
     """As much of a path as is believed by itself: a proof of a CA is none of those above it."""
     named = [number for number, each in enumerate(above, start=1) if pins.names(each)]
     return above[: max(named, default=0)]
 
 
-def _may_follow(ca: x509.Certificate, current: trust.Believed, pins: trust.Pins) -> bool:
+def _may_follow(ca: x509.Certificate, current: Believed, pins: Pins) -> bool:
     """Rule 2: whether it is no CA of the past."""
     earlier = ca.not_valid_before_utc < current.issuer.not_valid_before_utc
     return not earlier and facts.fingerprint(ca) not in pins.followed
@@ -111,8 +111,8 @@ def _proof(
     issuer: x509.Certificate,
     offer: Offer,
     crosses: Sequence[x509.Certificate],
-    current: trust.Believed,
-    pins: trust.Pins,
+    current: Believed,
+    pins: Pins,
 ) -> str:
     """Rule 1, in words; or TrustError."""
     signer = offer.signed_by
@@ -133,7 +133,7 @@ def _proof(
     )
 
 
-def _check(certificate: x509.Certificate, pins: trust.Pins, now: datetime) -> None:
+def _check(certificate: x509.Certificate, pins: Pins, now: datetime) -> None:
     if not pins.names(certificate):
         facts.check_digest(certificate, pins.accept)
     if certificate.not_valid_after_utc <= now:
@@ -154,7 +154,7 @@ class Link:
     above: tuple[Fingerprint, ...] = ()
 
 
-def extended(pins: trust.Pins, links: Sequence[Link], believed_before: Sequence[x509.Certificate]) -> trust.Pins:
+def extended(pins: Pins, links: Sequence[Link], believed_before: Sequence[x509.Certificate]) -> Pins:
     """Rule 4: the pins with every remembered successor whose line leads back to what the configuration names.
 
     `believed_before` are certificates of CAs believed before: where `pins` names one, or a CA above it, a line may
@@ -172,5 +172,5 @@ def extended(pins: trust.Pins, links: Sequence[Link], believed_before: Sequence[
     return replace(pins, fingerprints=(*pins.fingerprints, *dict.fromkeys(added)), followed=followed)
 
 
-def _rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], pins: trust.Pins) -> bool:
+def _rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], pins: Pins) -> bool:
     return pins.names(certificate) or any(pins.names(each) for each in facts.path_up(certificate, pool))
