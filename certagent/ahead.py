@@ -16,7 +16,7 @@ from certagent import policy
 from certagent.policy import Action, Decision, Lifetime, Open, Past
 from certagent.road import Ca, Road, Shadow
 from certagent.status import Snapshot, span
-from certagent.work import open_of
+from certagent.transaction.context import open_of
 
 LIMIT = 24
 """So many steps of one keystore are foretold; certificates of seconds would fill a year with millions."""

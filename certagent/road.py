@@ -13,11 +13,11 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent import policy
 from certagent.errors import StateError
-from certagent.journal import Phase, Transaction
 from certagent.policy import Lifetime, Open, Past
 from certagent.state import LastError, Track
+from certagent.transaction.context import open_of
+from certagent.transaction.journal import Phase, Transaction
 from certagent.trust.authorities import Known
-from certagent.work import open_of
 
 _BEGIN_ANEW = "look at the keystore's rollover/ in the state directory; once it is moved away, the rollover begins anew"
 

@@ -21,14 +21,22 @@ from certagent import durable, policy, road, state
 from certagent.config.definitions import Authority, Configuration, KeystoreDefinition
 from certagent.errors import CertagentError, ConfigError, KeystoreError
 from certagent.hooks import read_secret
-from certagent.journal import Journal, Phase, Transaction
 from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
 from certagent.policy import Action, Condition, Decision, Lifetime, Past, Rules
 from certagent.road import Ca, Road
 from certagent.state import LastError, State, iso
+from certagent.transaction.context import (
+    ca_of,
+    certificate_in_place,
+    lifetime_of,
+    open_of,
+    road_of,
+    rules_of,
+    switch_of,
+)
+from certagent.transaction.journal import Journal, Phase, Transaction
 from certagent.trust.authorities import Authorities
-from certagent.work import ca_of, certificate_in_place, lifetime_of, open_of, road_of, rules_of, switch_of
 
 T = TypeVar("T")
 Samples = list[tuple[dict[str, str], float]]

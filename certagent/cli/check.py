@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from certagent import certificate as facts
-from certagent import policy, recovery, status
+from certagent import policy, status
 from certagent.cli import setting
 from certagent.cli.foresee import Seen, capability_words, in_place, next_step, rollover, warnings, when
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
@@ -21,12 +21,13 @@ from certagent.config.definitions import Authority, Configuration, KeystoreDefin
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
 from certagent.hooks import read_secret
-from certagent.journal import Transaction
 from certagent.keystore import open_keystore
 from certagent.keystore.files import explained, ownership, resolve
 from certagent.scep import Capabilities
 from certagent.state import iso
 from certagent.status import span
+from certagent.transaction import recovery
+from certagent.transaction.journal import Transaction
 from certagent.trust.authorities import Authorities, Contact, Known, pins
 
 Findings = Iterator[Finding]

@@ -12,10 +12,10 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent.cli.terminal import Finding, Mark
 from certagent.config.definitions import Authority, KeystoreDefinition
-from certagent.journal import Phase
 from certagent.policy import Action
 from certagent.scep import Capabilities
 from certagent.status import InPlace, Snapshot, span
+from certagent.transaction.journal import Phase
 from certagent.trust.authorities import Contact
 
 _CIPHERS = {"aes128-cbc": "AES", "3des": "3DES"}

@@ -13,9 +13,9 @@ import msgspec
 from certagent.config.definitions import Configuration, Pkcs11Keystore
 from certagent.errors import CertagentError, HookError, KeystoreError
 from certagent.hooks import run_apart
-from certagent.outcome import Outcome
-from certagent.renewal import Wish, struck_down
-from certagent.work import Work
+from certagent.transaction.context import Context
+from certagent.transaction.outcome import Outcome
+from certagent.transaction.renewal import Wish, struck_down
 
 _COMMANDS = {
     Wish.DUE: ("renew", "--due"),
@@ -27,25 +27,25 @@ _COMMANDS = {
 _SHARE = 0.5
 
 
-def wants_its_own(work: Work, names: Sequence[str]) -> bool:
+def wants_its_own(context: Context, names: Sequence[str]) -> bool:
     """Whether a keystore of this batch is served apart. Alone in its batch it has the process to itself."""
-    return len(names) > 1 and isinstance(work.definition, Pkcs11Keystore)
+    return len(names) > 1 and isinstance(context.definition, Pkcs11Keystore)
 
 
 def advance_apart(
-    work: Work, wish: Wish, stopping: Callable[[], bool], configuration: Configuration, file: Path
+    context: Context, wish: Wish, stopping: Callable[[], bool], configuration: Configuration, file: Path
 ) -> Outcome:
     """`renewal.advance` in a process of its own, by the command a person would type."""
-    words = ("-c", str(file.absolute()), *_COMMANDS[wish], "--report", "json", work.name)
+    words = ("-c", str(file.absolute()), *_COMMANDS[wish], "--report", "json", context.name)
     limit = configuration.worker_timeout * _SHARE
     try:
         code, printed = run_apart(words, limit, stopping)
     except HookError as error:
-        return struck_down(work, error)
+        return struck_down(context, error)
     outcome = _reported(printed)
-    if outcome is not None and outcome.keystore == work.name:
+    if outcome is not None and outcome.keystore == context.name:
         return outcome
-    return struck_down(work, _why(work, code, limit.total_seconds()))
+    return struck_down(context, _why(context, code, limit.total_seconds()))
 
 
 def _reported(printed: bytes) -> Outcome | None:
@@ -58,13 +58,14 @@ def _reported(printed: bytes) -> Outcome | None:
     return None
 
 
-def _why(work: Work, code: int | None, limit: float) -> CertagentError:
-    module = work.definition.module if isinstance(work.definition, Pkcs11Keystore) else ""
+def _why(context: Context, code: int | None, limit: float) -> CertagentError:
+    module = context.definition.module if isinstance(context.definition, Pkcs11Keystore) else ""
     if code is None:
         return KeystoreError(
             f"{module} did not answer within {limit:g} s", "is its service or device stuck? restart it"
         )
     ended = f"signal {-code}" if code < 0 else f"exit code {code}"
     return KeystoreError(
-        f"the process that works with {module} was ended by {ended}", f"`certagent renew {work.name}` shows it by hand"
+        f"the process that works with {module} was ended by {ended}",
+        f"`certagent renew {context.name}` shows it by hand",
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from certagent import recovery
 from certagent.config.load import state_dir_of
+from certagent.transaction import recovery
 
 
 def recover(arguments: argparse.Namespace) -> int:

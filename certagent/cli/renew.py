@@ -13,16 +13,17 @@ from pathlib import Path
 
 import msgspec
 
-from certagent import recovery, state, status
+from certagent import state, status
 from certagent.cli import isolated
 from certagent.cli.main import internal_fault
-from certagent.cli.setting import chosen, clock, host, works
+from certagent.cli.setting import chosen, clock, contexts, host
 from certagent.config.definitions import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, KeystoreError
-from certagent.outcome import Outcome, Result
-from certagent.renewal import Wish, advance
-from certagent.work import Work, certificate_in_place, lifetime_of
+from certagent.transaction import recovery
+from certagent.transaction.context import Context, certificate_in_place, lifetime_of
+from certagent.transaction.outcome import Outcome, Result
+from certagent.transaction.renewal import Wish, advance
 
 Line = Callable[[str, str], None]
 
@@ -45,8 +46,8 @@ def enroll(arguments: argparse.Namespace) -> int:
     if arguments.into:
         return _move(configuration, names, arguments)
     if not arguments.force:
-        for work in works(configuration, names, _log, _silent):
-            _refuse_living(work)
+        for context in contexts(configuration, names, _log, _silent):
+            _refuse_living(context)
     return _serve(configuration, names, Wish.ENROLL, arguments)
 
 
@@ -56,17 +57,17 @@ def _move(configuration: Configuration, names: Sequence[str], arguments: argpars
     if len(names) != 1 or names == into:
         raise ConfigError("--into moves one keystore's identity into another", "write: enroll NAME --into NEW")
     if not arguments.force:
-        for work in works(configuration, into, _log, _silent):
-            _refuse_living(work)
+        for context in contexts(configuration, into, _log, _silent):
+            _refuse_living(context)
     return _serve(configuration, into, Wish.ENROLL, arguments, moves_from=names[0])
 
 
-def _refuse_living(work: Work) -> None:
-    lifetime = lifetime_of(certificate_in_place(work.keystore))
+def _refuse_living(context: Context) -> None:
+    lifetime = lifetime_of(certificate_in_place(context.keystore))
     if lifetime is not None and lifetime.not_after > clock():
         raise KeystoreError(
-            f"keystore {work.name} has a certificate valid until {state.iso(lifetime.not_after)}",
-            f"`certagent renew --force {work.name}` renews it; `enroll --force` replaces it",
+            f"keystore {context.name} has a certificate valid until {state.iso(lifetime.not_after)}",
+            f"`certagent renew --force {context.name}` renews it; `enroll --force` replaces it",
         )
 
 
@@ -94,18 +95,18 @@ def _serve(
     report = _report_json if as_json else _report_text
     results = []
     with _progress(quiet=as_json or wish is Wish.DUE) as say:
-        for work in works(configuration, names, _log, say):
+        for context in contexts(configuration, names, _log, say):
             if stop:
                 break
-            apart = isolated.wants_its_own(work, names)
+            apart = isolated.wants_its_own(context, names)
             attempt = partial(isolated.advance_apart, configuration=configuration, file=file) if apart else advance
             try:
-                outcome = attempt(replace(work, moves_from=moves_from), wish, stopping)
+                outcome = attempt(replace(context, moves_from=moves_from), wish, stopping)
             except Exception as fault:  # ours, and with one keystore: it must not cost the others
                 if arguments.debug:
                     raise
                 error = internal_fault(fault)
-                outcome = Outcome(work.name, Result.FAILED, message=str(error), hint=error.hint)
+                outcome = Outcome(context.name, Result.FAILED, message=str(error), hint=error.hint)
             report(outcome)
             results.append(outcome.result)
     if configuration.metrics_file:

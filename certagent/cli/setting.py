@@ -11,11 +11,11 @@ from certagent.config.definitions import Configuration
 from certagent.config.load import digest_of
 from certagent.errors import CertagentError, ConfigError
 from certagent.hooks import read_secret
-from certagent.journal import Journal
 from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
+from certagent.transaction.context import Context
+from certagent.transaction.journal import Journal
 from certagent.trust.authorities import Authorities
-from certagent.work import Work
 
 Log = Callable[[str], None]
 
@@ -45,9 +45,9 @@ def keystore_directory(configuration: Configuration, name: str) -> Path:
     return Path(configuration.state_dir) / "keystores" / name
 
 
-def works(
+def contexts(
     configuration: Configuration, names: Sequence[str], log: Callable[[str, str], None], say: Callable[[str, str], None]
-) -> list[Work]:
+) -> list[Context]:
     """One Work per keystore; `log` and `say` take the keystore's name and a line."""
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     here = host()
@@ -70,7 +70,7 @@ def works(
         definition = configuration.keystores[name]
         authority = configuration.authority_of(definition)
         directory = keystore_directory(configuration, name)
-        work = Work(
+        context = Context(
             name=name,
             definition=definition,
             authority=authority,
@@ -86,7 +86,7 @@ def works(
             say=to(say, name),
             peer=opened,
         )
-        made.append(work)
+        made.append(context)
     return made
 
 

@@ -15,7 +15,7 @@ from certagent import certificate as facts
 from certagent import state
 from certagent.demo.service import GREETING
 from certagent.demo.site import SERVER_NAME, Site
-from certagent.journal import Journal, Phase
+from certagent.transaction.journal import Journal, Phase
 
 WANTED = 3  # renewals of each keystore, beside its rollover
 _BETWEEN_HANDSHAKES = 0.2  # seconds

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.journal import Journal, Kind, Phase, Transaction
 from certagent.keys import PrivateKey
 from certagent.state import State, save
+from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 from tests.waiting import PATIENCE
 
 NOBODY = "sha256:" + "ab" * 32

@@ -12,10 +12,10 @@ import pytest
 from certagent import keys
 from certagent.certificate import fingerprint
 from certagent.config.definitions import KeyType
-from certagent.journal import Phase
 from certagent.keystore.swap import Record
 from certagent.lab import Call, HttpAnswer, LabCA, LabServer, Settings, serve
 from certagent.state import LastError
+from certagent.transaction.journal import Phase
 
 from .place import SUBJECT, Check, Place, certify
 from .way import Way

@@ -11,8 +11,8 @@ import pytest
 from certagent import status
 from certagent.cli.health import Level, judged
 from certagent.config.load import load_configuration
-from certagent.journal import Phase
 from certagent.state import LastError
+from certagent.transaction.journal import Phase
 
 from .place import Place, certify
 from .way import Way

@@ -13,11 +13,11 @@ from certagent import state, status
 from certagent.cli.show import notices
 from certagent.config.load import load_configuration
 from certagent.errors import TransientError
-from certagent.journal import Phase
 from certagent.keys import PrivateKey
 from certagent.policy import Action, Condition
 from certagent.state import LastError, State
 from certagent.status import Snapshot
+from certagent.transaction.journal import Phase
 
 from .place import Place, certify
 

@@ -9,9 +9,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from certagent import certificate as facts
-from certagent.journal import Journal, Kind, Phase, Transaction
 from certagent.keys import PrivateKey
 from certagent.state import LastError, Track
+from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 from certagent.trust.authorities import Change, Memory
 
 from .place import Place, certify

@@ -16,11 +16,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from certagent import certificate as facts
-from certagent import keys, recovery, state
+from certagent import keys, state
 from certagent.config.definitions import KeyType
 from certagent.config.load import load_configuration
-from certagent.journal import VERSION, Journal, Phase, Transaction
 from certagent.keystore import pfx, swap
+from certagent.transaction import recovery
+from certagent.transaction.journal import VERSION, Journal, Phase, Transaction
 from certagent.trust import crl
 from certagent.trust.authorities import VERSION as AUTHORITY_VERSION
 from certagent.trust.authorities import Memory

@@ -15,14 +15,14 @@ from asn1crypto import algos, cms, pkcs12
 from asn1crypto import crl as asn1_crl
 
 from certagent import certificate as facts
-from certagent import recovery
 from certagent.certificate import to_der
 from certagent.errors import KeystoreError, StateError, TrustError
-from certagent.journal import Journal, Phase
 from certagent.keystore import pfx, swap
-from certagent.outcome import Result
-from certagent.renewal import Wish
 from certagent.scep.asn1 import tlv
+from certagent.transaction import recovery
+from certagent.transaction.journal import Journal, Phase
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish
 from certagent.trust import crl
 from tests.fuzz.der import parse
 from tests.fuzz.files import pkcs12_files, revocation_lists, sample_transaction

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from certagent.journal import Phase
 from certagent.lab import LabCA, Settings
 from certagent.lab.ca import Call, HttpAnswer
+from certagent.transaction.journal import Phase
 from tests.interop.commands import certagent, start
 from tests.renewal.site import DAY, Site, Sites, ran, recording_hook
 from tests.waiting import PATIENCE

@@ -15,8 +15,8 @@ from cryptography import x509
 from certagent import keys
 from certagent.keystore.base import Identity
 from certagent.lab import Settings
-from certagent.outcome import Result
-from certagent.renewal import Wish
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish
 from tests.renewal.site import DAY, Clock, Site, ran, recording_hook, start_lab
 from tests.renewal.test_kill import killed
 
@@ -40,13 +40,13 @@ class DriverSite(Site):
         self.config.write_text(f"{head}keystores: {definition}\n")
 
     def identity(self) -> Identity:
-        found = self.work().keystore.read()
+        found = self.context().keystore.read()
         assert found
         assert keys.match(found.key, found.certificate.public_key())
         return found
 
     def strays(self) -> list[str]:
-        paths = self.work().definition.paths.values()
+        paths = self.context().definition.paths.values()
         return sorted(path.name for path in self.path("etc").iterdir() if path not in paths)
 
     def check_tidy(self) -> None:

@@ -13,14 +13,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certagent import certificate as facts
-from certagent import keys, recovery, state
-from certagent.cli.setting import works
+from certagent import keys, state
+from certagent.cli.setting import contexts
 from certagent.config.load import load_configuration
-from certagent.journal import Journal, Transaction
 from certagent.lab import LabCA, LabServer, Settings, serve
-from certagent.outcome import Outcome
-from certagent.renewal import Wish, advance
-from certagent.work import Work
+from certagent.transaction import recovery
+from certagent.transaction.context import Context
+from certagent.transaction.journal import Journal, Transaction
+from certagent.transaction.outcome import Outcome
+from certagent.transaction.renewal import Wish, advance
 from tests.waiting import PATIENCE
 
 DAY = timedelta(days=1)
@@ -97,13 +98,13 @@ class Site:
         self.config.write_text("\n".join(line for line in lines if line) + "\n")
         self.config.chmod(0o600)
 
-    def work(self, name: str = "web") -> Work:
+    def context(self, name: str = "web") -> Context:
         configuration = load_configuration(self.config)
-        made = works(configuration, [name], lambda _name, line: self.log.append(line), lambda _name, _line: None)
+        made = contexts(configuration, [name], lambda _name, line: self.log.append(line), lambda _name, _line: None)
         return replace(made[0], clock=self.clock)
 
     def run(self, wish: Wish = Wish.DUE, stopping: Callable[[], bool] = lambda: False) -> Outcome:
-        return advance(self.work(), wish, stopping)
+        return advance(self.context(), wish, stopping)
 
     def recover(self) -> list[recovery.Recovered]:
         return recovery.recover_all(self.path("state"))

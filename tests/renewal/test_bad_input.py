@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from certagent import keys
 from certagent.config.definitions import KeyType
-from certagent.journal import Phase
 from certagent.lab import Answer, Call, HttpAnswer, LabCA, Settings
-from certagent.outcome import Result
 from certagent.policy import Condition
-from certagent.renewal import Wish, advance
 from certagent.scep import Request
+from certagent.transaction.journal import Phase
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish, advance
 from tests.keystore.faults import failing
 from tests.renewal.site import DAY, Site, Sites
 
@@ -212,9 +212,9 @@ def test_a_disk_that_refuses_while_staging_leaves_the_old_pair_and_keeps_the_suc
     old = site.certificate.read_bytes(), site.key.read_bytes()
     failures = 0
     for step in range(1, 400):
-        work = site.work()
+        context = site.context()
         with failing(step, error):
-            outcome = advance(work, Wish.NOW if site.transaction else Wish.RENEW, lambda: False)
+            outcome = advance(context, Wish.NOW if site.transaction else Wish.RENEW, lambda: False)
         assert site.pair_matches()
         if site.certificate.read_bytes() != old[0]:
             break

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from certagent.journal import Phase
-from certagent.outcome import Result
 from certagent.policy import Action, Condition
-from certagent.renewal import Wish
+from certagent.transaction.journal import Phase
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish
 from tests.renewal.site import DAY, Site, ran, recording_hook
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from certagent.journal import Phase
-from certagent.outcome import Result
-from certagent.renewal import Wish
+from certagent.transaction.journal import Phase
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish
 from tests.renewal.site import Site, Sites, ran, recording_hook
 
 KILLED = 99

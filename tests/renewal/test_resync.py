@@ -13,12 +13,12 @@ import pytest
 from cryptography import x509
 
 from certagent.errors import RejectedError
-from certagent.journal import Phase
 from certagent.lab import Answer, Settings
 from certagent.lab.checks import is_self_signed
-from certagent.outcome import Result
-from certagent.renewal import Wish
 from certagent.scep import Request, csr_challenge
+from certagent.transaction.journal import Phase
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish
 from tests.renewal.line import CERT_POLL, PKCS_REQ, RENEWAL_REQ, BadLine, approve, line, restart
 from tests.renewal.site import DAY, Site, Sites
 

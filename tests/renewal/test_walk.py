@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from certagent.lab import Settings
-from certagent.outcome import Result
 from certagent.policy import Action, Condition
-from certagent.renewal import Wish
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish
 from tests.renewal.site import DAY, Site, Sites, ran, recording_hook
 
 

@@ -13,14 +13,14 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent.errors import RejectedError
-from certagent.journal import Journal, Phase, Transaction
 from certagent.lab import Answer, Call, Generation, HttpAnswer, LabCA, Settings
 from certagent.lab.ca import ROLLOVER
 from certagent.lab.generation import open_generation
 from certagent.lab.succession import ShadowRequest
-from certagent.outcome import Outcome, Result
-from certagent.renewal import Wish
 from certagent.scep import PkiStatus, Request
+from certagent.transaction.journal import Journal, Phase, Transaction
+from certagent.transaction.outcome import Outcome, Result
+from certagent.transaction.renewal import Wish
 from tests.renewal.site import DAY, Site, ran, recording_hook
 
 SECOND = timedelta(seconds=1)

@@ -11,14 +11,14 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import status
-from certagent.cli.setting import works
+from certagent.cli.setting import contexts
 from certagent.config.definitions import KeyType
 from certagent.config.load import load_configuration
 from certagent.lab import Call, Generation, HttpAnswer, Settings
 from certagent.lab.succession import ShadowRequest
-from certagent.outcome import Result
-from certagent.renewal import Wish, advance
 from certagent.scep import Request, Signer, encode_next_ca
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish, advance
 from tests.rollover.conftest import Devices
 from tests.rollover.device import DAY, Device, RollingCA, another
 from tests.unit.pki import Party, party, rsa_key
@@ -249,7 +249,7 @@ def test_one_next_ca_for_all_keystores_of_an_authority(make_device: Devices) -> 
     )
 
     def run_both() -> list[Result]:
-        made = works(load_configuration(device.config), ["web", "app"], lambda *_: None, lambda *_: None)
+        made = contexts(load_configuration(device.config), ["web", "app"], lambda *_: None, lambda *_: None)
         return [advance(replace(each, clock=device.clock), Wish.DUE, lambda: False).result for each in made]
 
     device.off(device.day(250))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from certagent.journal import Phase
 from certagent.lab import Settings
-from certagent.renewal import Wish
+from certagent.transaction.journal import Phase
+from certagent.transaction.renewal import Wish
 from tests.renewal.test_kill import killed
 from tests.rollover.conftest import Devices
 from tests.rollover.device import DAY, Device

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from certagent.journal import Journal, Kind, Phase, Transaction
 from certagent.keystore.swap import Change, Record
+from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 
 from .conftest import ROOT, Machine
 

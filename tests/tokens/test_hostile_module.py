@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from certagent import state
-from certagent.outcome import Result
-from certagent.renewal import Wish
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish
 from tests.tokens.conftest import Sites
 from tests.tokens.site import Place, TokenSite, forget_modules
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from certagent.outcome import Result
-from certagent.renewal import Wish
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish
 from tests.tokens.conftest import Sites
 from tests.tokens.site import Place, TokenSite
 

@@ -11,8 +11,8 @@ import pytest
 
 from certagent import durable
 from certagent.errors import KeystoreError, TokenLockedError
-from certagent.outcome import Result
-from certagent.renewal import Wish
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish
 from tests.tokens.conftest import Sites
 from tests.tokens.site import SO_PIN, Place, TokenSite, forget_modules, run
 
@@ -81,7 +81,7 @@ def test_keystores_on_one_token_share_what_is_known(site: TokenSite) -> None:
     assert "is wrong" in restarted(site)
     forget_modules()
     with pytest.raises(TokenLockedError, match="it was refused before"):
-        site.work("app").keystore.create_shadow("00" * 16, site.work("app").definition.key_type)
+        site.context("app").keystore.create_shadow("00" * 16, site.context("app").definition.key_type)
 
 
 def test_a_kill_in_the_middle_of_a_login_counts_as_a_try(site: TokenSite) -> None:
@@ -89,7 +89,7 @@ def test_a_kill_in_the_middle_of_a_login_counts_as_a_try(site: TokenSite) -> Non
         child = os.fork()
         if child == 0:
             durable.remove = lambda path: os.kill(os.getpid(), signal.SIGKILL)  # the login was good
-            site.work().keystore.create_shadow("00" * 16, site.work().definition.key_type)
+            site.context().keystore.create_shadow("00" * 16, site.context().definition.key_type)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert json.loads(memory(site).read_bytes())["tries"] == 2
@@ -136,7 +136,7 @@ def test_a_damaged_memory_is_no_fresh_start(site: TokenSite) -> None:
 def test_a_token_that_is_not_there_says_which_are(site: TokenSite) -> None:
     site.write("token: lost")
     with pytest.raises(KeystoreError, match="there is no token lost") as error:
-        site.work().keystore.create_shadow("00" * 16, site.work().definition.key_type)
+        site.context().keystore.create_shadow("00" * 16, site.context().definition.key_type)
     assert "present: vpn" in error.value.hint
 
 
@@ -144,7 +144,7 @@ def test_two_tokens_of_one_name_are_told_apart_by_their_serial(site: TokenSite) 
     argv = ["softhsm2-util", "--init-token", "--free", "--label", "vpn", "--pin", "1234", "--so-pin", SO_PIN]
     run(argv, site.place.environment)
     with pytest.raises(KeystoreError, match="2 tokens answer to vpn") as error:
-        site.work().keystore.create_shadow("00" * 16, site.work().definition.key_type)
+        site.context().keystore.create_shadow("00" * 16, site.context().definition.key_type)
     [selector] = [word for word in error.value.hint.split() if word.startswith("serial:")]
     site.write(f"token: {selector}")
     forget_modules()

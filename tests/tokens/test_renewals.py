@@ -9,8 +9,8 @@ import pytest
 
 from certagent.config.definitions import KeyType
 from certagent.errors import KeystoreError
-from certagent.outcome import Result
-from certagent.renewal import Wish
+from certagent.transaction.outcome import Result
+from certagent.transaction.renewal import Wish
 from tests.renewal.site import DAY, recording_hook
 from tests.tokens.conftest import Sites
 from tests.tokens.site import Place, TokenSite, forget_modules
@@ -51,7 +51,7 @@ def test_the_private_key_cannot_be_read(site: TokenSite) -> None:
     listed = site.place.tool("--list-objects", "--type", "privkey")
     assert "sensitive" in listed
     assert "never extractable" in listed
-    identity = site.work().keystore.read()
+    identity = site.context().keystore.read()
     assert identity is not None
     with pytest.raises(KeystoreError, match="never leaves"):
         identity.key.private_numbers()

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from certagent import ahead, policy
 from certagent.ahead import Event, What, events, horizon
 from certagent.config.definitions import Fraction, Threshold
-from certagent.journal import Kind, Phase, Transaction
 from certagent.policy import Action, Condition, Lifetime, Open, Past, Rules
 from certagent.road import Ca, Road, Shadow
 from certagent.state import LastError
 from certagent.status import InPlace, Snapshot
-from certagent.work import open_of
+from certagent.transaction.context import open_of
+from certagent.transaction.journal import Kind, Phase, Transaction
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from certagent.errors import StateError
-from certagent.journal import Journal, Kind, Phase, Transaction
 from certagent.keystore.swap import Change, Record
+from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
 RECORD = Record("t1", "rename", (Change("key", "/etc/web.key", "/etc/.web.key.new", "00" * 32),), "/var/previous")

@@ -15,7 +15,7 @@ from certagent import keys
 from certagent.certificate import to_der, to_pem
 from certagent.config.definitions import Duration, Probe
 from certagent.errors import ProbeError
-from certagent.probe import wait_until_served
+from certagent.transaction.probe import wait_until_served
 
 from .pki import Party, party, rsa_key
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from certagent import durable, recovery
+from certagent import durable
 from certagent.durable import Ownership
 from certagent.errors import BusyError, KeystoreError, StateError
-from certagent.journal import Journal, Kind, Phase, Transaction
 from certagent.keystore import swap
+from certagent.transaction import recovery
+from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
 FILES = ("key", "certificate")

@@ -16,8 +16,8 @@ from certagent import policy, state
 from certagent.config.definitions import Authority, KeystoreDefinition
 from certagent.errors import CertagentError, KeystoreError, TransientError
 from certagent.hooks import run_hook
-from certagent.journal import Journal, Kind, Phase, Transaction
 from certagent.keystore.base import Keystore, Shadow
+from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 from certagent.trust.authorities import Authorities, Contact, Known
 
 Clock = Callable[[], datetime]
@@ -34,7 +34,7 @@ class AbandonedError(TransientError):
 
 
 @dataclass(frozen=True)
-class Work:
+class Context:
     """One keystore being worked on; whoever changes something holds its lock.
 
     `digest` is of its definition; `host` tells this machine from others; `log` takes lines for the log,

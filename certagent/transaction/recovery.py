@@ -12,8 +12,8 @@ from pathlib import Path
 
 from certagent import durable
 from certagent.errors import CertagentError, StateError
-from certagent.journal import Journal, Phase, Transaction
 from certagent.keystore import swap
+from certagent.transaction.journal import Journal, Phase, Transaction
 
 
 @dataclass(frozen=True)

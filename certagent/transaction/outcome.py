@@ -8,9 +8,9 @@ from enum import StrEnum
 
 from certagent import policy, state
 from certagent.errors import CertagentError, KeystoreError
-from certagent.journal import Kind, Phase
 from certagent.policy import Action, Condition, Decision
-from certagent.work import Work, certificate_in_place, lifetime_of, open_of, road_of
+from certagent.transaction.context import Context, certificate_in_place, lifetime_of, open_of, road_of
+from certagent.transaction.journal import Kind, Phase
 
 
 class Result(StrEnum):
@@ -41,29 +41,29 @@ class Outcome:
     hint: str | None = None
 
 
-def went_well(work: Work, before: state.State, past: policy.Past, result: Result) -> Outcome:
+def went_well(context: Context, before: state.State, past: policy.Past, result: Result) -> Outcome:
     """Nothing failed; whether earlier failures are forgotten depends on whether their cause is gone."""
-    lifetime = lifetime_of(certificate_in_place(work.keystore))
-    settled = lifetime is not None and policy.renew_at(lifetime, work.rules()) > work.clock()
-    if result in (Result.NOTHING, Result.STOPPED) and not (settled and work.journal.open() is None):
-        return _remember(work, before, result, failures=before.failures, retry_at=past.retry_at)
-    return _remember(work, before, result, failures=0, retry_at=None)
+    lifetime = lifetime_of(certificate_in_place(context.keystore))
+    settled = lifetime is not None and policy.renew_at(lifetime, context.rules()) > context.clock()
+    if result in (Result.NOTHING, Result.STOPPED) and not (settled and context.journal.open() is None):
+        return _remember(context, before, result, failures=before.failures, retry_at=past.retry_at)
+    return _remember(context, before, result, failures=0, retry_at=None)
 
 
-def failed(work: Work, before: state.State, error: CertagentError) -> Outcome:
+def failed(context: Context, before: state.State, error: CertagentError) -> Outcome:
     """Count the failure, set the time of the next attempt, tell those who want to know."""
-    now = work.clock()
-    transaction = work.journal.open()
-    lifetime = lifetime_of(certificate_in_place(work.keystore))
+    now = context.clock()
+    transaction = context.journal.open()
+    lifetime = lifetime_of(certificate_in_place(context.keystore))
     failures = before.failures + 1
-    work.note("failed", transaction, str(error))
-    work.tell("failed", transaction, failures)
+    context.note("failed", transaction, str(error))
+    context.tell("failed", transaction, failures)
     told_at = before.expiring_told_at
     if lifetime is not None and policy.is_expiring(lifetime, told_at, now):
-        work.tell("expiring", transaction, failures)
+        context.tell("expiring", transaction, failures)
         told_at = now
     remembered = _remember(
-        work,
+        context,
         before,
         Result.FAILED,
         failures=failures,
@@ -75,7 +75,7 @@ def failed(work: Work, before: state.State, error: CertagentError) -> Outcome:
 
 
 def _remember(
-    work: Work,
+    context: Context,
     before: state.State,
     result: Result,
     *,
@@ -85,13 +85,13 @@ def _remember(
     told_at: datetime | None = None,
 ) -> Outcome:
     """Look afresh at what is there now, and keep it with when attention is needed next."""
-    now = work.clock()
+    now = context.clock()
     track = before.rollover
     past = policy.Past(failures + track.failures, retry_at)
-    current, rules, staged = work.journal.open(), work.rules(), work.rollover.open()
+    current, rules, staged = context.journal.open(), context.rules(), context.rollover.open()
     transaction = open_of(current)
     try:
-        lifetime = lifetime_of(work.keystore.read_certificate())
+        lifetime = lifetime_of(context.keystore.read_certificate())
         decision = policy.decide(lifetime, transaction, past, rules, now)
     except KeystoreError:
         lifetime, decision = None, Decision(None, retry_at, "the certificate in place cannot be read")
@@ -101,7 +101,7 @@ def _remember(
     condition = policy.condition(lifetime, transaction, past, rules, now, staged=is_staged)
     last_error = error or (before.last_error if failures else None) or track.last_error
     state.save(
-        work.directory,
+        context.directory,
         state.State(
             condition=condition,
             next_action=decision.action,
@@ -109,11 +109,11 @@ def _remember(
             failures=failures,
             retry_at=retry_at,
             last_error=last_error,
-            definition=work.digest,
-            watched=state.watch(work.keystore.watched()),
+            definition=context.digest,
+            watched=state.watch(context.keystore.watched()),
             expiring_told_at=told_at or before.expiring_told_at,
             rollover=track,
         ),
     )
     message = decision.reason if decision.action is None else None
-    return Outcome(work.name, result, condition, decision.action, decision.at, message)
+    return Outcome(context.name, result, condition, decision.action, decision.at, message)

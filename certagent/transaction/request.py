@@ -13,36 +13,36 @@ from certagent import durable, keys, scep
 from certagent.config.definitions import KeyType
 from certagent.errors import ConfigError
 from certagent.hooks import read_secret
-from certagent.journal import Phase, Transaction
 from certagent.keystore.base import Identity, Shadow
 from certagent.scep import MessageType, Signer
+from certagent.transaction.context import AbandonedError, Context, certificate_in_place
+from certagent.transaction.journal import Phase, Transaction
 from certagent.trust.authorities import Contact
-from certagent.work import AbandonedError, Work, certificate_in_place
 
 ANEW = "a new request is made"
 
 
-def request(work: Work, transaction: Transaction, *, plain: bool = False) -> Transaction:
+def make_request(context: Context, transaction: Transaction, *, plain: bool = False) -> Transaction:
     """STARTED → REQUESTED: the shadow's key, the request, and whatever signs it, all durable. Nothing is sent.
 
     `plain`: a renewal goes as PKCSReq whatever the CA advertises.
     """
-    contact = work.contact(transaction)  # trust first: without it no key is made and no secret read
-    predecessor = work.predecessor(transaction)
+    contact = context.contact(transaction)  # trust first: without it no key is made and no secret read
+    predecessor = context.predecessor(transaction)
     identity = predecessor.read() if predecessor else None
     if predecessor and identity is None:
         raise AbandonedError("the identity to renew is gone", "it will be enrolled anew if a subject is configured")
-    work.say("making the key")
-    shadow = work.shadow(transaction)
-    subject, names = _wanted(work, transaction)
-    signer = _new_signer(work, identity, shadow, subject)
+    context.say("making the key")
+    shadow = context.shadow(transaction)
+    subject, names = _wanted(context, transaction)
+    signer = _new_signer(context, identity, shadow, subject)
     by_identity = identity is not None and signer.certificate == identity.certificate
     csr = scep.build_csr(
         shadow.key,
         subject,
         san=names,
-        challenge=_challenge(work, needed=not by_identity),
-        extensions=_extensions(work, transaction),
+        challenge=_challenge(context, needed=not by_identity),
+        extensions=_extensions(context, transaction),
         digest=contact.capabilities.algorithms().digest,
     )
     renewal = by_identity and contact.capabilities.renewal and not plain
@@ -56,12 +56,12 @@ def request(work: Work, transaction: Transaction, *, plain: bool = False) -> Tra
         nameless=not list(subject),
         names=tuple(sorted(facts.alternative_names(names))),
     )
-    message = encode(work, transaction, contact, signer, csr)
-    return work.journal.write(transaction.at(Phase.REQUESTED, request=message))
+    message = encode(context, transaction, contact, signer, csr)
+    return context.journal.write(transaction.at(Phase.REQUESTED, request=message))
 
 
 def encode(
-    work: Work,
+    context: Context,
     transaction: Transaction,
     contact: Contact,
     signer: Signer,
@@ -78,16 +78,16 @@ def encode(
         signer=signer,
         recipient=contact.believed.recipient,
         algorithms=contact.capabilities.algorithms(),
-        key_transport=work.authority.key_transport,
-        password=password(work),
+        key_transport=context.authority.key_transport,
+        password=password(context),
     )
 
 
-def password(work: Work) -> bytes | None:
+def password(context: Context) -> bytes | None:
     """What envelopes are locked with where RSA does not do it: the challenge (RFC 8894 §3.1)."""
-    if work.authority.key_transport != "password" or work.authority.challenge is None:
+    if context.authority.key_transport != "password" or context.authority.challenge is None:
         return None
-    return read_secret(work.authority.challenge)
+    return read_secret(context.authority.challenge)
 
 
 def subject_of(transaction: Transaction) -> x509.Name:
@@ -95,18 +95,18 @@ def subject_of(transaction: Transaction) -> x509.Name:
     return x509.Name([]) if transaction.nameless else x509.load_der_x509_certificate(transaction.signer).subject
 
 
-def signer_of(work: Work, transaction: Transaction) -> Signer:
+def signer_of(context: Context, transaction: Transaction) -> Signer:
     """The signer of a request made earlier. Raises AbandonedError if its key is no longer to be had."""
     certificate = x509.load_der_x509_certificate(transaction.signer)
-    file = work.journal.directory / "transport.pem"
+    file = context.journal.directory / "transport.pem"
     if file.exists():
         key = keys.load_private(file.read_bytes(), None, str(file))
         if keys.match(key, certificate.public_key()):
             return Signer(key, certificate)
-    shadow = work.shadow(transaction)
+    shadow = context.shadow(transaction)
     if keys.match(shadow.key, certificate.public_key()):
         return Signer(shadow.key, certificate)
-    identity = (work.predecessor(transaction) or work.keystore).read()
+    identity = (context.predecessor(transaction) or context.keystore).read()
     if identity is not None and keys.match(identity.key, certificate.public_key()):
         return Signer(identity.key, certificate)
     raise AbandonedError("the identity that signed the request was replaced by another", ANEW)
@@ -120,61 +120,61 @@ def _transaction_id(identity: Identity | None, shadow: Shadow) -> str:
     return scep.new_transaction_id(shadow.key.public_key())
 
 
-def _wanted(work: Work, transaction: Transaction) -> tuple[x509.Name, x509.SubjectAlternativeName | None]:
+def _wanted(context: Context, transaction: Transaction) -> tuple[x509.Name, x509.SubjectAlternativeName | None]:
     """Subject and names: a successor's come from the certificate in place, whoever put it there."""
-    definition = work.definition
-    predecessor = work.predecessor(transaction)
-    in_place = certificate_in_place(predecessor or work.keystore)
+    definition = context.definition
+    predecessor = context.predecessor(transaction)
+    in_place = certificate_in_place(predecessor or context.keystore)
     if in_place is not None and (predecessor or definition.subject is None):
         return in_place.subject, facts.san_extension(in_place)
     if definition.subject is None:
-        raise ConfigError(f"keystore {work.name} has no subject to enroll with", "set `subject` in its definition")
+        raise ConfigError(f"keystore {context.name} has no subject to enroll with", "set `subject` in its definition")
     return facts.parse_subject(definition.subject), facts.general_names(definition.san)
 
 
-def _extensions(work: Work, transaction: Transaction) -> Iterable[x509.Extension[x509.ExtensionType]]:
+def _extensions(context: Context, transaction: Transaction) -> Iterable[x509.Extension[x509.ExtensionType]]:
     """The usages and the template: a successor keeps what the certificate in place has."""
-    predecessor = work.predecessor(transaction)
+    predecessor = context.predecessor(transaction)
     in_place = certificate_in_place(predecessor) if predecessor else None
     if in_place is not None:
         return scep.kept_extensions(in_place)
-    definition = work.definition
+    definition = context.definition
     asked = facts.usage_extensions(definition.key_usage, definition.extended_key_usage)
     return [*asked, scep.certificate_template(definition.template)] if definition.template else asked
 
 
-def _challenge(work: Work, *, needed: bool) -> str | None:
+def _challenge(context: Context, *, needed: bool) -> str | None:
     """The challenge password, fetched only now that the CA is believed and a request is about to be made."""
-    authority = work.authority
+    authority = context.authority
     if authority.challenge is None or not (needed or authority.send_challenge == "always"):
         return None
     try:
         return read_secret(authority.challenge).decode()
     except UnicodeDecodeError:
         raise ConfigError(
-            f"the challenge of authority {work.definition.authority} is not text", "use a password in UTF-8"
+            f"the challenge of authority {context.definition.authority} is not text", "use a password in UTF-8"
         ) from None
 
 
-def _new_signer(work: Work, identity: Identity | None, shadow: Shadow, subject: x509.Name) -> Signer:
+def _new_signer(context: Context, identity: Identity | None, shadow: Shadow, subject: x509.Name) -> Signer:
     """Who signs the request, and so receives the reply's envelope (RFC 8894 §3.1).
 
     Renewal: the identity. Enrollment: the new key with a self-signed certificate. An EC key signs too, but no
     envelope can be made for it: unless the password locks the envelopes, an RSA transport key stands in, and the
     challenge has to authenticate.
     """
-    able = rsa.RSAPrivateKey if work.authority.key_transport != "password" else keys.PrivateKey
+    able = rsa.RSAPrivateKey if context.authority.key_transport != "password" else keys.PrivateKey
     if identity is not None and isinstance(identity.key, able):
         return Signer(identity.key, identity.certificate)
     key: keys.PrivateKey = shadow.key
     if not isinstance(key, able):
-        key = _transport_key(work)
-    return Signer(key, scep.self_signed(key, subject, work.clock()))
+        key = _transport_key(context)
+    return Signer(key, scep.self_signed(key, subject, context.clock()))
 
 
-def _transport_key(work: Work) -> keys.PrivateKey:
+def _transport_key(context: Context) -> keys.PrivateKey:
     """The RSA key kept with the transaction; made once."""
-    file = work.journal.directory / "transport.pem"
+    file = context.journal.directory / "transport.pem"
     with contextlib.suppress(FileNotFoundError):
         return keys.load_private(file.read_bytes(), None, str(file))
     key = keys.generate(KeyType.RSA_2048)

@@ -1,0 +1,151 @@
+"""The half of a transaction that is local: hooks, the swap, the probe, the way back, the end.
+
+The swap itself is `keystore/swap.py`'s; here stands the order in which journal, swap and hooks follow each other.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from certagent.config.definitions import HookCommand
+from certagent.errors import HookError, KeystoreError, ProbeError
+from certagent.hooks import run_hook
+from certagent.keystore import swap
+from certagent.state import iso
+from certagent.transaction.context import AbandonedError, Context, certificate_in_place
+from certagent.transaction.journal import Kind, Phase, Transaction
+from certagent.transaction.probe import wait_until_served
+
+_DONE = {Kind.ENROLLMENT: "enrolled", Kind.RENEWAL: "renewed", Kind.ROLLOVER: "rolled over", Kind.TRUST: "trusted"}
+
+
+def activate(context: Context, transaction: Transaction) -> Transaction:
+    """ISSUED → ACTIVATED: ask the pre hooks, then make the shadow the identity.
+
+    Raises HookError (veto), KeystoreError (the files are as they were), AbandonedError.
+    """
+    if transaction.not_after is not None and transaction.not_after <= context.clock():
+        raise AbandonedError("the successor expired before it could be put in place", "a new one is asked for")
+    if context.in_place()["old_serial"] != transaction.old_serial:
+        raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
+    try:
+        context.run_hooks("pre", context.hook_environment(transaction))
+    except HookError as error:
+        raise HookError(f"vetoed: {error}", f"the successor is kept; {error.hint}") from None
+    context.say("putting the new certificate in place")
+    shadow = context.shadow(transaction)
+    plan = context.keystore.plan_activation(shadow, context.trusted())
+    return _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
+
+
+def _swap(
+    context: Context, transaction: Transaction, plan: swap.Plan, phases: tuple[Phase, Phase, Phase]
+) -> Transaction:
+    """Carry a plan out, with the journal a step ahead; the middle phase is the commit point."""
+    before, (staging, committed, done) = transaction.phase, phases
+    transaction = context.journal.write(transaction.at(staging, swap=plan.record))
+    try:
+        swap.stage(plan)
+    except KeystoreError:  # it has left nothing behind
+        context.journal.write(transaction.at(before, swap=None))
+        raise
+    # What is owed from here on is kept with the commit: `recover` may be the one to finish.
+    transaction = context.journal.write(
+        transaction.at(committed, hooks_done=0, changes_ca=plan.changes_ca or transaction.changes_ca)
+    )
+    try:
+        swap.finish(plan.record)
+    except swap.UndoneError:
+        context.journal.write(transaction.at(before, swap=None))
+        raise
+    return context.journal.write(transaction.at(done, swap=None))
+
+
+def conclude(context: Context, transaction: Transaction) -> None:
+    """ACTIVATED or REVERTED → closed: run what is owed, look whether it worked, end the transaction.
+
+    Raises HookError and leaves the rest owed; ProbeError once the old identity is back.
+    """
+    transaction = _run_owed(context, transaction)
+    if transaction.phase is Phase.REVERTED:
+        close(context, transaction, "rolled back", transaction.reason)
+        raise ProbeError(
+            transaction.reason, "the old pair is back in place; do the post hooks make the consumer reload?"
+        )
+    probe = context.definition.probe
+    if probe is not None and transaction.kind is not Kind.TRUST:
+        context.say(f"waiting for {probe.tls} to serve the new certificate")
+        try:
+            wait_until_served(probe, transaction.certificate)
+        except ProbeError as error:
+            conclude(context, _revert(context, transaction, error))
+            return
+    if transaction.not_after is not None:
+        context.log(f"certificate {transaction.serial} is in place, valid until {iso(transaction.not_after)}")
+    close(context, transaction, _DONE[transaction.kind])
+
+
+def _run_owed(context: Context, transaction: Transaction) -> Transaction:
+    """The hooks owed, each durable once it succeeded: after a restart the rest is run, at least once."""
+    environment = context.hook_environment(transaction, attempt=transaction.attempt + 1)
+    for number, (event, command) in enumerate(_owed(context, transaction)):
+        if number < transaction.hooks_done:
+            continue
+        context.say(f"running {event} hook {command.run[0]}")
+        try:
+            run_hook(command, {**environment, "CERTAGENT_EVENT": event}, context.log)
+        except HookError:
+            context.journal.write(transaction.at(transaction.phase, attempt=transaction.attempt + 1))
+            raise
+        context.log(f"{event} hook {command.run[0]} succeeded")
+        transaction = context.journal.write(transaction.at(transaction.phase, hooks_done=number + 1))
+    return transaction
+
+
+def _owed(context: Context, transaction: Transaction) -> list[tuple[str, HookCommand]]:
+    post = () if transaction.kind is Kind.TRUST else ("post",)
+    events = ("ca_changed", *post) if transaction.changes_ca else post
+    return [(event, command) for event in events for command in context.definition.hooks.commands(event)]
+
+
+def _revert(context: Context, transaction: Transaction, error: ProbeError) -> Transaction:
+    """Bring the old identity back, if there is one that still helps; else the hooks stay owed."""
+    plan = None if _old_is_useless(context, transaction) else context.keystore.plan_rollback(transaction.id)
+    if plan is None:
+        context.journal.write(transaction.at(Phase.ACTIVATED, hooks_done=0, attempt=transaction.attempt + 1))
+        raise error
+    context.log(f"{error}; going back to the old pair")
+    reasoned = context.journal.write(transaction.at(transaction.phase, reason=str(error)))
+    return _swap(context, reasoned, plan, (Phase.RESTORING, Phase.REVERTING, Phase.REVERTED))
+
+
+def _old_is_useless(context: Context, transaction: Transaction) -> bool:
+    return transaction.old_not_after is None or transaction.old_not_after <= context.clock()
+
+
+def update_trust(context: Context) -> bool:
+    """Bring ca_file up to date with the CAs to trust now, in a transaction of its own; whether it changed.
+
+    Where another transaction is open, its own swap will do it. Raises as `activate` and `conclude` do.
+    """
+    trusted = context.trusted()
+    if not trusted or context.journal.open() is not None or certificate_in_place(context.keystore) is None:
+        return False
+    name = secrets.token_hex(16)
+    plan = context.keystore.plan_trust(name, trusted)
+    if plan is None:
+        return False
+    transaction = context.journal.write(context.begin(Kind.TRUST, Phase.ISSUED, name))
+    context.say("bringing ca_file up to date")
+    conclude(context, _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED)))
+    return True
+
+
+def close(context: Context, transaction: Transaction, event: str, message: str = "") -> None:
+    """End a transaction: history first, so that an end is told twice rather than never."""
+    context.note(event, transaction, message)
+    context.journal.close()
+    try:
+        context.sweep_shadows()
+    except KeystoreError as error:
+        context.log(f"the shadow could not be removed: {error}")  # the next shadow sweeps it
