@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from certagent import certificate as facts
-from certagent import policy, status
+from certagent import policy
 from certagent.cli import setting
 from certagent.cli.foresee import Seen, capability_words, in_place, next_step, rollover, warnings, when
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
@@ -25,7 +25,8 @@ from certagent.keystore import open_keystore
 from certagent.keystore.files import explained, ownership, resolve
 from certagent.scep import Capabilities
 from certagent.state import iso
-from certagent.status import span
+from certagent.status.snapshot import Place, take_snapshot
+from certagent.text import span
 from certagent.transaction import recovery
 from certagent.transaction.journal import Transaction
 from certagent.trust.authorities import Authorities, Contact, Known, pins
@@ -173,8 +174,8 @@ def _keystore(configuration: Configuration, name: str, reached: dict[str, Contac
     yield from _files(definition, live / name)
     authority = configuration.authority_of(definition)
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
-    place = status.Place(name, definition, authority, directory, keystore, setting.host())
-    snapshot = status.snapshot(place, authorities, now)
+    place = Place(name, definition, authority, directory, keystore, setting.host())
+    snapshot = take_snapshot(place, authorities, now)
     if not snapshot.readable and snapshot.last_error is not None:
         yield Finding(Mark.WRONG, snapshot.last_error.message, snapshot.last_error.hint)
         return

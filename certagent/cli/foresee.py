@@ -14,7 +14,8 @@ from certagent.cli.terminal import Finding, Mark
 from certagent.config.definitions import Authority, KeystoreDefinition
 from certagent.policy import Action
 from certagent.scep import Capabilities
-from certagent.status import InPlace, Snapshot, span
+from certagent.status.snapshot import InPlace, Snapshot
+from certagent.text import span
 from certagent.transaction.journal import Phase
 from certagent.trust.authorities import Contact
 

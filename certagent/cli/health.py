@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum
 
-from certagent import policy, status
+from certagent import policy
 from certagent.cli import setting
 from certagent.cli.show import shortened
 from certagent.cli.terminal import printable
@@ -24,7 +24,8 @@ from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
 from certagent.policy import Action, Condition
 from certagent.state import iso
-from certagent.status import Snapshot, span
+from certagent.status.snapshot import Snapshot, take_snapshots
+from certagent.text import span
 
 _LONG = timedelta(days=1)  # a person may take so much time to approve a request, or a tenth of the certificate's life
 
@@ -47,7 +48,7 @@ def health(arguments: argparse.Namespace) -> int:
         configuration = load_configuration(arguments.config)
         names = setting.chosen(configuration, arguments.names)
         now = setting.clock()
-        taken = status.snapshots(configuration, now=now, host=setting.host(), names=names)
+        taken = take_snapshots(configuration, now=now, host=setting.host(), names=names)
     except CertagentError as error:
         return _say(Level.UNKNOWN, str(error))
     level, text = judged(taken, now, _patience(configuration))

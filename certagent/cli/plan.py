@@ -11,15 +11,16 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from certagent import ahead, status
-from certagent.ahead import Event, What
 from certagent.cli import setting
 from certagent.cli.show import print_plain, shortened
 from certagent.cli.terminal import printable, terminal
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
 from certagent.state import iso
-from certagent.status import span
+from certagent.status import forecast
+from certagent.status.forecast import Event, What
+from certagent.status.snapshot import take_snapshots
+from certagent.text import span
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,9 +51,9 @@ def plan(arguments: argparse.Namespace) -> int:
     configuration = load_configuration(arguments.config)
     now = setting.clock()
     names = setting.chosen(configuration, arguments.names)
-    taken = status.snapshots(configuration, now=now, host=setting.host(), names=names)
-    until = _date(arguments.until, now) if arguments.until else ahead.horizon(taken, now)
-    events = ahead.events(taken, until, now)
+    taken = take_snapshots(configuration, now=now, host=setting.host(), names=names)
+    until = _date(arguments.until, now) if arguments.until else forecast.horizon(taken, now)
+    events = forecast.events(taken, until, now)
     if arguments.json:
         print(json.dumps({"until": iso(until), "events": [_entry(each) for each in events]}, indent=2))
         return 0

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import msgspec
 
-from certagent import state, status
+from certagent import state
 from certagent.cli import isolated
 from certagent.cli.main import internal_fault
 from certagent.cli.setting import chosen, clock, contexts, host
 from certagent.config.definitions import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, KeystoreError
+from certagent.status.metrics import prometheus_text, write_metrics
+from certagent.status.snapshot import take_snapshots
 from certagent.transaction import recovery
 from certagent.transaction.context import Context, certificate_in_place, lifetime_of
 from certagent.transaction.outcome import Outcome, Result
@@ -138,9 +140,9 @@ def _bring_strays_to_an_end(configuration: Configuration) -> None:
 
 def _write_metrics(configuration: Configuration) -> None:
     now = clock()
-    text = status.metrics(status.snapshots(configuration, now=now, host=host()), now)
+    text = prometheus_text(take_snapshots(configuration, now=now, host=host()), now)
     try:
-        status.write_metrics(Path(str(configuration.metrics_file)), text)
+        write_metrics(Path(str(configuration.metrics_file)), text)
     except ConfigError as error:
         _log("metrics", f"{error}; {error.hint}")
 
@@ -190,7 +192,7 @@ def _foretell(configuration: Configuration, names: Sequence[str], *, force: bool
     """--dry-run: what would be done, from the same decisions; nothing is contacted or changed."""
     now = clock()
     failed = False
-    for seen in status.snapshots(configuration, now=now, host=host(), names=names):
+    for seen in take_snapshots(configuration, now=now, host=host(), names=names):
         if seen.last_error is not None and seen.next_action is None:
             failed = True
             print(f"{seen.name}: cannot: {seen.last_error.message}; {seen.last_error.hint}")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from certagent import state
-from certagent import status as known
 from certagent.cli import setting
 from certagent.cli.foresee import when
 from certagent.cli.terminal import Finding, Mark, print_findings, printable, terminal
@@ -23,7 +22,9 @@ from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, StateError
 from certagent.policy import Action, Condition, Lifetime
 from certagent.state import Event, LastError, iso
-from certagent.status import Snapshot, span
+from certagent.status.as_json import as_json
+from certagent.status.snapshot import Snapshot, take_snapshots
+from certagent.text import span
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,9 +48,9 @@ def status(arguments: argparse.Namespace) -> int:
     configuration = load_configuration(arguments.config)
     now = setting.clock()
     names = setting.chosen(configuration, arguments.names)
-    taken = known.snapshots(configuration, now=now, host=setting.host(), names=names)
+    taken = take_snapshots(configuration, now=now, host=setting.host(), names=names)
     if arguments.json:
-        print(json.dumps(known.as_json(taken), indent=2))
+        print(json.dumps(as_json(taken), indent=2))
         return 0
     console = terminal()
     if not taken:

@@ -21,7 +21,7 @@ from certagent.lab.ca import LabCA
 from certagent.lab.generation import Settings
 from certagent.lab.server import LabServer, log, serve
 from certagent.lab.store import Store, Waiting, read_challenge
-from certagent.status import span
+from certagent.text import span
 
 _DIRECTORY = Path("certagent-lab")
 _LONGEST_LIFE = 100 * 366 * 86400  # seconds; X.509 itself ends with the year 9999

@@ -16,7 +16,7 @@ from certagent.scep import asn1
 from certagent.scep.algorithms import Algorithms, Signer, refuse_weak
 from certagent.scep.envelope import Envelope, enveloped_data
 from certagent.scep.signed import Signed, read_degenerate, signed_data, verify
-from certagent.scep.text import one_line
+from certagent.text import one_line
 
 NONCE_SIZE = 16
 

@@ -16,7 +16,7 @@ from certagent.errors import TrustError
 from certagent.keys import PrivateKey
 from certagent.scep import asn1
 from certagent.scep.algorithms import DIGESTS, Signer
-from certagent.scep.text import one_line
+from certagent.text import one_line
 
 CONTENT_TYPE = "1.2.840.113549.1.9.3"
 MESSAGE_DIGEST = "1.2.840.113549.1.9.4"

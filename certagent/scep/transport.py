@@ -26,7 +26,7 @@ from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeout
 
 from certagent.errors import CertagentError, ConfigError, HttpError, TransientError
 from certagent.scep import tls
-from certagent.scep.text import one_line
+from certagent.text import one_line
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
 # What HTTP wants everybody to take (RFC 9110 §4.1), and what Apache, nginx and Tomcat do take of a whole request line.

@@ -19,7 +19,7 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
 from certagent.scep import Transport
-from certagent.scep.text import one_line
+from certagent.text import one_line
 from certagent.trust.rules import SKEW
 
 MAX_SIZE = 64 * 1024 * 1024  # bytes; the largest public CRLs have about 50 MiB

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certagent import status
 from certagent.cli.health import Level, judged
 from certagent.config.load import load_configuration
 from certagent.state import LastError
+from certagent.status.snapshot import take_snapshots
 from certagent.transaction.journal import Phase
 
 from .place import Place, certify
@@ -101,7 +101,7 @@ def test_one_keystore(
         step(place)
     place.configure()
     now = datetime.now(UTC)
-    found, text = judged(status.snapshots(load_configuration(place.config), now=now, host="device"), now, PATIENCE)
+    found, text = judged(take_snapshots(load_configuration(place.config), now=now, host="device"), now, PATIENCE)
     assert (found, bool(re.search(says.replace("corp / ", "corp . "), text))) == (level, True), text
 
 
@@ -129,7 +129,7 @@ def test_a_clock_that_is_not_set_is_unknown(place: Place) -> None:
     put(place, 1)
     place.configure()
     past = datetime(1970, 1, 1, tzinfo=UTC)
-    taken = status.snapshots(load_configuration(place.config), now=past, host="device")
+    taken = take_snapshots(load_configuration(place.config), now=past, host="device")
     assert judged(taken, past, PATIENCE)[0] is Level.UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""`certagent plan`, the command; what it foretells is `tests/unit/test_ahead.py`'s."""
+"""`certagent plan`, the command; what it foretells is `tests/unit/test_forecast.py`'s."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from certagent import certificate as facts
-from certagent import status
 from certagent.config.load import load_configuration
 from certagent.state import iso
-from certagent.status import Snapshot
+from certagent.status.metrics import prometheus_text
+from certagent.status.snapshot import Snapshot, take_snapshots
 
 from .place import Check, Place
 from .test_status_metrics import parse
@@ -30,7 +30,7 @@ def way(place: Place) -> Way:
 
 def look(way: Way, now: datetime | None = None) -> Snapshot:
     way.place.configure()
-    return status.snapshots(load_configuration(way.place.config), now=now or way.start, host="device")[0]
+    return take_snapshots(load_configuration(way.place.config), now=now or way.start, host="device")[0]
 
 
 def test_json_of_a_staged_keystore(way: Way) -> None:
@@ -201,7 +201,7 @@ def test_metrics_of_a_rollover(place: Place, step: Step, left: float, expected: 
     place.put_living(days=20)
     way = Way(place, left=left)
     step(way)
-    samples = parse(status.metrics([look(way)], way.start))
+    samples = parse(prometheus_text([look(way)], way.start))
     found = {
         name.removeprefix("certagent_rollover_"): value for (name, _), value in samples.items() if "rollover" in name
     }

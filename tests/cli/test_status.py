@@ -9,14 +9,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certagent import state, status
+from certagent import state
 from certagent.cli.show import notices
 from certagent.config.load import load_configuration
 from certagent.errors import TransientError
 from certagent.keys import PrivateKey
 from certagent.policy import Action, Condition
 from certagent.state import LastError, State
-from certagent.status import Snapshot
+from certagent.status.snapshot import Snapshot, take_snapshots
+from certagent.text import span
 from certagent.transaction.journal import Phase
 
 from .place import Place, certify
@@ -27,7 +28,7 @@ DAY = timedelta(days=1)
 
 def look(place: Place, now: datetime = NOW) -> Snapshot:
     place.configure()
-    return status.snapshots(load_configuration(place.config), now=now, host="device")[0]
+    return take_snapshots(load_configuration(place.config), now=now, host="device")[0]
 
 
 def old(place: Place, days: int, lifetime: int = 90) -> None:
@@ -171,7 +172,7 @@ def test_renew_at_without_room_in_the_lifetime_is_told(place: Place) -> None:
     ],
 )
 def test_a_span_in_words(time: timedelta, words: str) -> None:
-    assert status.span(time) == words
+    assert span(time) == words
 
 
 def test_one_error_of_many_keystores_is_told_once(place: Place) -> None:
@@ -180,7 +181,7 @@ def test_one_error_of_many_keystores_is_told_once(place: Place) -> None:
     fault = LastError.of(TransientError("corp is down", "is it up?"), NOW)
     for name in place.names:
         place.remember(name, failures=1, last_error=fault)
-    taken = status.snapshots(load_configuration(place.config), now=NOW + timedelta(minutes=3), host="device")
+    taken = take_snapshots(load_configuration(place.config), now=NOW + timedelta(minutes=3), host="device")
     (told,) = notices(taken, NOW + timedelta(minutes=3))
     assert told.text == "k0, k1, k2 and 4 others: corp is down (3 min ago)"
     assert told.hint == "is it up?"

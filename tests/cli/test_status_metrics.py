@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from certagent import status
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
+from certagent.status.metrics import prometheus_text, write_metrics
+from certagent.status.snapshot import take_snapshots
 
 from .place import Place, certify
 
@@ -52,7 +53,7 @@ def samples(place: Place) -> Samples:
     place.put(certify(place.key, start=NOW - timedelta(days=1), lifetime=timedelta(days=90)))
     place.remember("empty", failures=3)
     place.configure()
-    return parse(status.metrics(status.snapshots(load_configuration(place.config), now=NOW, host="device"), NOW))
+    return parse(prometheus_text(take_snapshots(load_configuration(place.config), now=NOW, host="device"), NOW))
 
 
 def test_validity_of_the_certificate_in_place(samples: Samples) -> None:
@@ -82,20 +83,20 @@ def test_failures_and_the_newest_run(samples: Samples) -> None:
 
 
 def test_no_keystores_at_all_is_still_a_valid_file() -> None:
-    assert parse(status.metrics([], NOW)) == {("certagent_last_run_seconds", ()): NOW.timestamp()}
+    assert parse(prometheus_text([], NOW)) == {("certagent_last_run_seconds", ()): NOW.timestamp()}
 
 
 def test_label_values_are_escaped(place: Place) -> None:
     place.configure()
-    (taken,) = status.snapshots(load_configuration(place.config), now=NOW, host="device")
-    strange = status.metrics([replace(taken, name='a"b\\c\nd')], NOW)
+    (taken,) = take_snapshots(load_configuration(place.config), now=NOW, host="device")
+    strange = prometheus_text([replace(taken, name='a"b\\c\nd')], NOW)
     assert ("certagent_keystore_failures", (("keystore", r"a\"b\\c\nd"),)) in parse(strange)
 
 
 def test_the_file_is_readable_for_everybody_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     target = tmp_path / "certagent.prom"
     for text in ("old\n", "new\n"):
-        status.write_metrics(target, text)
+        write_metrics(target, text)
     assert target.read_text() == "new\n"
     assert target.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [target]
@@ -103,7 +104,7 @@ def test_the_file_is_readable_for_everybody_and_leaves_nothing_beside_it(tmp_pat
 
 def test_a_directory_that_is_not_there_is_told_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"metrics_file .* cannot be written: No such file") as caught:
-        status.write_metrics(tmp_path / "gone" / "certagent.prom", "")
+        write_metrics(tmp_path / "gone" / "certagent.prom", "")
     assert caught.value.hint
 
 

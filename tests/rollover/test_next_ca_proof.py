@@ -10,13 +10,14 @@ import pytest
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import status
 from certagent.cli.setting import contexts
 from certagent.config.definitions import KeyType
 from certagent.config.load import load_configuration
 from certagent.lab import Call, Generation, HttpAnswer, Settings
 from certagent.lab.succession import ShadowRequest
 from certagent.scep import Request, Signer, encode_next_ca
+from certagent.status.as_json import as_json
+from certagent.status.snapshot import take_snapshots
 from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish, advance
 from tests.rollover.conftest import Devices
@@ -268,9 +269,9 @@ def test_it_is_told(make_device: Devices) -> None:
     for day in (301, 320, 340):
         device.off(device.day(day))
         device.run()
-    shown = status.as_json(status.snapshots(load_configuration(device.config), now=device.clock(), host="here"))[
-        "keystores"
-    ]["web"]
+    shown = as_json(take_snapshots(load_configuration(device.config), now=device.clock(), host="here"))["keystores"][
+        "web"
+    ]
     assert (shown["state"], shown["next_action"]) == ("staged", "switch")
     assert shown["next_action_at"] == f"{device.day(365):%Y-%m-%dT%H:%M:%SZ}"
     assert (device.hooks("staged"), device.hooks("ca_changed"), device.hooks("post")) == (1, 2, 3)

@@ -21,9 +21,7 @@ LAYERS = (
     "__main__, demo",
     "cli, lab",
     "agent",
-    "ahead",
     "status",
-    "road",
     "transaction",
     "trust",
     "scep, keystore, hooks, state",
@@ -31,7 +29,7 @@ LAYERS = (
     "certificate",
     "keys, durable",
     "config",
-    "errors",
+    "errors, text",
 )
 
 DOORS = {

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certagent import ahead, policy
-from certagent.ahead import Event, What, events, horizon
+from certagent import policy
 from certagent.config.definitions import Fraction, Threshold
 from certagent.policy import Action, Condition, Lifetime, Open, Past, Rules
-from certagent.road import Ca, Road, Shadow
 from certagent.state import LastError
-from certagent.status import InPlace, Snapshot
+from certagent.status import forecast
+from certagent.status.forecast import Event, What, events, horizon
+from certagent.status.rollover import Ca, RolloverStatus, Shadow
+from certagent.status.snapshot import InPlace, Snapshot
 from certagent.transaction.context import open_of
 from certagent.transaction.journal import Kind, Phase, Transaction
 
@@ -35,9 +36,10 @@ def ca(name: str, begin: float, end: float) -> Ca:
 
 
 OLD, NEXT = ca("Old CA", -900, 100), ca("Next CA", 90, 1090)
+BOTH_CAS = RolloverStatus(ca=OLD, next_ca=NEXT)
 
 
-def snapshot(lifetime: Lifetime | None, *, rules: Rules = HALF, road: Road | None = None) -> Snapshot:
+def snapshot(lifetime: Lifetime | None, *, rules: Rules = HALF, road: RolloverStatus | None = None) -> Snapshot:
     """A keystore with a certificate of this lifetime, renewed after half of it, and nothing else going on."""
     certificate = InPlace("CN=web", "CN=CA", "0A", "rsa:2048", lifetime, NOW) if lifetime else None
     return Snapshot(
@@ -70,14 +72,14 @@ def transaction(phase: Phase, poll_at: datetime | None = None) -> Transaction:
     )
 
 
-def under(road: Road) -> Snapshot:
+def under(road: RolloverStatus) -> Snapshot:
     """A fresh certificate of 40 days under OLD, whose window opens 30 days before its end."""
     assert road.ca is not None
     window = Threshold(before_end=30 * DAY)  # type: ignore[arg-type] # a Duration is a timedelta with a parser
     return snapshot(life(0, 40), rules=replace(HALF, ca=road.ca.lifetime, rollover_at=window), road=road)
 
 
-def staged(road: Road, lifetime: Lifetime) -> Road:
+def staged(road: RolloverStatus, lifetime: Lifetime) -> RolloverStatus:
     starts = lifetime.not_before
     shadow = Shadow("0B", lifetime)
     return replace(road, shadow=shadow, switch_at=starts, preparation=Open(switch_at=starts), phase=Phase.ISSUED)
@@ -130,13 +132,13 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
     ),
     (
         "no next CA yet: the certificates end with this one",
-        under(Road(ca=OLD)),
+        under(RolloverStatus(ca=OLD)),
         1000,
         [(20, "renew"), (40, "renew"), (60, "renew"), (70, "rollover"), (100, "expires"), (100, "CA expires")],
     ),
     (
         "a known next CA: a shadow when the window opens, a switch, the window of that one",
-        under(Road(ca=OLD, next_ca=NEXT)),
+        under(BOTH_CAS),
         115,
         [
             *[(20, "renew"), (40, "renew"), (60, "renew"), (70, "rollover")],
@@ -145,45 +147,52 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
     ),
     (
         "staged, a renewal before the switch, the old CA leaves",
-        replace(under(staged(Road(ca=OLD, next_ca=NEXT), life(30, 70))), certificate=snapshot(life(0, 36)).certificate),
+        replace(
+            under(staged(BOTH_CAS, life(30, 70))),
+            certificate=snapshot(life(0, 36)).certificate,
+        ),
         60,
         [(18, "renew"), (30, "switch"), (50, "renew")],
     ),
     (
         "staged, and the switch comes before a renewal would be of use",
-        replace(under(staged(Road(ca=OLD, next_ca=NEXT), life(30, 70))), certificate=snapshot(life(0, 40)).certificate),
+        replace(
+            under(staged(BOTH_CAS, life(30, 70))),
+            certificate=snapshot(life(0, 40)).certificate,
+        ),
         60,
         [(30, "switch"), (50, "renew")],
     ),
     (
         "a shadow whose time has come takes over now, also over a renewal that is due",
         replace(
-            under(staged(Road(ca=OLD, next_ca=NEXT), life(-1, 39))), certificate=snapshot(life(-30, 10)).certificate
+            under(staged(BOTH_CAS, life(-1, 39))),
+            certificate=snapshot(life(-30, 10)).certificate,
         ),
         10,
         [(0, "switch")],
     ),
     (
         "a pending shadow",
-        under(Road(ca=OLD, next_ca=NEXT, phase=Phase.PENDING, preparation=Open(poll_at=NOW + DAY))),
+        under(RolloverStatus(ca=OLD, next_ca=NEXT, phase=Phase.PENDING, preparation=Open(poll_at=NOW + DAY))),
         20,
         [(1, "poll"), (20, "renew")],
     ),
     (
         "a refused next CA is asked for again after the pause",
-        replace(under(Road(ca=replace(OLD, lifetime=life(-1000, 10)), past=Past(2, NOW + 3 * DAY)))),
+        replace(under(RolloverStatus(ca=replace(OLD, lifetime=life(-1000, 10)), past=Past(2, NOW + 3 * DAY)))),
         5,
         [(3, "rollover")],
     ),
     (
         "the authority has changed its CA already: the renewal goes to the next",
-        replace(under(Road(ca=OLD, next_ca=NEXT, old=(OLD,))), rules=HALF),
+        replace(under(RolloverStatus(ca=OLD, next_ca=NEXT, old=(OLD,))), rules=HALF),
         101,
         [(20, "renew"), (40, "renew"), (60, "renew"), (80, "renew"), (100, "renew"), (100, "CA expires")],
     ),
     (
         "CAs kept until their end",
-        replace(snapshot(life(0, 40)), road=Road(old=(ca("Older", -900, 5),))),
+        replace(snapshot(life(0, 40)), road=RolloverStatus(old=(ca("Older", -900, 5),))),
         10,
         [(5, "CA expires")],
     ),
@@ -203,7 +212,7 @@ def test_what_lies_ahead(it: Snapshot, days: float, expected: list[tuple[float, 
 def test_the_first_of_the_agent_s_actions_is_what_policy_decides(it: Snapshot) -> None:
     """As status.snapshot puts it together."""
     opened = open_of(it.transaction)
-    road = it.road or Road()
+    road = it.road or RolloverStatus()
     lifetime = it.certificate.lifetime if it.certificate else None
     rules = replace(it.rules, switch_at=road.preparation.switch_at if road.preparation else None)
     decision = policy.decide(lifetime, opened, it.past, rules, NOW)
@@ -217,7 +226,7 @@ def test_the_first_of_the_agent_s_actions_is_what_policy_decides(it: Snapshot) -
 
 
 def test_what_rests_on_certificates_to_come_is_marked() -> None:
-    found = events([under(staged(Road(ca=OLD, next_ca=NEXT), life(90, 130)))], NOW + 130 * DAY, NOW)
+    found = events([under(staged(BOTH_CAS, life(90, 130)))], NOW + 130 * DAY, NOW)
     marked = [(each.what, each.assumed) for each in found]
     assert marked[:2] == [(What.RENEW, False), (What.RENEW, True)]
     assert (What.SWITCH, False) in marked  # the shadow is there
@@ -228,7 +237,7 @@ def test_what_rests_on_certificates_to_come_is_marked() -> None:
     ("it", "detail"),
     [
         pytest.param(CASES[5][1], "without a successor", id="nothing follows"),
-        pytest.param(under(Road(ca=OLD)), "with its CA: a next one must be there before", id="with its CA"),
+        pytest.param(under(RolloverStatus(ca=OLD)), "with its CA: a next one must be there before", id="with its CA"),
     ],
 )
 def test_an_end_that_somebody_should_prevent(it: Snapshot, detail: str) -> None:
@@ -237,7 +246,7 @@ def test_an_end_that_somebody_should_prevent(it: Snapshot, detail: str) -> None:
 
 
 def test_a_ca_left_behind_is_no_alarm() -> None:
-    found = events([under(Road(ca=OLD, next_ca=NEXT))], NOW + 115 * DAY, NOW)
+    found = events([under(BOTH_CAS)], NOW + 115 * DAY, NOW)
     assert [(each.detail, each.bad) for each in found if each.what is What.CA_EXPIRES] == [
         ("CN=Old CA, trusted no more", False)
     ]
@@ -250,7 +259,7 @@ def test_with_a_clock_that_is_not_set_nothing_is_foretold() -> None:
 
 def test_many_short_lives_are_cut_short() -> None:
     found = events([snapshot(life(0, 40, SECOND))], NOW + 3650 * DAY, NOW)
-    assert len(found) == ahead.LIMIT + 1
+    assert len(found) == forecast.LIMIT + 1
     assert found[-1].what is What.AND_SO_ON
     assert found[-1].detail == "every 20 s"
 
@@ -263,11 +272,11 @@ def test_keystores_are_told_in_the_order_of_time() -> None:
 HORIZONS: list[tuple[str, list[Snapshot], timedelta]] = [
     ("no certificate", [snapshot(None)], DAY),
     ("two lives of the longest", [snapshot(life(0, 40)), snapshot(life(0, 1))], 80 * DAY),
-    ("a change of CA in the distance", [under(Road(ca=ca("CA", 0, 9000)))], 80 * DAY),
-    ("a change of CA that has begun", [under(Road(ca=OLD, next_ca=NEXT))], 100 * DAY),
+    ("a change of CA in the distance", [under(RolloverStatus(ca=ca("CA", 0, 9000)))], 80 * DAY),
+    ("a change of CA that has begun", [under(BOTH_CAS)], 100 * DAY),
     (
         "one that was refused",
-        [under(Road(ca=OLD, last_error=LastError(kind="trust", message="", hint="", at=NOW)))],
+        [under(RolloverStatus(ca=OLD, last_error=LastError(kind="trust", message="", hint="", at=NOW)))],
         100 * DAY,
     ),
 ]
@@ -295,9 +304,9 @@ def test_any_lives_at_all(*, whole: int, age: int, ca_rest: int, overlap: int, u
     present = Ca("CN=A", "sha256:a", Lifetime(now - DAY, now + ca_rest * SECOND))
     following = Ca("CN=B", "sha256:b", Lifetime(now + (ca_rest - overlap) * SECOND, now + 2 * ca_rest * SECOND))
     rules = replace(HALF, renew_at=Threshold(passed=Fraction(share)), ca=present.lifetime)
-    for road in (Road(ca=present), Road(ca=present, next_ca=following)):
+    for road in (RolloverStatus(ca=present), RolloverStatus(ca=present, next_ca=following)):
         found = events([snapshot(certificate, rules=rules, road=road)], end, now)
-        assert len(found) <= ahead.LIMIT + 4
+        assert len(found) <= forecast.LIMIT + 4
         assert [each.at for each in found] == sorted(each.at for each in found)
         assert all(now <= each.at <= end for each in found)
         assert sum(each.what is What.SWITCH for each in found) <= 1

@@ -41,7 +41,7 @@ class Shadow:
 
 
 @dataclass(frozen=True)
-class Road:
+class RolloverStatus:
     """`ca`: above the certificate in place, None where it is not the authority's; `old`: CAs that `ca_file` keeps.
 
     `begins_at`: when the next CA is asked for. `phase`, `preparation`, `past`: how far that came, and how it went.
@@ -74,13 +74,13 @@ class Road:
         return self.ca is not None and self.next_ca is None and policy.next_ca_is_late(self.ca.lifetime, now)
 
 
-def look(
+def rollover_of(
     certificate: x509.Certificate | None,
     known: Known | None,
     rollover: Transaction | None,
     track: Track,
     rules: policy.Rules,
-) -> Road | None:
+) -> RolloverStatus | None:
     """What is known of the road; None where there is nothing to know: no contact yet, or the CA of somebody else.
 
     Raises StateError.
@@ -88,7 +88,7 @@ def look(
     above = _above(certificate, known)
     if above is None and rollover is None and track.last_error is None:
         return None
-    road = Road(
+    road = RolloverStatus(
         ca=_ca(above) if above else None,
         next_ca=_next(known, above) if known else None,
         old=tuple(_ca(each) for each in known.old if each != above) if known else (),
@@ -124,7 +124,7 @@ def _ca(certificate: x509.Certificate, proof: str = "") -> Ca:
     return Ca(facts.subject_text(certificate), str(facts.fingerprint(certificate)), lifetime, proof)
 
 
-def _with_preparation(road: Road, rollover: Transaction) -> Road:
+def _with_preparation(road: RolloverStatus, rollover: Transaction) -> RolloverStatus:
     preparation = open_of(rollover)
     if rollover.phase is not Phase.ISSUED or preparation is None:
         return replace(road, phase=rollover.phase, preparation=preparation)

@@ -6,26 +6,27 @@ part is right by itself, and the next look settles what changed in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certagent import certificate as facts
-from certagent import durable, policy, road, state
+from certagent import policy, state
 from certagent.config.definitions import Authority, Configuration, KeystoreDefinition
-from certagent.errors import CertagentError, ConfigError, KeystoreError
+from certagent.errors import CertagentError, KeystoreError
 from certagent.hooks import read_secret
 from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
 from certagent.policy import Action, Condition, Decision, Lifetime, Past, Rules
-from certagent.road import Ca, Road
 from certagent.state import LastError, State, iso
+from certagent.status.rollover import RolloverStatus, rollover_of
+from certagent.text import span
 from certagent.transaction.context import (
     ca_of,
     certificate_in_place,
@@ -39,8 +40,6 @@ from certagent.transaction.journal import Journal, Phase, Transaction
 from certagent.trust.authorities import Authorities
 
 T = TypeVar("T")
-Samples = list[tuple[dict[str, str], float]]
-Family = tuple[str, str, Samples]
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,10 @@ class Snapshot:
     readable: bool
     rules: Rules
     past: Past
-    road: Road | None
+    road: RolloverStatus | None
 
 
-def snapshots(
+def take_snapshots(
     configuration: Configuration, *, now: datetime, host: str, names: Sequence[str] | None = None
 ) -> list[Snapshot]:
     """A snapshot of each configured keystore, or of those named."""
@@ -93,7 +92,7 @@ def snapshots(
             name, definition, directory=directory, live_dir=Path(configuration.live_dir), read_secret=read_secret
         )
         place = Place(name, definition, configuration.authority_of(definition), directory, keystore, host)
-        taken.append(snapshot(place, authorities, now))
+        taken.append(take_snapshot(place, authorities, now))
     return taken
 
 
@@ -109,7 +108,7 @@ class Place:
     host: str
 
 
-def snapshot(place: Place, authorities: Authorities, now: datetime) -> Snapshot:
+def take_snapshot(place: Place, authorities: Authorities, now: datetime) -> Snapshot:
     """Look at one keystore, and at what is remembered of its authority. Raises nothing for what it finds."""
     definition, directory, keystore = place.definition, place.directory, place.keystore
     faults: list[CertagentError] = []
@@ -130,7 +129,7 @@ def snapshot(place: Place, authorities: Authorities, now: datetime) -> Snapshot:
     decision = policy.decide(lifetime, open_of(transaction), past, rules, now)
     if transaction is None:
         decision = policy.sooner(decision, road_of(rollover, memory.rollover, lifetime, rules, now), now)
-    way = _tried(faults, lambda: road.look(certificate_in_place(keystore), known, rollover, memory.rollover, rules))
+    way = _tried(faults, lambda: rollover_of(certificate_in_place(keystore), known, rollover, memory.rollover, rules))
     last_error = memory.last_error
     if not policy.clock_is_sane(now):
         decision = Decision(None, None, f"the clock says {iso(now)}: nothing is done until it is set")
@@ -204,152 +203,3 @@ def _bent(definition: KeystoreDefinition, lifetime: Lifetime | None) -> str:
         return ""
     whole = span(lifetime.not_after - lifetime.not_before)
     return f"renew_at {span(wanted)} leaves too little of a lifetime of {whole}: renewed after two thirds of it instead"
-
-
-def span(time: timedelta) -> str:
-    """A length of time in one unit, cut off: `40 s`, `15 min`, `6 h`, `30 d`, `12 y`."""
-    seconds = int(abs(time).total_seconds())
-    for size, unit, least in ((31_557_600, "y", 2), (86_400, "d", 2), (3600, "h", 2), (60, "min", 2)):
-        if seconds >= size * least:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
-def as_json(snapshots: Iterable[Snapshot]) -> dict[str, Any]:
-    """What `status --json` prints (docs/commands.md): null where something is not known, times in UTC."""
-    return {"keystores": {each.name: _entry(each) for each in snapshots}}
-
-
-def _entry(it: Snapshot) -> dict[str, Any]:
-    certificate, error, transaction = it.certificate, it.last_error, it.transaction
-    return {
-        "state": it.condition.value,
-        "subject": certificate.subject if certificate else None,
-        "issuer": certificate.issuer if certificate else None,
-        "serial": certificate.serial if certificate else None,
-        "key": certificate.key if certificate else None,
-        "not_before": iso(certificate.lifetime.not_before) if certificate else None,
-        "not_after": iso(certificate.lifetime.not_after) if certificate else None,
-        "next_action": it.next_action.value if it.next_action else None,
-        "next_action_at": iso(it.next_action_at) if it.next_action_at else None,
-        "reason": it.reason,
-        "failures": it.failures,
-        "transaction": {"kind": transaction.kind.value, "phase": transaction.phase.value} if transaction else None,
-        "last_error": _error(error),
-        "rollover": _rollover(it.road) if it.road else None,
-    }
-
-
-def _error(error: LastError | None) -> dict[str, str] | None:
-    return {"message": error.message, "hint": error.hint, "at": iso(error.at)} if error else None
-
-
-def _rollover(way: Road) -> dict[str, Any]:
-    return {
-        "ca_not_after": iso(way.ca.lifetime.not_after) if way.ca else None,
-        "begins_at": iso(way.begins_at) if way.begins_at else None,
-        "phase": way.phase.value if way.phase else None,
-        "next_ca": _ca(way.next_ca) if way.next_ca else None,
-        "shadow": {"serial": way.shadow.serial, **_span(way.shadow.lifetime)} if way.shadow else None,
-        "switch_at": iso(way.switch_at) if way.switch_at else None,
-        "last_error": _error(way.last_error),
-    }
-
-
-def _ca(ca: Ca) -> dict[str, str]:
-    return {"fingerprint": ca.fingerprint, "subject": ca.subject, "proof": ca.proof, **_span(ca.lifetime)}
-
-
-def _span(lifetime: Lifetime) -> dict[str, str]:
-    return {"not_before": iso(lifetime.not_before), "not_after": iso(lifetime.not_after)}
-
-
-def metrics(snapshots: Iterable[Snapshot], now: datetime) -> str:
-    """The keystores in Prometheus' text format, for node-exporter's textfile collector. `now`: the run's end."""
-    every = list(snapshots)
-    families: list[Family] = [
-        *_certificate_families(every),
-        *_rollover_families(every, now),
-        ("certagent_last_run_seconds", "End of the newest run of a worker, Unix time.", [({}, now.timestamp())]),
-    ]
-    return "".join(_family(name, about, samples) for name, about, samples in families)
-
-
-def _certificate_families(every: Sequence[Snapshot]) -> list[Family]:
-    held = [({"keystore": each.name}, each.certificate.lifetime) for each in every if each.certificate]
-    return [
-        (
-            "certagent_certificate_not_after_seconds",
-            "End of the validity of the certificate in place, Unix time.",
-            [(name, lifetime.not_after.timestamp()) for name, lifetime in held],
-        ),
-        (
-            "certagent_certificate_not_before_seconds",
-            "Begin of the validity of the certificate in place, Unix time.",
-            [(name, lifetime.not_before.timestamp()) for name, lifetime in held],
-        ),
-        (
-            "certagent_keystore_state",
-            "1 for the state the keystore is in, 0 for the others.",
-            [({"keystore": each.name, "state": word}, each.condition == word) for each in every for word in Condition],
-        ),
-        (
-            "certagent_keystore_failures",
-            "Attempts that failed in a row.",
-            [({"keystore": each.name}, each.failures) for each in every],
-        ),
-        (
-            "certagent_keystore_next_action_seconds",
-            "When the keystore needs attention next, Unix time.",
-            [({"keystore": each.name}, each.next_action_at.timestamp()) for each in every if each.next_action_at],
-        ),
-    ]
-
-
-def _rollover_families(every: Sequence[Snapshot], now: datetime) -> list[Family]:
-    roads = [({"keystore": each.name}, each.road) for each in every if each.road]
-    return [
-        (
-            "certagent_ca_not_after_seconds",
-            "End of the CA above the certificate in place, Unix time.",
-            [(name, way.ca.lifetime.not_after.timestamp()) for name, way in roads if way.ca],
-        ),
-        (
-            "certagent_rollover_switch_seconds",
-            "When the staged shadow takes over, Unix time; none while nothing is staged.",
-            [(name, way.switch_at.timestamp()) for name, way in roads if way.switch_at],
-        ),
-        (
-            "certagent_rollover_late",
-            "1 if the CA's end is near and no next CA is believed yet.",
-            [(name, way.late(now)) for name, way in roads],
-        ),
-        (
-            "certagent_rollover_refused",
-            "1 if a next CA was not believed, or refused the shadow.",
-            [(name, way.refused) for name, way in roads],
-        ),
-    ]
-
-
-def _family(name: str, about: str, samples: Samples) -> str:
-    lines = [f"# HELP {name} {about}", f"# TYPE {name} gauge"]
-    for labels, value in samples:
-        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
-        lines.append(f"{name}{f'{{{inside}}}' if inside else ''} {value:.0f}")
-    return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def write_metrics(path: Path, text: str) -> None:
-    """Replace the metrics file, readable for everybody: node-exporter is another user. Raises ConfigError."""
-    try:
-        durable.write(path, text.encode(), durable.Ownership(0o644))
-    except OSError as error:
-        raise ConfigError(
-            f"metrics_file {path} cannot be written: {error.strerror or error}",
-            "create its directory, free some space, or correct metrics_file",
-        ) from None

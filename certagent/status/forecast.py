@@ -14,8 +14,9 @@ from enum import StrEnum
 
 from certagent import policy
 from certagent.policy import Action, Decision, Lifetime, Open, Past
-from certagent.road import Ca, Road, Shadow
-from certagent.status import Snapshot, span
+from certagent.status.rollover import Ca, RolloverStatus, Shadow
+from certagent.status.snapshot import Snapshot
+from certagent.text import span
 from certagent.transaction.context import open_of
 
 LIMIT = 24
@@ -106,7 +107,7 @@ class _Walk:
     def __init__(self, it: Snapshot, now: datetime) -> None:
         self.at = now
         self._it = it
-        self._road = it.road or Road()
+        self._road = it.road or RolloverStatus()
         self._lifetime = it.certificate.lifetime if it.certificate else None
         self._transaction = open_of(it.transaction)
         self._past = it.past

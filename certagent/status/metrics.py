@@ -1,0 +1,106 @@
+"""Snapshots in Prometheus' text format, for node-exporter's textfile collector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from certagent import durable
+from certagent.errors import ConfigError
+from certagent.policy import Condition
+from certagent.status.snapshot import Snapshot
+
+Samples = list[tuple[dict[str, str], float]]
+Family = tuple[str, str, Samples]
+
+
+def prometheus_text(snapshots: Iterable[Snapshot], now: datetime) -> str:
+    """The keystores in Prometheus' text format, for node-exporter's textfile collector. `now`: the run's end."""
+    every = list(snapshots)
+    families: list[Family] = [
+        *_certificate_families(every),
+        *_rollover_families(every, now),
+        ("certagent_last_run_seconds", "End of the newest run of a worker, Unix time.", [({}, now.timestamp())]),
+    ]
+    return "".join(_family(name, about, samples) for name, about, samples in families)
+
+
+def _certificate_families(every: Sequence[Snapshot]) -> list[Family]:
+    held = [({"keystore": each.name}, each.certificate.lifetime) for each in every if each.certificate]
+    return [
+        (
+            "certagent_certificate_not_after_seconds",
+            "End of the validity of the certificate in place, Unix time.",
+            [(name, lifetime.not_after.timestamp()) for name, lifetime in held],
+        ),
+        (
+            "certagent_certificate_not_before_seconds",
+            "Begin of the validity of the certificate in place, Unix time.",
+            [(name, lifetime.not_before.timestamp()) for name, lifetime in held],
+        ),
+        (
+            "certagent_keystore_state",
+            "1 for the state the keystore is in, 0 for the others.",
+            [({"keystore": each.name, "state": word}, each.condition == word) for each in every for word in Condition],
+        ),
+        (
+            "certagent_keystore_failures",
+            "Attempts that failed in a row.",
+            [({"keystore": each.name}, each.failures) for each in every],
+        ),
+        (
+            "certagent_keystore_next_action_seconds",
+            "When the keystore needs attention next, Unix time.",
+            [({"keystore": each.name}, each.next_action_at.timestamp()) for each in every if each.next_action_at],
+        ),
+    ]
+
+
+def _rollover_families(every: Sequence[Snapshot], now: datetime) -> list[Family]:
+    roads = [({"keystore": each.name}, each.road) for each in every if each.road]
+    return [
+        (
+            "certagent_ca_not_after_seconds",
+            "End of the CA above the certificate in place, Unix time.",
+            [(name, way.ca.lifetime.not_after.timestamp()) for name, way in roads if way.ca],
+        ),
+        (
+            "certagent_rollover_switch_seconds",
+            "When the staged shadow takes over, Unix time; none while nothing is staged.",
+            [(name, way.switch_at.timestamp()) for name, way in roads if way.switch_at],
+        ),
+        (
+            "certagent_rollover_late",
+            "1 if the CA's end is near and no next CA is believed yet.",
+            [(name, way.late(now)) for name, way in roads],
+        ),
+        (
+            "certagent_rollover_refused",
+            "1 if a next CA was not believed, or refused the shadow.",
+            [(name, way.refused) for name, way in roads],
+        ),
+    ]
+
+
+def _family(name: str, about: str, samples: Samples) -> str:
+    lines = [f"# HELP {name} {about}", f"# TYPE {name} gauge"]
+    for labels, value in samples:
+        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        lines.append(f"{name}{f'{{{inside}}}' if inside else ''} {value:.0f}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def write_metrics(path: Path, text: str) -> None:
+    """Replace the metrics file, readable for everybody: node-exporter is another user. Raises ConfigError."""
+    try:
+        durable.write(path, text.encode(), durable.Ownership(0o644))
+    except OSError as error:
+        raise ConfigError(
+            f"metrics_file {path} cannot be written: {error.strerror or error}",
+            "create its directory, free some space, or correct metrics_file",
+        ) from None
