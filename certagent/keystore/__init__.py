@@ -38,6 +38,6 @@ def open_keystore(
 
             return Pkcs12File(name, definition, directory=directory, live=live_dir / name, read_secret=read_secret)
         case Pkcs11Keystore():
-            from certagent.keystore.pkcs11 import Pkcs11Token  # noqa: PLC0415 -- as above
+            from certagent.keystore.token.driver import Pkcs11Token  # noqa: PLC0415 -- as above
 
             return Pkcs11Token(name, definition, directory=directory, live=live_dir / name, read_secret=read_secret)

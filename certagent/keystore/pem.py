@@ -14,8 +14,8 @@ from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap
 from certagent.keystore.base import Identity, Shadow, prove_pair
+from certagent.keystore.file_keystore import WritingKeystore, certificates_in, identity_of, leaf_of
 from certagent.keystore.files import explained, read_file
-from certagent.keystore.written import WritingKeystore, certificates_in, identity_of, leaf_of
 
 Certificates = tuple[x509.Certificate, ...]
 

@@ -16,11 +16,11 @@ from certagent.certificate import is_self_signed, path_up, to_pem
 from certagent.config.definitions import KeyType, Pkcs12Keystore
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore import pfx, swap
+from certagent.keystore import pkcs12_codec, swap
 from certagent.keystore.base import Identity, Shadow, fits, prove_pair
+from certagent.keystore.file_keystore import ReadSecret, WritingKeystore
 from certagent.keystore.files import explained, read_file
-from certagent.keystore.pfx import Bag, Kind
-from certagent.keystore.written import ReadSecret, WritingKeystore
+from certagent.keystore.pkcs12_codec import Bag, Kind
 
 Certificates = tuple[x509.Certificate, ...]
 
@@ -38,8 +38,8 @@ class Pkcs12File(WritingKeystore[Pkcs12Keystore]):
         super().__init__(name, definition, directory=directory, live=live, read_secret=read_secret)
         self._file = Path(definition.file)
         # A walk looks at one file a dozen times; stirring the password each time would be felt on a router.
-        self._load = lru_cache(maxsize=4)(pfx.load)
-        self._private_key = lru_cache(maxsize=4)(pfx.private_key)
+        self._load = lru_cache(maxsize=4)(pkcs12_codec.load)
+        self._private_key = lru_cache(maxsize=4)(pkcs12_codec.private_key)
 
     def read(self) -> Identity | None:
         return self._identity(self._file)
@@ -92,7 +92,9 @@ class Pkcs12File(WritingKeystore[Pkcs12Keystore]):
         there = _certificates(kept)
         # A root proves nothing to a peer who lacks it, and those who have it need not be sent it.
         above = [each for each in chain if not is_self_signed(each) and each not in there]
-        return pfx.dump([*pfx.entry(key, (certificate, *above), name, self._password), *kept], self._password)
+        return pkcs12_codec.dump(
+            [*pkcs12_codec.entry(key, (certificate, *above), name, self._password), *kept], self._password
+        )
 
     def _own(self, bags: tuple[Bag, ...], key_bag: Bag | None) -> list[Bag]:
         """The bags that go with the old identity: its key, its certificate, and the chain no other entry needs."""
@@ -150,7 +152,7 @@ class Pkcs12File(WritingKeystore[Pkcs12Keystore]):
         return self._shadows / shadow_id / "shadow.p12"
 
     def _write_shadow(self, file: Path, key: PrivateKey, certificates: Certificates) -> None:
-        content = pfx.dump(pfx.entry(key, certificates, self.name, self._password), self._password)
+        content = pkcs12_codec.dump(pkcs12_codec.entry(key, certificates, self.name, self._password), self._password)
         with explained(f"write the successor to {file}"):
             durable.make_directory(file.parent)
             durable.write(file, content)

@@ -19,7 +19,7 @@ from certagent import certificate as facts
 from certagent import keys, state
 from certagent.config.definitions import KeyType
 from certagent.config.load import load_configuration
-from certagent.keystore import pfx, swap
+from certagent.keystore import pkcs12_codec, swap
 from certagent.transaction import recovery
 from certagent.transaction.journal import VERSION, Journal, Phase, Transaction
 from certagent.trust import crl
@@ -65,18 +65,20 @@ def private_keys() -> list[bytes]:
 
 def pkcs12_file(data: bytes) -> object:
     """A file without a MAC, so that what is changed in it is looked at."""
-    found = pfx.load(data, b"secret", "file")
-    return [pfx.private_key(each, b"secret", "file") for each in found if each.kind is pfx.Kind.KEY]
+    found = pkcs12_codec.load(data, b"secret", "file")
+    return [pkcs12_codec.private_key(each, b"secret", "file") for each in found if each.kind is pkcs12_codec.Kind.KEY]
 
 
 def pkcs12_files() -> list[bytes]:
     """With one round of key derivation: a changed number of rounds is among what is fuzzed."""
-    rounds, pfx.ROUNDS = pfx.ROUNDS, 1
+    rounds, pkcs12_codec.ROUNDS = pkcs12_codec.ROUNDS, 1
     try:
         chain = [parties().issued, parties().ca.certificate]
-        whole = pkcs12.Pfx.load(pfx.dump(pfx.entry(parties().device.key, chain, "web", b"secret"), b"secret"))
+        whole = pkcs12.Pfx.load(
+            pkcs12_codec.dump(pkcs12_codec.entry(parties().device.key, chain, "web", b"secret"), b"secret")
+        )
     finally:
-        pfx.ROUNDS = rounds
+        pkcs12_codec.ROUNDS = rounds
     del whole["mac_data"]
     key = parties().device.key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

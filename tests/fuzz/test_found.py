@@ -17,7 +17,7 @@ from asn1crypto import crl as asn1_crl
 from certagent import certificate as facts
 from certagent.certificate import to_der
 from certagent.errors import KeystoreError, StateError, TrustError
-from certagent.keystore import pfx, swap
+from certagent.keystore import pkcs12_codec, swap
 from certagent.scep.asn1 import tlv
 from certagent.transaction import recovery
 from certagent.transaction.journal import Journal, Phase
@@ -100,7 +100,7 @@ def test_a_pkcs12_file_that_wants_a_key_of_a_gigabyte_gets_none() -> None:
     """It was a MemoryError."""
     started = time.monotonic()
     with pytest.raises(KeystoreError, match="cannot be decrypted"):
-        pfx.load(pkcs12_with(key_of_a_gigabyte), b"secret", "app.p12")
+        pkcs12_codec.load(pkcs12_with(key_of_a_gigabyte), b"secret", "app.p12")
     assert time.monotonic() - started < 1
 
 
@@ -109,7 +109,7 @@ def test_a_pkcs12_file_whose_parts_are_none_is_damaged() -> None:
     whole = pkcs12.Pfx.load(pkcs12_files()[0])
     whole["auth_safe"] = {"content_type": "data", "content": bytes.fromhex("30020400")}
     with pytest.raises(KeystoreError, match="is damaged, or no PKCS#12 file"):
-        pfx.load(whole.dump(force=True), b"secret", "app.p12")
+        pkcs12_codec.load(whole.dump(force=True), b"secret", "app.p12")
 
 
 @pytest.mark.parametrize("path", ["/tmp/\0", "/tmp/\ud800"], ids=["NUL", "a half character"])

@@ -17,7 +17,7 @@ from certagent import keys
 from certagent.certificate import to_pem
 from certagent.config.definitions import KeystoreDefinition, KeyType
 from certagent.hooks import read_secret
-from certagent.keystore import open_keystore, pfx, swap
+from certagent.keystore import open_keystore, pkcs12_codec, swap
 from certagent.keystore.base import Keystore, Shadow
 from tests.tokens.site import Place, make_softhsm, make_tpm, the_bus
 
@@ -134,7 +134,7 @@ def _another_key_in_front(root: Path) -> None:
 
 def _another_certificate(root: Path) -> None:
     key, certificate = make_pki().rsa.key, make_pki().old.certificate
-    (root / "etc/web.p12").write_bytes(pfx.dump(pfx.entry(key, [certificate], "web", SECRET), SECRET))
+    (root / "etc/web.p12").write_bytes(pkcs12_codec.dump(pkcs12_codec.entry(key, [certificate], "web", SECRET), SECRET))
 
 
 def _token(make: Callable[[Path], Place]) -> Callable[[Path], dict[str, Any]]:

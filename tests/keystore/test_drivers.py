@@ -14,7 +14,7 @@ from certagent import keys
 from certagent.certificate import load_pem, to_pem
 from certagent.config.definitions import KeyType
 from certagent.errors import KeystoreError
-from certagent.keystore import pfx, swap
+from certagent.keystore import pkcs12_codec, swap
 from certagent.keystore.base import Shadow
 
 from .drivers import DRIVERS, KEY_TYPE, Driver, Host, carry_out, those
@@ -28,7 +28,7 @@ WITH_SECRET = pytest.mark.parametrize("driver", those(lambda driver: driver.secr
 
 @pytest.fixture
 def host(tmp_path: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setattr(pfx, "ROUNDS", 100)  # of no importance here, and much of the time
+    monkeypatch.setattr(pkcs12_codec, "ROUNDS", 100)  # of no importance here, and much of the time
     return Host(tmp_path / "host", driver)
 
 

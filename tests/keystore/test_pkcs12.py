@@ -18,7 +18,7 @@ from certagent import keys
 from certagent.certificate import to_pem
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore import pfx
+from certagent.keystore import pkcs12_codec
 from certagent.keystore.base import Identity, Shadow
 
 from .drivers import SECRET, Driver, Host, carry_out
@@ -180,7 +180,7 @@ class TestOpenssl:
         assert keys.match(found.key, make_pki().old.key.public_key())
         renew(host, make_pki().new)
         modern(host)
-        assert pfx.load(file_of(host).read_bytes(), SECRET, "")[-1].name == "Old Name"
+        assert pkcs12_codec.load(file_of(host).read_bytes(), SECRET, "")[-1].name == "Old Name"
 
     def test_a_form_that_is_unknown_is_said_so(self, host: Host) -> None:
         exported(host, make_pki().old, "-certpbe", "camellia-256-cbc")
@@ -193,15 +193,17 @@ class TestOpenssl:
         more.write_bytes(to_pem([make_pki().rsa.certificate]))
         exported(host, make_pki().old, "-certfile", str(more), "-caname", "kept")
         renew(host, make_pki().new)
-        kept = [bag.certificate for bag in pfx.load(file_of(host).read_bytes(), SECRET, "") if bag.certificate]
+        kept = [bag.certificate for bag in pkcs12_codec.load(file_of(host).read_bytes(), SECRET, "") if bag.certificate]
         assert make_pki().rsa.certificate in kept
         assert make_pki().old.certificate not in kept
         assert kept.count(make_pki().intermediate.certificate) == 1
 
 
 def two(first: Identity, second: Identity) -> bytes:
-    entries = [pfx.entry(each.key, (each.certificate,), name, SECRET) for each, name in ((first, "a"), (second, "B"))]
-    return pfx.dump([bag for bags in entries for bag in bags], SECRET)
+    entries = [
+        pkcs12_codec.entry(each.key, (each.certificate,), name, SECRET) for each, name in ((first, "a"), (second, "B"))
+    ]
+    return pkcs12_codec.dump([bag for bags in entries for bag in bags], SECRET)
 
 
 class TestSelection:
@@ -217,9 +219,9 @@ class TestSelection:
         both = (make_pki().old, make_pki().rsa)
         file_of(host).write_bytes(two(*both))
         assert certificate_in_place(host) == both[index].certificate
-        before = pfx.load(file_of(host).read_bytes(), SECRET, "")
+        before = pkcs12_codec.load(file_of(host).read_bytes(), SECRET, "")
         renew(host, make_pki().new)
-        after = pfx.load(file_of(host).read_bytes(), SECRET, "")
+        after = pkcs12_codec.load(file_of(host).read_bytes(), SECRET, "")
         assert {bag for bag in before if bag.name.casefold() != name} <= set(after)
         assert certificate_in_place(host) == make_pki().new.certificate
 
@@ -228,17 +230,19 @@ class TestSelection:
         file_of(host).write_bytes(two(make_pki().old, make_pki().rsa))
         assert host.keystore.read() is None
         host.activate("one")
-        assert sorted(bag.name for bag in pfx.load(file_of(host).read_bytes(), SECRET, "") if bag.kind == "key") == [
+        assert sorted(
+            bag.name for bag in pkcs12_codec.load(file_of(host).read_bytes(), SECRET, "") if bag.kind == "key"
+        ) == [
             "B",
             "a",
             "c",
         ]
 
     def test_a_key_without_any_certificate_is_no_identity_and_gives_way(self, host: Host) -> None:
-        file_of(host).write_bytes(pfx.dump(pfx.entry(make_pki().old.key, (), "app", SECRET), SECRET))
+        file_of(host).write_bytes(pkcs12_codec.dump(pkcs12_codec.entry(make_pki().old.key, (), "app", SECRET), SECRET))
         assert host.keystore.read() is None
         host.activate("one")
-        [key] = (bag for bag in pfx.load(file_of(host).read_bytes(), SECRET, "") if bag.kind == "key")
+        [key] = (bag for bag in pkcs12_codec.load(file_of(host).read_bytes(), SECRET, "") if bag.kind == "key")
         assert key.name == "app"
 
 
@@ -276,20 +280,20 @@ def small() -> tuple[PrivateKey, x509.Certificate]:
 @pytest.mark.parametrize("name", ["web", "Größe 密", "🔑"])
 def test_passwords_and_names_come_back(password: str, name: str) -> None:
     key, certificate = small()
-    made = pfx.dump(pfx.entry(key, (certificate,), name, password.encode()), password.encode())
-    bags = pfx.load(made, password.encode(), "it")
+    made = pkcs12_codec.dump(pkcs12_codec.entry(key, (certificate,), name, password.encode()), password.encode())
+    bags = pkcs12_codec.load(made, password.encode(), "it")
     assert {bag.name for bag in bags} == {name}
     assert len({bag.local_id for bag in bags}) == 1
     [key_bag] = (bag for bag in bags if bag.kind == "key")
-    assert keys.match(pfx.private_key(key_bag, password.encode(), "it"), certificate.public_key())
+    assert keys.match(pkcs12_codec.private_key(key_bag, password.encode(), "it"), certificate.public_key())
 
 
 @pytest.fixture(scope="module")
 def sample() -> bytes:
     key, certificate = small()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pfx, "ROUNDS", 2)
-        return pfx.dump(pfx.entry(key, (certificate,), "web", SECRET), SECRET)
+        patch.setattr(pkcs12_codec, "ROUNDS", 2)
+        return pkcs12_codec.dump(pkcs12_codec.entry(key, (certificate,), "web", SECRET), SECRET)
 
 
 def _mac_rounds(file: Any) -> None:
@@ -311,7 +315,7 @@ def test_more_rounds_than_anybody_needs_are_refused_at_once(sample: bytes, chang
     hostile = file.dump(force=True)
     before = time.monotonic()
     with pytest.raises(KeystoreError, match=r"damaged|cannot be decrypted"):
-        pfx.load(hostile, SECRET, "it")
+        pkcs12_codec.load(hostile, SECRET, "it")
     assert time.monotonic() - before < 5
 
 
@@ -321,13 +325,13 @@ def test_a_changed_byte_is_noticed_or_of_no_importance(sample: bytes, data: st.D
     value = data.draw(st.integers(0, 255))
     changed = sample[:at] + bytes([value]) + sample[at + 1 :]
     try:
-        bags = pfx.load(changed, SECRET, "it")
+        bags = pkcs12_codec.load(changed, SECRET, "it")
     except KeystoreError:
         return
-    assert bags == pfx.load(sample, SECRET, "it")
+    assert bags == pkcs12_codec.load(sample, SECRET, "it")
 
 
 @given(content=st.binary(max_size=200))
 def test_rubbish_is_a_keystore_error(content: bytes) -> None:
     with pytest.raises(KeystoreError):
-        pfx.load(content, SECRET, "it")
+        pkcs12_codec.load(content, SECRET, "it")

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from certagent.keystore import session
+from certagent.keystore.token import session
 from tests.renewal.site import Site
 from tests.tokens import tpm
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certagent.keystore.uri import TokenUri, token_of
+from certagent.keystore.token.uri import TokenUri, token_of
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=32)
 

@@ -31,7 +31,7 @@ from pkcs11.exceptions import (
 
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey, PublicKey
-from certagent.keystore.session import Token
+from certagent.keystore.token.session import Token
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization import Encoding, KeySerializationEncryption, PrivateFormat

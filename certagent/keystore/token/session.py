@@ -21,9 +21,9 @@ from pkcs11.exceptions import DeviceRemoved, NoSuchToken, PKCS11Error, SlotIDInv
 
 from certagent import durable
 from certagent.errors import ConfigError, KeystoreError, TokenLockedError
-from certagent.keystore import pin as pins
 from certagent.keystore.files import explained
-from certagent.keystore.uri import TokenUri, token_of
+from certagent.keystore.token import pin as pins
+from certagent.keystore.token.uri import TokenUri, token_of
 
 T = TypeVar("T")
 _GONE = (DeviceRemoved, TokenNotPresent, SlotIDInvalid, NoSuchToken)

@@ -19,8 +19,8 @@ from pkcs11.exceptions import PKCS11Error
 from certagent.config import definitions
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore.session import Token
-from certagent.keystore.token_keys import CURVES, attribute_of, find, load
+from certagent.keystore.token.keys import CURVES, attribute_of, find, load
+from certagent.keystore.token.session import Token
 
 _CLASSES = (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY, ObjectClass.CERTIFICATE)
 # How long an unfinished object is watched before it counts as abandoned; making one takes milliseconds.

@@ -15,14 +15,15 @@ from certagent import durable
 from certagent.certificate import is_self_signed, load_pem, to_pem
 from certagent.config.definitions import KeyType, Pkcs11Keystore, Secret
 from certagent.errors import ConfigError, KeystoreError
-from certagent.keystore import swap, token_objects
+from certagent.keystore import swap
 from certagent.keystore.base import Identity, Remark, Shadow, prove_pair
+from certagent.keystore.file_keystore import WritingKeystore, certificates_in, identity_of, leaf_of
 from certagent.keystore.files import explained, read_file
-from certagent.keystore.ledger import Entry, Ledger
-from certagent.keystore.session import Token
-from certagent.keystore.token_keys import load
-from certagent.keystore.uri import TokenUri
-from certagent.keystore.written import WritingKeystore, certificates_in, identity_of, leaf_of
+from certagent.keystore.token import objects
+from certagent.keystore.token.keys import load
+from certagent.keystore.token.own_keys import Entry, Ledger
+from certagent.keystore.token.session import Token
+from certagent.keystore.token.uri import TokenUri
 
 Certificates = tuple[x509.Certificate, ...]
 
@@ -76,7 +77,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
             else:
                 self._ledger.note(key_id.hex(), Entry())
                 with self._making():
-                    token_objects.generate(self._token, key_id, self._label, key_type)
+                    objects.generate(self._token, key_id, self._label, key_type)
             with explained(f"write {directory / 'key.uri'}"):
                 durable.make_directory(directory)
                 durable.write(directory / "key.uri", self._uri_text(key_id))
@@ -154,15 +155,15 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
         remarks = []
         key_id = bytes.fromhex(self._id_of(self._paths["uri"]))
         if key_id and load(self._token, key_id) is not None:
-            said = self._token.use("read attributes", lambda session: token_objects.proof(session, key_id))
+            said = self._token.use("read attributes", lambda session: objects.proof(session, key_id))
             remarks.append(_proven(said, str(self._token)))
         known = {bytes.fromhex(each) for each in self._ledger.read()} | {key_id}
-        labelled = self._token.use("look for labels", lambda session: token_objects.labelled(session, self._label))
+        labelled = self._token.use("look for labels", lambda session: objects.labelled(session, self._label))
         for stranger in sorted(labelled - known):
             what = f"objects labelled {self._label!r} with the ID {stranger.hex() or '(none)'}"
             hint = "another host's, or an earlier installation's: left alone; remove them if nobody uses them"
             remarks.append(Remark(f"{self._token} holds {what}, unknown on this host", hint))
-        if self._token.use("look for unfinished objects", token_objects.unfinished):
+        if self._token.use("look for unfinished objects", objects.unfinished):
             hint = "what a killed program left: swept with the next renewal, if it was ours"
             remarks.append(Remark(f"{self._token} holds unfinished objects", hint))
         return remarks
@@ -223,7 +224,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
             with self._making():
                 self._token.use(
                     "keep the certificate beside its key",
-                    lambda session: token_objects.put_certificate(session, key_id, self._label, certificate),
+                    lambda session: objects.put_certificate(session, key_id, self._label, certificate),
                 )
 
     @contextmanager
@@ -238,7 +239,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
     def _sweep_unfinished(self) -> None:
         if self._ledger.making:
             with self._token.alone():
-                token_objects.sweep_unfinished(self._token)
+                objects.sweep_unfinished(self._token)
             self._ledger.mark(making=False)
 
     def _destroy(self, key_ids: Collection[str]) -> None:
@@ -247,7 +248,7 @@ class Pkcs11Token(WritingKeystore[Pkcs11Keystore]):
             return
         with self._token.alone():
             for key_id in map(bytes.fromhex, key_ids):
-                token_objects.destroy(self._token, key_id)
+                objects.destroy(self._token, key_id)
         self._ledger.strike_out(key_ids)
 
     def _contents(
