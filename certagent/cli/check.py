@@ -14,8 +14,8 @@ from pathlib import Path
 
 from certagent import certificate as facts
 from certagent import policy
-from certagent.cli import setting
-from certagent.cli.foresee import Seen, capability_words, in_place, next_step, rollover, warnings, when
+from certagent.cli import assemble
+from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings, when
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
 from certagent.config.definitions import Authority, Configuration, KeystoreDefinition, Secret
 from certagent.config.load import load_configuration
@@ -64,7 +64,7 @@ def _guarded(findings: Findings) -> Findings:
 
 def _groups(configuration: Configuration, path: Path, *, offline: bool) -> Iterator[tuple[str, Findings]]:
     """Titles, and what stands below them; nothing is looked at before its turn."""
-    now = setting.clock()
+    now = assemble.clock()
     yield f"configuration {path}", _host(configuration, now)
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     reached: dict[str, Contact] = {}
@@ -168,13 +168,13 @@ def _secret(what: str, secret: Secret | None) -> Findings:
 
 def _keystore(configuration: Configuration, name: str, reached: dict[str, Contact], now: datetime) -> Findings:
     definition = configuration.keystores[name]
-    directory = setting.keystore_directory(configuration, name)
+    directory = assemble.keystore_directory(configuration, name)
     live = Path(configuration.live_dir)
     keystore = open_keystore(name, definition, directory=directory, live_dir=live, read_secret=read_secret)
     yield from _files(definition, live / name)
     authority = configuration.authority_of(definition)
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
-    place = Place(name, definition, authority, directory, keystore, setting.host())
+    place = Place(name, definition, authority, directory, keystore, assemble.host())
     snapshot = take_snapshot(place, authorities, now)
     if not snapshot.readable and snapshot.last_error is not None:
         yield Finding(Mark.WRONG, snapshot.last_error.message, snapshot.last_error.hint)

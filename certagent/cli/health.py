@@ -16,9 +16,8 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 
 from certagent import policy
-from certagent.cli import setting
-from certagent.cli.show import shortened
-from certagent.cli.terminal import printable
+from certagent.cli import assemble
+from certagent.cli.terminal import printable, shortened
 from certagent.config.definitions import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
@@ -46,9 +45,9 @@ def health(arguments: argparse.Namespace) -> int:
     """Raises nothing for what is wrong: that is the answer."""
     try:
         configuration = load_configuration(arguments.config)
-        names = setting.chosen(configuration, arguments.names)
-        now = setting.clock()
-        taken = take_snapshots(configuration, now=now, host=setting.host(), names=names)
+        names = assemble.chosen(configuration, arguments.names)
+        now = assemble.clock()
+        taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names)
     except CertagentError as error:
         return _say(Level.UNKNOWN, str(error))
     level, text = judged(taken, now, _patience(configuration))

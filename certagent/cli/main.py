@@ -24,15 +24,15 @@ DEFAULT_CONFIG = Path("/etc/certagent/agent.yaml")
 _COMMANDS = {
     "run": ("cli.run", "run"),
     "check": ("cli.check", "check"),
-    "status": ("cli.show", "status"),
+    "status": ("cli.status", "status"),
     "plan": ("cli.plan", "plan"),
-    "history": ("cli.show", "history"),
+    "history": ("cli.history", "history"),
     "health": ("cli.health", "health"),
     "enroll": ("cli.renew", "enroll"),
     "renew": ("cli.renew", "renew"),
     "recover": ("cli.recover", "recover"),
     "schema": ("cli.schema", "schema"),
-    "scep": ("cli.scep", "run"),
+    "scep": ("cli.scep.command", "run"),
     "lab": ("lab.command", "run"),
     "demo": ("demo", "run"),
 }
@@ -140,7 +140,7 @@ def _add_own_arguments(
 ) -> None:
     """Those who bring their own arguments, imported where they are called: the lab and the demo, and cryptography."""
     if "scep" in argv:
-        importlib.import_module("certagent.cli.scep").add_arguments(scep)
+        importlib.import_module("certagent.cli.scep.command").add_arguments(scep)
     if "lab" in argv:
         importlib.import_module("certagent.lab.command").add_arguments(lab)
     if "demo" in argv:

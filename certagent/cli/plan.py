@@ -11,9 +11,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from certagent.cli import setting
-from certagent.cli.show import print_plain, shortened
-from certagent.cli.terminal import printable, terminal
+from certagent.cli import assemble
+from certagent.cli.terminal import print_plain, printable, shortened, terminal
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
 from certagent.state import iso
@@ -49,9 +48,9 @@ _LINES = ("cyan", "magenta", "blue")
 def plan(arguments: argparse.Namespace) -> int:
     """Raises ConfigError for a date that is none, or that has passed."""
     configuration = load_configuration(arguments.config)
-    now = setting.clock()
-    names = setting.chosen(configuration, arguments.names)
-    taken = take_snapshots(configuration, now=now, host=setting.host(), names=names)
+    now = assemble.clock()
+    names = assemble.chosen(configuration, arguments.names)
+    taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names)
     until = _date(arguments.until, now) if arguments.until else forecast.horizon(taken, now)
     events = forecast.events(taken, until, now)
     if arguments.json:

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from certagent import state
-from certagent.cli import isolated
+from certagent.cli import token_workers
+from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.cli.main import internal_fault
-from certagent.cli.setting import chosen, clock, contexts, host
 from certagent.config.definitions import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, KeystoreError
@@ -100,8 +100,8 @@ def _serve(
         for context in contexts(configuration, names, _log, say):
             if stop:
                 break
-            apart = isolated.wants_its_own(context, names)
-            attempt = partial(isolated.advance_apart, configuration=configuration, file=file) if apart else advance
+            apart = token_workers.wants_its_own(context, names)
+            attempt = partial(token_workers.advance_apart, configuration=configuration, file=file) if apart else advance
             try:
                 outcome = attempt(replace(context, moves_from=moves_from), wish, stopping)
             except Exception as fault:  # ours, and with one keystore: it must not cost the others

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -23,6 +23,9 @@ class Mark(StrEnum):
     WARNING = "!"
     WRONG = "✗"
 
+
+WIDE = 100
+"""From this many columns on, there is room for longer bars and for dates."""
 
 _STYLES = {Mark.FINE: "green", Mark.WARNING: "yellow", Mark.WRONG: "bold red"}
 
@@ -81,3 +84,15 @@ def print_title(console: Console | None, title: str) -> None:
         print(printable(title), flush=True)
     else:
         console.print(printable(title), style="bold")
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Names in a line, the first of many."""
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} others"
+
+
+def print_plain(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns, the last one as long as it likes."""
+    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
+    for row in (headings, *rows):
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

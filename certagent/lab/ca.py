@@ -26,8 +26,8 @@ from certagent import keys
 from certagent.errors import CertagentError, RejectedError
 from certagent.lab import checks, issuing
 from certagent.lab.generation import Generation, Settings
+from certagent.lab.rollover import Line, ShadowRequest, open_request
 from certagent.lab.store import Record, Store, Waiting, is_keepable
-from certagent.lab.succession import Line, ShadowRequest, open_request
 from certagent.scep import (
     Algorithms,
     FailInfo,

@@ -18,7 +18,7 @@ BER is read, DER is written. The server's side, for labs and tests: decode_reque
 """
 
 from certagent.scep.algorithms import Algorithms, Signer
-from certagent.scep.authority import read_ca_certificates
+from certagent.scep.ca_certificates import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
 from certagent.scep.client import Client
 from certagent.scep.envelope import enveloped_data

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from certagent.scep.authority import read_ca_certificates
+from certagent.scep.ca_certificates import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
 from certagent.scep.next_ca import NextCA, read_next_ca
 from certagent.scep.transport import Transport, Witness

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import keys, scep
-from certagent.cli.scep import add_arguments
+from certagent.cli.scep.command import add_arguments
 from certagent.trust import crl, next_ca, rules
 
 from .hand import Hand

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certagent import state
-from certagent.cli.show import notices
+from certagent.cli.status import notices
 from certagent.config.load import load_configuration
 from certagent.errors import TransientError
 from certagent.keys import PrivateKey

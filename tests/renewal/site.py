@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certagent import certificate as facts
 from certagent import keys, state
-from certagent.cli.setting import contexts
+from certagent.cli.assemble import contexts
 from certagent.config.load import load_configuration
 from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.transaction import recovery

@@ -16,7 +16,7 @@ from certagent.errors import RejectedError
 from certagent.lab import Answer, Call, Generation, HttpAnswer, LabCA, Settings
 from certagent.lab.ca import ROLLOVER
 from certagent.lab.generation import open_generation
-from certagent.lab.succession import ShadowRequest
+from certagent.lab.rollover import ShadowRequest
 from certagent.scep import PkiStatus, Request
 from certagent.transaction.journal import Journal, Phase, Transaction
 from certagent.transaction.outcome import Outcome, Result

@@ -10,11 +10,11 @@ import pytest
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent.cli.setting import contexts
+from certagent.cli.assemble import contexts
 from certagent.config.definitions import KeyType
 from certagent.config.load import load_configuration
 from certagent.lab import Call, Generation, HttpAnswer, Settings
-from certagent.lab.succession import ShadowRequest
+from certagent.lab.rollover import ShadowRequest
 from certagent.scep import Request, Signer, encode_next_ca
 from certagent.status.as_json import as_json
 from certagent.status.snapshot import take_snapshots

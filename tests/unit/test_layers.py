@@ -39,7 +39,7 @@ DOORS = {
     "yaml": ("config.",),
     "subprocess": ("hooks", "demo."),
     "asyncio.subprocess": ("agent.worker_process",),
-    "socket": ("cli.setting", "lab.server", "agent.systemd", "transaction.probe", "demo."),
+    "socket": ("cli.assemble", "lab.server", "agent.systemd", "transaction.probe", "demo."),
     "rich": ("cli.", "demo."),
     "fcntl": ("durable",),
     "pkcs11": ("keystore.token.",),

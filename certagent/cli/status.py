@@ -1,4 +1,4 @@
-"""`certagent status` and `certagent history`: what is there, what happens next, and what happened."""
+"""`certagent status`: what is there, and what happens next."""
 
 from __future__ import annotations
 
@@ -8,20 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from certagent import state
-from certagent.cli import setting
-from certagent.cli.foresee import when
-from certagent.cli.terminal import Finding, Mark, print_findings, printable, terminal
-from certagent.config.definitions import Configuration
+from certagent.cli import assemble
+from certagent.cli.check_findings import when
+from certagent.cli.terminal import WIDE, Finding, Mark, print_findings, print_plain, printable, shortened, terminal
 from certagent.config.load import load_configuration
-from certagent.errors import ConfigError, StateError
 from certagent.policy import Action, Condition, Lifetime
-from certagent.state import Event, LastError, iso
+from certagent.state import LastError
 from certagent.status.as_json import as_json
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import span
@@ -40,15 +34,13 @@ _STYLES = {
     Condition.EXPIRED: "bold red",
 }
 _ACTIONS = {Action.HOOKS: "run hooks"}
-_WIDE = 100
-"""From this many columns on, there is room for longer bars and for dates."""
 
 
 def status(arguments: argparse.Namespace) -> int:
     configuration = load_configuration(arguments.config)
-    now = setting.clock()
-    names = setting.chosen(configuration, arguments.names)
-    taken = take_snapshots(configuration, now=now, host=setting.host(), names=names)
+    now = assemble.clock()
+    names = assemble.chosen(configuration, arguments.names)
+    taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names)
     if arguments.json:
         print(json.dumps(as_json(taken), indent=2))
         return 0
@@ -210,22 +202,10 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
     return found
 
 
-def shortened(names: Sequence[str]) -> str:
-    """Names in a line, the first of many."""
-    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} others"
-
-
 def _summary(taken: Sequence[Snapshot]) -> str:
     counts = Counter(each.condition for each in taken)
     many = "1 keystore" if len(taken) == 1 else f"{len(taken)} keystores"
     return f"{many}: {', '.join(f'{counts[word]} {word}' for word in Condition if counts[word])}"
-
-
-def print_plain(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns, the last one as long as it likes."""
-    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
-    for row in (headings, *rows):
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _print_table(console: Console, rows: Sequence[_Row]) -> None:
@@ -233,7 +213,7 @@ def _print_table(console: Console, rows: Sequence[_Row]) -> None:
     from rich.table import Table  # noqa: PLC0415 -- loaded where somebody looks on
     from rich.text import Text  # noqa: PLC0415
 
-    wide = console.width >= _WIDE
+    wide = console.width >= WIDE
     bar = 20 if wide else 10
     name, left, state_, next_, date = (
         max(len(text) for text in texts)
@@ -272,92 +252,3 @@ def _bar(row: _Row, width: int) -> Text:
     halves = max(round(row.share * width * 2), 1 if row.share else 0)
     filled = "━" * (halves // 2) + "╸" * (halves % 2)
     return Text.assemble((filled, _STYLES[row.condition]), ("─" * (width - len(filled)), "dim"))
-
-
-def history(arguments: argparse.Namespace) -> int:
-    configuration = load_configuration(arguments.config)
-    names = _remembered(configuration, arguments.names)
-    told = [(name, event) for name in names for event in _events(configuration, name)]
-    told.sort(key=lambda each: each[1].at)
-    if arguments.json:
-        for name, event in told:
-            print(json.dumps(_event_line(name, event)))
-        return 0
-    console = terminal()
-    if not told:
-        print("nothing has happened yet")
-    elif console is None:
-        print_plain(("TIME (UTC)", "KEYSTORE", "EVENT", "DETAIL"), [_cells(name, event) for name, event in told])
-    else:
-        _print_events(console, told)
-    return 0
-
-
-def _remembered(configuration: Configuration, names: Sequence[str]) -> list[str]:
-    """The keystores whose history is asked for; one that is not configured any more still has its own."""
-    directory = Path(configuration.state_dir) / "keystores"
-    try:
-        on_disk = sorted(each.name for each in directory.iterdir()) if directory.is_dir() else []
-    except OSError as error:
-        raise StateError(f"{directory} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
-    everything = list(dict.fromkeys([*configuration.keystores, *on_disk]))
-    for name in names:
-        if name not in everything:
-            raise ConfigError(f"there is no keystore {name!r}", f"known: {', '.join(everything) or 'none'}")
-    return list(dict.fromkeys(names)) or everything
-
-
-def _events(configuration: Configuration, name: str) -> list[Event]:
-    try:
-        return state.read_history(setting.keystore_directory(configuration, name))
-    except OSError as error:
-        where = error.filename or name
-        raise StateError(f"{where} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
-
-
-def _event_line(name: str, event: Event) -> dict[str, Any]:
-    """One line of `history --json`: what is empty is left out."""
-    rest = {key: value for key, value in msgspec.structs.asdict(event).items() if value and key != "at"}
-    times = {key: iso(value) for key, value in rest.items() if isinstance(value, datetime)}
-    return {"at": iso(event.at), "keystore": name, **rest, **times}
-
-
-def _cells(name: str, event: Event, *, serial_digits: int = 64) -> tuple[str, str, str, str]:
-    """The columns of `history`; `serial_digits` is how much of a serial number is shown."""
-    serial = event.serial if len(event.serial) <= serial_digits else f"{event.serial[:serial_digits]}…"
-    facts = [
-        event.kind if event.event not in _DONE else "",
-        f"until {event.not_after:%Y-%m-%d %H:%M}" if event.not_after else "",
-        f"serial {serial}" if serial else "",
-        "ca_file was brought up to date" if event.event == "trusted" else "",
-    ]
-    detail = event.message or ", ".join(filter(None, facts))
-    return f"{event.at:%Y-%m-%d %H:%M:%S}", name, event.event, printable(detail)
-
-
-_DONE = ("enrolled", "renewed", "rolled over", "trusted")
-_EVENT_STYLES = {
-    **dict.fromkeys(_DONE, "green"),
-    "pending": "cyan",
-    "next CA": "cyan",
-    "staged": "cyan",
-    "failed": "red",
-    "rejected": "red",
-    "rolled back": "red",
-    "abandoned": "yellow",
-}
-
-
-def _print_events(console: Console, told: Sequence[tuple[str, Event]]) -> None:
-    from rich.table import Table  # noqa: PLC0415 -- as above
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    table.add_column("time (UTC)", no_wrap=True, style="dim")
-    table.add_column("keystore", no_wrap=True, max_width=40 if console.width >= _WIDE else 16)
-    table.add_column("event", no_wrap=True)
-    table.add_column("", overflow="fold")
-    for name, event in told:
-        at, _, word, detail = _cells(name, event, serial_digits=8)
-        table.add_row(at, Text(name, "bold"), Text(word, _EVENT_STYLES.get(word, "")), Text(detail))
-    console.print(table)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from certagent import certificate as facts
-from certagent.cli import scep_files as files
-from certagent.cli.scep_contact import client, describe, pins, progress, reach, say
-from certagent.cli.scep_enroll import enroll
-from certagent.cli.scep_query import getcert, getcrl
-from certagent.cli.setting import clock
+from certagent.cli.assemble import clock
+from certagent.cli.scep import files
+from certagent.cli.scep.contact import client, describe, pins, progress, reach, say
+from certagent.cli.scep.enroll import enroll
+from certagent.cli.scep.query import getcert, getcrl
 from certagent.config.definitions import AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
 from certagent.errors import CertagentError, ConfigError, TransientError
 from certagent.trust.next_ca import Offer, find_next

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent import certificate as facts
 from certagent import keys, scep
-from certagent.cli import scep_files as files
-from certagent.cli.setting import clock
+from certagent.cli.assemble import clock
+from certagent.cli.scep import files
 from certagent.cli.terminal import printable
 from certagent.errors import ConfigError, RejectedError
 from certagent.scep import Algorithms, Client, MessageType, Reply, Signer

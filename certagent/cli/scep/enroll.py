@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import certificate as facts
 from certagent import keys, scep
-from certagent.cli import scep_files as files
-from certagent.cli.scep_contact import ask, check_pair, describe, progress, reach, refused, say, signer
-from certagent.cli.setting import clock
+from certagent.cli.assemble import clock
+from certagent.cli.scep import files
+from certagent.cli.scep.contact import ask, check_pair, describe, progress, reach, refused, say, signer
 from certagent.config.definitions import KeyType, Secret
 from certagent.errors import ConfigError, HttpError, TransientError
 from certagent.hooks import read_secret

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from certagent.config.definitions import Configuration
 from certagent.config.load import digest_of
-from certagent.errors import CertagentError, ConfigError
+from certagent.errors import ConfigError
 from certagent.hooks import read_secret
 from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
@@ -88,7 +88,3 @@ def contexts(
         )
         made.append(context)
     return made
-
-
-def describe(error: CertagentError) -> str:
-    return f"{error}; {error.hint}" if error.hint else str(error)

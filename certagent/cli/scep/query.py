@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import certificate as facts
 from certagent import scep
-from certagent.cli import scep_files as files
-from certagent.cli.scep_contact import ask, describe, pins, progress, reach, refused, say, signer
-from certagent.cli.setting import clock
+from certagent.cli.assemble import clock
+from certagent.cli.scep import files
+from certagent.cli.scep.contact import ask, describe, pins, progress, reach, refused, say, signer
 from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
 from certagent.scep import Issued, MessageType, Signer
 from certagent.trust import crl
