@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from certagent.config.definitions import AlternativeName, Fingerprint
+from certagent.config.values import AlternativeName, Fingerprint
 from certagent.errors import ConfigError, KeystoreError, TrustError
 from certagent.keys import public_bytes
 

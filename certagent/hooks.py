@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from certagent.config.definitions import HookCommand, Secret
+from certagent.config.parts import HookCommand, Secret
 from certagent.errors import ConfigError, HookError
 
 # Inherited by hooks. Everything else stays behind: an `env` secret of the agent is nobody's business.

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from certagent.config.definitions import Fraction, Threshold
+from certagent.config.values import Fraction, Threshold
 
 # Older than this release: no certificate made with it can be older. A device that boots without a
 # battery-backed clock shows 1970 or its firmware's date.

@@ -24,7 +24,7 @@ from certagent.agent import log as certagent_log
 from certagent.agent import schedule, systemd
 from certagent.agent.schedule import Memory, Pace, Report
 from certagent.agent.worker_process import BAD_CONFIGURATION, Worker
-from certagent.config.definitions import Configuration
+from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import BusyError, CertagentError, ConfigError
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from certagent.config.definitions import Configuration
+from certagent.config.configuration import Configuration
 from certagent.config.load import digest_of
 from certagent.errors import ConfigError
 from certagent.hooks import read_secret

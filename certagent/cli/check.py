@@ -17,8 +17,11 @@ from certagent import policy
 from certagent.cli import assemble
 from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings, when
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
-from certagent.config.definitions import Authority, Configuration, KeystoreDefinition, Secret
+from certagent.config.authority import Authority
+from certagent.config.configuration import Configuration
+from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_configuration
+from certagent.config.parts import Secret
 from certagent.errors import CertagentError
 from certagent.hooks import read_secret
 from certagent.keystore import open_keystore

@@ -11,7 +11,8 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent.cli.terminal import Finding, Mark
-from certagent.config.definitions import Authority, KeystoreDefinition
+from certagent.config.authority import Authority
+from certagent.config.keystores import KeystoreDefinition
 from certagent.policy import Action
 from certagent.scep import Capabilities
 from certagent.status.snapshot import InPlace, Snapshot

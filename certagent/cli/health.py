@@ -18,7 +18,7 @@ from enum import IntEnum
 from certagent import policy
 from certagent.cli import assemble
 from certagent.cli.terminal import printable, shortened
-from certagent.config.definitions import Configuration
+from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
 from certagent.policy import Action, Condition

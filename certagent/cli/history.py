@@ -14,7 +14,7 @@ import msgspec
 from certagent import state
 from certagent.cli import assemble
 from certagent.cli.terminal import WIDE, print_plain, printable, terminal
-from certagent.config.definitions import Configuration
+from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, StateError
 from certagent.state import Event, iso

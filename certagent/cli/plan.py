@@ -1,5 +1,5 @@
 """`certagent plan`: every event ahead, as a table and, in a terminal, a timeline; from the decisions that the worker
-makes (`ahead`)."""
+makes (`status.forecast`)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from certagent import state
 from certagent.cli import token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.cli.main import internal_fault
-from certagent.config.definitions import Configuration
+from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, KeystoreError
 from certagent.status.metrics import prometheus_text, write_metrics

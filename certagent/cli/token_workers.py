@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from certagent.config.definitions import Configuration, Pkcs11Keystore
+from certagent.config.configuration import Configuration
+from certagent.config.keystores import Pkcs11Keystore
 from certagent.errors import CertagentError, HookError, KeystoreError
 from certagent.hooks import run_apart
 from certagent.transaction.context import Context

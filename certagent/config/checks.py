@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from certagent.config.decode import Decoder, Finding, Path, Place, Problems, did_you_mean, dotted
-from certagent.config.definitions import Common
+from certagent.config.keystores import KeystoreDefaults
 
 
 def check(
@@ -46,7 +46,7 @@ def _check_references(decoder: Decoder, authorities: Mapping[str, Any], keystore
             hint = did_you_mean(finding.value, authorities)
             decoder.problems.add(finding.place, finding.path, "names no authority", hint)
     for name, definition in keystores.items():
-        if isinstance(definition, Common) and definition.authority == "":
+        if isinstance(definition, KeystoreDefaults) and definition.authority == "":
             path: Path = ("keystores", name)
             known = ", ".join(sorted(authorities)) or "none is defined"
             hint = f"add it here or under defaults ({known})"

@@ -1,6 +1,6 @@
 """A tree of YAML nodes → definitions, field by field, so that one fault never hides the next.
 
-The walk is driven by the types of definitions.py alone; every fault goes to `Problems` with file, line,
+The walk is driven by the types of the definitions alone; every fault goes to `Problems` with file, line,
 the path of the key and a hint. Values of text fields are not repeated in messages: a secret may have
 been written where the name of its file belongs.
 """
@@ -19,7 +19,9 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
-from certagent.config.definitions import VALUE_TYPES, Common, KeystoreDefinition, Secret
+from certagent.config.keystores import KeystoreDefaults, KeystoreDefinition
+from certagent.config.parts import Secret
+from certagent.config.values import VALUE_TYPES
 
 Path = tuple[str, ...]
 """Where a value stands: ("keystores", "web", "san", "[0]")."""
@@ -310,7 +312,7 @@ def _of_another_type(name: str, cls: type[Struct]) -> tuple[str, str] | None:
     """What to say of a key that is right in keystores of other types; None if it is in none."""
     types = get_args(KeystoreDefinition)
     having = [str(each.__struct_config__.tag) for each in types if name in each.__struct_fields__]
-    if cls is Common and having:
+    if cls is KeystoreDefaults and having:
         return "is not a known key", "say it in each keystore"
     if cls in types and having:
         return f"is no key of type {cls.__struct_config__.tag}", f"it belongs to type {' and '.join(having)}"
@@ -318,7 +320,7 @@ def _of_another_type(name: str, cls: type[Struct]) -> tuple[str, str] | None:
 
 
 def describe(info: FieldInfo) -> str:
-    """What definitions.py says about a field."""
+    """What its definition says about a field."""
     return next((meta.description for meta in _strip(info.type)[1] if meta.description), "")
 
 

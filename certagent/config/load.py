@@ -21,9 +21,12 @@ from typing import Any
 import msgspec
 import yaml
 
+from certagent.config.authority import Authority
 from certagent.config.checks import check
+from certagent.config.configuration import Configuration
 from certagent.config.decode import BAD, Decoder, Node, Place, Problems, Scalar, Sequence, Table, did_you_mean
-from certagent.config.definitions import Authority, Common, Configuration, KeystoreDefinition, Name
+from certagent.config.keystores import KeystoreDefaults, KeystoreDefinition
+from certagent.config.values import Name
 from certagent.errors import ConfigError
 
 _SIZE_LIMIT = 1 << 20
@@ -67,7 +70,7 @@ def load_configuration(path: Path) -> Configuration:
     )
     if problems:
         raise _error(path, problems)
-    return Configuration(**{**values, **shared, "defaults": Common(**inherited)})
+    return Configuration(**{**values, **shared, "defaults": KeystoreDefaults(**inherited)})
 
 
 def state_dir_of(path: Path) -> Path:
@@ -120,7 +123,7 @@ def _directory(values: dict[str, Any], word: str) -> str:
 def _decode_defaults(decoder: Decoder, main: Table) -> dict[str, Any]:
     place, node = main.entries.get("defaults", (main.place, Table(main.place, {})))
     if isinstance(node, Table):
-        return decoder.decode_fields(node, Common, ("defaults",))
+        return decoder.decode_fields(node, KeystoreDefaults, ("defaults",))
     decoder.problems.add(place, ("defaults",), "must be a table of keys", "indent them below it")
     return {}
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of agent.yaml and of the files it includes, made from definitions.py; for editors."""
+"""The JSON Schema of agent.yaml and of the files it includes, made from the definitions; for editors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
-from certagent.config.definitions import VALUE_TYPES, Configuration
+from certagent.config.configuration import Configuration
+from certagent.config.values import VALUE_TYPES
 
 
 def json_schema() -> dict[str, object]:

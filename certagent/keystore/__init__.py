@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certagent.config.definitions import KeystoreDefinition, PemKeystore, Pkcs11Keystore, Pkcs12Keystore, Secret
+from certagent.config.keystores import KeystoreDefinition, PemKeystore, Pkcs11Keystore, Pkcs12Keystore
+from certagent.config.parts import Secret
 
 if TYPE_CHECKING:
     from certagent.keystore.base import Keystore

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from certagent import keys
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore.swap import Plan

@@ -10,7 +10,9 @@ from cryptography import x509
 
 from certagent import durable
 from certagent.certificate import load_pem, to_pem
-from certagent.config.definitions import KeystoreDefinition, Mode, Secret
+from certagent.config.keystores import KeystoreDefinition
+from certagent.config.parts import Secret
+from certagent.config.values import Mode
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey

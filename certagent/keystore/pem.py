@@ -9,7 +9,8 @@ from cryptography import x509
 
 from certagent import durable, keys
 from certagent.certificate import is_self_signed, load_pem, to_pem
-from certagent.config.definitions import KeyType, PemKeystore
+from certagent.config.keystores import PemKeystore
+from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap

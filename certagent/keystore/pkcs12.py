@@ -13,7 +13,8 @@ from cryptography import x509
 
 from certagent import durable, keys
 from certagent.certificate import is_self_signed, path_up, to_pem
-from certagent.config.definitions import KeyType, Pkcs12Keystore
+from certagent.config.keystores import Pkcs12Keystore
+from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import pkcs12_codec, swap

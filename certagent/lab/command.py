@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 
 from certagent import durable
-from certagent.config.definitions import Duration, Fingerprint, KeyType
+from certagent.config.values import Duration, Fingerprint, KeyType
 from certagent.errors import ConfigError
 from certagent.lab.ca import LabCA
 from certagent.lab.generation import Settings

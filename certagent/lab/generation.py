@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.lab import issuing
 from certagent.lab.store import Store
 from certagent.scep import Signer

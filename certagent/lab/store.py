@@ -28,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import durable, keys
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import ConfigError, StateError
 from certagent.keys import PrivateKey
 from certagent.scep import Signer

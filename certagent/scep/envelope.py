@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from certagent.config.definitions import KeyTransport
+from certagent.config.values import KeyTransport
 from certagent.errors import KeystoreError, TrustError
 from certagent.scep import asn1
 from certagent.scep.algorithms import CIPHERS, DIGESTS, Signer

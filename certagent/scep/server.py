@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from asn1crypto import core
 from cryptography import x509
 
-from certagent.config.definitions import KeyTransport
+from certagent.config.values import KeyTransport
 from certagent.errors import TrustError
 from certagent.scep import asn1
 from certagent.scep.algorithms import Algorithms, Signer

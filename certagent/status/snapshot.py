@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certagent import certificate as facts
 from certagent import policy, state
-from certagent.config.definitions import Authority, Configuration, KeystoreDefinition
+from certagent.config.authority import Authority
+from certagent.config.configuration import Configuration
+from certagent.config.keystores import KeystoreDefinition
 from certagent.errors import CertagentError, KeystoreError
 from certagent.hooks import read_secret
 from certagent.keystore import open_keystore

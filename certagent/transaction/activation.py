@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 
-from certagent.config.definitions import HookCommand
+from certagent.config.parts import HookCommand
 from certagent.errors import HookError, KeystoreError, ProbeError
 from certagent.hooks import run_hook
 from certagent.keystore import swap

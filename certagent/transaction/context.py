@@ -13,7 +13,8 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import policy, state
-from certagent.config.definitions import Authority, KeystoreDefinition
+from certagent.config.authority import Authority
+from certagent.config.keystores import KeystoreDefinition
 from certagent.errors import CertagentError, KeystoreError, TransientError
 from certagent.hooks import run_hook
 from certagent.keystore.base import Keystore, Shadow

@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 
-from certagent.config.definitions import Probe
+from certagent.config.parts import Probe
 from certagent.errors import ProbeError
 
 _ATTEMPT = 5.0

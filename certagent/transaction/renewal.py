@@ -2,7 +2,7 @@
 
 The walk (DESIGN §5), each step in the module that can read it best:
 
-    lock → recovery → policy.decide → exchange.request → exchange.send | poll → activation.activate → conclude
+    lock → recovery → policy.decide → request.make_request → exchange.ask → activation.activate → conclude
 
 `advance` never raises for what happened to the keystore: it returns an Outcome, keeps it in state.json, and
 the next keystore is served.

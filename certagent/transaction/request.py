@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent import certificate as facts
 from certagent import durable, keys, scep
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import ConfigError
 from certagent.hooks import read_secret
 from certagent.keystore.base import Identity, Shadow

@@ -19,7 +19,8 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import durable
-from certagent.config.definitions import Authority, Fingerprint
+from certagent.config.authority import Authority
+from certagent.config.values import Fingerprint
 from certagent.errors import CertagentError, ConfigError, HttpError, StateError, TrustError
 from certagent.scep import Capabilities, Client
 from certagent.state import decode_file

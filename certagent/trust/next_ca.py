@@ -23,7 +23,7 @@ from datetime import datetime
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent.config.definitions import Fingerprint
+from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
 from certagent.trust.rules import Believed, Pins, check_path, with_ras
 

@@ -25,7 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent import certificate as facts
-from certagent.config.definitions import Fingerprint
+from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
 from certagent.keys import public_bytes
 

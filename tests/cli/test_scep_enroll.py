@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import RejectedError
 from certagent.lab import LabCA, Settings, serve
 from certagent.lab.ca import Answer

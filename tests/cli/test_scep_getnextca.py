@@ -11,7 +11,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.lab import LabCA, Settings, issuing, serve
 from certagent.lab.ca import Call, HttpAnswer
 from certagent.scep import Signer, degenerate, encode_next_ca

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.lab import LabCA, Settings, serve
 from certagent.lab.ca import Answer
 from certagent.scep import MessageType, PkiStatus, Request

@@ -13,8 +13,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certagent.config.definitions import Common, Configuration, KeyType, PemKeystore
+from certagent.config.configuration import Configuration
+from certagent.config.keystores import KeystoreDefaults, PemKeystore
 from certagent.config.load import digest_of, load_configuration, state_dir_of
+from certagent.config.values import KeyType
 from certagent.errors import ConfigError
 
 from .conftest import BASE, FINGERPRINT, Site
@@ -236,7 +238,7 @@ def _load_text(site: Site, text: str) -> None:
 
 _fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 _words = st.sampled_from([
-    *Configuration.__struct_fields__, *PemKeystore.__struct_fields__, *Common.__struct_fields__,
+    *Configuration.__struct_fields__, *PemKeystore.__struct_fields__, *KeystoreDefaults.__struct_fields__,
     *("type", "pem", "corp", "url", "fingerprint", "file", "env", "command", "run", "post", FINGERPRINT, "/etc/x"),
     *("http://h/", "66%", "30d", "CN=a", "dns:a", "0640", "~", "yes", "'", '"', "&a", "*a", "<<", "!x", "|", "\\0"),
 ])  # fmt: skip

@@ -15,22 +15,19 @@ import pytest
 import yaml
 from msgspec import Struct
 
+from certagent.config.authority import Authority
+from certagent.config.configuration import Configuration
 from certagent.config.decode import describe
-from certagent.config.definitions import (
-    Authority,
-    Common,
-    Configuration,
-    HookCommand,
-    Hooks,
-    Keeping,
+from certagent.config.keystores import (
+    KeystoreCommon,
+    KeystoreDefaults,
     PemKeystore,
     Pkcs11Keystore,
     Pkcs12Keystore,
-    Probe,
-    Secret,
     Snippet,
 )
 from certagent.config.load import load_configuration
+from certagent.config.parts import HookCommand, Hooks, Probe, Secret
 from certagent.config.schema import json_schema
 
 from .conftest import FINGERPRINT, Site
@@ -144,11 +141,11 @@ def test_the_base_is_right_by_the_schema(validator: Any, site: Site) -> None:
 _TABLES: dict[str, tuple[type[Struct], type[Struct] | None]] = {
     "The file": (Configuration, None),
     "Authorities": (Authority, None),
-    "Every keystore": (Common, None),
-    "Not under defaults": (Keeping, Common),
-    "PEM keystores": (PemKeystore, Keeping),
-    "PKCS#12 keystores": (Pkcs12Keystore, Keeping),
-    "PKCS#11 keystores": (Pkcs11Keystore, Keeping),
+    "Every keystore": (KeystoreDefaults, None),
+    "Not under defaults": (KeystoreCommon, KeystoreDefaults),
+    "PEM keystores": (PemKeystore, KeystoreCommon),
+    "PKCS#12 keystores": (Pkcs12Keystore, KeystoreCommon),
+    "PKCS#11 keystores": (Pkcs11Keystore, KeystoreCommon),
     "Snippets": (Snippet, None),
     "Hooks": (Hooks, None),
     "Commands": (HookCommand, None),

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from certagent import certificate as facts
 from certagent import keys, state
-from certagent.config.definitions import KeyType
 from certagent.config.load import load_configuration
+from certagent.config.values import KeyType
 from certagent.keystore import pkcs12_codec, swap
 from certagent.transaction import recovery
 from certagent.transaction.journal import VERSION, Journal, Phase, Transaction

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certagent import certificate as facts
 from certagent import keys, state
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.lab import LabCA, issuing
 from certagent.lab.store import Record, Store
 from certagent.scep import build_csr

@@ -8,7 +8,8 @@ from typing import Any
 
 from certagent import keys
 from certagent.certificate import to_pem
-from certagent.config.definitions import PemKeystore, Secret
+from certagent.config.keystores import PemKeystore
+from certagent.config.parts import Secret
 from certagent.keystore import open_keystore, swap
 from certagent.keystore.base import Identity, Keystore, Shadow
 

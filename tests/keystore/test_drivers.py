@@ -12,7 +12,7 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import load_pem, to_pem
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keystore import pkcs12_codec, swap
 from certagent.keystore.base import Shadow

@@ -16,7 +16,8 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import load_pem, to_pem
-from certagent.config.definitions import Mode, Secret
+from certagent.config.parts import Secret
+from certagent.config.values import Mode
 from certagent.errors import KeystoreError
 from certagent.keystore import swap
 from certagent.keystore.base import Identity, Shadow

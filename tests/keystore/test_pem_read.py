@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from certagent import keys
 from certagent.certificate import to_pem
-from certagent.config.definitions import Secret
+from certagent.config.parts import Secret
 from certagent.errors import KeystoreError
 from certagent.keystore.base import Identity
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from certagent import keys
-from certagent.config.definitions import KeyType, Secret
+from certagent.config.parts import Secret
+from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 
 from .conftest import MakeSite

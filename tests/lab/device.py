@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from certagent.config.definitions import KeyTransport
+from certagent.config.values import KeyTransport
 from certagent.keys import PrivateKey
 from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.scep import (

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import RejectedError, TrustError
 from certagent.keys import PrivateKey, generate, match
 from certagent.lab import Answer, Call, LabCA

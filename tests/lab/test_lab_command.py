@@ -17,7 +17,7 @@ import yaml
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from certagent.config.definitions import Fingerprint
+from certagent.config.values import Fingerprint
 from certagent.errors import BusyError, CertagentError, ConfigError
 from certagent.lab import LabCA, command
 from tests.waiting import PATIENCE

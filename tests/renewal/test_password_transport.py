@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certagent import certificate as facts
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.lab import Generation, LabCA, Settings
 from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish

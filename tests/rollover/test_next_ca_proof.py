@@ -11,8 +11,8 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent.cli.assemble import contexts
-from certagent.config.definitions import KeyType
 from certagent.config.load import load_configuration
+from certagent.config.values import KeyType
 from certagent.lab import Call, Generation, HttpAnswer, Settings
 from certagent.lab.rollover import ShadowRequest
 from certagent.scep import Request, Signer, encode_next_ca

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID
 
 from certagent.certificate import alternative_names, general_names, parse_subject
-from certagent.config.definitions import AlternativeName
+from certagent.config.values import AlternativeName
 from certagent.errors import ConfigError
 from certagent.keys import PrivateKey
 from certagent.scep import build_csr, certificate_template, kept_extensions

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from certagent import keys
 from certagent.certificate import to_pem
-from certagent.config.definitions import KeyTransport, KeyType
+from certagent.config.values import KeyTransport, KeyType
 from certagent.errors import TrustError
 from certagent.scep import (
     Algorithms,

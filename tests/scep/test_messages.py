@@ -9,7 +9,7 @@ from asn1crypto import cms, core
 
 from certagent import keys
 from certagent.certificate import to_der
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import KeystoreError, TrustError
 from certagent.scep import (
     Algorithms,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certagent.certificate import to_der
-from certagent.config.definitions import KeyTransport
+from certagent.config.values import KeyTransport
 from certagent.errors import CertagentError
 from certagent.keys import PrivateKey
 from certagent.scep import (

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import keys
 from certagent.certificate import crl_issued_by, to_pem
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import TrustError
 from certagent.scep import (
     FailInfo,

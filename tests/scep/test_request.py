@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from certagent import keys
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import TrustError
 from certagent.keys import PrivateKey
 from certagent.scep import (

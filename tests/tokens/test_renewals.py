@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish

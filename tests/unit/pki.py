@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 
 from certagent import keys
 from certagent.certificate import to_der
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.keys import PrivateKey
 
 NOW = datetime(2027, 6, 1, tzinfo=UTC)

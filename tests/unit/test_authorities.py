@@ -13,7 +13,8 @@ import pytest
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.config.definitions import Authority, Fingerprint
+from certagent.config.authority import Authority
+from certagent.config.values import Fingerprint
 from certagent.errors import CertagentError, ConfigError, StateError, TransientError, TrustError
 from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.lab.ca import Call, HttpAnswer

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certagent import certificate as facts
-from certagent.config.definitions import AlternativeName
+from certagent.config.values import AlternativeName
 from certagent.errors import ConfigError, KeystoreError, TrustError
 
 from .pki import party, rsa_key

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certagent import policy
-from certagent.config.definitions import Fraction, Threshold
+from certagent.config.values import Fraction, Threshold
 from certagent.policy import Action, Condition, Lifetime, Open, Past, Rules
 from certagent.state import LastError
 from certagent.status import forecast

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from certagent.config.definitions import Duration, HookCommand, Secret
+from certagent.config.parts import HookCommand, Secret
+from certagent.config.values import Duration
 from certagent.errors import CertagentError, ConfigError, HookError
 from certagent.hooks import read_secret, run_hook
 

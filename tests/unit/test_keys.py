@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from certagent import keys
 from certagent.certificate import to_pem
-from certagent.config.definitions import KeyType
+from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 
 from .pki import key, party, rsa_key

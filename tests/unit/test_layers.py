@@ -179,7 +179,19 @@ def test_what_the_agent_reaches_is_light(start: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["policy", "trust.rules", "trust.next_ca", "config.values", "config.definitions", "certificate", "keys"]
+    "module",
+    [
+        "policy",
+        "trust.rules",
+        "trust.next_ca",
+        "config.values",
+        "config.configuration",
+        "config.parts",
+        "config.authority",
+        "config.keystores",
+        "certificate",
+        "keys",
+    ],
 )
 def test_the_pure_ones_do_no_io_and_look_at_no_clock(module: str) -> None:
     assert not {"os", "time", "socket", "subprocess", "shutil"} & imports(module)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certagent import policy
-from certagent.config.definitions import Duration, Fraction, Threshold
+from certagent.config.values import Duration, Fraction, Threshold
 from certagent.policy import Action, Condition, Lifetime, Open, Past, Rules
 
 START = datetime(2027, 1, 1, tzinfo=UTC)

@@ -13,7 +13,8 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import to_der, to_pem
-from certagent.config.definitions import Duration, Probe
+from certagent.config.parts import Probe
+from certagent.config.values import Duration
 from certagent.errors import ProbeError
 from certagent.transaction.probe import wait_until_served
 

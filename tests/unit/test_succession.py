@@ -10,7 +10,7 @@ from itertools import permutations
 import pytest
 
 from certagent import certificate as facts
-from certagent.config.definitions import Fingerprint
+from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
 from certagent.trust.next_ca import Link, Offer, Successor, extended, find_next
 from certagent.trust.rules import Believed, Pins

@@ -15,7 +15,7 @@ from certagent.cli.scep import files
 from certagent.cli.scep.contact import client, describe, pins, progress, reach, say
 from certagent.cli.scep.enroll import enroll
 from certagent.cli.scep.query import getcert, getcrl
-from certagent.config.definitions import AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
+from certagent.config.values import AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
 from certagent.errors import CertagentError, ConfigError, TransientError
 from certagent.trust.next_ca import Offer, find_next
 from certagent.trust.rules import Believed, Pins

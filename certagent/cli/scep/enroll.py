@@ -22,7 +22,8 @@ from certagent import keys, scep
 from certagent.cli.assemble import clock
 from certagent.cli.scep import files
 from certagent.cli.scep.contact import ask, check_pair, describe, progress, reach, refused, say, signer
-from certagent.config.definitions import KeyType, Secret
+from certagent.config.parts import Secret
+from certagent.config.values import KeyType
 from certagent.errors import ConfigError, HttpError, TransientError
 from certagent.hooks import read_secret
 from certagent.keys import PrivateKey

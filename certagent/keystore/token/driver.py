@@ -13,7 +13,9 @@ from cryptography import x509
 
 from certagent import durable
 from certagent.certificate import is_self_signed, load_pem, to_pem
-from certagent.config.definitions import KeyType, Pkcs11Keystore, Secret
+from certagent.config.keystores import Pkcs11Keystore
+from certagent.config.parts import Secret
+from certagent.config.values import KeyType
 from certagent.errors import ConfigError, KeystoreError
 from certagent.keystore import swap
 from certagent.keystore.base import Identity, Remark, Shadow, prove_pair

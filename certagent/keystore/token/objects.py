@@ -16,7 +16,7 @@ from pkcs11 import DEFAULT, Attribute, CertificateType, KeyType, MechanismFlag, 
 from pkcs11.attributes import ALL_CAPABILITIES
 from pkcs11.exceptions import PKCS11Error
 
-from certagent.config import definitions
+from certagent.config import values
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore.token.keys import CURVES, attribute_of, find, load
@@ -27,7 +27,7 @@ _CLASSES = (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY, ObjectClass.CERTIFI
 _SETTLE = 1.0
 
 
-def generate(token: Token, key_id: bytes, label: str, key_type: definitions.KeyType) -> PrivateKey:
+def generate(token: Token, key_id: bytes, label: str, key_type: values.KeyType) -> PrivateKey:
     """A new key pair under this ID, which stays in the token, or nothing at all. Raises KeystoreError.
 
     Whatever bears the ID already is what a killed run left of the same, and makes way.
@@ -54,7 +54,7 @@ def generate(token: Token, key_id: bytes, label: str, key_type: definitions.KeyT
     return key
 
 
-def _generate(session: Session, key_id: bytes, label: str, key_type: definitions.KeyType, *, explicit: bool) -> None:
+def _generate(session: Session, key_id: bytes, label: str, key_type: values.KeyType, *, explicit: bool) -> None:
     """`explicit`: say what the key is for. Else the token's own defaults hold."""
     family, _, size = key_type.value.partition(":")
     # With fewer of these for an RSA key, tpm2-pkcs11 refuses.

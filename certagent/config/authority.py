@@ -1,0 +1,104 @@
+"""What a configuration may say about an authority. Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from certagent.config.parts import Definition, Secret
+from certagent.config.values import (
+    Duration,
+    Fingerprint,
+    Fraction,
+    KeyTransport,
+    ReadFile,
+    SecretFile,
+    Threshold,
+    Url,
+    Weak,
+)
+
+
+class Authority(Definition, frozen=True, kw_only=True):
+    """A SCEP endpoint and what is trusted about it."""
+
+    url: Annotated[Url, Meta(description="the SCEP URL, http:// or https://")]
+    ca_identifier: Annotated[
+        Annotated[str, Meta(min_length=1)] | None, Meta(description="the `message` of GetCACert; absent = not sent")
+    ] = None
+    fingerprint: Annotated[
+        Fingerprint | tuple[Fingerprint, ...],
+        Meta(description="digest of the CA certificate that is believed; a list is allowed"),
+    ] = ()
+    trust_anchor: Annotated[
+        ReadFile | tuple[ReadFile, ...],
+        Meta(description="PEM file of a root certificate that is believed; a list is allowed"),
+    ] = ()
+    challenge: Annotated[Secret | None, Meta(description="the challenge password")] = None
+    send_challenge: Annotated[
+        Literal["enrollment", "always"], Meta(description="always: some CAs want it on renewals too")
+    ] = "enrollment"
+    accept: Annotated[tuple[Weak, ...], Meta(description="weak algorithms still believed in replies")] = ()
+    key_transport: Annotated[
+        KeyTransport,
+        Meta(description="how a request's encryption key travels; password: under the challenge, without RSA keys"),
+    ] = "rsa"
+    https_ca_file: Annotated[
+        ReadFile | None, Meta(description="PEM file of the roots that an https:// url is believed from")
+    ] = None
+    https_client_certificate: Annotated[
+        ReadFile | None, Meta(description="PEM file of a TLS client certificate for an https:// url")
+    ] = None
+    https_client_key: Annotated[SecretFile | None, Meta(description="PEM file of its key, not encrypted")] = None
+    proxy: Annotated[Url | None, Meta(description="HTTP proxy URL")] = None
+    timeout: Annotated[Duration, Meta(description="limit of one exchange; default 30s")] = field(
+        default_factory=lambda: Duration(seconds=30)
+    )
+    poll_interval: Annotated[Duration, Meta(description="between polls of a pending request; default 5m")] = field(
+        default_factory=lambda: Duration(minutes=5)
+    )
+    poll_limit: Annotated[Duration, Meta(description="how long a request may stay pending; default 7d")] = field(
+        default_factory=lambda: Duration(days=7)
+    )
+    recipient: Annotated[
+        ReadFile | None, Meta(description="PEM file: the RA certificate that requests are encrypted to")
+    ] = None
+    signer: Annotated[ReadFile | None, Meta(description="PEM file: the RA certificate that signs answers")] = None
+    rollover_at: Annotated[
+        Threshold, Meta(description="when to ask for the next CA: share of the CA's lifetime, or time before its end")
+    ] = field(default_factory=lambda: Threshold(passed=Fraction(0.8)))
+    next_fingerprint: Annotated[
+        Fingerprint | tuple[Fingerprint, ...], Meta(description="a next CA a person has checked")
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint and not self.trust_anchor:
+            raise ValueError("has neither fingerprint nor trust_anchor; add one: no CA is believed on first use")
+        if (self.https_client_certificate is None) != (self.https_client_key is None):
+            raise ValueError("has only one of https_client_certificate and https_client_key; give both or none")
+        if (self.https_ca_file or self.https_client_key) and not self.url.startswith("https://"):
+            raise ValueError("has https_ files beside an http:// url; write https://, or remove them")
+        if self.key_transport == "password" and self.challenge is None:
+            raise ValueError("has key_transport: password and no challenge; the challenge is that password")
+
+    @property
+    def client_certificate(self) -> tuple[Path, Path] | None:
+        """Certificate and key for TLS; both or none."""
+        if self.https_client_certificate is None or self.https_client_key is None:
+            return None
+        return Path(self.https_client_certificate), Path(self.https_client_key)
+
+    @property
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        return (self.fingerprint,) if isinstance(self.fingerprint, Fingerprint) else self.fingerprint
+
+    @property
+    def next_fingerprints(self) -> tuple[Fingerprint, ...]:
+        named = self.next_fingerprint
+        return (named,) if isinstance(named, Fingerprint) else named
+
+    @property
+    def trust_anchors(self) -> tuple[Path, ...]:
+        return tuple(map(Path, (self.trust_anchor,) if isinstance(self.trust_anchor, str) else self.trust_anchor))

@@ -1,0 +1,195 @@
+"""What a configuration may say about a keystore of each type. Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from certagent.config.parts import Definition, Hooks, Probe, Secret
+from certagent.config.values import (
+    Account,
+    AlternativeName,
+    AuthorityName,
+    Duration,
+    Fraction,
+    KeyType,
+    KeyUsage,
+    Label,
+    Mode,
+    Purpose,
+    ReadFile,
+    Subject,
+    Threshold,
+    Token,
+    WrittenFile,
+)
+
+Swap = Literal["rename", "symlink"]
+
+
+class KeystoreDefaults(Definition, frozen=True, kw_only=True):
+    """What every keystore may say; also the keys of `defaults`."""
+
+    authority: Annotated[AuthorityName, Meta(description="the name of one of the authorities")] = ""
+    renew_at: Annotated[
+        Threshold, Meta(description="share of the lifetime passed (default 66%), or time before its end (30d)")
+    ] = field(default_factory=lambda: Threshold(passed=Fraction(0.66)))
+    key_type: Annotated[KeyType, Meta(description="of keys made from now on")] = KeyType.RSA_2048
+    rekey: Annotated[Literal["always", "never"], Meta(description="never: renewals keep the key in place")] = "always"
+    jitter: Annotated[
+        Fraction, Meta(description="up to this share of the lifetime earlier, fixed per keystore and host; default 5%")
+    ] = field(default_factory=lambda: Fraction(0.05))
+    hooks: Annotated[Hooks, Meta(description="commands to run at events, see below")] = Hooks()
+    owner: Annotated[Account | None, Meta(description="user, by name or number; default: as the file in place")] = None
+    group: Annotated[Account | None, Meta(description="group name or number")] = None
+    mode: Annotated[Mode | None, Meta(description='of the key; default: as the file in place, else "0600"')] = None
+
+
+class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
+    """What a keystore of any type may say, but no `defaults`.
+
+    Each type tells `paths`, the files that are written, by role; `hook_paths`, what hooks are told, by the words
+    key, certificate, chain and ca (empty: there is none); and `secrets`, by the word it is configured under.
+    """
+
+    subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
+    san: Annotated[tuple[AlternativeName, ...], Meta(description="names, likewise")] = ()
+    key_usage: Annotated[
+        tuple[KeyUsage, ...], Meta(description="asked for at the first enrollment; renewals keep what is in place")
+    ] = ()
+    extended_key_usage: Annotated[tuple[Purpose, ...], Meta(description="purposes or OIDs, likewise")] = ()
+    template: Annotated[str | None, Meta(description="Microsoft template: its name, or OID:major:minor")] = None
+    check_subject: Annotated[
+        Literal["exact", "key"], Meta(description="key: the CA may write the subject its own way; the key must match")
+    ] = "exact"
+    ca_file: Annotated[
+        WrittenFile | None, Meta(description="trusted CA certificates, current and next, for the consumer's peers")
+    ] = None
+    probe: Annotated[Probe | None, Meta(description="look at what the consumer serves after the post hooks")] = None
+
+
+class PemKeystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type", tag="pem"):
+    """An identity in PEM files."""
+
+    key_file: Annotated[WrittenFile, Meta(description="the private key")]
+    certificate_file: Annotated[
+        WrittenFile, Meta(description="the certificate; the same path as key_file = one combined file")
+    ]
+    certificate_format: Annotated[
+        Literal["leaf", "fullchain"], Meta(description="fullchain: the CA's chain follows the certificate")
+    ] = "fullchain"
+    chain_file: Annotated[WrittenFile | None, Meta(description="the chain without the leaf")] = None
+    key_passphrase: Annotated[Secret | None, Meta(description="the key file is encrypted with it")] = None
+    swap: Annotated[Swap, Meta(description="how the successor takes its place; see docs/swap.md")] = "rename"
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """By the roles key, certificate, chain, ca. Combined: no `certificate`."""
+        certificate = None if self.combined else self.certificate_file
+        return _paths(key=self.key_file, certificate=certificate, chain=self.chain_file, ca=self.ca_file)
+
+    @property
+    def hook_paths(self) -> dict[str, str]:
+        return _words(key=self.key_file, certificate=self.certificate_file, chain=self.chain_file, ca=self.ca_file)
+
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        return {"key_passphrase": self.key_passphrase} if self.key_passphrase else {}
+
+    @property
+    def combined(self) -> bool:
+        return self.key_file == self.certificate_file
+
+
+class Pkcs12Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type", tag="pkcs12"):
+    """An identity in a PKCS#12 file, which may hold other entries besides."""
+
+    file: Annotated[WrittenFile, Meta(description="the PKCS#12 file: key, certificate and chain")]
+    password: Annotated[Secret, Meta(description="the file is encrypted with it")]
+    friendly_name: Annotated[
+        Label | None, Meta(description="of the entry (Java: its alias); default: as in the file, else the keystore's")
+    ] = None
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """By the roles pkcs12, ca."""
+        return _paths(pkcs12=self.file, ca=self.ca_file)
+
+    @property
+    def hook_paths(self) -> dict[str, str]:
+        return _words(key=self.file, certificate=self.file, chain=None, ca=self.ca_file)
+
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        return {"password": self.password}
+
+    @property
+    def swap(self) -> Swap:
+        """One file is one rename."""
+        return "rename"
+
+
+class Snippet(Definition, frozen=True, kw_only=True):
+    """A piece of a consumer's configuration, written anew at each swap: $uri, $certificate_file … are filled in."""
+
+    template: Annotated[ReadFile, Meta(description="the text with $uri, $certificate_file … where they belong")]
+    file: Annotated[WrittenFile, Meta(description="where the text is written, filled in")]
+
+
+class Pkcs11Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type", tag="pkcs11"):
+    """An identity whose key lives in a PKCS#11 token; a pointer outside the token says which key it is."""
+
+    module: Annotated[ReadFile, Meta(description="the PKCS#11 module, a shared library")]
+    token: Annotated[Token, Meta(description="label, serial:NUMBER, or a pkcs11: URI")]
+    pin: Annotated[Secret, Meta(description="the user PIN of the token")]
+    uri_file: Annotated[WrittenFile, Meta(description="RFC 7512 URI of the active key: what consumers read")]
+    certificate_file: Annotated[WrittenFile | None, Meta(description="the certificate, in PEM")] = None
+    certificate_format: Annotated[
+        Literal["leaf", "fullchain"], Meta(description="fullchain: the CA's chain follows the certificate")
+    ] = "fullchain"
+    chain_file: Annotated[WrittenFile | None, Meta(description="the chain without the leaf")] = None
+    snippet: Annotated[Snippet | None, Meta(description="a piece of a consumer's configuration, from a template")] = (
+        None
+    )
+    label: Annotated[Label | None, Meta(description="of the objects in the token; default: the keystore's name")] = None
+    certificate_object: Annotated[bool, Meta(description="keep the certificate beside its key in the token")] = True
+    retire_after: Annotated[
+        Duration, Meta(description="how long the old key stays in the token after the post hooks; default 1h")
+    ] = field(default_factory=lambda: Duration(hours=1))
+    swap: Annotated[Swap, Meta(description="how the files take their place; see docs/swap.md")] = "rename"
+
+    def __post_init__(self) -> None:
+        if self.certificate_file is None and not self.certificate_object:
+            raise ValueError("keeps the certificate nowhere; add certificate_file, or set certificate_object: true")
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """By the roles uri, certificate, chain, ca, snippet."""
+        return _paths(
+            uri=self.uri_file,
+            certificate=self.certificate_file,
+            chain=self.chain_file,
+            ca=self.ca_file,
+            snippet=self.snippet.file if self.snippet else None,
+        )
+
+    @property
+    def hook_paths(self) -> dict[str, str]:
+        return _words(key=self.uri_file, certificate=self.certificate_file, chain=self.chain_file, ca=self.ca_file)
+
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        return {"pin": self.pin}
+
+
+def _paths(**files: str | None) -> dict[str, Path]:
+    return {role: Path(file) for role, file in files.items() if file}
+
+
+def _words(**files: str | None) -> dict[str, str]:
+    return {word: file or "" for word, file in files.items()}
+
+
+KeystoreDefinition = PemKeystore | Pkcs12Keystore | Pkcs11Keystore

@@ -1,0 +1,78 @@
+"""What several definitions are made of: secrets, hooks, the probe.
+
+Pure, as all definitions: nothing here reads a file or a clock. The types are msgspec structs, so that the decoder, the
+error messages and `certagent schema` all come from these very lines (docs/decisions.md, 1).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from certagent.config.values import Argv, Duration, SecretFile, Variable
+
+
+class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base: immutable, by keyword, and strict about unknown keys."""
+
+
+class Secret(Definition, frozen=True, kw_only=True):
+    """Where a secret is read at the moment it is needed: exactly one of file, env or command."""
+
+    file: Annotated[SecretFile | None, Meta(description="a file holding the secret; one trailing newline is cut")] = (
+        None
+    )
+    env: Annotated[Variable | None, Meta(description="an environment variable of the certagent process")] = None
+    command: Annotated[Argv | None, Meta(description="an argv that prints the secret")] = None
+
+    def __post_init__(self) -> None:
+        given = [word for word in ("file", "env", "command") if getattr(self, word)]
+        if len(given) != 1:
+            raise ValueError(
+                "does not name exactly one of file, env or command; write e.g. {file: /etc/certagent/secret}"
+            )
+
+
+class HookCommand(Definition, frozen=True, kw_only=True):
+    """One command: an argv, never a shell, and how long it may take."""
+
+    run: Annotated[Argv, Meta(description="the argv")]
+    timeout: Annotated[Duration, Meta(description="default 60s")] = field(default_factory=lambda: Duration(seconds=60))
+
+
+HookEntry = Argv | HookCommand
+
+
+class Hooks(Definition, frozen=True, kw_only=True):
+    """Commands by event; each is an argv, or {run: [..], timeout: 60s}."""
+
+    pre: Annotated[tuple[HookEntry, ...], Meta(description="before the swap; a non-zero exit vetoes it")] = ()
+    post: Annotated[tuple[HookEntry, ...], Meta(description="after the swap; retried until it succeeds")] = ()
+    failed: Annotated[tuple[HookEntry, ...], Meta(description="an attempt failed")] = ()
+    pending: Annotated[tuple[HookEntry, ...], Meta(description="the CA wants a person to approve the request")] = ()
+    staged: Annotated[tuple[HookEntry, ...], Meta(description="a shadow is ready (rollover)")] = ()
+    ca_changed: Annotated[tuple[HookEntry, ...], Meta(description="the content of ca_file changed")] = ()
+    expiring: Annotated[tuple[HookEntry, ...], Meta(description="attempts fail and the end is near")] = ()
+
+    def commands(self, event: str) -> tuple[HookCommand, ...]:
+        """The commands of one event, each in its full form."""
+        entries: tuple[tuple[str, ...] | HookCommand, ...] = getattr(self, event)
+        return tuple(entry if isinstance(entry, HookCommand) else HookCommand(run=entry) for entry in entries)
+
+
+class Probe(Definition, frozen=True, kw_only=True):
+    """A look at what the consumer serves after the post hooks."""
+
+    tls: Annotated[
+        str,
+        Meta(
+            pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:]+):[0-9]{1,5}$",
+            description="host:port of a TLS server",
+            extra={"what": "a host and a port", "hint": 'write e.g. "127.0.0.1:443"', "check": "port"},
+        ),
+    ]
+    server_name: Annotated[str | None, Meta(description="the name asked for (SNI)")] = None
+    timeout: Annotated[Duration, Meta(description="how long the change may take to show; default 30s")] = field(
+        default_factory=lambda: Duration(seconds=30)
+    )
