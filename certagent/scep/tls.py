@@ -11,7 +11,7 @@ import ssl
 from pathlib import Path
 
 from certagent.errors import ConfigError
-from certagent.scep.text import one_line
+from certagent.text import one_line
 
 Pair = tuple[Path, Path]
 """PEM files: a certificate with its chain, and its unencrypted key."""

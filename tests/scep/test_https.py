@@ -10,9 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from certagent import keys
-from certagent.certificate import to_der, to_pem
-from certagent.config.values import KeyType
+from certagent.certificate import to_der
 from certagent.errors import ConfigError, TransientError
 from certagent.scep import Client, encode_next_ca
 from certagent.scep.transport import MAX_URL
