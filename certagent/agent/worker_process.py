@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 # No report is longer; a line that is costs this much memory and is thrown away.
 LINE_LIMIT = 64 * 1024
-# A worker's exit codes that mean it did its work: done, some failed, some pending (DESIGN: commands).
+# A worker's exit codes that mean it did its work: done, some failed, some pending (docs/commands.md).
 ORDERLY = (0, 1, 3)
 BAD_CONFIGURATION = 2
 

@@ -1,7 +1,7 @@
 """What several definitions are made of: secrets, hooks, the probe.
 
 Pure, as all definitions: nothing here reads a file or a clock. The types are msgspec structs, so that the decoder, the
-error messages and `certagent schema` all come from these very lines (docs/decisions.md, 1).
+error messages and `certagent schema` all come from these very lines (docs/decisions/0001).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The way from the CA of today to the next one, as far as it is known of one keystore (DESIGN §1: rollover).
+"""The way from the CA of today to the next one, as far as it is known of one keystore (docs/rollover.md).
 
 For `status`, `plan`, `health` and the metrics: what the worker does on this way stands in `rollover.py`.
 """

@@ -1,6 +1,6 @@
 """One keystore, from whatever it is now to its next durable point: enrollment and renewal.
 
-The walk (DESIGN §5), each step in the module that can read it best:
+The walk, each step in the module that can read it best:
 
     lock → recovery → policy.decide → request.make_request → exchange.ask → activation.activate → conclude
 

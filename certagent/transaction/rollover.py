@@ -1,4 +1,4 @@
-"""The way across a change of CA, beside the renewals (DESIGN §1, §6):
+"""The way across a change of CA, beside the renewals (docs/rollover.md):
 
     prepare      the CA's end is near → find its successor (`trust.next_ca`) → trust it in advance (ca_file)
                  → a shadow under the next CA, by the same steps as a renewal, in a journal of its own

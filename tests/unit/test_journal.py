@@ -47,7 +47,7 @@ FULL = Transaction(
     reason="why",
 )
 
-# DESIGN's walk; a phase may be written again before the next.
+# The walk of a transaction; a phase may be written again before the next.
 NEXT = {
     Phase.STARTED: (Phase.REQUESTED,),
     Phase.REQUESTED: (Phase.ISSUED, Phase.PENDING),

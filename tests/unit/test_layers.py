@@ -1,4 +1,4 @@
-"""The shape of the code, held by its imports: DESIGN §4, and its budget.
+"""The shape of the code, held by its imports (docs/architecture.md), and its budget.
 
 What a worker's command loads for real is for the tests of that command; here stands what the sources say.
 """

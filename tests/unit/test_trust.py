@@ -1,4 +1,4 @@
-"""Whom to believe: DESIGN's rules as tables of named cases."""
+"""Whom to believe: the rules as tables of named cases."""
 
 from __future__ import annotations
 
