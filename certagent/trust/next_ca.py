@@ -7,6 +7,7 @@ The rules (DESIGN §6; RFC 8894 §4.7.1; draft-nourse-scep-11 §5.2.6 has the fl
      fingerprint is configured;
    - its fingerprint is configured (`next_fingerprint`, or `fingerprint`), or a configured anchor is above it;
    - the current CA has certified its key (a cross-certificate among what is offered).
+   Only CA certificates that are valid at the time carry a proof, as far as key usage and path length allow.
    The flat form of GetNextCACert, and GetCACert, prove nothing by themselves.
 2. It is a CA, it has not expired, it is another than the current one and begins no earlier: an old CA that is
    still shown beside its successor is none. It may begin in the future.
@@ -25,7 +26,9 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
-from certagent.trust.rules import Believed, Pins, check_path, with_ras
+from certagent.trust.rules import Believed, Pins, check_path, is_believable, with_ras
+
+_FORGED = "nothing was installed; somebody may have forged it, the CA's operator should look"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def find_next(
         )
     issuer = lowest[0]
     believed_pins = replace(pins, fingerprints=(*pins.fingerprints, *next_fingerprints))
-    proof = _proof(issuer, offer, crosses, current, believed_pins)
+    proof = _proof(issuer, offer, crosses, current, believed_pins, now=now)
     above = facts.path_up(issuer, [*candidates, *current.above, *believed_pins.anchors])
     if not believed_pins.names(issuer):
         check_path((issuer, *above))
@@ -113,6 +116,8 @@ def _proof(
     crosses: Sequence[x509.Certificate],
     current: Believed,
     pins: Pins,
+    *,
+    now: datetime,
 ) -> str:
     """Rule 1, in words; or TrustError."""
     signer = offer.signed_by
@@ -122,15 +127,40 @@ def _proof(
         return "signed by the RA whose fingerprint is configured"
     if pins.names(issuer):
         return "its fingerprint is configured"
-    if any(pins.names(each) for each in facts.path_up(issuer, [*offer.certificates, *pins.anchors])):
+    then = max(now, issuer.not_valid_before_utc)
+    pool = [*offer.certificates, *pins.anchors]
+    carriers = [each for each in pool if is_believable(each, pins) and _is_valid(each, then)]
+    path = facts.path_up(issuer, carriers)
+    if any(pins.names(each) for each in path):
+        _check_carriers((issuer, *path), pins, then)
         return "it chains to a configured anchor"
-    if issuer in crosses or any(facts.same_key(each, issuer) and each.subject == issuer.subject for each in crosses):
-        return "certified by the current CA"
+    for cross in crosses:
+        if cross == issuer or (facts.same_key(cross, issuer) and cross.subject == issuer.subject):
+            _check_carriers((cross, *current.chain), pins, max(now, cross.not_valid_before_utc))
+            return "certified by the current CA"
     name = facts.fingerprint(issuer)
     raise TrustError(
         f"a next CA is offered, {facts.subject_text(issuer)} ({name}), and nothing proves that it is one",
         f"if you have checked it with the CA's operator, add `next_fingerprint: {name}` to the authority",
     )
+
+
+def _check_carriers(path: Sequence[x509.Certificate], pins: Pins, at: datetime) -> None:
+    """Hold what carries a proof, lowest first, to the rules: CAs alone, valid `at` that moment, each allowed by those
+    above it. A device's certificate is no step: whoever holds its key could sign a CA of his own with it.
+    """
+    for each in path:
+        if not is_believable(each, pins):
+            raise TrustError(f"a next CA is offered under {facts.subject_text(each)}, which is no CA", _FORGED)
+        if not _is_valid(each, at):
+            raise TrustError(f"a next CA is offered under {facts.subject_text(each)}, which is not valid", _FORGED)
+        if not pins.names(each):
+            facts.check_digest(each, pins.accept)
+    check_path(path)
+
+
+def _is_valid(certificate: x509.Certificate, at: datetime) -> bool:
+    return certificate.not_valid_before_utc <= at < certificate.not_valid_after_utc
 
 
 def _check(certificate: x509.Certificate, pins: Pins, now: datetime) -> None:
@@ -173,4 +203,5 @@ def extended(pins: Pins, links: Sequence[Link], believed_before: Sequence[x509.C
 
 
 def _rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], pins: Pins) -> bool:
-    return pins.names(certificate) or any(pins.names(each) for each in facts.path_up(certificate, pool))
+    cas = [each for each in pool if is_believable(each, pins)]
+    return pins.names(certificate) or any(pins.names(each) for each in facts.path_up(certificate, cas))

@@ -7,9 +7,9 @@ The rules (DESIGN §6, RFC 8894 §2.2 and §4.2):
    counts as not sent.
 2. The issuer is the lowest believed CA that the authority sends; if it sends its RA alone, the anchor above that.
    The issuer and every certificate above it must be valid now, and allowed by those above it: key usage, path length.
-3. An RA certificate is believed if a believed CA issued it. One that is made for TLS servers, clients and the
-   like is a sibling of our own certificate and no RA: any holder of such a certificate could otherwise stand in
-   the middle and read challenge passwords. It needs its own configured fingerprint.
+3. An RA certificate is believed if a believed CA issued it. One that has purposes, and none of them an RA's, is
+   a sibling of our own certificate and no RA: any holder of such a certificate could otherwise stand in the
+   middle and read challenge passwords. It needs its own configured fingerprint.
 4. Weak signatures (SHA-1, MD5) on any certificate of the path need the authority's `accept`.
 5. A certificate is accepted as our successor only if it holds our key, comes from the believed issuer, is valid
    now, is no CA, has the subject asked for and no name that was not, and is not the one in place.
@@ -32,10 +32,7 @@ from certagent.keys import public_bytes
 # A device's clock may be a little behind its CA's; more than that is an error worth a person's look.
 SKEW = timedelta(minutes=5)
 
-# Purposes of the certificates a CA gives to devices: serverAuth, clientAuth, codeSigning, emailProtection,
-# IPsec end system/tunnel/user and IKE. An RA has others or none.
-_SIBLING_PURPOSES = frozenset(f"1.3.6.1.5.5.7.3.{number}" for number in (1, 2, 3, 4, 5, 6, 7, 17))
-# id-kp-cmcRA and Microsoft's request agent: an RA may have these beside the others.
+# id-kp-cmcRA and Microsoft's request agent: an RA may have others beside these.
 _RA_PURPOSES = frozenset({"1.3.6.1.5.5.7.3.28", "1.3.6.1.4.1.311.20.2.1"})
 
 
@@ -120,8 +117,7 @@ def with_ras(
 def _believed_cas(offered: Sequence[x509.Certificate], pins: Pins) -> tuple[x509.Certificate, ...]:
     """Rule 1. Anchors that the authority does not send count as present."""
     pool = tuple(dict.fromkeys((*offered, *pins.anchors)))
-    # Without basicConstraints (X.509 v1, Debian's scepserver of old) only a person's word makes a CA.
-    believed = [each for each in pool if pins.names(each) and (facts.is_ca(each) or each.subject == each.issuer)]
+    believed = [each for each in pool if pins.names(each) and is_believable(each, pins)]
     # From these downward, whatever the order and however certificates cross. A CA's new certificate for its own
     # name is not believed for the old one's signature: that is a rollover, which has rules of its own.
     rest = [each for each in pool if facts.is_ca(each) and each.subject != each.issuer and each not in believed]
@@ -129,6 +125,13 @@ def _believed_cas(offered: Sequence[x509.Certificate], pins: Pins) -> tuple[x509
         believed += found
         rest = [each for each in rest if each not in found]
     return tuple(believed)
+
+
+def is_believable(certificate: x509.Certificate, pins: Pins) -> bool:
+    """Whether it is a CA at all. Without basicConstraints (X.509 v1, Debian's scepserver of old) only a person's
+    word makes one, and only of a certificate that names itself as its issuer.
+    """
+    return facts.is_ca(certificate) or (certificate.subject == certificate.issuer and pins.names(certificate))
 
 
 def _could_issue(cas: Sequence[x509.Certificate], offered: Sequence[x509.Certificate]) -> Sequence[x509.Certificate]:
@@ -181,9 +184,9 @@ def _check_ra(candidate: x509.Certificate, cas: Sequence[x509.Certificate], pins
     _check_now(candidate, "RA certificate", now)
     purposes = facts.extended_key_usage(candidate)
     named = pins.names(candidate) or candidate in (pins.recipient, pins.signer)
-    if purposes & _SIBLING_PURPOSES and not purposes & _RA_PURPOSES and not named:
+    if purposes and not purposes & _RA_PURPOSES and not named:
         raise TrustError(
-            f"{who} is a certificate for TLS, as any device of this CA may hold",
+            f"{who} is a certificate for other purposes than an RA's, as any device of this CA may hold",
             f"if it is the RA, add {facts.fingerprint(candidate)} to the authority's `fingerprint` list",
         )
 
@@ -311,7 +314,9 @@ def check_path(chain: Sequence[x509.Certificate]) -> None:
 
     Raises TrustError. What a person has named by itself needs no such path.
     """
-    for below, ca in enumerate(chain):
+    for number, ca in enumerate(chain):
+        # A CA's certificate for its own name, over another key, does not count.
+        below = sum(each.subject != each.issuer for each in chain[:number])
         if not facts.may_issue(ca, below):
             raise TrustError(
                 f"the CA certificate {facts.subject_text(ca)} does not allow what is issued below it",

@@ -115,8 +115,8 @@ class CrossCertified(InGetCACert):
             Party(current.certificate, current.key),
             with_key=following.key,
             ca=True,
-            start=self.following.begins,
-            end=self.generation.ends + DAY,
+            start=self.clock(),
+            end=self.generation.ends,
         )
         return [made.certificate]
 

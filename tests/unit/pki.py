@@ -53,6 +53,7 @@ def party(
     usage: Iterable[str] | None = None,
     purposes: Iterable[x509.ObjectIdentifier] = (),
     san: Iterable[x509.GeneralName] = (),
+    key_id: bool = False,
     start: datetime = NOW - 10 * DAY,
     end: datetime = NOW + 10 * DAY,
 ) -> Party:
@@ -76,6 +77,8 @@ def party(
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     if san := tuple(san):
         builder = builder.add_extension(x509.SubjectAlternativeName(san), critical=False)
+    if key_id:
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
     return Party(builder.sign(issuer.key if issuer else own, hashes.SHA256()), own)
 
 

@@ -348,11 +348,12 @@ REFUSED = [
     pytest.param(Offer(["root", "expired ra"], ["root"], refused="RA certificate .* expired"), id="an expired RA"),
     pytest.param(Offer(["root", "future ra"], ["root"], refused="is valid from"), id="an RA not yet valid"),
     pytest.param(Offer(["root", "sha1 ra"], ["root"], refused="signed with sha1"), id="an RA over SHA-1"),
-    pytest.param(Offer(["root", "tls"], ["root"], refused="certificate for TLS"), id="a sibling as RA"),
+    pytest.param(Offer(["root", "tls"], ["root"], refused="for other purposes than an RA's"), id="a sibling as RA"),
     pytest.param(
-        Offer(["root", "tls and card"], ["root"], refused="certificate for TLS"), id="a sibling with more purposes"
+        Offer(["root", "tls and card"], ["root"], refused="for other purposes than an RA's"),
+        id="a sibling with more purposes",
     ),
-    pytest.param(Offer(["tls"], anchors=["root"], refused="certificate for TLS"), id="a sibling alone"),
+    pytest.param(Offer(["tls"], anchors=["root"], refused="for other purposes than an RA's"), id="a sibling alone"),
     pytest.param(
         Offer(["under none", "root of none"], ["root of none"], refused="CN=none does not allow"),
         id="a CA below a root that allows none",

@@ -1,0 +1,226 @@
+"""Takeovers by the command line: who holds the key of something that the pinned CA certified, and answers in its place.
+
+He answers GetCACert with the CA, with what he holds, with a CA of his own under that, and with an RA of that CA; and
+he issues what is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
+
+from certagent import certificate as facts
+from certagent import durable, keys
+from certagent.lab import LabCA, Settings
+from certagent.scep import Request
+from tests.hostile.case import consumers_files, successors
+from tests.hostile.conftest import hostile
+from tests.hostile.lab import REPLY, Hostile, start_hostile
+from tests.renewal.site import DAY, Clock, Site
+from tests.unit.pki import TLS, Party, party, rsa_key
+
+SIGNS = ("key_cert_sign", "crl_sign")
+DEVICE = ("digital_signature", "key_encipherment")
+
+
+def real_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def keep(directory: Path, ca: Party) -> None:
+    """The CA of a lab that is to be opened in `directory`."""
+    directory.mkdir()
+    durable.write(directory / "ca.key", keys.to_pem(ca.key))
+    durable.write(directory / "ca.pem", ca.certificate.public_bytes(Encoding.PEM))
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
+    """A device that has a certificate and has seen its CA, on the real clock: `device("fingerprint")`."""
+    with ExitStack() as stack:
+
+        def make(pin: str) -> Site:
+            now, usage = real_clock(), (*SIGNS, *DEVICE)
+            # Its path length has no limit: nothing of what is refused below is refused for that.
+            fields: dict[str, Any] = {"ca": True, "usage": usage, "key_id": True, "with_key": rsa_key("root")}
+            keep(tmp_path / "lab", party("CN=lab CA", start=now - DAY, end=now + 999 * DAY, **fields))
+            server = stack.enter_context(start_hostile(tmp_path / "lab", Clock(now), Settings(lifetime=90 * DAY)))
+            site = Site(tmp_path, Clock(now), server)
+            stack.callback(hostile(site).released.set)
+            anchor = site.path("anchor.pem")
+            anchor.write_bytes(facts.to_pem([hostile(site).issuer.certificate]))
+            # A fingerprint of nothing that exists keeps the CA's own out of the configuration.
+            pins = {"fingerprint": "", "anchor": f"trust_anchor: {anchor}\nfingerprint: sha256:{'00' * 32}"}
+            site.write(authority=pins[pin])
+            done = site.command("enroll", "web")
+            assert done.returncode == 0, done.stderr
+            return site
+
+        yield make
+
+
+class Impostor(LabCA):
+    """A CA of somebody else; it issues to whoever asks."""
+
+    def authenticate(self, request: Request, csr: x509.CertificateSigningRequest) -> str:
+        return "renewal"
+
+
+def take_over(site: Site, held: list[Party], issuer: Party, **changes: Any) -> None:
+    """Let the holder of `issuer`'s key answer in the CA's place; `held`: what leads from the CA to his own."""
+    ca = hostile(site)
+    start = ca.issuer.certificate.not_valid_before_utc
+    fields: dict[str, Any] = {"usage": SIGNS, "key_id": True, "start": start, "end": start + 3000 * DAY}
+    false = party("CN=false CA", issuer, with_key=rsa_key("false CA"), ca=True, **{**fields, **changes})
+    keep(site.path("impostor"), false)
+    impostor = Impostor(site.path("impostor"), real_clock, Settings(lifetime=90 * DAY, ra=True))
+    ca.offered = [ca.issuer.certificate, *(each.certificate for each in held), *impostor.generation.certificates]
+    ca.serving[REPLY] = impostor.respond_http
+
+
+def held(by: Hostile, **fields: Any) -> Party:
+    """What the CA certified for `CN=device7`."""
+    now = real_clock()
+    words: dict[str, Any] = {"start": now - 9 * DAY, "end": now + 300 * DAY, "with_key": rsa_key("device7")}
+    return party("CN=device7", by.issuer, **{**words, **fields})
+
+
+def a_device(ca: Hostile) -> list[Party]:
+    return [held(ca, usage=DEVICE, purposes=TLS)]
+
+
+def a_device_without_basic_constraints(ca: Hostile) -> list[Party]:
+    return [held(ca, ca=None, purposes=TLS)]
+
+
+def no_ca_with_signing_usage(ca: Hostile) -> list[Party]:
+    return [held(ca, usage=(*SIGNS, *DEVICE), purposes=TLS)]
+
+
+def sub_ca_of_no_room(ca: Hostile) -> list[Party]:
+    return [held(ca, ca=True, usage=SIGNS, path_length=0)]
+
+
+def sub_ca_without_key_cert_sign(ca: Hostile) -> list[Party]:
+    return [held(ca, ca=True, usage=("digital_signature", "crl_sign"))]
+
+
+def expired_sub_ca(ca: Hostile) -> list[Party]:
+    return [held(ca, ca=True, usage=SIGNS, end=real_clock() - DAY)]
+
+
+def sub_ca_of_tomorrow(ca: Hostile) -> list[Party]:
+    return [held(ca, ca=True, usage=SIGNS, start=real_clock() + DAY)]
+
+
+def device_below_a_sub_ca(ca: Hostile) -> list[Party]:
+    now = real_clock()
+    sub = party("CN=sub CA", ca.issuer, with_key=rsa_key("sub CA"), ca=True, start=now - DAY, end=now + 99 * DAY)
+    leaf = party("CN=device8", sub, with_key=rsa_key("device7"), purposes=TLS, start=now - DAY, end=now + 9 * DAY)
+    return [sub, leaf]
+
+
+SHAPES = [
+    a_device,
+    a_device_without_basic_constraints,
+    no_ca_with_signing_usage,
+    sub_ca_of_no_room,
+    sub_ca_without_key_cert_sign,
+    expired_sub_ca,
+    sub_ca_of_tomorrow,
+    device_below_a_sub_ca,
+]
+
+
+def assert_nothing_changed(site: Site, before: dict[str, tuple[int, bytes]], memory: bytes) -> None:
+    assert consumers_files(site) == before
+    assert successors(site) == []
+    assert (site.path("state") / "authorities/lab/ca.pem").read_bytes() == memory
+    assert not (site.path("state") / "authorities/lab/next-ca.pem").exists()
+
+
+@pytest.mark.parametrize("pin", ["fingerprint", "anchor"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__.replace("_", " "))
+def test_nobody_takes_over(device: Callable[[str], Site], shape: Callable[[Hostile], list[Party]], pin: str) -> None:
+    site = device(pin)
+    before, memory = consumers_files(site), (site.path("state") / "authorities/lab/ca.pem").read_bytes()
+    way = shape(hostile(site))
+    take_over(site, way, way[-1])
+    for words in (("renew", "--force", "web"), ("check",)):
+        done = site.command(*words)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert_nothing_changed(site, before, memory)
+    hostile(site).behave()
+    assert site.command("renew", "--force", "web").returncode == 0, "the honest CA is believed as before"
+
+
+# What no other certificate than an RA's is for; id-kp of RFC 5280 and others, and products' own.
+PURPOSES = {
+    "server and client": TLS,
+    "IKE intermediate (NDES's template for devices)": (x509.ObjectIdentifier("1.3.6.1.5.5.8.2.2"),),
+    "any purpose": (Purpose.ANY_EXTENDED_KEY_USAGE,),
+    "OCSP": (Purpose.OCSP_SIGNING,),
+    "time-stamping": (Purpose.TIME_STAMPING,),
+    "smart card": (Purpose.SMARTCARD_LOGON,),
+    "smart card and client": (Purpose.SMARTCARD_LOGON, Purpose.CLIENT_AUTH),
+    "EAP over LAN": (x509.ObjectIdentifier("1.3.6.1.5.5.7.3.14"),),
+    "SSH client": (x509.ObjectIdentifier("1.3.6.1.5.5.7.3.21"),),
+    "one of somebody's own": (x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"),),
+}
+
+
+@pytest.mark.parametrize("name", PURPOSES)
+def test_no_other_device_poses_as_the_ra(device: Callable[[str], Site], name: str) -> None:
+    """Whom it is believed of reads the challenge passwords of the others."""
+    site = device("fingerprint")
+    ca = hostile(site)
+    impostor = held(ca, usage=DEVICE, purposes=PURPOSES[name]).certificate
+    ca.offered = [ca.issuer.certificate, impostor]
+    heard = list(ca.heard)
+    before, memory = consumers_files(site), (site.path("state") / "authorities/lab/ca.pem").read_bytes()
+    done = site.command("renew", "--force", "web")
+    assert done.returncode == 1
+    assert "RA certificate CN=device7" in done.stdout + done.stderr
+    assert f"add {facts.fingerprint(impostor)} to the authority's `fingerprint` list" in done.stdout + done.stderr
+    assert_nothing_changed(site, before, memory)
+    assert ca.heard == heard, "nothing was enveloped to it"
+
+
+def test_an_ra_is_whom_a_person_named(device: Callable[[str], Site]) -> None:
+    site = device("fingerprint")
+    ca = hostile(site)
+    impostor = held(ca, usage=DEVICE, purposes=TLS).certificate
+    ca.offered = [ca.issuer.certificate, impostor]
+    assert site.command("check").returncode == 1
+    named = ", ".join(str(facts.fingerprint(each)) for each in ca.offered)
+    site.write(authority=f"fingerprint: [{named}]")
+    done = site.command("check")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("purpose", ["1.3.6.1.5.5.7.3.28", "1.3.6.1.4.1.311.20.2.1"])
+def test_an_ra_is_what_is_made_for_it(device: Callable[[str], Site], purpose: str) -> None:
+    site = device("fingerprint")
+    ca = hostile(site)
+    ra = held(ca, usage=DEVICE, purposes=(x509.ObjectIdentifier(purpose),)).certificate
+    ca.offered = [ca.issuer.certificate, ra]
+    assert site.command("check").returncode == 0
+
+
+@pytest.mark.parametrize("pin", ["fingerprint", "anchor"])
+def test_a_sub_ca_that_may_certify_cas_issues(device: Callable[[str], Site], pin: str) -> None:
+    """What the attacks above are changed from: the same course, and nothing wrong with the path."""
+    site = device(pin)
+    way = [held(hostile(site), ca=True, usage=SIGNS, path_length=1)]
+    take_over(site, way, way[-1])
+    done = site.command("renew", "--force", "web")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert site.leaf().issuer == x509.Name.from_rfc4514_string("CN=false CA")
