@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -22,20 +21,22 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from certagent import durable, policy, state
 from certagent.agent import log as certagent_log
 from certagent.agent import schedule, systemd
-from certagent.agent.schedule import Memory, Pace, Report
-from certagent.agent.worker_process import BAD_CONFIGURATION, Worker
+from certagent.agent.schedule import Memory, Pace
+from certagent.agent.worker_process import BAD_CONFIGURATION, Worker, worker_command
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import BusyError, CertagentError, ConfigError
+from certagent.policy import Action
+from certagent.transaction.report import Outcome, Result
 
 log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
 
 # Results worth a line of log, and its level. Why an attempt failed was said by the worker.
 TOLD = {
-    **dict.fromkeys(("enrolled", "renewed", "rolled over", "trusted"), logging.INFO),
-    "pending": logging.WARNING,
-    "failed": logging.ERROR,
+    **dict.fromkeys((Result.ENROLLED, Result.RENEWED, Result.ROLLED_OVER, Result.TRUSTED), logging.INFO),
+    Result.PENDING: logging.WARNING,
+    Result.FAILED: logging.ERROR,
 }
 
 
@@ -48,10 +49,7 @@ def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = No
     certagent_log.configure()
     config_path = config_path.absolute()
     configuration = load_configuration(config_path)
-    command = worker or (
-        *(sys.executable, "-m", "certagent", "-c", str(config_path)),
-        *("renew", "--due", "--report", "json"),
-    )
+    command = worker or worker_command(config_path)
     with ExitStack() as held:
         _lock(Path(configuration.state_dir), held)
         asyncio.run(Agent(config_path, configuration, command, pace or Pace()).serve())
@@ -250,7 +248,7 @@ class Agent:
             self._command,
             limit=self._configuration.worker_timeout,
             grace=self._pace.grace,
-            on_report=lambda report: self._take(worker, report),
+            on_report=lambda outcome: self._take(worker, outcome),
         )
         self._workers.remove(worker)
         missing = [name for name in worker.names if name not in worker.reported]
@@ -260,24 +258,24 @@ class Agent:
             self._judge(worker, [name for name in missing if name in self._memories])
             self._dispatch()
 
-    def _take(self, worker: Worker, report: Report) -> None:
+    def _take(self, worker: Worker, outcome: Outcome) -> None:
         """A keystore is done: make its next appointment."""
-        name = report.keystore
+        name = outcome.keystore
         del self._at_work[name]
         memory = self._memories.get(name)
         if memory is None or self._stopping.is_set():
             return
         now = self._clock()
-        when = self._remember(name, memory) or report.next_action_at
-        if worker.timed_out and report.result == "stopped":
+        when = self._remember(name, memory) or outcome.next_action_at
+        if worker.timed_out and outcome.result is Result.STOPPED:
             return  # it hung; `_judge` has the word
-        if report.result in TOLD:
-            log.log(TOLD[report.result], "%s: %s", name, schedule.sentence(report, when, now))
-        if when and when <= now and report.next_action == "switch" and not memory.strikes:
+        if outcome.result in TOLD:
+            log.log(TOLD[outcome.result], "%s: %s", name, schedule.sentence(outcome, when, now))
+        if when and when <= now and outcome.next_action is Action.SWITCH and not memory.strikes:
             memory.strikes = 1  # the CA changed while the worker was at it: no pause before that, but once
             self._want(name)
             return
-        if report.result in ("busy", "stopped") or (when and when <= now):
+        if outcome.result in (Result.BUSY, Result.STOPPED) or (when and when <= now):
             # Also a due action that its worker did not do, or that is due again at once: never a busy loop.
             self._strike(name, self._pace.busy_again)
             return

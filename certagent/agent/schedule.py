@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import msgspec
+from certagent.transaction.report import Outcome
 
 # A worker's start costs a tenth to a fifth of a second; 25 keystores share it, and no more than
 # these wait behind one that hangs.
@@ -28,18 +28,6 @@ class Pace:
     crash_again: timedelta = timedelta(seconds=60)  # first wait after a worker crashed or hung
     # SIGTERM to SIGKILL: a hook may take 60 s, and a worker ends it first. Below TimeoutStopSec of the unit.
     grace: timedelta = timedelta(seconds=75)
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says of one keystore. `busy`: somebody else has its lock; `stopped`: it was told to stop."""
-
-    keystore: str
-    result: str
-    state: str = ""
-    next_action: str | None = None
-    next_action_at: datetime | None = None
-    message: str | None = None
-    hint: str | None = None
 
 
 @dataclass
@@ -79,12 +67,12 @@ def blamed(names: Sequence[str], reported: Collection[str]) -> str | None:
     return next((name for name in names if name not in reported), None)
 
 
-def sentence(report: Report, when: datetime | None, now: datetime) -> str:
+def sentence(outcome: Outcome, when: datetime | None, now: datetime) -> str:
     """A report in words: `renewed, next renew in 55 d`; of a failure also why, and what to do."""
-    words = report.result
-    if report.message:
-        words += f": {report.message}" + (f"; {report.hint}" if report.hint else "")
-    return f"{words}, next {report.next_action or 'look'} in {in_words(when - now)}" if when else words
+    words: str = outcome.result
+    if outcome.message:
+        words += f": {outcome.message}" + (f"; {outcome.hint}" if outcome.hint else "")
+    return f"{words}, next {outcome.next_action or 'look'} in {in_words(when - now)}" if when else words
 
 
 def status_line(keystores: int, queued: int, workers: int, upcoming: Mapping[str, datetime], now: datetime) -> str:

@@ -11,17 +11,17 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
-
 import certagent
 from certagent.agent import schedule, systemd
-from certagent.agent.schedule import Report
+from certagent.transaction import report
+from certagent.transaction.report import Outcome, Result
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +32,17 @@ ORDERLY = (0, 1, 3)
 BAD_CONFIGURATION = 2
 
 
+def worker_command(config_path: Path) -> tuple[str, ...]:
+    """The argv of a worker, which the names of due keystores are appended to."""
+    return (sys.executable, "-m", "certagent", "-c", str(config_path), "renew", "--due", "--report", "json")
+
+
 @dataclass
 class Worker:
     """A worker for `names`, which it takes in this order. `reported` fills while it runs."""
 
     names: tuple[str, ...]
-    reported: dict[str, Report] = field(default_factory=dict)
+    reported: dict[str, Outcome] = field(default_factory=dict)
     exit_code: int | None = None
     timed_out: bool = False
     hung_at: str | None = None  # the keystore it was at when its time was over
@@ -54,7 +59,7 @@ class Worker:
     @property
     def guilty(self) -> str | None:
         """The keystore that hung or crashed it. None if that came through, or if a person ended the worker."""
-        stopped = [name for name, report in self.reported.items() if report.result == "stopped"]
+        stopped = [name for name, outcome in self.reported.items() if outcome.result is Result.STOPPED]
         if self.timed_out:
             through = self.hung_at in self.reported and self.hung_at not in stopped
             return None if through else self.hung_at
@@ -72,7 +77,7 @@ class Worker:
         return f"exited {self.exit_code}"
 
     async def run(
-        self, command: Sequence[str], *, limit: timedelta, grace: timedelta, on_report: Callable[[Report], None]
+        self, command: Sequence[str], *, limit: timedelta, grace: timedelta, on_report: Callable[[Outcome], None]
     ) -> None:
         """Start `command` with the names appended, and return once it is gone.
 
@@ -153,18 +158,14 @@ class Worker:
         finally:
             transport.close()
 
-    def _take(self, line: bytes, on_report: Callable[[Report], None]) -> None:
-        try:
-            report = msgspec.json.decode(line, type=Report)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._complain(repr(line[:80]))
-            return
-        if report.keystore not in self.names or report.keystore in self.reported:
+    def _take(self, line: bytes, on_report: Callable[[Outcome], None]) -> None:
+        outcome = report.decode(line)
+        if outcome is None or outcome.keystore not in self.names or outcome.keystore in self.reported:
             self._complain(repr(line[:80]))
             return
         self._progress_at = asyncio.get_running_loop().time()
-        self.reported[report.keystore] = report
-        on_report(report)
+        self.reported[outcome.keystore] = outcome
+        on_report(outcome)
 
     def _complain(self, what: str) -> None:
         if not self._complained:

@@ -7,11 +7,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-import msgspec
 
 from certagent import state
 from certagent.cli import token_workers
@@ -22,10 +20,10 @@ from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, KeystoreError
 from certagent.status.metrics import prometheus_text, write_metrics
 from certagent.status.snapshot import take_snapshots
-from certagent.transaction import recovery
+from certagent.transaction import recovery, report
 from certagent.transaction.context import Context, certificate_in_place, lifetime_of
-from certagent.transaction.outcome import Outcome, Result
 from certagent.transaction.renewal import Wish, advance
+from certagent.transaction.report import Outcome, Result
 
 Line = Callable[[str, str], None]
 
@@ -94,7 +92,7 @@ def _serve(
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     _bring_strays_to_an_end(configuration)
-    report = _report_json if as_json else _report_text
+    tell = _report_json if as_json else _report_text
     results = []
     with _progress(quiet=as_json or wish is Wish.DUE) as say:
         for context in contexts(configuration, names, _log, say):
@@ -109,7 +107,7 @@ def _serve(
                     raise
                 error = internal_fault(fault)
                 outcome = Outcome(context.name, Result.FAILED, message=str(error), hint=error.hint)
-            report(outcome)
+            tell(outcome)
             results.append(outcome.result)
     if configuration.metrics_file:
         _write_metrics(configuration)
@@ -148,10 +146,7 @@ def _write_metrics(configuration: Configuration) -> None:
 
 
 def _report_json(outcome: Outcome) -> None:
-    facts = asdict(outcome)
-    if outcome.next_action_at is not None:
-        facts["next_action_at"] = state.iso(outcome.next_action_at)
-    print(msgspec.json.encode(facts).decode(), flush=True)
+    print(report.encode(outcome).decode(), flush=True)
 
 
 def _report_text(outcome: Outcome) -> None:

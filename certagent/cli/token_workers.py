@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
 from certagent.config.configuration import Configuration
 from certagent.config.keystores import Pkcs11Keystore
 from certagent.errors import CertagentError, HookError, KeystoreError
 from certagent.hooks import run_apart
+from certagent.transaction import report
 from certagent.transaction.context import Context
-from certagent.transaction.outcome import Outcome
 from certagent.transaction.renewal import Wish, struck_down
+from certagent.transaction.report import Outcome
 
 _COMMANDS = {
     Wish.DUE: ("renew", "--due"),
@@ -51,12 +50,7 @@ def advance_apart(
 
 def _reported(printed: bytes) -> Outcome | None:
     """The report; None for a process that did not come so far. The module may have printed anything, too."""
-    for line in printed.splitlines():
-        try:
-            return msgspec.json.decode(line, type=Outcome)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-    return None
+    return next(filter(None, map(report.decode, printed.splitlines())), None)
 
 
 def _why(context: Context, code: int | None, limit: float) -> CertagentError:

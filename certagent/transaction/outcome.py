@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
+
+import msgspec
 
 from certagent import policy, state
 from certagent.errors import CertagentError, KeystoreError
-from certagent.policy import Action, Condition, Decision
+from certagent.policy import Decision
 from certagent.transaction.context import Context, certificate_in_place, lifetime_of, open_of, road_of
 from certagent.transaction.journal import Kind, Phase
-
-
-class Result(StrEnum):
-    """What an attempt came to."""
-
-    ENROLLED = "enrolled"
-    RENEWED = "renewed"
-    ROLLED_OVER = "rolled over"
-    TRUSTED = "trusted"  # ca_file alone was brought up to date
-    PENDING = "pending"  # the CA wants a person
-    NOTHING = "nothing"  # nothing was due
-    WAITING = "waiting"  # the clock is not set
-    STOPPED = "stopped"  # asked to stop; goes on next time
-    BUSY = "busy"  # somebody else is at it
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One keystore's line of a worker's report."""
-
-    keystore: str
-    result: Result
-    state: Condition | None = None
-    next_action: Action | None = None
-    next_action_at: datetime | None = None
-    message: str | None = None
-    hint: str | None = None
+from certagent.transaction.report import Outcome, Result
 
 
 def went_well(context: Context, before: state.State, past: policy.Past, result: Result) -> Outcome:
@@ -71,7 +44,7 @@ def failed(context: Context, before: state.State, error: CertagentError) -> Outc
         error=state.LastError.of(error, now),
         told_at=told_at,
     )
-    return replace(remembered, message=str(error), hint=error.hint)
+    return msgspec.structs.replace(remembered, message=str(error), hint=error.hint)
 
 
 def _remember(

@@ -22,7 +22,7 @@ from certagent.policy import Action, Condition, Decision
 from certagent.transaction import activation, exchange, outcome, recovery, rollover
 from certagent.transaction.context import AbandonedError, Context, lifetime_of, open_of
 from certagent.transaction.journal import Kind, Phase, Transaction
-from certagent.transaction.outcome import Outcome, Result
+from certagent.transaction.report import Outcome, Result
 from certagent.transaction.request import make_request
 
 _RESULTS = {

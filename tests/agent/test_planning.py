@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certagent.agent import schedule
+from certagent.policy import Action
+from certagent.transaction.report import Outcome, Result
 
 NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -98,14 +100,14 @@ def test_status_line(upcoming: dict[str, datetime], line: str) -> None:
 @pytest.mark.parametrize(
     ("result", "message", "hint", "words"),
     [
-        pytest.param("renewed", None, None, "renewed, next renew in 3 h", id="done"),
-        pytest.param("pending", "a person decides", None, "pending: a person decides, next renew in 3 h", id="pending"),
-        pytest.param("failed", "no route", "mend it", "failed: no route; mend it, next renew in 3 h", id="failed"),
+        pytest.param(Result.RENEWED, None, None, "renewed, next renew in 3 h", id="done"),
+        pytest.param(Result.PENDING, "ask them", None, "pending: ask them, next renew in 3 h", id="pending"),
+        pytest.param(Result.FAILED, "no route", "mend it", "failed: no route; mend it, next renew in 3 h", id="failed"),
     ],
 )
-def test_sentence(result: str, message: str | None, hint: str | None, words: str) -> None:
-    report = schedule.Report(keystore="web", result=result, next_action="renew", message=message, hint=hint)
-    assert schedule.sentence(report, NOW + timedelta(hours=3), NOW) == words
+def test_sentence(result: Result, message: str | None, hint: str | None, words: str) -> None:
+    outcome = Outcome("web", result, next_action=Action.RENEW, message=message, hint=hint)
+    assert schedule.sentence(outcome, NOW + timedelta(hours=3), NOW) == words
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from types import FrameType
 from typing import Any
 
 from certagent import state
+from certagent.policy import Action, Condition
+from certagent.transaction.report import Outcome, Result, encode
 
 
 def note(**what: Any) -> None:
@@ -28,9 +30,11 @@ def note(**what: Any) -> None:
         file.write(line)
 
 
-def report(name: str, result: str, when: datetime | None) -> None:
-    line = {"keystore": name, "result": result, "state": "valid", "next_action": "renew"}
-    print(json.dumps({**line, "next_action_at": when and state.iso(when), "message": None, "hint": None}), flush=True)
+def report(name: str, result: Result, when: datetime | None) -> None:
+    """Of a keystore that nobody could look at, nothing else is known."""
+    busy = result is Result.BUSY
+    outcome = Outcome(name, result, None if busy else Condition.VALID, None if busy else Action.RENEW, when)
+    print(encode(outcome).decode(), flush=True)
 
 
 def serve(name: str) -> None:
@@ -41,7 +45,7 @@ def serve(name: str) -> None:
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "busy" | "mute":
-            report(name, "busy" if word == "busy" else "nothing", None)
+            report(name, Result.BUSY if word == "busy" else Result.NOTHING, None)
             return
         case "hang" | "deaf":
             hang(deaf=word == "deaf")
@@ -57,10 +61,10 @@ def serve(name: str) -> None:
         case "orphan":
             note(orphan=name, pid=subprocess.Popen(["sleep", "1000"]).pid)
     when = datetime.now(UTC) + timedelta(seconds=float(argument or 1_000_000))
-    conclude(name, "failed" if word == "fail" else "renewed", when)
+    conclude(name, Result.FAILED if word == "fail" else Result.RENEWED, when)
 
 
-def conclude(name: str, result: str, when: datetime) -> None:
+def conclude(name: str, result: Result, when: datetime) -> None:
     watched = state.watch([behaviour.parent / f"{name}.pem"])
     state.save(states / name, state.State(next_action="renew", next_action_at=when, watched=watched))
     report(name, result, when)
@@ -77,7 +81,7 @@ def hang(*, deaf: bool) -> None:
 def terminated(number: int, frame: FrameType | None) -> None:
     """The keystore in progress came to a durable point; the rest is left alone."""
     note(end="SIGTERM")
-    report(current, "stopped", None)
+    report(current, Result.STOPPED, None)
     raise SystemExit(0)
 
 

@@ -21,8 +21,8 @@ from certagent.keystore import pkcs12_codec, swap
 from certagent.scep.asn1 import tlv
 from certagent.transaction import recovery
 from certagent.transaction.journal import Journal, Phase
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from certagent.trust import crl
 from tests.fuzz.der import parse
 from tests.fuzz.files import pkcs12_files, revocation_lists, sample_transaction

@@ -11,8 +11,8 @@ import pytest
 from asn1crypto import core
 
 from certagent.lab import Settings
-from certagent.transaction.outcome import Outcome, Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Outcome, Result
 from tests.hostile.conftest import Enrolled, hostile
 from tests.hostile.lab import (
     Fault,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certagent.lab import Settings
-from certagent.transaction.outcome import Result
+from certagent.transaction.report import Result
 from tests.hostile.lab import Hostile, start_hostile
 from tests.renewal.site import DAY, Clock, Site, start_lab
 

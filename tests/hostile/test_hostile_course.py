@@ -12,8 +12,8 @@ from certagent.lab import Settings
 from certagent.scep import PkiStatus
 from certagent.scep.signed import CONTENT_TYPE
 from certagent.transaction.journal import Phase
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.hostile import answers as web
 from tests.hostile import certificates as made
 from tests.hostile import replies as forged

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from certagent.lab import HttpAnswer, LabCA, Settings
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.site import Site, Sites, openssl
 
 pytestmark = [pytest.mark.needs("openssl")]

@@ -15,8 +15,8 @@ from cryptography import x509
 from certagent import keys
 from certagent.keystore.base import Identity
 from certagent.lab import Settings
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.site import DAY, Clock, Site, ran, recording_hook, start_lab
 from tests.renewal.test_kill import killed
 

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certagent.certificate import fingerprint
 from certagent.config.values import KeyType
 from certagent.lab import Settings
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.line import approve
 from tests.renewal.site import DAY, Site, Sites, openssl
 

@@ -20,8 +20,8 @@ from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.transaction import recovery
 from certagent.transaction.context import Context
 from certagent.transaction.journal import Journal, Transaction
-from certagent.transaction.outcome import Outcome
 from certagent.transaction.renewal import Wish, advance
+from certagent.transaction.report import Outcome
 from tests.waiting import PATIENCE
 
 DAY = timedelta(days=1)

@@ -14,8 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from certagent import certificate as facts
 from certagent.lab import LabCA, Settings
 from certagent.scep import Request
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.site import DAY, Site, Sites
 
 V1_TEMPLATE = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2")

@@ -22,8 +22,8 @@ from certagent.lab import Answer, Call, HttpAnswer, LabCA, Settings
 from certagent.policy import Condition
 from certagent.scep import Request
 from certagent.transaction.journal import Phase
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish, advance
+from certagent.transaction.report import Result
 from tests.keystore.faults import failing
 from tests.renewal.site import DAY, Site, Sites
 

@@ -9,8 +9,8 @@ from certagent.errors import RejectedError
 from certagent.lab import Answer, HttpAnswer, Settings
 from certagent.lab.checks import is_self_signed
 from certagent.scep import MessageType, Request, decode_request
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.line import CERT_POLL, PKCS_REQ, RENEWAL_REQ, BadLine, approve, line
 from tests.renewal.site import DAY, Site, Sites
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from certagent.policy import Action, Condition
 from certagent.transaction.journal import Phase
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.site import DAY, Site, ran, recording_hook
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from certagent.transaction.journal import Phase
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.site import Site, Sites, ran, recording_hook
 
 KILLED = 99

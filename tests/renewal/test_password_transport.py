@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certagent import certificate as facts
 from certagent.config.values import KeyType
 from certagent.lab import Generation, LabCA, Settings
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.line import CERT_POLL, PKCS_REQ, RENEWAL_REQ, BadLine, approve, line
 from tests.renewal.site import DAY, Site, Sites
 

@@ -17,8 +17,8 @@ from certagent.lab import Answer, Settings
 from certagent.lab.checks import is_self_signed
 from certagent.scep import Request, csr_challenge
 from certagent.transaction.journal import Phase
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.line import CERT_POLL, PKCS_REQ, RENEWAL_REQ, BadLine, approve, line, restart
 from tests.renewal.site import DAY, Site, Sites
 

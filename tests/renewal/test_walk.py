@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from certagent.lab import Settings
 from certagent.policy import Action, Condition
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.site import DAY, Site, Sites, ran, recording_hook
 
 

@@ -19,8 +19,8 @@ from certagent.lab.generation import open_generation
 from certagent.lab.rollover import ShadowRequest
 from certagent.scep import PkiStatus, Request
 from certagent.transaction.journal import Journal, Phase, Transaction
-from certagent.transaction.outcome import Outcome, Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Outcome, Result
 from tests.renewal.site import DAY, Site, ran, recording_hook
 
 SECOND = timedelta(seconds=1)

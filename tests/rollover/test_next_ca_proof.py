@@ -18,8 +18,8 @@ from certagent.lab.rollover import ShadowRequest
 from certagent.scep import Request, Signer, encode_next_ca
 from certagent.status.as_json import as_json
 from certagent.status.snapshot import take_snapshots
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish, advance
+from certagent.transaction.report import Result
 from tests.rollover.conftest import Devices
 from tests.rollover.device import DAY, Device, RollingCA, another
 from tests.unit.pki import Party, party, rsa_key

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.tokens.conftest import Sites
 from tests.tokens.site import Place, TokenSite
 

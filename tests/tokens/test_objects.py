@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from certagent.config.values import KeyType
 from certagent.errors import ConfigError, KeystoreError
 from certagent.keystore.base import Identity
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.site import recording_hook
 from tests.tokens.conftest import Sites
 from tests.tokens.site import Place, TokenSite, forget_modules, run

@@ -11,8 +11,8 @@ import pytest
 
 from certagent import durable
 from certagent.errors import KeystoreError, TokenLockedError
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.tokens.conftest import Sites
 from tests.tokens.site import SO_PIN, Place, TokenSite, forget_modules, run
 

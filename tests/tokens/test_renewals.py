@@ -9,8 +9,8 @@ import pytest
 
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
-from certagent.transaction.outcome import Result
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.site import DAY, recording_hook
 from tests.tokens.conftest import Sites
 from tests.tokens.site import Place, TokenSite, forget_modules

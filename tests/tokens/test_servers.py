@@ -10,7 +10,7 @@ import pytest
 
 from certagent import certificate as facts
 from certagent.lab import Settings
-from certagent.transaction.outcome import Result
+from certagent.transaction.report import Result
 from tests.interop.scepserver import CHALLENGE, ScepServer, scepserver
 from tests.renewal.site import DAY
 from tests.rollover.device import RollingCA

@@ -1,0 +1,55 @@
+"""A worker's report: one line of JSON per keystore, written by `renew --report json` and read by whoever started it.
+
+The agent reads it too, so no cryptography is loaded here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from certagent.policy import Action, Condition
+from certagent.state import Moment
+
+
+class Result(StrEnum):
+    """What an attempt came to."""
+
+    ENROLLED = "enrolled"
+    RENEWED = "renewed"
+    ROLLED_OVER = "rolled over"
+    TRUSTED = "trusted"  # ca_file alone was brought up to date
+    PENDING = "pending"  # the CA wants a person
+    NOTHING = "nothing"  # nothing was due
+    WAITING = "waiting"  # the clock is not set
+    STOPPED = "stopped"  # asked to stop; goes on next time
+    BUSY = "busy"  # somebody else is at it
+    FAILED = "failed"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One keystore's line of the report. `state` and what comes next are null where nobody could look."""
+
+    keystore: str
+    result: Result
+    state: Condition | None = None
+    next_action: Action | None = None
+    next_action_at: Moment | None = None
+    message: str | None = None
+    hint: str | None = None
+
+
+def encode(outcome: Outcome) -> bytes:
+    """The line, without its end; times to the second, as everywhere."""
+    if outcome.next_action_at is not None:
+        outcome = msgspec.structs.replace(outcome, next_action_at=outcome.next_action_at.replace(microsecond=0))
+    return msgspec.json.encode(outcome)
+
+
+def decode(line: bytes) -> Outcome | None:
+    """None for a line that is no report: a worker's output may hold whatever a module or a hook printed."""
+    try:
+        return msgspec.json.decode(line, type=Outcome)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
