@@ -206,6 +206,9 @@ def _decode_text(raw: bytes, place: Place, problems: Problems) -> str | None:
     return text
 
 
+_TOO_LARGE = ("is nested too deeply, or repeats too much through aliases", "write it out plainly")
+
+
 class _TooLargeError(Exception):
     """The document is nested too deeply, or its aliases multiply."""
 
@@ -223,7 +226,7 @@ def _parse(text: str, file: str, problems: Problems, *, may_be_empty: bool = Fal
             return None
         node = _Reader(file, problems).node(root, (), 0)
     except _TooLargeError:
-        problems.add(place, (), "is nested too deeply, or repeats too much through aliases", "write it out plainly")
+        problems.add(place, (), *_TOO_LARGE)
         return None
     except yaml.MarkedYAMLError as error:
         _report_syntax(error, text, file, problems)
@@ -248,6 +251,11 @@ def _check_depth(text: str) -> None:
 
 def _report_syntax(error: yaml.MarkedYAMLError, text: str, file: str, problems: Problems) -> None:
     mark = error.problem_mark or error.context_mark
+    before = text[: mark.index] if mark else ""
+    if sum(map(before.count, "[{")) - sum(map(before.count, "]}")) > _DEPTH_LIMIT:
+        # PyYAML looks ahead: of that many open brackets it may have had enough before we do.
+        problems.add(Place(file), (), *_TOO_LARGE)
+        return
     number = mark.line + 1 if mark else 0
     line = text.split("\n")[number - 1] if 0 < number <= text.count("\n") + 1 else ""
     indent = line[: len(line) - len(line.lstrip())]

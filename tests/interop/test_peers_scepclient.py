@@ -1,8 +1,8 @@
-"""micromdm's scepclient (Debian's package `scep`, 2.1.0) enrolls and renews at the lab CA.
+"""micromdm's scepclient (Debian's package `scep`) enrolls and renews at the lab CA.
 
-What it cannot do: it knows no better than single DES and SHA-1, whatever the capabilities say; it cannot speak to
-an RA with two certificates (`test_an_ra_is_beyond_it`); it has no rollover; it asks for the renewal of a
-certificate each time it is started, due or not.
+What it cannot do: it knows no better than single DES and SHA-1, whatever the capabilities say; it speaks to an RA with
+two certificates only if told which to take, and 2.1.0 (Debian 12) not even then (`test_an_ra`); it has no rollover; it
+asks for the renewal of a certificate each time it is started, due or not.
 """
 
 from __future__ import annotations
@@ -50,15 +50,16 @@ def test_it_knows_no_better_than_des_and_sha1(tmp_path: Path) -> None:
         assert lab.heard() == [("PKCS_REQ", "FAILURE badAlg")]
 
 
-def test_an_ra_is_beyond_it(tmp_path: Path) -> None:
-    """It encrypts to every certificate it got; told to take one by its fingerprint, it forgets the others,
-    and knows nobody who could have signed the reply.
+def test_an_ra(tmp_path: Path) -> None:
+    """It encrypts to every certificate it got, unless told which by a fingerprint. 2.1.0 then forgets the others, and
+    knows nobody who could have signed the reply; 2.3.0 (Debian 13) does.
     """
     with running(tmp_path, "--ra", *OLD) as lab:
         assert "not understood" in scepclient(tmp_path, lab).stdout + lab.log()[-1]
         printed = openssl("x509", "-in", str(lab.directory / "ra-encryption.pem"), "-noout", "-sha256", "-fingerprint")
         done = scepclient(tmp_path, lab, "-ca-fingerprint", printed.strip().partition("=")[2].replace(":", ""))
-        assert done.returncode != 0
-        assert "No certificate for signer" in done.stdout + done.stderr
         assert lab.heard() == [("PKCS_REQ", "SUCCESS")]
-        assert not (tmp_path / "device.pem").exists()
+        if done.returncode != 0:
+            assert not (tmp_path / "device.pem").exists()
+            return
+        openssl_confirms(tmp_path / "device.key", tmp_path / "device.pem", lab.trusted)

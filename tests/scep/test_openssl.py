@@ -54,7 +54,8 @@ def test_openssl_reads_the_certificates_of_a_reply(world: World, files: Path) ->
     who = ("-inkey", files / "device.key", "-recip", files / "device.pem")
     inner = files / "inner.der"
     inner.write_bytes(openssl("cms", "-decrypt", "-inform", "DER", "-binary", "-in", envelope, *who))
-    assert b"CN = device" in openssl("pkcs7", "-inform", "DER", "-in", inner, "-print_certs", "-noout")
+    shown = openssl("pkcs7", "-inform", "DER", "-in", inner, "-print_certs", "-noout")
+    assert b"CN=device" in shown.replace(b" ", b"")  # OpenSSL 3.2 left the blanks out
 
 
 @pytest.mark.parametrize("cipher", ["aes128", "aes256", "des3"])

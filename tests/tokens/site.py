@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from certagent.keystore.token import session
+from tests.conftest import TPM_MODULE
 from tests.renewal.site import Site
 from tests.tokens import tpm
 
@@ -109,7 +110,7 @@ def make_tpm(directory: Path, bus: str) -> Place:
         ["tpm2_ptool", "addtoken", "--pid=1", f"--sopin={SO_PIN}", f"--userpin={PIN}", "--label=vpn"],
         environment,
     )
-    place = Place(directory, tpm.MODULE, environment)
+    place = Place(directory, TPM_MODULE, environment)
     place.put_pin(PIN)
     return place
 

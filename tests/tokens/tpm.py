@@ -17,8 +17,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-MODULE = "/usr/lib/x86_64-linux-gnu/libtpm2_pkcs11.so.1"
-
 
 def free_ports() -> int:
     """A port whose successor is free as well: swtpm's clients expect its control channel there."""
