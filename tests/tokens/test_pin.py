@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from certagent import durable
 from certagent.errors import KeystoreError, TokenLockedError
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
+from tests.tokens.apart import exit_code, killed_behind_a_login
 from tests.tokens.conftest import Sites
 from tests.tokens.site import SO_PIN, Place, TokenSite, forget_modules, run
 
@@ -86,12 +85,7 @@ def test_keystores_on_one_token_share_what_is_known(site: TokenSite) -> None:
 
 def test_a_kill_in_the_middle_of_a_login_counts_as_a_try(site: TokenSite) -> None:
     for _ in range(2):
-        child = os.fork()
-        if child == 0:
-            durable.remove = lambda path: os.kill(os.getpid(), signal.SIGKILL)  # the login was good
-            site.context().keystore.create_shadow("00" * 16, site.context().definition.key_type)
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert exit_code(killed_behind_a_login, site.config, site.clock.now) == -signal.SIGKILL
     assert json.loads(memory(site).read_bytes())["tries"] == 2
     assert "2 logins to token vpn in a row failed or were cut short" in restarted(site)
 
