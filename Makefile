@@ -1,6 +1,7 @@
 # make demo   watch certagent work, in about a minute; no root
 # make test   every test; Debian packages for the real parts are installed when root, else listed
 # make lint   ruff and mypy
+# make simulate   lives of devices on a simulated clock: SEED=0 LIVES=400 YEARS=5 (about ten minutes)
 # make fuzz   the coverage-guided fuzzers, SECONDS_EACH=60 for each parser; TARGET=name for one
 #
 # All of it starts from a bare machine with Python >= 3.11: a virtual environment is made in .venv.
@@ -11,6 +12,9 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	$$each -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 SECONDS_EACH ?= 60
+SEED ?= 0
+LIVES ?= 400
+YEARS ?= 5
 
 # What the tests run against, besides Python: see PARTS in tests/conftest.py.
 PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux util-linux mount \
@@ -19,7 +23,7 @@ PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux uti
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
 
-.PHONY: demo test lint format fuzz packages clean
+.PHONY: demo test lint format fuzz simulate packages clean
 
 demo: $(VENV)/.installed
 	@$(VENV)/bin/certagent demo
@@ -57,6 +61,9 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 fuzz: $(VENV)/.dev
 	@$(PIP) --editable '.[dev,fuzz]'
 	@$(VENV)/bin/python -m tests.fuzz.run --seconds $(SECONDS_EACH) $(TARGET)
+
+simulate: $(VENV)/.dev
+	@$(VENV)/bin/python -m tests.simulation --seed $(SEED) --lives $(LIVES) --years $(YEARS)
 
 # Servers installed for the tests must not start serving this host: policy-rc.d says no meanwhile.
 packages:

@@ -1,0 +1,41 @@
+"""A few short lives each time; `make simulate` lives many long ones. A seed that ever failed stays here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .life import BrokenPromiseError, KeyPool, Life, Plan
+
+LIVES = [
+    pytest.param(Plan(seed=1, years=1), id="a year"),
+    pytest.param(Plan(seed=2, years=1), id="another year"),
+    pytest.param(Plan(seed=4, years=2.2), id="over a change of CA"),
+]
+
+
+@pytest.fixture(scope="module")
+def pool() -> KeyPool:
+    return KeyPool()
+
+
+@pytest.mark.parametrize("plan", LIVES)
+def test_a_life_breaks_no_promise(plan: Plan, pool: KeyPool, tmp_path: Path) -> None:
+    life = Life(plan, tmp_path, pool)
+    try:
+        life.run()
+    except BrokenPromiseError as error:
+        error.add_note("\n".join(life.story))
+        raise
+    assert life.counts["renewed"] > 0
+    assert life.counts["certificates issued"] <= life.counts["certificates used"] + 1
+
+
+def test_the_checks_notice_a_device_that_does_not_recover(pool: KeyPool, tmp_path: Path) -> None:
+    for seed in range(20):
+        try:
+            Life(Plan(seed, years=1, recovers=False), tmp_path / str(seed), pool).run()
+        except BrokenPromiseError:
+            return
+    pytest.fail("nobody noticed")
