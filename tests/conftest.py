@@ -10,6 +10,17 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples at every run, on any machine, whatever ran before; `--hypothesis-profile=explore` takes others.
+LENIENT = settings(
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("explore", LENIENT, max_examples=1000)
+settings.register_profile("same", LENIENT, derandomize=True)
+settings.load_profile("same")
 
 # Where Debian keeps libraries for this processor.
 LIBRARIES = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from certagent.scep.signed import CONTENT_TYPE
 from certagent.transaction.journal import Phase
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
+from tests.cost import cost
 from tests.hostile import answers as web
 from tests.hostile import certificates as made
 from tests.hostile import replies as forged
@@ -188,11 +188,10 @@ def test_every_failure_to_decrypt_reads_the_same(enrolled: Enrolled) -> None:
     assert len(told) == 1
 
 
-def test_hundreds_of_cas_are_looked_through_in_seconds(enrolled: Enrolled) -> None:
+def test_hundreds_of_cas_are_looked_through_in_no_time(enrolled: Enrolled) -> None:
     """Under every limit on size and number; each claims that the pinned CA issued it."""
     site = enrolled()
     web.thousands(500)(hostile(site))
-    started = time.monotonic()
-    outcome = site.run(Wish.RENEW)
-    assert time.monotonic() - started < 5
-    assert "the authority's CA is not the configured one" in str(outcome.message)
+    told = []
+    assert cost(lambda: told.append(str(site.run(Wish.RENEW).message))) < 200
+    assert "the authority's CA is not the configured one" in told[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 from certagent.lab import Answer, HttpAnswer, LabCA, Settings, serve
 from certagent.scep import MessageType, Request
 from tests.renewal.site import Site
+from tests.waiting import PATIENCE
 
 PKCS_REQ, RENEWAL_REQ, CERT_POLL = MessageType.PKCS_REQ, MessageType.RENEWAL_REQ, MessageType.CERT_POLL
 
 
 class BadLine(LabCA):
-    """Hears everything and answers all of it; the next `lost` replies do not arrive, the next `late` come too late.
+    """Hears everything and answers all of it; the next `lost` replies do not arrive, the next `late` come too late
+    for a client that does not wait as long as `given_up` is not set.
 
     `heard`: the messages as they came; `asked`: the same, opened.
     """
@@ -27,6 +29,7 @@ class BadLine(LabCA):
         self.asked: list[Request] = []
         self.lost = 0
         self.late = 0
+        self.given_up = threading.Event()
 
     def pki_operation(self, message: bytes) -> HttpAnswer:
         self.heard.append(message)
@@ -36,7 +39,7 @@ class BadLine(LabCA):
             return HttpAnswer(502, "text/plain", b"the gateway lost it\n", "lost")
         if self.late:
             self.late -= 1
-            time.sleep(1.6)
+            self.given_up.wait(PATIENCE)
         return answer
 
     def decide(self, request: Request) -> Answer:

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
 from certagent.keys import PrivateKey
 from certagent.trust import crl
+from tests.waiting import PATIENCE
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-SOON = timedelta(seconds=5)
+SOON = timedelta(seconds=PATIENCE)
 
 
 def name(text: str) -> x509.Name:

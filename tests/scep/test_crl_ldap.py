@@ -14,11 +14,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certagent.errors import ConfigError, TransientError
 from certagent.keys import PrivateKey
 from certagent.trust import crl
+from tests.waiting import PATIENCE
 
 from .directory import directory
 from .test_crl import revocations
 
-SOON = timedelta(seconds=5)
+SOON = timedelta(seconds=PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from certagent.probe import wait_until_served
 
 from certagent import keys
 from certagent.certificate import to_der, to_pem
@@ -17,6 +18,7 @@ from certagent.config.parts import Probe
 from certagent.config.values import Duration
 from certagent.errors import ProbeError
 from certagent.transaction.probe import wait_until_served
+from tests.waiting import PATIENCE, free_port
 
 from .pki import Party, party, rsa_key
 
@@ -59,7 +61,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         yield start
 
 
-def probe(port: int, seconds: float = 5, server_name: str | None = None) -> Probe:
+def probe(port: int, seconds: float = PATIENCE, server_name: str | None = None) -> Probe:
     return Probe(tls=f"127.0.0.1:{port}", server_name=server_name, timeout=Duration(seconds=seconds))
 
 
@@ -77,9 +79,9 @@ def test_the_new_certificate_is_seen_once_the_reload_is_through(serve: Serve) ->
     ],
 )
 def test_not_served(serve: Serve, *, served: bool, name: str | None, message: str) -> None:
-    port = serve(party("web", with_key=rsa_key("x"))) if served else 9
+    port = serve(party("web", with_key=rsa_key("x"))) if served else free_port()
     with pytest.raises(ProbeError, match=message) as caught:
-        wait_until_served(probe(port, 0.3, name), b"new")
+        wait_until_served(probe(port, 1, name), b"new")
     assert f"127.0.0.1:{port}" in str(caught.value)
     assert caught.value.hint
 
