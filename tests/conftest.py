@@ -94,6 +94,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(reason)
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process. What a power cut takes is for tests that count the calls: keystore/test_swap_faults.py."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""

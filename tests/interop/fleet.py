@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certagent import certificate as facts
 from certagent import keys, state
@@ -18,6 +17,7 @@ from certagent.lab import LabCA, issuing
 from certagent.lab.store import Record, Store
 from certagent.scep import build_csr
 from tests.interop.commands import start
+from tests.renewal.site import pair_matches
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,4 @@ class Fleet:
 
     def mismatched(self) -> list[str]:
         """Keystores whose key and certificate do not belong together."""
-        found = []
-        for name in self.names:
-            key = load_pem_private_key(self.path(name, "key").read_bytes(), None)
-            assert isinstance(key, keys.PrivateKey)
-            if not keys.match(key, self.certificate(name).public_key()):
-                found.append(name)
-        return found
+        return [name for name in self.names if not pair_matches(self.path(name, "key"), self.certificate(name))]

@@ -226,7 +226,6 @@ class TestTrouble:
         host.activate("old")
         plan = host.plan(host.complete("new"))
         before = host.tree()
-        monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
         step, hit = 0, ["a call"]
         while hit:
             step += 1
@@ -260,7 +259,6 @@ class TestKills:
 
     def test_a_swap_is_finished_or_undone(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         """One whole identity, whichever call it dies at; renewed again and again, so every state is met."""
-        monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
         current = host.activate("n0")
         step, alive = 0, True
         while alive:

@@ -130,7 +130,6 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # thousands of runs; still counted as calls
     return Scene(tmp_path, *request.param)
 
 

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certagent import certificate as facts
-from certagent import keys
 from tests.consumers import servers
 from tests.consumers.clients import SERVER_NAME, Clients, serial
 from tests.interop.commands import argv, environment, lab_process
+from tests.renewal.site import pair_matches
 from tests.waiting import free_port, until
 
 _CONFIG = """\
@@ -90,7 +89,7 @@ class Followers(Clients):
             self.context, self.read_at = ssl.create_default_context(cafile=self.directory / "ca.pem"), changed_at
         connection = super().connect()
         self.served.setdefault(serial(connection), time.time())
-        time.sleep(0.01)  # two cores are shared by all
+        time.sleep(0.04)  # two cores are shared by all
         return connection
 
     @staticmethod
@@ -152,7 +151,7 @@ def _watch(directory: Path, clients: Followers, generations: int, schedule: Sche
     switched: list[tuple[x509.Certificate, float]] = []
     end = time.monotonic() + (generations + 1) * schedule.period
     while time.monotonic() < end and (len(issuers) < generations or time.time() < switched[-1][1] + 3):
-        time.sleep(0.005)
+        time.sleep(0.02)
         leaf = _leaf(directory)
         if leaf == seen:
             continue
@@ -183,9 +182,7 @@ def _issuer(leaf: x509.Certificate) -> bytes:
 def _matched(directory: Path) -> bool:
     """Whether key and certificate belong together; of two files, the second rename may be a moment away."""
     for _ in range(10):
-        key = load_pem_private_key((directory / "web.key").read_bytes(), None)
-        assert isinstance(key, keys.PrivateKey)
-        if keys.match(key, _leaf(directory).public_key()):
+        if pair_matches(directory / "web.key", _leaf(directory)):
             return True
         time.sleep(0.01)
     return False

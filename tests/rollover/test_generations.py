@@ -11,7 +11,7 @@ from tests.rollover.generations import Schedule, observe
 
 @pytest.mark.needs("nginx")
 def test_three_generations_and_no_failed_handshake(tmp_path: Path) -> None:
-    schedule = Schedule(life=26, announced=15, overlap=6, certificate=14, rollover_at="45%")
+    schedule = Schedule(life=22, announced=16, overlap=9, certificate=12, rollover_at="30%")
     figures = observe(tmp_path, 3, schedule)
     log = (tmp_path / "agent.log").read_text()
     assert figures.failures == [], log

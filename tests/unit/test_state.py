@@ -57,11 +57,6 @@ events = st.builds(
 ONE_DIRECTORY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
-
-
 def test_there_is_none_at_first(tmp_path: Path) -> None:
     assert state.load(tmp_path / "web") is None
     assert state.read_history(tmp_path / "web") == []
