@@ -15,7 +15,7 @@ from tests.cost import cost
 from tests.fuzz.mutation import changed
 from tests.fuzz.targets import TARGETS, Target
 
-INPUTS = 300
+INPUTS = 100
 DEAREST = 100  # units for one input
 # What `cryptography` says about a name that is empty or too long is not an error.
 pytestmark = pytest.mark.filterwarnings("ignore:Attribute's length must be:UserWarning")

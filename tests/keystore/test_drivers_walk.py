@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 
 from certagent import keys
+from certagent.keystore import pkcs12_codec
 from certagent.keystore.base import Identity
 from certagent.lab import Settings
 from certagent.transaction.renewal import Wish
@@ -54,7 +55,8 @@ class DriverSite(Site):
 
 
 @pytest.fixture
-def site(tmp_path: Path, driver: Driver) -> Iterator[DriverSite]:
+def site(tmp_path: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[DriverSite]:
+    monkeypatch.setattr(pkcs12_codec, "ROUNDS", 100)  # of no importance here, and much of the time
     clock = Clock()
     with start_lab(tmp_path / "lab", clock, Settings(lifetime=90 * DAY)) as lab:
         site = DriverSite(tmp_path, clock, lab)

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from certagent.probe import wait_until_served
 
 from certagent import keys
 from certagent.certificate import to_der, to_pem
