@@ -78,6 +78,15 @@ def to_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
+def type_of(key: PublicKeyTypes) -> str:
+    """As `key_type` in the configuration writes it: `rsa:2048`, `ec:p256`; of other keys the library's word."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"rsa:{key.key_size}"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"ec:{key.curve.name.replace('secp256r1', 'p256').replace('secp384r1', 'p384')}"
+    return type(key).__name__.removesuffix("PublicKey").lower()
+
+
 def public_bytes(key: PublicKeyTypes) -> bytes:
     """The DER SubjectPublicKeyInfo: what two equal public keys share."""
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

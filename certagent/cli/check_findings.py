@@ -14,13 +14,15 @@ from certagent.cli.terminal import Finding, Mark
 from certagent.config.authority import Authority
 from certagent.config.keystores import KeystoreDefinition
 from certagent.policy import Action
-from certagent.scep import Capabilities
+from certagent.scep import Capabilities, MessageType
 from certagent.status.snapshot import InPlace, Snapshot
 from certagent.text import span
 from certagent.transaction.journal import Phase
+from certagent.transaction.planned_request import PlannedRequest, plan_request
 from certagent.trust.authorities import Contact
 
 _CIPHERS = {"aes128-cbc": "AES", "3des": "3DES"}
+_MESSAGES = {MessageType.PKCS_REQ: "PKCSReq", MessageType.RENEWAL_REQ: "RenewalReq"}
 _DIGESTS = {"sha256": "SHA-256", "sha512": "SHA-512", "sha1": "SHA-1"}
 _STANDS = {
     Phase.REQUESTED: "a request is made, its answer is outstanding",
@@ -135,13 +137,12 @@ def rollover(seen: Seen, now: datetime) -> Iterator[Finding]:
 def walk(seen: Seen) -> str:
     """One enrollment or renewal as it would go, step after step."""
     definition = seen.definition
-    key = seen.snapshot.certificate.key if seen.snapshot.certificate else None
-    kept = key is not None and definition.rekey == "never"
+    request = planned(seen)
     capabilities = seen.contact.capabilities if seen.contact else None
     how = f" ({capability_words(capabilities)})" if capabilities else ""
     steps = [
-        "the same key" if kept else f"new {definition.key_type} key",
-        f"{_request(seen, key, kept=kept)}, to {definition.authority}{how}",
+        "the same key" if request.keeps_key else f"new {request.key} key",
+        f"{request_words(seen, request)}, to {definition.authority}{how}",
         *(f"{shlex.join(command.run)} may veto" for command in definition.hooks.commands("pre")),
         f"swap by {definition.swap}",
         *(f"then {shlex.join(command.run)}" for command in definition.hooks.commands("post")),
@@ -151,21 +152,21 @@ def walk(seen: Seen) -> str:
     return ", ".join(steps)
 
 
-def _request(seen: Seen, key: str | None, *, kept: bool) -> str:
-    """Which message, who signs it, and whether the challenge password is in it (exchange.py decides the same)."""
-    authority, definition = seen.authority, seen.definition
-    by_identity = key is not None and key.startswith("rsa:")
-    sent = authority.challenge is not None and (not by_identity or authority.send_challenge == "always")
-    challenge = " and the challenge password" if sent else ""
-    if by_identity:
-        renewal = seen.contact.capabilities.renewal if seen.contact else None
-        message = {True: "RenewalReq", False: "PKCSReq", None: "request"}[renewal]
-        return f"{message} signed with the certificate in place{challenge}"
-    new_key = key if kept else definition.key_type.value
-    signer = "a self-signed certificate" if str(new_key).startswith("rsa:") else "an RSA transport key"
-    names = "" if key else "".join(f", {name}" for name in definition.san)
-    whom = "" if key else f" for {definition.subject}{names}"
-    return f"PKCSReq{whom} signed with {signer}{challenge}"
+def planned(seen: Seen) -> PlannedRequest:
+    """The request that would be made now."""
+    capabilities = seen.contact.capabilities if seen.contact else None
+    identity = seen.snapshot.certificate.key if seen.snapshot.certificate else None
+    return plan_request(seen.definition, seen.authority, capabilities, identity)
+
+
+def request_words(seen: Seen, request: PlannedRequest) -> str:
+    """Which message, who signs it, and whether the challenge password is in it."""
+    definition = seen.definition
+    message = "request" if request.message is None else _MESSAGES[request.message]
+    first = seen.snapshot.certificate is None
+    whom = f" for {', '.join([str(definition.subject), *map(str, definition.san)])}" if first else ""
+    challenge = " and the challenge password" if request.challenge else ""
+    return f"{message}{whom} signed with {request.signed_by}{challenge}"
 
 
 def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
@@ -192,8 +193,9 @@ def _challenge_warnings(seen: Seen) -> Iterator[Finding]:
         if definition.subject is not None:
             yield Finding(Mark.WARNING, f"authority {name} has no challenge for the first enrollment", hint)
         return
-    stays_rsa = definition.rekey == "never" or definition.key_type.startswith("rsa:")
-    if not it.certificate.key.startswith("rsa:") or not stays_rsa:
+    request = planned(seen)
+    following = plan_request(definition, seen.authority, None, request.key)
+    if not (request.signed_by.authenticates and following.signed_by.authenticates):
         what = "an EC key cannot sign a renewal over SCEP, the challenge authenticates it"
         yield Finding(Mark.WARNING, f"{what}, and authority {name} has none", hint)
 

@@ -14,10 +14,9 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certagent import certificate as facts
-from certagent import policy, state
+from certagent import keys, policy, state
 from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
@@ -184,14 +183,9 @@ def _in_place(keystore: Keystore, rules: policy.Rules) -> InPlace | None:
 
 def _key_words(certificate: x509.Certificate) -> str:
     try:
-        key = certificate.public_key()
+        return keys.type_of(certificate.public_key())
     except UnsupportedAlgorithm:
         return "unknown"
-    if isinstance(key, rsa.RSAPublicKey):
-        return f"rsa:{key.key_size}"
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return f"ec:{key.curve.name.replace('secp256r1', 'p256').replace('secp384r1', 'p384')}"
-    return type(key).__name__.removesuffix("PublicKey").lower()
 
 
 def _dated(error: CertagentError, before: LastError | None, now: datetime) -> LastError:

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterable
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent import certificate as facts
 from certagent import durable, keys, scep
@@ -17,6 +16,7 @@ from certagent.keystore.base import Identity, Shadow
 from certagent.scep import MessageType, Signer
 from certagent.transaction.context import AbandonedError, Context, certificate_in_place
 from certagent.transaction.journal import Phase, Transaction
+from certagent.transaction.planned_request import PlannedRequest, SignedBy, plan_request
 from certagent.trust.authorities import Contact
 
 ANEW = "a new request is made"
@@ -35,21 +35,28 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
     context.say("making the key")
     shadow = context.shadow(transaction)
     subject, names = _wanted(context, transaction)
-    signer = _new_signer(context, identity, shadow, subject)
-    by_identity = identity is not None and signer.certificate == identity.certificate
+    planned = plan_request(
+        context.definition,
+        context.authority,
+        contact.capabilities,
+        keys.type_of(identity.certificate.public_key()) if identity else None,
+        moves=bool(transaction.source),
+        key=keys.type_of(shadow.key.public_key()),
+        plain=plain,
+    )
+    signer = _signer(context, planned, identity, shadow, subject)
     csr = scep.build_csr(
         shadow.key,
         subject,
         san=names,
-        challenge=_challenge(context, needed=not by_identity),
+        challenge=_challenge(context) if planned.challenge else None,
         extensions=_extensions(context, transaction),
         digest=contact.capabilities.algorithms().digest,
     )
-    renewal = by_identity and contact.capabilities.renewal and not plain
     transaction = transaction.at(
         Phase.REQUESTED,
         transaction_id=_transaction_id(identity, shadow),
-        message_type=int(MessageType.RENEWAL_REQ if renewal else MessageType.PKCS_REQ),
+        message_type=int(planned.message or MessageType.PKCS_REQ),
         sender_nonce=scep.new_nonce(),
         recipient=contact.recipient,
         signer=facts.to_der(signer.certificate),
@@ -143,10 +150,10 @@ def _extensions(context: Context, transaction: Transaction) -> Iterable[x509.Ext
     return [*asked, scep.certificate_template(definition.template)] if definition.template else asked
 
 
-def _challenge(context: Context, *, needed: bool) -> str | None:
+def _challenge(context: Context) -> str | None:
     """The challenge password, fetched only now that the CA is believed and a request is about to be made."""
     authority = context.authority
-    if authority.challenge is None or not (needed or authority.send_challenge == "always"):
+    if authority.challenge is None:
         return None
     try:
         return read_secret(authority.challenge).decode()
@@ -156,19 +163,12 @@ def _challenge(context: Context, *, needed: bool) -> str | None:
         ) from None
 
 
-def _new_signer(context: Context, identity: Identity | None, shadow: Shadow, subject: x509.Name) -> Signer:
-    """Who signs the request, and so receives the reply's envelope (RFC 8894 §3.1).
-
-    Renewal: the identity. Enrollment: the new key with a self-signed certificate. An EC key signs too, but no
-    envelope can be made for it: unless the password locks the envelopes, an RSA transport key stands in, and the
-    challenge has to authenticate.
-    """
-    able = rsa.RSAPrivateKey if context.authority.key_transport != "password" else keys.PrivateKey
-    if identity is not None and isinstance(identity.key, able):
+def _signer(
+    context: Context, planned: PlannedRequest, identity: Identity | None, shadow: Shadow, subject: x509.Name
+) -> Signer:
+    if identity is not None and planned.signed_by.authenticates:
         return Signer(identity.key, identity.certificate)
-    key: keys.PrivateKey = shadow.key
-    if not isinstance(key, able):
-        key = _transport_key(context)
+    key = _transport_key(context) if planned.signed_by is SignedBy.TRANSPORT_KEY else shadow.key
     return Signer(key, scep.self_signed(key, subject, context.clock()))
 
 

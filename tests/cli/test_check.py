@@ -260,6 +260,25 @@ SENTENCES: list[tuple[str, list[Step], str]] = [
         "new ec:p384 key, PKCSReq signed with an RSA transport key and the challenge password",
     ),
     (
+        "an EC key in place, and envelopes locked with the challenge",
+        [
+            challenge,
+            put_ec,
+            lambda p: p.authority.append("key_transport: password"),
+            lambda p: p.keystore.append("key_type: ec:p384"),
+        ],
+        "new ec:p384 key, request signed with the certificate in place, to corp",
+    ),
+    (
+        "a first EC key, and envelopes locked with the challenge",
+        [
+            challenge,
+            lambda p: p.authority.append("key_transport: password"),
+            lambda p: p.keystore.extend([f"subject: {SUBJECT}", "key_type: ec:p256"]),
+        ],
+        "signed with a self-signed certificate and the challenge password",
+    ),
+    (
         "from EC to RSA",
         [challenge, put_ec],
         "new rsa:2048 key, PKCSReq signed with a self-signed certificate and the challenge password",

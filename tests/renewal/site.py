@@ -75,6 +75,7 @@ class Site:
         challenge.write_text(f"{self.ca.challenge}\n")
         challenge.chmod(0o600)
         fingerprint = facts.fingerprint(self.ca.generation.issuer.certificate)
+        told = {line.partition(":")[0] for line in authority.splitlines()}
         lines = [
             f"state_dir: {self.path('state')}",
             f"live_dir: {self.path('live')}",
@@ -82,8 +83,8 @@ class Site:
             "authorities:",
             "  lab:",
             f"    url: {self.server.url}",
-            *([f"    fingerprint: {fingerprint}"] if "fingerprint:" not in authority else []),
-            *([f"    challenge: {{file: {challenge}}}"] if "challenge:" not in authority else []),
+            *([f"    fingerprint: {fingerprint}"] if "fingerprint" not in told else []),
+            *([f"    challenge: {{file: {challenge}}}"] if "challenge" not in told else []),
             *(f"    {line}" for line in authority.splitlines()),
             "keystores:",
             "  web:",

@@ -182,6 +182,7 @@ def test_what_the_agent_reaches_is_light(start: str) -> None:
     "module",
     [
         "policy",
+        "transaction.planned_request",
         "trust.rules",
         "trust.next_ca",
         "config.values",

@@ -1,0 +1,91 @@
+"""How a certificate is asked for: which message, signed by whom, with the challenge or without it. Pure.
+
+The worker carries this out (`request.make_request`), and `check` says it in words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from certagent.config.authority import Authority
+from certagent.config.keystores import KeystoreDefinition
+from certagent.config.values import KeyTransport
+from certagent.scep import Capabilities, MessageType
+
+
+class SignedBy(StrEnum):
+    """Who signs a request, and so receives the reply's envelope (RFC 8894 §3.1)."""
+
+    IDENTITY = "the certificate in place"
+    OTHER_KEYSTORE = "the certificate in another keystore"
+    NEW_KEY = "a self-signed certificate"
+    TRANSPORT_KEY = "an RSA transport key"
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether the CA knows the signer; else only the challenge, or a person, can tell who asks."""
+        return self in (SignedBy.IDENTITY, SignedBy.OTHER_KEYSTORE)
+
+
+@dataclass(frozen=True)
+class PlannedRequest:
+    """One request before it is made. `key` is the type of the key to be certified, as `key_type` writes it.
+
+    `message` None: PKCSReq or RenewalReq, which of them is known once the CA has told its capabilities.
+    """
+
+    message: MessageType | None
+    signed_by: SignedBy
+    challenge: bool
+    keeps_key: bool
+    key: str
+    transport: KeyTransport
+
+
+def plan_request(
+    definition: KeystoreDefinition,
+    authority: Authority,
+    capabilities: Capabilities | None,
+    identity: str | None,
+    *,
+    moves: bool = False,
+    key: str | None = None,
+    plain: bool = False,
+) -> PlannedRequest:
+    """`identity`: the type of the key of the identity that gets a successor; None for a first enrollment.
+
+    `moves`: that identity is in another keystore, and stays there. `key`: the type of a key that was made before,
+    whatever the definition says now. `plain`: a renewal goes as PKCSReq whatever the CA advertises.
+
+    An EC key signs too, but no envelope can be made for it: unless the password locks the envelopes, an RSA
+    transport key stands in, and the challenge has to authenticate.
+    """
+    keeps_key = identity is not None and not moves and definition.rekey == "never"
+    wanted = key or (identity if keeps_key and identity else definition.key_type.value)
+    if identity is not None and _receives(identity, authority):
+        signed_by = SignedBy.OTHER_KEYSTORE if moves else SignedBy.IDENTITY
+    else:
+        signed_by = SignedBy.NEW_KEY if _receives(wanted, authority) else SignedBy.TRANSPORT_KEY
+    return PlannedRequest(
+        message=_message(signed_by, capabilities, plain=plain),
+        signed_by=signed_by,
+        challenge=authority.challenge is not None
+        and (not signed_by.authenticates or authority.send_challenge == "always"),
+        keeps_key=keeps_key,
+        key=wanted,
+        transport=authority.key_transport,
+    )
+
+
+def _receives(key: str, authority: Authority) -> bool:
+    """Whether a key of this type can open the reply's envelope."""
+    return key.startswith("rsa:") or (key.startswith("ec:") and authority.key_transport == "password")
+
+
+def _message(signed_by: SignedBy, capabilities: Capabilities | None, *, plain: bool) -> MessageType | None:
+    if plain or not signed_by.authenticates:
+        return MessageType.PKCS_REQ
+    if capabilities is None:
+        return None
+    return MessageType.RENEWAL_REQ if capabilities.renewal else MessageType.PKCS_REQ
