@@ -1,5 +1,6 @@
 # make demo   watch certagent work, in about a minute; no root
 # make test   every test; Debian packages for the real parts are installed when root, else listed
+# make test-debian DEBIAN=trixie   the same on another Debian, in a root of its own; COMMAND='…' for a part of it
 # make lint   ruff and mypy
 # make simulate   lives of devices on a simulated clock: SEED=0 LIVES=400 YEARS=5 (about ten minutes)
 # make fuzz   the coverage-guided fuzzers, SECONDS_EACH=60 for each parser; TARGET=name for one
@@ -15,6 +16,8 @@ SECONDS_EACH ?= 60
 SEED ?= 0
 LIVES ?= 400
 YEARS ?= 5
+DEBIAN ?= trixie
+COMMAND ?= make test
 
 # What the tests run against, besides Python: see PARTS in tests/conftest.py.
 PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux util-linux mount \
@@ -23,13 +26,16 @@ PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux uti
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
 
-.PHONY: demo test lint format fuzz simulate packages clean
+.PHONY: demo test test-debian lint format fuzz simulate packages clean
 
 demo: $(VENV)/.installed
 	@$(VENV)/bin/certagent demo
 
 test: $(VENV)/.dev packages
 	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+test-debian:
+	@tests/on_debian.sh $(DEBIAN) '$(COMMAND)'
 
 lint: $(VENV)/.dev
 	@$(VENV)/bin/ruff check .
@@ -65,21 +71,8 @@ fuzz: $(VENV)/.dev
 simulate: $(VENV)/.dev
 	@$(VENV)/bin/python -m tests.simulation --seed $(SEED) --lives $(LIVES) --years $(YEARS)
 
-# Servers installed for the tests must not start serving this host: policy-rc.d says no meanwhile.
 packages:
-	@missing=$$(for each in $(PACKAGES); do \
-		dpkg-query -W -f='$${Status}' $$each 2>/dev/null | grep -q 'ok installed' || echo $$each; done | xargs); \
-	test -n "$$missing" || exit 0; \
-	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
-		echo "installing Debian packages: $$missing"; \
-		policy=/usr/sbin/policy-rc.d; made=; \
-		test -e $$policy || { printf '#!/bin/sh\nexit 101\n' >$$policy && chmod 755 $$policy && made=1; }; \
-		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
-		result=$$?; test -z "$$made" || rm -f $$policy; exit $$result; \
-	else \
-		echo "not installed, so their tests are skipped by name: $$missing"; \
-		echo "  on Debian: sudo apt-get install $$missing"; \
-	fi
+	@tests/packages.sh $(PACKAGES)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

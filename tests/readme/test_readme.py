@@ -85,7 +85,7 @@ def test_no_other_make_command_is_promised() -> None:
     assert promised == ["make demo", "make test"]  # `make test` is what runs this
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "format", "fuzz", "packages", "clean"])
+@pytest.mark.parametrize("target", ["demo", "test", "test-debian", "lint", "format", "fuzz", "packages", "clean"])
 def test_the_makefile_knows(target: str) -> None:
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
