@@ -95,6 +95,13 @@ class _Adapter(HTTPAdapter):
         """`requests` would add certifi's roots to what the context believes."""
 
 
+class _Session(requests.Session):
+    """Sees no redirect: they are ours to follow, and requests would first read all that comes with one, unpacked."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 class Transport:
     """Exchanges with one SCEP URL. `timeout` bounds a whole exchange, from the name lookup to the last byte.
 
@@ -120,7 +127,7 @@ class Transport:
         self.host = _host(url)
         self._timeout = timeout.total_seconds()
         self._proxy = proxy
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False
         adapter = _Adapter(ca_file, client_certificate)
         if ca_file or client_certificate:

@@ -201,8 +201,8 @@ def hang_up(handler: BaseHTTPRequestHandler) -> None:
     handler.connection.shutdown(socket.SHUT_RDWR)
 
 
-def moved(location: str, status: int = 302) -> Behaviour:
-    return answer(status, Location=location)
+def moved(location: str, status: int = 302, **headers: str) -> Behaviour:
+    return answer(status, Location=location, **headers)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +255,24 @@ def test_redirect_on_the_same_host_is_followed(server: Server, method: str, stat
     there = transport(server.url)
     assert (there.get("X") if method == "GET" else there.post("X", b"body")) == b"here"
     assert [one.command for one in server.seen] == [method, method]
+
+
+def test_what_comes_with_a_redirect_is_not_read(server: Server) -> None:
+    """Reading it would have no bound: this one promises a gigabyte, and waits."""
+    done = threading.Event()
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.startswith("/new"):
+            answer(200, b"here")(handler)
+            return
+        moved("/new", 302, Content_Length=str(1 << 30))(handler)
+        done.wait(30)
+
+    server.behaviour = behave
+    try:
+        assert transport(server.url, seconds=20).get("X") == b"here"
+    finally:
+        done.set()
 
 
 def test_no_redirect_from_https_to_http() -> None:
