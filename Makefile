@@ -1,23 +1,31 @@
-# make demo   watch certagent work, in about a minute; no root
-# make test   every test; Debian packages for the real parts are installed when root, else listed
-# make test-debian DEBIAN=trixie   the same on another Debian, in a root of its own; COMMAND='…' for a part of it
-# make lint   ruff and mypy
-# make simulate   lives of devices on a simulated clock: SEED=0 LIVES=400 YEARS=5 (about ten minutes)
-# make fuzz   the coverage-guided fuzzers, SECONDS_EACH=60 for each parser; TARGET=name for one
-#
-# All of it starts from a bare machine with Python >= 3.11: a virtual environment is made in .venv.
+# All of it starts from a bare machine with Python >= 3.11: a virtual environment is made in .venv. `make help` tells what
+# there is; README.md names the two that matter.
 
 SHELL := /bin/bash
 VENV := .venv
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
-PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 SECONDS_EACH ?= 60
 SEED ?= 0
 LIVES ?= 400
 YEARS ?= 5
 DEBIAN ?= trixie
 COMMAND ?= make test
+
+# .venv holds the versions of constraints.txt, the build backend's included (newer releases of pip, 25.3 and later,
+# read those from a variable of its own). `make demo` too: it has to succeed at the first try. Who installs certagent
+# with plain pip gets the newest that pyproject.toml permits, and with them every mended hole.
+LOCK := constraints.txt
+PIP := -m pip install --quiet --disable-pip-version-check
+LOCKED_PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(VENV)/bin/python $(PIP)
+
+PYTEST := $(VENV)/bin/python -m pytest
+TOGETHER := -n 2 --dist worksteal
+
+# Within a minute of CPU, lint included; test_parsers.py alone takes a quarter of that.
+QUICK := tests/unit tests/config tests/scep --ignore=tests/scep/test_parsers.py
+# What meets every library that certagent uses, within five minutes.
+BOTH_ENDS := tests/unit tests/config tests/scep tests/cli tests/keystore tests/agent
 
 # What the tests run against, besides Python: see PARTS in tests/conftest.py.
 PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux util-linux mount \
@@ -26,53 +34,91 @@ PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux uti
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
 
-.PHONY: demo test test-debian lint format fuzz simulate packages clean
+.PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate lock test-newest test-lowest packages clean
 
-demo: $(VENV)/.installed
+help: ## this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(VENV)/.installed ## watch certagent work, in about a minute; no root
 	@$(VENV)/bin/certagent demo
 
-test: $(VENV)/.dev packages
-	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+ifdef T
+test: $(VENV)/.dev
+	@$(PYTEST) $(T)
+else
+test: $(VENV)/.dev packages ## the tests against real servers; these alone with T=path, T=path::name or T="-k word"
+	@$(PYTEST) $(TOGETHER) -m "not slow"
+endif
 
-test-debian:
+test-debian: ## `make test` on another Debian, DEBIAN=trixie, in a root of its own; COMMAND='...' for a part of it
 	@tests/on_debian.sh $(DEBIAN) '$(COMMAND)'
 
-lint: $(VENV)/.dev
+# A target of its own for whatever takes longer or is not pytest's can be added to the line of its prerequisites.
+test-more: $(VENV)/.dev packages ## what `make test` leaves out: the tests marked slow
+	@$(PYTEST) $(TOGETHER) -m slow || test $$? = 5  # 5: none is marked
+
+test-all: test test-more ## every test there is; with `make lint`, what continuous integration runs
+
+check: lint ## lint, and the quick tests: a minute of CPU
+	@$(PYTEST) $(TOGETHER) -m "not slow" $(QUICK)
+
+lint: $(VENV)/.dev ## ruff and mypy
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev ## ruff, changing files
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(VENV)-newest/bin/python $(VENV)-lowest/bin/python:
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or later is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 		test "$$(id -u)" = 0 && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3-venv >/dev/null; } \
 		|| { echo "make: $(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)"; exit 1; }
-	@echo "making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+	@echo "making $(@:/bin/python=) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(@:/bin/python=)
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml $(LOCK) | $(VENV)/bin/python
 	@echo "installing certagent and what it needs"
-	@$(PIP) --editable .
+	@$(LOCKED_PIP) --editable .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml $(LOCK) | $(VENV)/bin/python
 	@echo "installing certagent and what its tests need"
-	@$(PIP) --editable '.[dev]'
+	@$(LOCKED_PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 
-fuzz: $(VENV)/.dev
-	@$(PIP) --editable '.[dev,fuzz]'
+fuzz: $(VENV)/.dev ## the coverage-guided fuzzers, SECONDS_EACH=60 for each parser; TARGET=name for one
+	@$(LOCKED_PIP) --editable '.[dev,fuzz]'
 	@$(VENV)/bin/python -m tests.fuzz.run --seconds $(SECONDS_EACH) $(TARGET)
 
-simulate: $(VENV)/.dev
+simulate: $(VENV)/.dev ## lives of devices on a simulated clock: SEED=0 LIVES=400 YEARS=5 (about ten minutes)
 	@$(VENV)/bin/python -m tests.simulation --seed $(SEED) --lives $(LIVES) --years $(YEARS)
 
-packages:
+lock: ## renew constraints.txt: the newest versions that fit Python 3.11 to 3.14, and run the tests
+	@test -x $(VENV)-lock/bin/uv || { $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python $(PIP) uv; }
+	@sed '/^[^#]/d' $(LOCK) >$(LOCK).new
+	@echo setuptools | $(VENV)-lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+		--extra dev --no-header --no-annotate pyproject.toml - >>$(LOCK).new
+	@for each in 3.11 3.12 3.13 3.14; do \
+		$(VENV)-lock/bin/python $(PIP) --dry-run --no-deps --only-binary=:all: --python-version $$each --target none \
+			-r $(LOCK).new || { echo "make: the versions in $(LOCK).new do not all install on Python $$each"; exit 1; }; \
+	done
+	@mv $(LOCK).new $(LOCK)
+	@$(MAKE) --no-print-directory lint test
+
+test-newest: $(VENV)-newest/bin/python ## the tests that meet the libraries, with the newest versions pyproject.toml permits
+	@$< $(PIP) --upgrade --upgrade-strategy eager --editable '.[dev]'
+	@$< -m pytest $(TOGETHER) -m "not slow" $(BOTH_ENDS)
+
+test-lowest: $(VENV)-lowest/bin/python ## the same with the lowest; Python 3.11 alone has wheels of all of them
+	@$< -m tests.lowest >$(VENV)-lowest/pins
+	@PIP_CONSTRAINT=$(VENV)-lowest/pins PIP_BUILD_CONSTRAINT=$(VENV)-lowest/pins $< $(PIP) --editable '.[dev]'
+	@$< -m pytest $(TOGETHER) -m "not slow" $(BOTH_ENDS)
+
+packages: ## Debian packages for the real parts of the tests: installed when root, else listed
 	@tests/packages.sh $(PACKAGES)
 
-clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove what all of this made
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-newest $(VENV)-lowest build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -202,7 +202,7 @@ def hang_up(handler: BaseHTTPRequestHandler) -> None:
 
 
 def moved(location: str, status: int = 302, **headers: str) -> Behaviour:
-    return answer(status, Location=location, **headers)
+    return answer(status, b"", Location=location, **headers)
 
 
 @pytest.mark.parametrize(
