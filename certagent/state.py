@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -160,8 +160,3 @@ def _events(lines: Iterable[bytes]) -> Iterator[Event]:
             yield msgspec.json.decode(line, type=Event)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
-
-
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC to the second, as every file and command of certagent writes times."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,8 +1,14 @@
-"""Words for people: a text from outside made fit for one line, a length of time said in one unit."""
+"""Words for people: a text from outside made fit for one line; lengths of time and moments. Pure.
+
+Moments are aware and in UTC.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+
+ISO = "%Y-%m-%dT%H:%M:%SZ"
+_A_DAY = timedelta(hours=20)  # less than one: the same time tomorrow would be ambiguous
 
 
 def one_line(text: str | bytes, limit: int = 200) -> str:
@@ -16,10 +22,60 @@ def one_line(text: str | bytes, limit: int = 200) -> str:
     return ""
 
 
+def with_hint(message: str, hint: str | None) -> str:
+    """What is wrong and what to do about it, in one line."""
+    return f"{message}; {hint}" if hint else message
+
+
 def span(time: timedelta) -> str:
     """A length of time in one unit, cut off: `40 s`, `15 min`, `6 h`, `30 d`, `12 y`."""
     seconds = int(abs(time).total_seconds())
-    for size, unit, least in ((31_557_600, "y", 2), (86_400, "d", 2), (3600, "h", 2), (60, "min", 2)):
-        if seconds >= size * least:
+    for size, unit in ((31_557_600, "y"), (86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC to the second, as every file and command of certagent writes times for programs."""
+    return moment.astimezone(UTC).strftime(ISO)
+
+
+def stamp(moment: datetime, now: datetime) -> str:
+    """A moment below a heading that says UTC: to the second where it is near `now`, else to the minute."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if _is_near(moment, now) else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def date(moment: datetime, now: datetime) -> str:
+    """`2027-01-20`; near `now` to the second: `2026-12-01 12:00:00 UTC`."""
+    return f"{stamp(moment, now)} UTC" if _is_near(moment, now) else f"{moment:%Y-%m-%d}"
+
+
+def short_date(moment: datetime, now: datetime) -> str:
+    """`2027-01-20`, or within the same night and day the time alone: `12:00:00 UTC`."""
+    return f"{moment:%H:%M:%S} UTC" if abs(moment - now) < _A_DAY else f"{moment:%Y-%m-%d}"
+
+
+def ahead(moment: datetime, now: datetime) -> str:
+    """How far a moment is away: `now`, also of one that has passed, or `in 5 h`."""
+    return "now" if moment <= now else f"in {span(moment - now)}"
+
+
+def when(moment: datetime, now: datetime) -> str:
+    """`now`, `at 14:20:00 UTC (in 5 h)` or `on 2027-01-20 (in 60 d)`."""
+    if moment <= now:
+        return "now"
+    preposition = "at" if moment - now < _A_DAY else "on"
+    return f"{preposition} {short_date(moment, now)} ({ahead(moment, now)})"
+
+
+def ends(not_after: datetime, now: datetime) -> str:
+    """Of a certificate: `until 2027-01-20 (60 d)`, or `expired on 2026-11-20 (5 d ago)`."""
+    if not_after > now:
+        return f"until {date(not_after, now)} ({span(not_after - now)})"
+    preposition = "at" if _is_near(not_after, now) else "on"
+    return f"expired {preposition} {date(not_after, now)} ({span(now - not_after)} ago)"
+
+
+def _is_near(moment: datetime, now: datetime) -> bool:
+    return abs(moment - now) < timedelta(days=2)

@@ -12,6 +12,8 @@ import os
 import sys
 import time
 
+from certagent.text import ISO
+
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
 
@@ -19,7 +21,7 @@ class _Lines(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
     def __init__(self, *, journal: bool) -> None:
-        super().__init__("%(message)s" if journal else "%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        super().__init__("%(message)s" if journal else "%(asctime)s %(message)s", ISO)
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:

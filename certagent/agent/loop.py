@@ -27,6 +27,7 @@ from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import BusyError, CertagentError, ConfigError
 from certagent.policy import Action
+from certagent.text import iso, span
 from certagent.transaction.report import Outcome, Result
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class Agent:
             self._next.clear()
             self._queue.clear()
             if "clock" not in self._notes:
-                log.warning("the clock says %s, which cannot be: doing nothing until it is set", state.iso(now))
+                log.warning("the clock says %s, which cannot be: doing nothing until it is set", iso(now))
             self._notes["clock"] = "waiting for the clock to be set"
             self._tell()
             return
@@ -320,7 +321,7 @@ class Agent:
             return
         if worker.guilty in self._memories:
             wait = self._strike(worker.guilty, self._pace.crash_again)
-            log.error("%s: its worker %s; trying again in %s", worker.guilty, worker.ending, schedule.in_words(wait))
+            log.error("%s: its worker %s; trying again in %s", worker.guilty, worker.ending, span(wait))
         for name in missing:
             self._want(name)  # the guilty one has an appointment, and keeps it
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from certagent.text import ahead, with_hint
 from certagent.transaction.report import Outcome
 
 # A worker's start costs a tenth to a fifth of a second; 25 keystores share it, and no more than
@@ -71,8 +72,8 @@ def sentence(outcome: Outcome, when: datetime | None, now: datetime) -> str:
     """A report in words: `renewed, next renew in 55 d`; of a failure also why, and what to do."""
     words: str = outcome.result
     if outcome.message:
-        words += f": {outcome.message}" + (f"; {outcome.hint}" if outcome.hint else "")
-    return f"{words}, next {outcome.next_action or 'look'} in {in_words(when - now)}" if when else words
+        words += f": {with_hint(outcome.message, outcome.hint)}"
+    return f"{words}, next {outcome.next_action or 'look'} {ahead(when, now)}" if when else words
 
 
 def status_line(keystores: int, queued: int, workers: int, upcoming: Mapping[str, datetime], now: datetime) -> str:
@@ -80,17 +81,8 @@ def status_line(keystores: int, queued: int, workers: int, upcoming: Mapping[str
     parts = [_count(keystores, "keystore"), f"{queued} due", _count(workers, "worker")]
     if upcoming:
         name = min(upcoming, key=lambda each: upcoming[each])
-        parts.append(f"next {name} in {in_words(upcoming[name] - now)}")
+        parts.append(f"next {name} {ahead(upcoming[name], now)}")
     return ", ".join(parts)
-
-
-def in_words(length: timedelta) -> str:
-    """A length of time in its largest fitting unit, rounded down: `3 h`, `12 d`; never negative."""
-    seconds = max(0, int(length.total_seconds()))
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
 
 
 def _count(number: int, word: str) -> str:

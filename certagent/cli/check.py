@@ -15,7 +15,7 @@ from pathlib import Path
 from certagent import certificate as facts
 from certagent import policy
 from certagent.cli import assemble
-from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings, when
+from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
 from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
@@ -27,9 +27,8 @@ from certagent.hooks import read_secret
 from certagent.keystore import open_keystore
 from certagent.keystore.files import explained, ownership, resolve
 from certagent.scep import Capabilities
-from certagent.state import iso
 from certagent.status.snapshot import Place, take_snapshot
-from certagent.text import span
+from certagent.text import ahead, date, ends, iso, span, when
 from certagent.transaction import recovery
 from certagent.transaction.journal import Transaction
 from certagent.trust.authorities import Authorities, Contact, Known, pins
@@ -119,7 +118,7 @@ def _authority(
     yield Finding(
         Mark.FINE,
         f"{authority.url} answers: {facts.subject_text(issuer)}{behind}, "
-        f"valid until {issuer.not_valid_after_utc:%Y-%m-%d} ({span(issuer.not_valid_after_utc - now)}); "
+        f"valid {ends(issuer.not_valid_after_utc, now)}; "
         f"{capability_words(contact.capabilities)}{renewal}",
     )
     yield from _next_ca(name, authority, contact, authorities.known(name), now)
@@ -137,7 +136,7 @@ def _next_ca(name: str, authority: Authority, contact: Contact, known: Known | N
     lifetime = policy.Lifetime(issuer.not_valid_before_utc, issuer.not_valid_after_utc)
     begins = policy.window_begins(lifetime, authority.rollover_at)
     if begins > now:
-        yield Finding(Mark.FINE, f"is asked for its next CA from {begins:%Y-%m-%d} on ({span(begins - now)})")
+        yield Finding(Mark.FINE, f"is asked for its next CA from {date(begins, now)} on ({ahead(begins, now)})")
     else:
         left, ways = span(lifetime.remaining(now)), "next_fingerprint or trust_anchor"
         silent = "" if contact.capabilities.next_ca else f"; it has no GetNextCACert, so that one needs {ways}"

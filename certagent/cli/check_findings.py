@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cryptography import x509
 
@@ -16,7 +16,7 @@ from certagent.config.keystores import KeystoreDefinition
 from certagent.policy import Action
 from certagent.scep import Capabilities, MessageType
 from certagent.status.snapshot import InPlace, Snapshot
-from certagent.text import span
+from certagent.text import ends, span, when
 from certagent.transaction.journal import Phase
 from certagent.transaction.planned_request import PlannedRequest, plan_request
 from certagent.trust.authorities import Contact
@@ -43,15 +43,6 @@ class Seen:
     contact: Contact | None
 
 
-def when(moment: datetime, now: datetime) -> str:
-    """`now`, `at 14:20 UTC (in 5 h)` or `on 2027-01-20 (in 60 d)`."""
-    if moment <= now:
-        return "now"
-    ahead = moment - now
-    exact = f"at {moment:%H:%M:%S} UTC" if ahead < timedelta(hours=20) else f"on {moment:%Y-%m-%d}"
-    return f"{exact} (in {span(ahead)})"
-
-
 def capability_words(capabilities: Capabilities) -> str:
     """What a request to this CA would be made of: `AES, SHA-256, POST`."""
     algorithms = capabilities.algorithms()
@@ -63,13 +54,10 @@ def in_place(certificate: InPlace, now: datetime) -> Finding:
     """The certificate in place, known to match its key."""
     lifetime = certificate.lifetime
     what = f"{certificate.subject}: {certificate.key}, key and certificate match"
+    end = ends(lifetime.not_after, now)
     if lifetime.not_after <= now:
-        ago = f"{lifetime.not_after:%Y-%m-%d} ({span(now - lifetime.not_after)} ago)"
-        return Finding(
-            Mark.WRONG, f"{what}, expired on {ago}", "if the CA still renews it, `certagent renew` brings it back"
-        )
-    left = span(lifetime.not_after - now)
-    return Finding(Mark.FINE, f"{what}, valid until {lifetime.not_after:%Y-%m-%d} ({left})")
+        return Finding(Mark.WRONG, f"{what}, {end}", "if the CA still renews it, `certagent renew` brings it back")
+    return Finding(Mark.FINE, f"{what}, valid {end}")
 
 
 def next_step(seen: Seen, now: datetime) -> Finding:

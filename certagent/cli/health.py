@@ -22,9 +22,8 @@ from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
 from certagent.policy import Action, Condition
-from certagent.state import iso
 from certagent.status.snapshot import Snapshot, take_snapshots
-from certagent.text import span
+from certagent.text import ahead, iso, span
 
 _LONG = timedelta(days=1)  # a person may take so much time to approve a request, or a tenth of the certificate's life
 
@@ -126,7 +125,7 @@ def _all_well(taken: Sequence[Snapshot], now: datetime) -> str:
         return many
     at, name, action = min(coming)
     word = "hooks are owed" if action is Action.HOOKS else f"next {action}"
-    return f"{many}, {word} {name} {'now' if at <= now else f'in {span(at - now)}'}"
+    return f"{many}, {word} {name} {ahead(at, now)}"
 
 
 def _figures(taken: Sequence[Snapshot], now: datetime) -> str:

@@ -17,7 +17,8 @@ from certagent.cli.terminal import WIDE, print_plain, printable, terminal
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, StateError
-from certagent.state import Event, iso
+from certagent.state import Event
+from certagent.text import iso, stamp
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,12 +77,12 @@ def _cells(name: str, event: Event, *, serial_digits: int = 64) -> tuple[str, st
     serial = event.serial if len(event.serial) <= serial_digits else f"{event.serial[:serial_digits]}…"
     facts = [
         event.kind if event.event not in _DONE else "",
-        f"until {event.not_after:%Y-%m-%d %H:%M}" if event.not_after else "",
+        f"until {stamp(event.not_after, event.at)}" if event.not_after else "",
         f"serial {serial}" if serial else "",
         "ca_file was brought up to date" if event.event == "trusted" else "",
     ]
     detail = event.message or ", ".join(filter(None, facts))
-    return f"{event.at:%Y-%m-%d %H:%M:%S}", name, event.event, printable(detail)
+    return stamp(event.at, event.at), name, event.event, printable(detail)
 
 
 _DONE = ("enrolled", "renewed", "rolled over", "trusted")

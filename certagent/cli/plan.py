@@ -15,11 +15,10 @@ from certagent.cli import assemble
 from certagent.cli.terminal import print_plain, printable, shortened, terminal
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
-from certagent.state import iso
 from certagent.status import forecast
 from certagent.status.forecast import Event, What
 from certagent.status.snapshot import take_snapshots
-from certagent.text import span
+from certagent.text import ahead, iso, stamp
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,7 +50,7 @@ def plan(arguments: argparse.Namespace) -> int:
     now = assemble.clock()
     names = assemble.chosen(configuration, arguments.names)
     taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names)
-    until = _date(arguments.until, now) if arguments.until else forecast.horizon(taken, now)
+    until = _read_date(arguments.until, now) if arguments.until else forecast.horizon(taken, now)
     events = forecast.events(taken, until, now)
     if arguments.json:
         print(json.dumps({"until": iso(until), "events": [_entry(each) for each in events]}, indent=2))
@@ -59,7 +58,7 @@ def plan(arguments: argparse.Namespace) -> int:
     console = terminal()
     rows = _rows(events, now)
     if not rows:
-        print(f"nothing is foreseen until {_exact(until, until - now)}")
+        print(f"nothing is foreseen until {stamp(until, now)}")
     elif console is None:
         print_plain(("TIME (UTC)", "IN", "KEYSTORE", "EVENT", "DETAIL"), [row.cells for row in rows])
         print(f"\n{_footer(events, until, now)}")
@@ -72,10 +71,10 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def _footer(events: Sequence[Event], until: datetime, now: datetime) -> str:
     assumed = "; ~ if each successor lives as long as the one before" if any(each.assumed for each in events) else ""
-    return f"until {_exact(until, until - now)}, --until DATE for another end{assumed}"
+    return f"until {stamp(until, now)}, --until DATE for another end{assumed}"
 
 
-def _date(text: str, now: datetime) -> datetime:
+def _read_date(text: str, now: datetime) -> datetime:
     """`2027-01-31` (its end), or a moment in ISO 8601, in UTC unless it says otherwise."""
     try:
         moment = datetime.fromisoformat(text)
@@ -109,12 +108,11 @@ class _Row:
 
     @property
     def cells(self) -> tuple[str, str, str, str, str]:
-        ahead_by = self.event.at - self.now
-        distance = span(ahead_by) if ahead_by > timedelta(0) else "now"
+        distance = ahead(self.event.at, self.now).removeprefix("in ")  # the column is called so
         word = _WORDS.get(self.event.what, self.event.what.value)
         detail = printable(self.event.detail)
         return (
-            _exact(self.event.at, ahead_by),
+            stamp(self.event.at, self.now),
             f"~{distance}" if self.event.assumed else distance,
             shortened(self.names),
             word,
@@ -126,11 +124,6 @@ def _rows(events: Sequence[Event], now: datetime) -> list[_Row]:
     ordered = sorted(events, key=lambda each: (each.at, -_RANK.index(each.what), each.detail))
     alike = groupby(ordered, key=lambda each: (each.at, each.what, each.detail))
     return [_Row(group[0], [each.keystore for each in group], now) for group in (list(found) for _, found in alike)]
-
-
-def _exact(moment: datetime, distance: timedelta) -> str:
-    """To the second where seconds matter."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if distance < timedelta(days=2) else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def _table(rows: Sequence[_Row], width: int) -> Table:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from certagent.config.load import state_dir_of
+from certagent.text import with_hint
 from certagent.transaction import recovery
 
 
@@ -14,7 +15,7 @@ def recover(arguments: argparse.Namespace) -> int:
     for done in recovery.recover_all(state_dir_of(arguments.config)):
         if done.error is not None:
             failed = True
-            print(f"{done.keystore}: {done.error}; {done.error.hint}", file=sys.stderr)
+            print(f"{done.keystore}: {with_hint(str(done.error), done.error.hint)}", file=sys.stderr)
         else:
             print(f"{done.keystore}: {done.message}")
     return 1 if failed else 0

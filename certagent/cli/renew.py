@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from certagent import state
 from certagent.cli import token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.cli.main import internal_fault
@@ -20,6 +19,7 @@ from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, KeystoreError
 from certagent.status.metrics import prometheus_text, write_metrics
 from certagent.status.snapshot import take_snapshots
+from certagent.text import iso, with_hint
 from certagent.transaction import recovery, report
 from certagent.transaction.context import Context, certificate_in_place, lifetime_of
 from certagent.transaction.renewal import Wish, advance
@@ -66,7 +66,7 @@ def _refuse_living(context: Context) -> None:
     lifetime = lifetime_of(certificate_in_place(context.keystore))
     if lifetime is not None and lifetime.not_after > clock():
         raise KeystoreError(
-            f"keystore {context.name} has a certificate valid until {state.iso(lifetime.not_after)}",
+            f"keystore {context.name} has a certificate valid until {iso(lifetime.not_after)}",
             f"`certagent renew --force {context.name}` renews it; `enroll --force` replaces it",
         )
 
@@ -142,7 +142,7 @@ def _write_metrics(configuration: Configuration) -> None:
     try:
         write_metrics(Path(str(configuration.metrics_file)), text)
     except ConfigError as error:
-        _log("metrics", f"{error}; {error.hint}")
+        _log("metrics", with_hint(str(error), error.hint))
 
 
 def _report_json(outcome: Outcome) -> None:
@@ -153,9 +153,9 @@ def _report_text(outcome: Outcome) -> None:
     """One line for a person."""
     line = f"{outcome.keystore}: {outcome.result}"
     if outcome.message:
-        line += f": {outcome.message}{'; ' + outcome.hint if outcome.hint else ''}"
+        line += f": {with_hint(outcome.message, outcome.hint)}"
     if outcome.next_action is not None and outcome.next_action_at is not None:
-        line += f", next {outcome.next_action} at {state.iso(outcome.next_action_at)}"
+        line += f", next {outcome.next_action} at {iso(outcome.next_action_at)}"
     print(line, file=sys.stderr if outcome.result is Result.FAILED else sys.stdout, flush=True)
 
 
@@ -190,11 +190,11 @@ def _foretell(configuration: Configuration, names: Sequence[str], *, force: bool
     for seen in take_snapshots(configuration, now=now, host=host(), names=names):
         if seen.last_error is not None and seen.next_action is None:
             failed = True
-            print(f"{seen.name}: cannot: {seen.last_error.message}; {seen.last_error.hint}")
+            print(f"{seen.name}: cannot: {with_hint(seen.last_error.message, seen.last_error.hint)}")
         elif seen.next_action is None or seen.next_action_at is None:
             print(f"{seen.name}: nothing: {seen.reason}")
         elif force or seen.next_action_at <= now:
             print(f"{seen.name}: would {seen.next_action} now ({'--force' if force else seen.reason})")
         else:
-            print(f"{seen.name}: nothing now; {seen.next_action} at {state.iso(seen.next_action_at)} ({seen.reason})")
+            print(f"{seen.name}: nothing now; {seen.next_action} at {iso(seen.next_action_at)} ({seen.reason})")
     return 1 if failed else 0

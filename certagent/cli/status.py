@@ -11,14 +11,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from certagent.cli import assemble
-from certagent.cli.check_findings import when
 from certagent.cli.terminal import WIDE, Finding, Mark, print_findings, print_plain, printable, shortened, terminal
 from certagent.config.load import load_configuration
-from certagent.policy import Action, Condition, Lifetime
+from certagent.policy import Action, Condition
 from certagent.state import LastError
 from certagent.status.as_json import as_json
 from certagent.status.snapshot import Snapshot, take_snapshots
-from certagent.text import span
+from certagent.text import ahead, date, ends, short_date, span, when
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,7 +92,7 @@ def _row(it: Snapshot, now: datetime) -> _Row:
         share=lifetime.remaining_share(now) if lifetime else 0.0,
         left="–" if lifetime is None else "none" if lifetime.not_after <= now else span(lifetime.remaining(now)),
         next=_next(it, now),
-        date=_date(it.next_action_at, now),
+        date=short_date(it.next_action_at, now) if it.next_action_at and it.next_action_at > now else "",
     )
 
 
@@ -101,17 +100,7 @@ def _next(it: Snapshot, now: datetime) -> str:
     if it.next_action is None or it.next_action_at is None:
         return "–"
     word = _ACTIONS.get(it.next_action, it.next_action.value)
-    return f"{word} now" if it.next_action_at <= now else f"{word} in {span(it.next_action_at - now)}"
-
-
-def _date(moment: datetime | None, now: datetime) -> str:
-    """The moment itself, as exactly as its distance makes sense; nothing for now."""
-    if moment is None or moment <= now:
-        return ""
-    ahead = moment - now
-    if ahead < timedelta(hours=20):
-        return f"{moment:%H:%M:%S} UTC" if ahead < timedelta(hours=1) else f"{moment:%H:%M} UTC"
-    return f"{moment:%Y-%m-%d}"
+    return f"{word} {ahead(it.next_action_at, now)}"
 
 
 def staged(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
@@ -132,39 +121,27 @@ def road_rows(it: Snapshot, now: datetime) -> list[tuple[str, str]]:
     if road is None:
         return []
     if it.certificate is not None:
-        rows.append(("identity", f"{it.certificate.serial}, {_until(it.certificate.lifetime, now)}"))
+        rows.append(("identity", f"{it.certificate.serial}, {ends(it.certificate.lifetime.not_after, now)}"))
     if road.ca is not None:
-        rows.append(("CA", f"{road.ca.subject}, {_until(road.ca.lifetime, now)}"))
+        rows.append(("CA", f"{road.ca.subject}, {ends(road.ca.lifetime.not_after, now)}"))
         rows.append(("", road.ca.fingerprint))
     if road.next_ca is None and road.begins_at is not None:
         late = ": none is known, and the CA's end is near" if road.late(now) else ""
         again = "asked for again" if road.past.retry_at else "asked for"
         rows.append(("next CA", f"{again} {when(max(road.begins_at, road.past.retry_at or now), now)}{late}"))
     if road.next_ca is not None:
-        begins = f"from {_moment(road.next_ca.lifetime.not_before, now)}"
-        rows.append(("next CA", f"{road.next_ca.subject}, {begins}, {_until(road.next_ca.lifetime, now)}"))
+        begins = f"from {date(road.next_ca.lifetime.not_before, now)}"
+        rows.append(("next CA", f"{road.next_ca.subject}, {begins}, {ends(road.next_ca.lifetime.not_after, now)}"))
         rows.append(("", f"{road.next_ca.fingerprint}{f', {road.next_ca.proof}' if road.next_ca.proof else ''}"))
     if road.shadow is not None:
-        begins = f"from {_moment(road.shadow.lifetime.not_before, now)}"
-        rows.append(("shadow", f"{road.shadow.serial}, {begins}, {_until(road.shadow.lifetime, now)}"))
+        begins = f"from {date(road.shadow.lifetime.not_before, now)}"
+        rows.append(("shadow", f"{road.shadow.serial}, {begins}, {ends(road.shadow.lifetime.not_after, now)}"))
     elif road.phase is not None:
         rows.append(("shadow", f"in preparation: {road.phase}"))
     if road.switch_at is not None:
         rows.append(("switch", when(road.switch_at, now)))
-    rows += [("old CA", f"{ca.subject}, trusted until {_moment(ca.lifetime.not_after, now)}") for ca in road.old]
+    rows += [("old CA", f"{ca.subject}, trusted until {date(ca.lifetime.not_after, now)}") for ca in road.old]
     return rows
-
-
-def _moment(moment: datetime, now: datetime) -> str:
-    near = abs(moment - now) < timedelta(days=2)
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if near else f"{moment:%Y-%m-%d}"
-
-
-def _until(lifetime: Lifetime, now: datetime) -> str:
-    """Until when, and how long that is."""
-    if lifetime.not_after <= now:
-        return f"expired at {_moment(lifetime.not_after, now)}"
-    return f"until {_moment(lifetime.not_after, now)} ({span(lifetime.remaining(now))})"
 
 
 def _print_road(console: Console | None, rows: Sequence[tuple[str, str]]) -> None:
@@ -197,8 +174,8 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
             found.append(Finding(Mark.WARNING, f"{each.name}: {each.bent}"))
     for (message, hint), concerned in errors.items():
         ago = now - max(error.at for _, error in concerned)
-        when = f" ({span(ago)} ago)" if ago >= timedelta(seconds=1) else ""
-        found.append(Finding(Mark.WRONG, f"{shortened([name for name, _ in concerned])}: {message}{when}", hint))
+        since = f" ({span(ago)} ago)" if ago >= timedelta(seconds=1) else ""
+        found.append(Finding(Mark.WRONG, f"{shortened([name for name, _ in concerned])}: {message}{since}", hint))
     return found
 
 

@@ -22,6 +22,7 @@ from msgspec.structs import FieldInfo
 from certagent.config.keystores import KeystoreDefaults, KeystoreDefinition
 from certagent.config.parts import Secret
 from certagent.config.values import VALUE_TYPES
+from certagent.text import with_hint
 
 Path = tuple[str, ...]
 """Where a value stands: ("keystores", "web", "san", "[0]")."""
@@ -82,7 +83,7 @@ class Problems:
 
     def add(self, place: Place, path: Path, what: str, hint: str) -> None:
         where = f"{place}: {dotted(path)}" if path else str(place)
-        self._found.append((place, f"{where}: {_cut(what)}" + (f"; {_cut(hint)}" if hint else "")))
+        self._found.append((place, f"{where}: {with_hint(_cut(what), _cut(hint))}"))
 
     def __bool__(self) -> bool:
         return bool(self._found)

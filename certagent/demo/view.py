@@ -12,6 +12,7 @@ from rich.text import Text
 
 from certagent.demo.site import CA_LIFETIME, LIFETIME, SERVER_NAME, Site
 from certagent.demo.watch import WANTED, Authority, Event, Keystore, Watch, short
+from certagent.text import iso
 
 _ABOUT = {
     "web": "key and chain in files, which the service below reads",
@@ -41,7 +42,7 @@ def frame(watch: Watch, site: Site, now: datetime, width: int, height: int) -> R
 
 def line(event: Event) -> str:
     """An event where there is no terminal."""
-    return f"{event.at:%Y-%m-%dT%H:%M:%SZ} {event.who:<7} {event.text}"
+    return f"{iso(event.at)} {event.who:<7} {event.text}"
 
 
 def summary(watch: Watch, site: Site, took: timedelta, program: str) -> Text:

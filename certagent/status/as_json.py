@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from certagent.policy import Lifetime
-from certagent.state import LastError, iso
+from certagent.state import LastError
 from certagent.status.rollover import Ca, RolloverStatus
 from certagent.status.snapshot import Snapshot
+from certagent.text import iso
 
 
 def as_json(snapshots: Iterable[Snapshot]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from certagent import policy
 from certagent.policy import Action, Decision, Lifetime, Open, Past
 from certagent.status.rollover import Ca, RolloverStatus, Shadow
 from certagent.status.snapshot import Snapshot
-from certagent.text import span
+from certagent.text import date, span
 from certagent.transaction.context import open_of
 
 LIMIT = 24
@@ -178,7 +178,7 @@ class _Walk:
         verb = (
             f"goes on with the {transaction.kind.value}" if action is Action.RESUME and transaction else "a successor"
         )
-        return again or f"{verb}, until {_day(self._lifetime)}"
+        return again or f"{verb}, until {date(self._lifetime.not_after, self.at)}"
 
     def _along_the_road(self, action: Action) -> str:
         failed = self._road_past.failures and self._road_past.retry_at == self.at
@@ -236,8 +236,3 @@ class _Walk:
 
 def _times(failures: int) -> str:
     return "a failure" if failures == 1 else f"{failures} failures"
-
-
-def _day(lifetime: Lifetime) -> str:
-    exact = "%Y-%m-%d" if _length(lifetime) >= timedelta(days=2) else "%Y-%m-%d %H:%M:%S"
-    return lifetime.not_after.strftime(exact)

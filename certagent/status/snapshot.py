@@ -25,9 +25,9 @@ from certagent.hooks import read_secret
 from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
 from certagent.policy import Action, Condition, Decision, Lifetime, Past, Rules
-from certagent.state import LastError, State, iso
+from certagent.state import LastError, State
 from certagent.status.rollover import RolloverStatus, rollover_of
-from certagent.text import span
+from certagent.text import iso, span
 from certagent.transaction.context import (
     ca_of,
     certificate_in_place,

@@ -11,7 +11,7 @@ from certagent.config.parts import HookCommand
 from certagent.errors import HookError, KeystoreError, ProbeError
 from certagent.hooks import run_hook
 from certagent.keystore import swap
-from certagent.state import iso
+from certagent.text import iso
 from certagent.transaction.context import AbandonedError, Context, certificate_in_place
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.transaction.probe import wait_until_served

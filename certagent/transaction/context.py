@@ -18,6 +18,7 @@ from certagent.config.keystores import KeystoreDefinition
 from certagent.errors import CertagentError, KeystoreError, TransientError
 from certagent.hooks import run_hook
 from certagent.keystore.base import Keystore, Shadow
+from certagent.text import iso
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 from certagent.trust.authorities import Authorities, Contact, Known
 
@@ -164,7 +165,7 @@ class Context:
             "CERTAGENT_CA_FILE": paths["ca"],
             "CERTAGENT_SERIAL": facts.serial_hex(certificate) if certificate else "",
             "CERTAGENT_OLD_SERIAL": transaction.old_serial if transaction else "",
-            "CERTAGENT_NOT_AFTER": state.iso(certificate.not_valid_after_utc) if certificate else "",
+            "CERTAGENT_NOT_AFTER": iso(certificate.not_valid_after_utc) if certificate else "",
             "CERTAGENT_SUBJECT": facts.subject_text(certificate) if certificate else self.definition.subject or "",
             "CERTAGENT_ATTEMPT": str(attempt),
         }

@@ -19,6 +19,7 @@ from cryptography import x509
 from certagent import durable, policy, state
 from certagent.errors import BusyError, CertagentError, KeystoreError, RejectedError, StateError
 from certagent.policy import Action, Condition, Decision
+from certagent.text import iso
 from certagent.transaction import activation, exchange, outcome, recovery, rollover
 from certagent.transaction.context import AbandonedError, Context, lifetime_of, open_of
 from certagent.transaction.journal import Kind, Phase, Transaction
@@ -47,7 +48,7 @@ def advance(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
     """Bring one keystore as far as it gets now. `stopping` is asked at each durable point."""
     if not policy.clock_is_sane(context.clock()):
         return Outcome(
-            context.name, Result.WAITING, message=f"the clock says {state.iso(context.clock())}", hint="set the clock"
+            context.name, Result.WAITING, message=f"the clock says {iso(context.clock())}", hint="set the clock"
         )
     return _locked(context, lambda: _attend(context, wish, stopping))
 

@@ -20,6 +20,7 @@ from certagent import certificate as facts
 from certagent import policy, state
 from certagent.errors import CertagentError, RejectedError, StateError, TransientError
 from certagent.state import Track
+from certagent.text import iso, with_hint
 from certagent.transaction import activation, exchange
 from certagent.transaction.context import AbandonedError, Context, certificate_in_place, lifetime_of, road_of
 from certagent.transaction.journal import Kind, Phase, Transaction
@@ -133,7 +134,7 @@ def _not_yet(context: Context, ca: policy.Lifetime | None) -> Track:
         return Track()
     if policy.next_ca_is_late(ca, now):
         raise TransientError(
-            f"the CA of {context.definition.authority} ends at {state.iso(ca.not_after)} and announces no next one",
+            f"the CA of {context.definition.authority} ends at {iso(ca.not_after)} and announces no next one",
             "ask its operator; a CA without GetNextCACert needs next_fingerprint or trust_anchor",
         )
     return Track(retry_at=policy.ask_again_for_next_ca(ca, now))
@@ -142,14 +143,14 @@ def _not_yet(context: Context, ca: policy.Lifetime | None) -> Track:
 def _announce(context: Context, successor: Successor) -> None:
     issuer = successor.believed.issuer
     words = f"{facts.subject_text(issuer)}, {facts.fingerprint(issuer)}: {successor.proof}"
-    context.log(f"next CA {words}; it takes over at {state.iso(successor.starts)}")
+    context.log(f"next CA {words}; it takes over at {iso(successor.starts)}")
     context.note("next CA", message=words)
 
 
 def _staged(context: Context, transaction: Transaction) -> None:
     """The shadow is complete: it waits for the CA to change."""
     if transaction.switch_at is not None:
-        context.log(f"certificate {transaction.serial} under the next CA waits for {state.iso(transaction.switch_at)}")
+        context.log(f"certificate {transaction.serial} under the next CA waits for {iso(transaction.switch_at)}")
     context.note("staged", transaction)
     context.tell("staged", transaction)
     # Last, so that a kill has it told twice rather than never.
@@ -212,7 +213,7 @@ def _failed(context: Context, track: Track, error: CertagentError) -> Track:
     transaction = context.rollover.open()
     if isinstance(error, AbandonedError | RejectedError):
         _abandon(context, str(error), "rejected" if isinstance(error, RejectedError) else "abandoned")
-    context.log(f"rollover: {error}; {error.hint}" if error.hint else f"rollover: {error}")
+    context.log(f"rollover: {with_hint(str(error), error.hint)}")
     context.note("failed", transaction, str(error))
     context.tell("failed", transaction, failures)
     return Track(

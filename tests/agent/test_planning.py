@@ -108,17 +108,3 @@ def test_status_line(upcoming: dict[str, datetime], line: str) -> None:
 def test_sentence(result: Result, message: str | None, hint: str | None, words: str) -> None:
     outcome = Outcome("web", result, next_action=Action.RENEW, message=message, hint=hint)
     assert schedule.sentence(outcome, NOW + timedelta(hours=3), NOW) == words
-
-
-@pytest.mark.parametrize(
-    ("length", "words"),
-    [
-        pytest.param(-5 * SECOND, "0 s", id="passed"),
-        pytest.param(90 * SECOND, "90 s", id="seconds"),
-        pytest.param(125 * SECOND, "2 min", id="minutes"),
-        pytest.param(timedelta(hours=47), "47 h", id="hours"),
-        pytest.param(timedelta(days=3650), "3650 d", id="days"),
-    ],
-)
-def test_in_words(length: timedelta, words: str) -> None:
-    assert schedule.in_words(length) == words

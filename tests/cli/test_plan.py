@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from certagent.state import iso
+from certagent.text import iso
 
 from .place import Place
 from .way import Way, now

@@ -11,9 +11,9 @@ import pytest
 
 from certagent import certificate as facts
 from certagent.config.load import load_configuration
-from certagent.state import iso
 from certagent.status.metrics import prometheus_text
 from certagent.status.snapshot import Snapshot, take_snapshots
+from certagent.text import iso
 
 from .place import Check, Place
 from .test_status_metrics import parse

@@ -20,6 +20,7 @@ from certagent import keys, state
 from certagent.config.load import load_configuration
 from certagent.config.values import KeyType
 from certagent.keystore import pkcs12_codec, swap
+from certagent.text import iso
 from certagent.transaction import recovery
 from certagent.transaction.journal import VERSION, Journal, Phase, Transaction
 from certagent.trust import crl
@@ -258,7 +259,7 @@ def state_files(data: bytes) -> object:
 
 
 def states() -> list[bytes]:
-    error = {"kind": "trust", "message": "x", "hint": "y", "at": state.iso(NOW)}
+    error = {"kind": "trust", "message": "x", "hint": "y", "at": iso(NOW)}
     whole = {"version": VERSION, "url": "http://x", "capabilities": ["AES"], "issuer": "sha256:00"}
-    times = {"seen_at": state.iso(NOW), "next_action_at": state.iso(NOW)}
+    times = {"seen_at": iso(NOW), "next_action_at": iso(NOW)}
     return [json.dumps({**whole, **times, "failures": 2, "last_error": error, "condition": "failed"}).encode()]
