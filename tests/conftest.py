@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,24 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
 
 # Debian puts servers where a user's PATH does not look.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="in an order of chance: the files, and what is in each"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seed = config.getoption("--shuffle")
+    if seed is None:
+        return
+    chance, files = random.Random(seed), defaultdict[Path, list[pytest.Item]](list)
+    for item in items:
+        files[item.path].append(item)
+    order = [chance.sample(inside, len(inside)) for inside in files.values()]
+    chance.shuffle(order)
+    items[:] = [item for inside in order for item in inside]
 
 
 def missing(part: str) -> str | None:

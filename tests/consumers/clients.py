@@ -1,11 +1,10 @@
-"""Clients of a TLS server: they connect without a pause, believe one CA and one name, and count what fails."""
+"""Clients of a TLS server: they connect all the time, believe one CA and one name, and count what fails."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
@@ -13,6 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from cryptography import x509
+
+from tests.waiting import PATIENCE, until
 
 SERVER_NAME = "www.example.net"
 
@@ -46,10 +47,10 @@ class Clients:
     ) -> None:
         self._end.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(PATIENCE)
 
     def _run(self, look: Callable[[], None]) -> None:
-        while not self._end.is_set():
+        while not self._end.wait(0.005):  # lest the renewals have to wait for a processor
             try:
                 look()
             except OSError as error:  # ssl.SSLError and certificates that do not verify are
@@ -59,7 +60,7 @@ class Clients:
 
     def connect(self) -> ssl.SSLSocket:
         connection = self.context.wrap_socket(
-            socket.create_connection(("127.0.0.1", self.port), timeout=10), server_hostname=SERVER_NAME
+            socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE), server_hostname=SERVER_NAME
         )
         self.connections += 1
         self.serials.add(serial(connection))
@@ -87,15 +88,18 @@ class Clients:
                 if answer.will_close:
                     return
 
-    def await_served(self, number: int, seconds: float = 10) -> int:
-        """The serial number served, once it is this one: a reload is asynchronous, old workers answer for a moment."""
-        deadline = time.monotonic() + seconds
-        while True:
-            with self.connect() as connection:
-                served = serial(connection)
-            if served == number or time.monotonic() > deadline:
-                return served
-            time.sleep(0.05)
+    def await_served(self, number: int) -> None:
+        """Until this serial number is: a reload is asynchronous, old workers answer for a moment."""
+        until(lambda: self.served() == number)
+
+    def served(self) -> int:
+        with self.connect() as connection:
+            return serial(connection)
+
+    def await_more(self, connections: int = 60) -> None:
+        """Until so many more were made, with a request over some of them."""
+        before, requests = self.connections, self.requests
+        until(lambda: self.connections >= before + connections and self.requests > requests)
 
 
 def serial(connection: ssl.SSLSocket) -> int:

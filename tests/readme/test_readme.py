@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.systemd.conftest import Machine
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 LAB = "certagent lab --dir /tmp/lab --port 8080"
@@ -69,15 +72,23 @@ def test_the_first_keystore_in_five_minutes(machine: Machine) -> None:
 
 @pytest.mark.needs("git")
 def test_make_demo_in_a_clean_clone(tmp_path: Path) -> None:
-    """What a new user types first, from nothing but the committed files."""
+    """What a new user types first, from nothing but the committed files. Its end is shown in demo/."""
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     environment = {word: value for word, value in os.environ.items() if not word.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    done = subprocess.run(
-        ["make", "demo"], cwd=clone, capture_output=True, text=True, timeout=240, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 failed" in done.stdout, done.stdout
+    output = tmp_path / "output"
+    with (
+        output.open("w") as file,
+        subprocess.Popen(
+            ["make", "demo"], cwd=clone, stdout=file, stderr=file, env=environment, start_new_session=True
+        ) as made,
+    ):
+        try:
+            until(lambda: "now serves" in output.read_text() or made.poll() is not None, 600, told=output.read_text)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(made.pid, signal.SIGTERM)
+    assert "now serves" in output.read_text(), output.read_text()
 
 
 def test_no_other_make_command_is_promised() -> None:
@@ -85,9 +96,11 @@ def test_no_other_make_command_is_promised() -> None:
     assert promised == ["make demo", "make test"]  # `make test` is what runs this
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "test-debian", "lint", "format", "fuzz", "packages", "clean"])
-def test_the_makefile_knows(target: str) -> None:
-    subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+TARGETS = ["demo", "test", "test-debian", "lint", "format", "fuzz", "packages", "clean"]
+
+
+def test_the_makefile_knows_its_targets() -> None:
+    subprocess.run(["make", "--dry-run", *TARGETS], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_documents_named_in_the_readme_exist() -> None:

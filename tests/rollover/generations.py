@@ -81,14 +81,14 @@ class Followers(Clients):
     def __init__(self, port: int, directory: Path) -> None:
         super().__init__(port, directory / "ca.pem")
         self.directory, self.read_at = directory, self._changed_at(directory)
-        self.served: dict[int, float] = {}
+        self.first_served: dict[int, float] = {}
 
     def connect(self) -> ssl.SSLSocket:
         changed_at = self._changed_at(self.directory)
         if changed_at != self.read_at:
             self.context, self.read_at = ssl.create_default_context(cafile=self.directory / "ca.pem"), changed_at
         connection = super().connect()
-        self.served.setdefault(serial(connection), time.time())
+        self.first_served.setdefault(serial(connection), time.time())
         time.sleep(0.04)  # two cores are shared by all
         return connection
 
@@ -165,7 +165,7 @@ def _watch(directory: Path, clients: Followers, generations: int, schedule: Sche
         figures.unmatched += not _matched(directory)
     for leaf, now in switched:
         due = leaf.not_valid_before_utc.timestamp()
-        served = clients.served.get(leaf.serial_number, float("inf"))
+        served = clients.first_served.get(leaf.serial_number, float("inf"))
         figures.switches.append((now - due, served - due))
     figures.connections, figures.failures = clients.connections, list(clients.failures)
     return figures

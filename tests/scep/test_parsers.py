@@ -35,7 +35,7 @@ from .parts import EVERYTHING, NONCE, STRONG, TRANSACTION, World, name
 from .test_queries import crl
 
 Mutate = Callable[[bytes], bytes]
-ours = settings(max_examples=150, deadline=None)
+ours = settings(max_examples=60, deadline=None)
 
 
 @st.composite

@@ -20,7 +20,7 @@ from tests.tokens.site import Place, TokenSite
 
 pytestmark = pytest.mark.needs("opensc")
 
-KILLS = int(os.environ.get("CERTAGENT_TOKEN_KILLS", "20"))
+KILLS = int(os.environ.get("CERTAGENT_TOKEN_KILLS", "9"))
 ONE_IDENTITY = {"Private Key": 1, "Public Key": 1, "Certificate": 1}
 
 

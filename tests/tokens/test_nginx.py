@@ -87,13 +87,14 @@ def test_not_one_connection_fails_over_renewals(
         assert owed.returncode == 0, owed.stderr
         with Clients(port, shipped.ca_file(site)) as clients:
             for _ in range(3):
+                clients.await_more(20)
                 renewed = certagent(site.config, "renew", "--force", "softhsm")
                 assert renewed.returncode == 0, renewed.stderr
                 ids.append(site.id)
-                seen.append(clients.await_served(site.leaf().serial_number))
-                assert seen[-1] == site.leaf().serial_number
+                clients.await_served(site.leaf().serial_number)
+                seen.append(site.leaf().serial_number)
+            clients.await_more(20)
     assert clients.failures == []
     assert len(set(seen)) == len(set(ids)) == 3
-    assert clients.connections > 50
     assert softhsm.pin not in site.path("files/nginx-token.conf").read_text()
     assert os.environ["SOFTHSM2_CONF"]
