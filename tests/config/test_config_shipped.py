@@ -36,7 +36,7 @@ from .test_config_fields import FIELDS
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "agent.yaml.example"
 # Files that only a host has: secrets, templates that were copied, PKCS#11 modules.
-_OF_A_HOST = re.compile(r"/etc/certagent/([a-z0-9]+\.(password|pin)|keystores/\S+\.template)|/usr/lib/\S+\.so")
+_OF_A_HOST = re.compile(r"/etc/certagent/([a-z0-9]+\.(password|pin)|keystores/\S+\.template|\S+\.so)|/usr/lib/\S+\.so")
 KEYSTORES = sorted((ROOT / "keystores").glob("*.yaml"))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.consumers.clients import SERVER_NAME
@@ -64,8 +65,8 @@ def haproxy_configuration(directory: Path, *, port: int, combined: Path) -> Path
 
 
 @contextlib.contextmanager
-def nginx(configuration: Path, port: int) -> Iterator[None]:
-    with _running(["nginx", "-c", str(configuration)], configuration.parent / "output", port):
+def nginx(configuration: Path, port: int, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+    with _running(["nginx", "-c", str(configuration)], configuration.parent / "output", port, environment):
         yield
 
 
@@ -79,8 +80,10 @@ def haproxy(configuration: Path, port: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], output: Path, port: int) -> Iterator[None]:
-    with output.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+def _running(
+    command: list[str], output: Path, port: int, environment: Mapping[str, str] = os.environ
+) -> Iterator[None]:
+    with output.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process:
         try:
             until(lambda: listens(port) or process.poll() is not None)
             assert process.poll() is None, output.read_text()

@@ -22,7 +22,6 @@ _CONFIGURATION = """\
 daemon off;
 user root;
 worker_processes 2;
-ssl_engine pkcs11;
 pid {directory}/pid;
 error_log {directory}/error.log;
 env SOFTHSM2_CONF;
@@ -54,19 +53,21 @@ def nginx_configuration(site: TokenSite, port: int) -> Path:
     return file
 
 
-def test_not_one_connection_fails_over_renewals(
-    softhsm: Place, make_site: Sites, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_not_one_connection_fails_over_renewals(softhsm: Place, make_site: Sites) -> None:
     softhsm.pin_file.write_text(softhsm.pin)  # libp11 takes a line's end for a part of it
-    monkeypatch.setenv("PKCS11_MODULE_PATH", softhsm.module)
     site = make_site(softhsm, Settings(lifetime=90 * DAY), real_time=True)
     port = free_port()
     configuration = nginx_configuration(site, port)
     template = site.path("nginx-token.conf.template")
     shipped_template = (ROOT / "keystores/nginx-token.conf.template").read_text()
     template.write_text(shipped_template.replace("/etc/certagent/softhsm.pin", str(softhsm.pin_file)))
-    # Hooks inherit no such variables; a host has /etc/softhsm and /etc/ssl/openssl.cnf instead.
-    words = ", ".join(["env", f"PKCS11_MODULE_PATH={softhsm.module}", *map("=".join, softhsm.environment.items())])
+    # Hooks inherit no such variables; a host has /etc/softhsm instead, and those of nginx's unit.
+    environment = {
+        **softhsm.environment,
+        "PKCS11_MODULE_PATH": softhsm.module,
+        "OPENSSL_CONF": str(ROOT / "keystores/openssl-engine.cnf"),
+    }
+    words = ", ".join(["env", *map("=".join, environment.items())])
     changes = {
         "module: /usr/lib/softhsm/libsofthsm2.so": f"module: {softhsm.module}",
         "token: web ": f"token: {softhsm.label} ",
@@ -82,7 +83,7 @@ def test_not_one_connection_fails_over_renewals(
     enrolled = certagent(site.config, "enroll", "softhsm")
     assert "hook env exited with 1" in enrolled.stderr  # it does not run yet
     seen, ids = [], []
-    with servers.nginx(configuration, port):
+    with servers.nginx(configuration, port, {**os.environ, **environment}):
         owed = certagent(site.config, "renew", "softhsm")
         assert owed.returncode == 0, owed.stderr
         with Clients(port, shipped.ca_file(site)) as clients:
@@ -97,4 +98,3 @@ def test_not_one_connection_fails_over_renewals(
     assert clients.failures == []
     assert len(set(seen)) == len(set(ids)) == 3
     assert softhsm.pin not in site.path("files/nginx-token.conf").read_text()
-    assert os.environ["SOFTHSM2_CONF"]
