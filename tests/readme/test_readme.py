@@ -62,7 +62,7 @@ def test_the_first_keystore_in_five_minutes(machine: Machine) -> None:
         else:
             told.append(line)
     told += ["systemctl is-active certagent.service", "systemctl status --no-pager certagent.service"]
-    printed = machine.boot("\n".join(told), seconds=90)
+    printed = machine.boot("\n".join(told))
     assert "web: enrolled" in printed, printed
     assert "no faults" in printed, printed
     assert re.search(r"^web +valid .* CN=router.example.net", printed, re.MULTILINE), printed

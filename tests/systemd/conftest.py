@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 SCENARIO = """\
 [Unit]
@@ -60,7 +62,7 @@ class Machine:
             shutil.copy(unit, self.root / "etc/systemd/system")
         _run("systemctl", f"--root={self.root}", "enable", *enabled)
 
-    def boot(self, scenario: str, seconds: int = 60) -> str:
+    def boot(self, scenario: str, seconds: float = 5 * PATIENCE) -> str:
         """Boot, run the lines of bash once the machine is up, power off; returns what they printed."""
         self.write("/root/scenario", f"exec >/root/printed 2>&1\n{scenario}")
         self.write("/etc/systemd/system/scenario.service", SCENARIO, 0o644)

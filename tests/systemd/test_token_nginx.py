@@ -46,7 +46,7 @@ certagent renew --force softhsm
 show nginx -p ActiveState
 echo served: $(openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -serial)
 echo in place: $(openssl x509 -noout -serial -in /etc/ssl/certs/web.pem)
-""", seconds=300)
+""")
     assert printed.count("nginx: ActiveState=active") == 2, printed
     assert "softhsm: renewed" in printed, printed
     [served] = re.findall(r"^served: (serial=\w+)$", printed, re.MULTILINE)
