@@ -78,7 +78,7 @@ def test_without_the_extra_its_name_is_told(root: Path) -> None:
     program = (
         "import sys; sys.modules['ldap3'] = None\n"
         "from datetime import timedelta\n"
-        "from certagent import crl\n"
+        "from certagent.trust import crl\n"
         "try: crl.fetch('ldap://127.0.0.1:1/o=x', timeout=timedelta(seconds=1))\n"
         "except Exception as error: print(type(error).__name__, error.hint)\n"
     )
