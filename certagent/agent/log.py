@@ -12,7 +12,10 @@ import os
 import sys
 import time
 
+from certagent.errors import CertagentError, ConfigError
 from certagent.text import ISO
+
+log = logging.getLogger(__name__)
 
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
@@ -38,3 +41,12 @@ def configure(level: int = logging.INFO) -> None:
     handler.setFormatter(_Lines(journal="JOURNAL_STREAM" in os.environ))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("apscheduler").setLevel(max(level, logging.WARNING))  # else a line per job
+
+
+def log_error(where: str, error: CertagentError) -> None:
+    """An error in as many lines as it has: what is wrong, each fault of a configuration, what to do."""
+    log.error("%s%s", where, error)
+    for problem in error.problems if isinstance(error, ConfigError) else ():
+        log.error("%s%s", where, problem)
+    if error.hint:
+        log.error("%shint: %s", where, error.hint)

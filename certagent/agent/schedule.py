@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
+from certagent.policy import Action
 from certagent.text import ahead, with_hint
-from certagent.transaction.report import Outcome
+from certagent.transaction.report import Outcome, Result
 
 # A worker's start costs a tenth to a fifth of a second; 25 keystores share it, and no more than
 # these wait behind one that hangs.
@@ -31,14 +33,12 @@ class Pace:
     grace: timedelta = timedelta(seconds=75)
 
 
-@dataclass
-class Memory:
-    """What the agent itself remembers of one keystore; gone when it ends."""
+class Next(Enum):
+    """What follows from a report."""
 
-    strikes: int = 0  # fruitless looks in a row
-    not_before: datetime | None = None
-    watched: dict[str, str] = field(default_factory=dict)
-    acted_on: dict[str, str] | None = None
+    AT_ONCE = auto()  # look again without a pause
+    FRUITLESS = auto()  # look again, ever more slowly
+    SETTLED = auto()  # look again when the next action comes
 
 
 def batch(queue: Sequence[str], free_workers: int) -> list[str]:
@@ -66,6 +66,16 @@ def clock_jumped(drift: timedelta, tolerance: timedelta) -> bool:
 def blamed(names: Sequence[str], reported: Collection[str]) -> str | None:
     """The keystore a crashed or hung worker was at: they are taken in order, so the first without a report."""
     return next((name for name in names if name not in reported), None)
+
+
+def following(outcome: Outcome, when: datetime | None, strikes: int, now: datetime) -> Next:
+    """What follows from a report. `when`: the next action's time; `strikes`: fruitless looks in a row before."""
+    due = when is not None and when <= now
+    if due and outcome.next_action is Action.SWITCH and not strikes:
+        return Next.AT_ONCE  # the CA changed while the worker was at it: no pause before that, but once
+    if due or outcome.result in (Result.BUSY, Result.STOPPED):
+        return Next.FRUITLESS  # also what its worker did not do, or is due again at once: never a busy loop
+    return Next.SETTLED
 
 
 def sentence(outcome: Outcome, when: datetime | None, now: datetime) -> str:

@@ -40,3 +40,27 @@ def watchdog_interval() -> timedelta | None:
     except ValueError:
         return None
     return timedelta(microseconds=limit) / 2 if limit > 0 else None
+
+
+class Status:
+    """The line that `systemctl status` shows: what is wrong, by topic, and then how things are."""
+
+    def __init__(self) -> None:
+        self._troubles: dict[str, str] = {}
+        self._told = ""
+
+    def __contains__(self, topic: str) -> bool:
+        return topic in self._troubles
+
+    def trouble(self, topic: str, words: str) -> None:
+        self._troubles[topic] = words
+
+    def over(self, topic: str) -> None:
+        self._troubles.pop(topic, None)
+
+    def tell(self, line: str) -> None:
+        """Send it, unless it is what was told last."""
+        status = "; ".join([*self._troubles.values(), line])
+        if status != self._told:
+            self._told = status
+            send(f"STATUS={status}")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from certagent.agent import log, loop
+from certagent.agent.clock import Clocks
 from certagent.agent.schedule import Pace
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
@@ -34,7 +35,7 @@ pace = Pace(
 )
 log.configure()
 if offset.exists():
-    asyncio.run(loop.Agent(path, load_configuration(path), sys.argv[2:], pace, clock=clock).serve())
+    asyncio.run(loop.Agent(path, load_configuration(path), sys.argv[2:], pace, Clocks(clock)).serve())
 else:
     try:
         raise SystemExit(loop.run(path, worker=sys.argv[2:], pace=pace))

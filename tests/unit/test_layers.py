@@ -35,7 +35,7 @@ LAYERS = (
 DOORS = {
     "requests": ("scep.transport",),
     "urllib3": ("scep.transport",),
-    "apscheduler": ("agent.loop",),
+    "apscheduler": ("agent.appointments",),
     "yaml": ("config.",),
     "subprocess": ("hooks", "demo."),
     "asyncio.subprocess": ("agent.worker_process",),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certagent.agent import schedule
+from certagent.agent.schedule import Next
 from certagent.policy import Action
 from certagent.transaction.report import Outcome, Result
 
@@ -75,6 +76,30 @@ def test_files_changed(seen: dict[str, str], acted_on: dict[str, str] | None, ch
 )
 def test_clock_jumped(seconds: int, jumped: bool) -> None:
     assert schedule.clock_jumped(seconds * SECOND, 5 * SECOND) is jumped
+
+
+LATER = NOW + timedelta(hours=3)
+
+
+@pytest.mark.parametrize(
+    ("result", "action", "when", "strikes", "following"),
+    [
+        pytest.param(Result.RENEWED, Action.RENEW, LATER, 0, Next.SETTLED, id="done"),
+        pytest.param(Result.NOTHING, None, None, 3, Next.SETTLED, id="nothing can be done"),
+        pytest.param(Result.FAILED, Action.RESUME, LATER, 0, Next.SETTLED, id="failed: the worker set the pause"),
+        pytest.param(Result.BUSY, None, None, 0, Next.FRUITLESS, id="somebody else is at it"),
+        pytest.param(Result.BUSY, Action.RENEW, LATER, 0, Next.FRUITLESS, id="somebody else is at it, all is known"),
+        pytest.param(Result.STOPPED, Action.HOOKS, LATER, 0, Next.FRUITLESS, id="a person stopped it"),
+        pytest.param(Result.RENEWED, Action.RENEW, NOW, 0, Next.FRUITLESS, id="due again at once"),
+        pytest.param(Result.STOPPED, Action.SWITCH, NOW, 0, Next.AT_ONCE, id="the CA changed under way"),
+        pytest.param(Result.NOTHING, Action.SWITCH, NOW, 1, Next.FRUITLESS, id="the CA changed, and no worker minds"),
+    ],
+)
+def test_what_follows_from_a_report(
+    result: Result, action: Action | None, when: datetime | None, strikes: int, following: Next
+) -> None:
+    outcome = Outcome("web", result, next_action=action)
+    assert schedule.following(outcome, when, strikes, NOW) is following
 
 
 def test_the_first_without_a_report_is_to_blame() -> None:

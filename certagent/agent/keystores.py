@@ -1,0 +1,186 @@
+"""The keystores as the agent sees them: when each is looked at, and what follows from what its worker reports.
+
+What is true of a keystore only a worker finds out; here appointments are made.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from certagent import state
+from certagent.agent import schedule
+from certagent.agent.appointments import Appointments
+from certagent.agent.clock import Clocks
+from certagent.agent.log import log_error
+from certagent.agent.pool import Pool
+from certagent.agent.schedule import Next, Pace
+from certagent.agent.systemd import Status
+from certagent.agent.worker_process import BAD_CONFIGURATION, Worker
+from certagent.config.configuration import Configuration
+from certagent.errors import CertagentError
+from certagent.text import span
+from certagent.transaction.report import Outcome, Result
+
+log = logging.getLogger(__name__)
+
+# Results worth a line of log, and its level. Why an attempt failed was said by the worker.
+TOLD = {
+    **dict.fromkeys((Result.ENROLLED, Result.RENEWED, Result.ROLLED_OVER, Result.TRUSTED), logging.INFO),
+    Result.PENDING: logging.WARNING,
+    Result.FAILED: logging.ERROR,
+}
+
+
+@dataclass
+class Memory:
+    """What the agent itself remembers of one keystore; gone when it ends."""
+
+    strikes: int = 0  # fruitless looks in a row
+    not_before: datetime | None = None
+    watched: dict[str, str] = field(default_factory=dict)
+    acted_on: dict[str, str] | None = None
+
+
+class Keystores:
+    """A keystore is looked at when its next action comes, when its files were changed by somebody, and with all
+    others in the sweep. While `paused`, none is.
+    """
+
+    def __init__(self, state_dir: Path, command: Sequence[str], pace: Pace, clocks: Clocks, status: Status) -> None:
+        self._state_dir = state_dir
+        self._pace = pace
+        self._clocks = clocks
+        self._status = status
+        self._memories: dict[str, Memory] = {}
+        self.appointments = Appointments(self._due, self.look_at_all)
+        self.pool = Pool(command, pace, on_report=self._take, on_end=self._judge, on_change=self.tell)
+        self.paused = False
+
+    def adopt(self, configuration: Configuration) -> None:
+        """Those of this configuration from now on."""
+        self.pool.resize(configuration.max_workers, configuration.worker_timeout)
+        for name in self._memories.keys() - configuration.keystores.keys():
+            log.info("%s: no longer configured", name)
+            del self._memories[name]
+            self.pool.drop(name)
+            self.appointments.cancel(name)
+        for name in configuration.keystores:
+            if name not in self._memories:
+                self._remember(name, self._memories.setdefault(name, Memory()))
+
+    def pause(self) -> None:
+        """Forget every plan, and make none until `start_over`."""
+        self.paused = True
+        self.appointments.cancel_all()
+        self.pool.drop_all()
+        self.tell()
+
+    def start_over(self, check_every: timedelta) -> None:
+        """Look at all of them now, and then again in this rhythm; what was fruitless before is forgotten."""
+        self.paused = False
+        for memory in self._memories.values():
+            memory.strikes, memory.not_before = 0, None
+        self.appointments.sweep_every(check_every)
+        self.look_at_all()
+
+    def look_at_all(self) -> None:
+        for name in self._memories:
+            self._want(name)
+        self.tell()
+
+    def notice_changes(self) -> None:
+        """Look at those whose files are not as the last worker left them."""
+        for name, memory in self._memories.items():
+            seen = state.watch(map(Path, memory.watched))
+            if not self.pool.is_at_work(name) and schedule.files_changed(memory.watched, seen, memory.acted_on):
+                log.info("%s: its files were changed", name)
+                memory.acted_on = seen
+                self._want(name)
+
+    def tell(self) -> None:
+        """Have systemd show how things are, if that changed."""
+        count = len(self._memories), self.pool.due, self.pool.workers
+        self._status.tell(schedule.status_line(*count, self.appointments.upcoming, self._clocks.now()))
+
+    def _due(self, name: str) -> None:
+        self._want(name)
+        self.tell()
+
+    def _want(self, name: str) -> None:
+        """Have it worked on, or make an appointment if its last look was fruitless a moment ago."""
+        if self.paused or self.pool.closed or self.pool.is_at_work(name):
+            return
+        not_before = self._memories[name].not_before
+        if not_before and not_before > self._clocks.now():
+            self.appointments.make(name, not_before)
+            return
+        self.appointments.cancel(name)
+        self.pool.add(name)
+
+    def _remember(self, name: str, memory: Memory) -> datetime | None:
+        """Read what the worker left; the time of the next action."""
+        try:
+            known = state.load(self._state_dir / "keystores" / name)
+        except CertagentError as error:
+            log_error(f"{name}: ", error)
+            return None
+        if known is None:
+            return None
+        memory.watched = known.watched
+        return known.next_action_at
+
+    def _take(self, worker: Worker, outcome: Outcome) -> None:
+        """A keystore is done: make its next appointment."""
+        name, now = outcome.keystore, self._clocks.now()
+        memory = self._memories.get(name)
+        if memory is None:
+            return
+        when = self._remember(name, memory) or outcome.next_action_at
+        if worker.timed_out and outcome.result is Result.STOPPED:
+            return  # it hung; `_judge` has the word
+        if outcome.result in TOLD:
+            log.log(TOLD[outcome.result], "%s: %s", name, schedule.sentence(outcome, when, now))
+        match schedule.following(outcome, when, memory.strikes, now):
+            case Next.AT_ONCE:
+                memory.strikes = 1
+                self._want(name)
+            case Next.FRUITLESS:
+                self._strike(name, self._pace.busy_again)
+            case Next.SETTLED:
+                memory.strikes, memory.not_before = 0, None
+                if when:
+                    self.appointments.make(name, when)
+                else:
+                    self.appointments.cancel(name)  # the sweep is enough
+                self.tell()
+
+    def _strike(self, name: str, first: timedelta) -> timedelta:
+        memory = self._memories[name]
+        memory.strikes += 1
+        wait = schedule.backoff(memory.strikes, first)
+        memory.not_before = self._clocks.now() + wait
+        self._want(name)
+        return wait
+
+    def _judge(self, worker: Worker, missing: list[str]) -> None:
+        """What becomes of the keystores a worker ended without a word on."""
+        missing = [name for name in missing if name in self._memories]
+        if worker.orderly:
+            self._status.over("workers")
+            return
+        if worker.exit_code in (None, BAD_CONFIGURATION):
+            if "workers" not in self._status:
+                log.error("a worker %s: mend the configuration as it says above, then reload", worker.ending)
+            self._status.trouble("workers", "workers do not start")
+            for name in missing:
+                self._strike(name, self._pace.crash_again)
+            return
+        if worker.guilty in self._memories:
+            wait = self._strike(worker.guilty, self._pace.crash_again)
+            log.error("%s: its worker %s; trying again in %s", worker.guilty, worker.ending, span(wait))
+        for name in missing:
+            self._want(name)  # the guilty one has an appointment, and keeps it

@@ -1,0 +1,128 @@
+"""The workers: which keystores wait for one, which are being worked on. What is to be done about it others decide."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from certagent.agent import schedule
+from certagent.agent.schedule import Pace
+from certagent.agent.worker_process import Worker
+from certagent.transaction.report import Outcome
+
+
+class Pool:
+    """A bounded number of workers at a time, each for an even share of the keystores that wait.
+
+    `on_report` is called for each keystore that is done, `on_end` with those a worker ended without a word on,
+    `on_change` when a worker began or ended. As a context it ends when no worker is left; a fault of our own in
+    there ends the agent, visibly, and systemd starts it again.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        pace: Pace,
+        *,
+        on_report: Callable[[Worker, Outcome], None],
+        on_end: Callable[[Worker, list[str]], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._command = tuple(command)
+        self._pace = pace
+        self._on_report, self._on_end, self._on_change = on_report, on_end, on_change
+        self._size, self._time_limit = 1, timedelta.max
+        self._queue: dict[str, None] = {}  # in order of arrival
+        self._at_work: set[str] = set()
+        self._workers: list[Worker] = []
+        self._nudged = False
+        self._tasks = asyncio.TaskGroup()
+        self.closed = False
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._tasks.__aexit__(kind, error, trace)
+
+    @property
+    def workers(self) -> int:
+        return len(self._workers)
+
+    @property
+    def due(self) -> int:
+        """Keystores that wait for a worker, or are with one."""
+        return len(self._queue) + len(self._at_work)
+
+    def is_at_work(self, name: str) -> bool:
+        return name in self._at_work
+
+    def resize(self, size: int, time_limit: timedelta) -> None:
+        """So many workers at a time; each may go so long without a report."""
+        self._size, self._time_limit = size, time_limit
+
+    def add(self, name: str) -> None:
+        """Have a keystore worked on, together with others that come at the same time."""
+        self._queue[name] = None
+        if not self._nudged:
+            self._nudged = True
+            asyncio.get_running_loop().call_later(self._pace.coalesce.total_seconds(), self._dispatch)
+
+    def drop(self, name: str) -> None:
+        """Forget one that waits."""
+        self._queue.pop(name, None)
+
+    def drop_all(self) -> None:
+        self._queue.clear()
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self.closed = True
+
+    async def end(self) -> None:
+        """Have the workers stop at their next durable point, and end those that do not come to it."""
+        loop = asyncio.get_running_loop()
+        for worker in self._workers:
+            worker.stop()
+        until = loop.time() + self._pace.grace.total_seconds()
+        while self._workers and loop.time() < until:
+            await asyncio.sleep(0.05)
+        for worker in self._workers:
+            worker.kill()
+
+    def _dispatch(self) -> None:
+        self._nudged = False
+        while self._queue and len(self._workers) < self._size and not self.closed:
+            names = schedule.batch(list(self._queue), self._size - len(self._workers))
+            worker = Worker(tuple(names))
+            for name in names:
+                del self._queue[name]
+            self._at_work.update(names)
+            self._workers.append(worker)
+            self._tasks.create_task(self._work(worker))
+        self._on_change()
+
+    async def _work(self, worker: Worker) -> None:
+        await worker.run(
+            self._command,
+            limit=self._time_limit,
+            grace=self._pace.grace,
+            on_report=lambda outcome: self._take(worker, outcome),
+        )
+        self._workers.remove(worker)
+        missing = [name for name in worker.names if name not in worker.reported]
+        self._at_work.difference_update(missing)
+        if not self.closed:
+            self._on_end(worker, missing)
+            self._dispatch()
+
+    def _take(self, worker: Worker, outcome: Outcome) -> None:
+        self._at_work.discard(outcome.keystore)
+        if not self.closed:
+            self._on_report(worker, outcome)
