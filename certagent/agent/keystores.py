@@ -36,7 +36,7 @@ TOLD = {
 
 
 @dataclass
-class Memory:
+class KeystoreMemory:
     """What the agent itself remembers of one keystore; gone when it ends."""
 
     strikes: int = 0  # fruitless looks in a row
@@ -55,7 +55,7 @@ class Keystores:
         self._pace = pace
         self._clocks = clocks
         self._status = status
-        self._memories: dict[str, Memory] = {}
+        self._memories: dict[str, KeystoreMemory] = {}
         self.appointments = Appointments(self._due, self.look_at_all)
         self.pool = Pool(command, pace, on_report=self._take, on_end=self._judge, on_change=self.tell)
         self.paused = False
@@ -70,7 +70,7 @@ class Keystores:
             self.appointments.cancel(name)
         for name in configuration.keystores:
             if name not in self._memories:
-                self._remember(name, self._memories.setdefault(name, Memory()))
+                self._remember(name, self._memories.setdefault(name, KeystoreMemory()))
 
     def pause(self) -> None:
         """Forget every plan, and make none until `start_over`."""
@@ -121,7 +121,7 @@ class Keystores:
         self.appointments.cancel(name)
         self.pool.add(name)
 
-    def _remember(self, name: str, memory: Memory) -> datetime | None:
+    def _remember(self, name: str, memory: KeystoreMemory) -> datetime | None:
         """Read what the worker left; the time of the next action."""
         try:
             known = state.load(self._state_dir / "keystores" / name)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from certagent.config.decode import Decoder, Finding, Path, Place, Problems, did_you_mean, dotted
+from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, did_you_mean, dotted
 from certagent.config.keystores import KeystoreDefaults
 
 
@@ -30,10 +30,10 @@ def check(
     """
     _check_references(decoder, authorities, keystores)
     _check_paths(decoder, directories, files)
-    for finding in decoder.findings:
-        fault = _HOST_CHECKS[finding.check](finding.value) if finding.check in _HOST_CHECKS else None
+    for found in decoder.to_check:
+        fault = _HOST_CHECKS[found.check](found.value) if found.check in _HOST_CHECKS else None
         if fault:
-            decoder.problems.add(finding.place, finding.path, *fault)
+            decoder.problems.add(found.place, found.path, *fault)
 
 
 Fault = tuple[str, str] | None
@@ -41,13 +41,13 @@ Fault = tuple[str, str] | None
 
 
 def _check_references(decoder: Decoder, authorities: Mapping[str, Any], keystores: Mapping[str, Any]) -> None:
-    for finding in decoder.findings:
-        if finding.check == "authority" and finding.value not in authorities:
-            hint = did_you_mean(finding.value, authorities)
-            decoder.problems.add(finding.place, finding.path, "names no authority", hint)
+    for found in decoder.to_check:
+        if found.check == "authority" and found.value not in authorities:
+            hint = did_you_mean(found.value, authorities)
+            decoder.problems.add(found.place, found.path, "names no authority", hint)
     for name, definition in keystores.items():
         if isinstance(definition, KeystoreDefaults) and definition.authority == "":
-            path: Path = ("keystores", name)
+            path: KeyPath = ("keystores", name)
             known = ", ".join(sorted(authorities)) or "none is defined"
             hint = f"add it here or under defaults ({known})"
             decoder.problems.add(decoder.places[path], (*path, "authority"), "is missing", hint)
@@ -57,37 +57,39 @@ def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterab
     """No file is written twice, nor inside a directory of certagent's own, nor over what is read."""
     roots = {word: _real(path) for word, path in directories.items()}
     _check_directories(decoder.problems, decoder.places, roots)
-    taken: dict[str, tuple[Path, str, Place | None]] = {_real(file): ((), file, None) for file in files}
-    for finding in decoder.findings:
-        if finding.check in ("secret_file", "read_file"):
-            taken.setdefault(_real(finding.value), (finding.path, finding.value, finding.place))
-    for finding in decoder.findings:
-        if finding.check != "written_file":
+    taken: dict[str, tuple[KeyPath, str, Location | None]] = {_real(file): ((), file, None) for file in files}
+    for found in decoder.to_check:
+        if found.check in ("secret_file", "read_file"):
+            taken.setdefault(_real(found.value), (found.path, found.value, found.place))
+    for found in decoder.to_check:
+        if found.check != "written_file":
             continue
-        target = _target(finding.value, roots["live_dir"])
+        target = _target(found.value, roots["live_dir"])
         inside = next((word for word, root in roots.items() if _within(target, root)), None)
         if inside:
-            decoder.problems.add(finding.place, finding.path, f"lies inside {inside}", "choose another directory")
+            decoder.problems.add(found.place, found.path, f"lies inside {inside}", "choose another directory")
         elif target not in taken:
-            taken[target] = (finding.path, finding.value, finding.place)
+            taken[target] = (found.path, found.value, found.place)
         else:
-            _report_collision(decoder.problems, finding, *taken[target])
+            _report_collision(decoder.problems, found, *taken[target])
 
 
-def _report_collision(problems: Problems, finding: Finding, path: Path, text: str, place: Place | None) -> None:
+def _report_collision(
+    problems: Problems, found: ValueToCheck, path: KeyPath, text: str, place: Location | None
+) -> None:
     if place is None:
-        problems.add(finding.place, finding.path, "is a file of this configuration", "choose another path")
+        problems.add(found.place, found.path, "is a file of this configuration", "choose another path")
         return
-    if path[:2] == finding.path[:2] and {path[-1], finding.path[-1]} == {"key_file", "certificate_file"}:
-        if text != finding.value:
+    if path[:2] == found.path[:2] and {path[-1], found.path[-1]} == {"key_file", "certificate_file"}:
+        if text != found.value:
             what = f"is the same file as {path[-1]}, written in another way"
-            problems.add(finding.place, finding.path, what, "for one combined file write both paths alike")
+            problems.add(found.place, found.path, what, "for one combined file write both paths alike")
         return
     what = f"is the same file as {dotted(path)} ({place})"
-    problems.add(finding.place, finding.path, what, "give each its own path")
+    problems.add(found.place, found.path, what, "give each its own path")
 
 
-def _check_directories(problems: Problems, places: Mapping[Path, Place], roots: Mapping[str, str]) -> None:
+def _check_directories(problems: Problems, places: Mapping[KeyPath, Location], roots: Mapping[str, str]) -> None:
     state, live = roots["state_dir"], roots["live_dir"]
     if _within(state, live) or _within(live, state):
         word = "live_dir" if ("live_dir",) in places else "state_dir"

@@ -24,12 +24,12 @@ from certagent.config.parts import Secret
 from certagent.config.values import VALUE_TYPES
 from certagent.text import with_hint
 
-Path = tuple[str, ...]
+KeyPath = tuple[str, ...]
 """Where a value stands: ("keystores", "web", "san", "[0]")."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A line of a file, counted from 1; line 0 means the file as a whole."""
 
     file: str
@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Scalar:
-    place: Place
+    place: Location
     text: str
     value: str | float | bool | None
     """What plain YAML makes of it; equal to `text` for anything written in quotes."""
@@ -49,21 +49,21 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Sequence:
-    place: Place
+    place: Location
     items: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    place: Place
-    entries: dict[str, tuple[Place, Node]]
+    place: Location
+    entries: dict[str, tuple[Location, Node]]
     """By key: where the key stands, and its value."""
 
 
 Node = Scalar | Sequence | Table
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """The path as a person writes it: `keystores.web.san[0]`."""
     return "".join(part if part.startswith("[") else f".{_word(part)}" for part in path).removeprefix(".")
 
@@ -79,9 +79,9 @@ class Problems:
 
     files: list[str] = field(default_factory=list)
     """In the order they were read."""
-    _found: list[tuple[Place, str]] = field(default_factory=list)
+    _found: list[tuple[Location, str]] = field(default_factory=list)
 
-    def add(self, place: Place, path: Path, what: str, hint: str) -> None:
+    def add(self, place: Location, path: KeyPath, what: str, hint: str) -> None:
         where = f"{place}: {dotted(path)}" if path else str(place)
         self._found.append((place, f"{where}: {with_hint(_cut(what), _cut(hint))}"))
 
@@ -110,12 +110,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A value that is right in itself and still has to be held against the host: see checks.py."""
+class ValueToCheck:
+    """A value that is right in itself and still has to be held against others, or against the host: see checks.py."""
 
     check: str
-    path: Path
-    place: Place
+    path: KeyPath
+    place: Location
     value: Any
 
 
@@ -131,10 +131,10 @@ class Decoder:
     """Walks nodes. Whatever it returns is only to be used if `problems` is empty in the end."""
 
     problems: Problems
-    findings: list[Finding] = field(default_factory=list)
-    places: dict[Path, Place] = field(default_factory=dict)
+    to_check: list[ValueToCheck] = field(default_factory=list)
+    places: dict[KeyPath, Location] = field(default_factory=dict)
 
-    def decode(self, node: Node, wanted: Any, path: Path) -> Any:
+    def decode(self, node: Node, wanted: Any, path: KeyPath) -> Any:
         """`node` as the type `wanted`, or BAD."""
         base, metas = _strip(wanted)
         if get_origin(base) in (Union, UnionType):
@@ -151,11 +151,11 @@ class Decoder:
             value = self._decode_scalar(node, wanted, base, metas, path)
         check = next((meta.extra["check"] for meta in metas if meta.extra and "check" in meta.extra), None)
         if check and value is not BAD:
-            self.findings.append(Finding(check, path, node.place, value))
+            self.to_check.append(ValueToCheck(check, path, node.place, value))
         return value
 
     def decode_table(
-        self, node: Node, types: tuple[Any, Any], path: Path, into: dict[str, Any], inherited: Mapping[str, Any]
+        self, node: Node, types: tuple[Any, Any], path: KeyPath, into: dict[str, Any], inherited: Mapping[str, Any]
     ) -> None:
         """Add the named entries of a table to `into`; a name that is there already is a fault."""
         if not isinstance(node, Table):
@@ -172,7 +172,7 @@ class Decoder:
             self.places[here] = place
             into[name] = self.decode_struct(value, _strip(value_type)[0], here, inherited)
 
-    def decode_struct(self, node: Node, wanted: Any, path: Path, inherited: Mapping[str, Any]) -> Any:
+    def decode_struct(self, node: Node, wanted: Any, path: KeyPath, inherited: Mapping[str, Any]) -> Any:
         """A definition, of one type or of a union told apart by tag; what is not given comes from `inherited`."""
         tagged = {str(each.__struct_config__.tag): each for each in get_args(wanted)}
         if not isinstance(node, Table):
@@ -194,7 +194,7 @@ class Decoder:
             self.problems.add(place, path, what, hint)
             return BAD
 
-    def decode_fields(self, node: Table, cls: type[Struct], path: Path) -> dict[str, Any]:
+    def decode_fields(self, node: Table, cls: type[Struct], path: KeyPath) -> dict[str, Any]:
         """The fields of `cls` that a table gives; a key that names none of them is a fault."""
         by_name = {info.name: info for info in fields_of(cls)}
         values = {}
@@ -209,7 +209,7 @@ class Decoder:
             values[name] = self.decode(value, by_name[name].type, here)
         return values
 
-    def _tagged(self, node: Table, tagged: Mapping[str, type[Struct]], path: Path) -> type[Struct]:
+    def _tagged(self, node: Table, tagged: Mapping[str, type[Struct]], path: KeyPath) -> type[Struct]:
         """The type a table names; if it names none, the one its keys fit best, so that its other faults are told."""
         likely = max(tagged, key=lambda tag: len(node.entries.keys() & set(tagged[tag].__struct_fields__)))
         tag_field = str(tagged[likely].__struct_config__.tag_field)
@@ -223,14 +223,14 @@ class Decoder:
             self.problems.add(place, here, f"is none of {', '.join(tagged)}", did_you_mean(given, tagged))
         return tagged.get(given, tagged[likely])
 
-    def _decode_union(self, node: Node, options: tuple[Any, ...], path: Path) -> Any:
+    def _decode_union(self, node: Node, options: tuple[Any, ...], path: KeyPath) -> Any:
         if NoneType in options and isinstance(node, Scalar) and node.value is None:
             return None
         options = tuple(option for option in options if option is not NoneType)
         fitting = next((option for option in options if isinstance(node, _shape(option))), options[0])
         return self.decode(node, fitting, path)
 
-    def _decode_sequence(self, node: Node, item_type: Any, metas: tuple[Meta, ...], path: Path) -> Any:
+    def _decode_sequence(self, node: Node, item_type: Any, metas: tuple[Meta, ...], path: KeyPath) -> Any:
         if not isinstance(node, Sequence):
             return self._mismatch(node, path, "a list", "put it in brackets: [ ... ]")
         if not node.items and any(meta.min_length for meta in metas):
@@ -244,7 +244,7 @@ class Decoder:
         items = tuple(self.decode(item, item_type, (*path, f"[{i}]")) for i, item in enumerate(node.items))
         return BAD if any(item is BAD for item in items) else items
 
-    def _decode_scalar(self, node: Node, wanted: Any, base: Any, metas: tuple[Meta, ...], path: Path) -> Any:
+    def _decode_scalar(self, node: Node, wanted: Any, base: Any, metas: tuple[Meta, ...], path: KeyPath) -> Any:
         if not isinstance(node, Scalar):
             hint = "remove the brackets" if isinstance(node, Sequence) else "write it without a space after the colon"
             return self._mismatch(node, path, "a single value", hint)
@@ -260,7 +260,7 @@ class Decoder:
             return self._mismatch(node, path, "text", hint)
         return self._decode_text(node.text, wanted, path, node.place)
 
-    def _decode_number(self, node: Scalar, wanted: Any, metas: tuple[Meta, ...], path: Path) -> Any:
+    def _decode_number(self, node: Scalar, wanted: Any, metas: tuple[Meta, ...], path: KeyPath) -> Any:
         try:
             return msgspec.convert(node.value, wanted)
         except msgspec.ValidationError:
@@ -272,7 +272,7 @@ class Decoder:
                 self.problems.add(node.place, path, "is not a whole number in range", hint)
             return BAD
 
-    def _decode_value(self, node: Scalar, base: Any, path: Path) -> Any:
+    def _decode_value(self, node: Scalar, base: Any, path: KeyPath) -> Any:
         try:
             value = base.parse(node.text)
         except ValueError as error:
@@ -284,7 +284,7 @@ class Decoder:
             return self._mismatch(node, path, "text", f'put it in quotes: "{node.text}"')
         return value
 
-    def _decode_choice(self, text: str, base: Any, path: Path, place: Place) -> Any:
+    def _decode_choice(self, text: str, base: Any, path: KeyPath, place: Location) -> Any:
         try:
             return msgspec.convert(text, base)
         except msgspec.ValidationError:
@@ -293,7 +293,7 @@ class Decoder:
             self.problems.add(place, path, f"{text[:64]!r} is not one of {', '.join(choices)}", hint)
             return BAD
 
-    def _decode_text(self, text: str, wanted: Any, path: Path, place: Place) -> Any:
+    def _decode_text(self, text: str, wanted: Any, path: KeyPath, place: Location) -> Any:
         try:
             return msgspec.convert(text, wanted)
         except msgspec.ValidationError:
@@ -304,7 +304,7 @@ class Decoder:
                 self.problems.add(place, path, "is empty", "write something, or remove the line")
             return BAD
 
-    def _mismatch(self, node: Node, path: Path, wanted: str, hint: str) -> Any:
+    def _mismatch(self, node: Node, path: KeyPath, wanted: str, hint: str) -> Any:
         self.problems.add(node.place, path, f"must be {wanted}, not {_what_it_is(node)}", hint)
         return BAD
 

@@ -24,7 +24,18 @@ import yaml
 from certagent.config.authority import Authority
 from certagent.config.checks import check
 from certagent.config.configuration import Configuration
-from certagent.config.decode import BAD, Decoder, Node, Place, Problems, Scalar, Sequence, Table, did_you_mean
+from certagent.config.decode import (
+    BAD,
+    Decoder,
+    KeyPath,
+    Location,
+    Node,
+    Problems,
+    Scalar,
+    Sequence,
+    Table,
+    did_you_mean,
+)
 from certagent.config.keystores import KeystoreDefaults, KeystoreDefinition
 from certagent.config.values import Name
 from certagent.errors import ConfigError
@@ -128,7 +139,7 @@ def _decode_defaults(decoder: Decoder, main: Table) -> dict[str, Any]:
     return {}
 
 
-def _included(path: Path, patterns: Any, places: dict[tuple[str, ...], Place], problems: Problems) -> dict[Path, Table]:
+def _included(path: Path, patterns: Any, places: dict[KeyPath, Location], problems: Problems) -> dict[Path, Table]:
     """The files the patterns name, sorted, each once."""
     tables: dict[Path, Table] = {}
     seen = {path.resolve()}
@@ -164,7 +175,7 @@ def _read_file(path: Path, problems: Problems, *, may_be_empty: bool = False) ->
 
 
 def _read_text(path: Path, problems: Problems) -> str | None:
-    place = Place(str(path))
+    place = Location(str(path))
     problems.files.append(place.file)
     try:
         # O_NONBLOCK: a FIFO must not hold us up before fstat can tell.
@@ -187,7 +198,7 @@ def _read_text(path: Path, problems: Problems) -> str | None:
     return _decode_text(raw, place, problems)
 
 
-def _decode_text(raw: bytes, place: Place, problems: Problems) -> str | None:
+def _decode_text(raw: bytes, place: Location, problems: Problems) -> str | None:
     if len(raw) > _SIZE_LIMIT:
         problems.add(place, (), "is larger than 1 MiB", "split it with include")
         return None
@@ -195,13 +206,13 @@ def _decode_text(raw: bytes, place: Place, problems: Problems) -> str | None:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        problems.add(Place(place.file, line), (), "is not UTF-8 text", "save the file as UTF-8")
+        problems.add(Location(place.file, line), (), "is not UTF-8 text", "save the file as UTF-8")
         return None
     strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if strange:
         line = text.count("\n", 0, strange.start()) + 1
         what = f"holds the control character U+{ord(strange[0]):04X}"
-        problems.add(Place(place.file, line), (), what, "remove it; is this a text file?")
+        problems.add(Location(place.file, line), (), what, "remove it; is this a text file?")
         return None
     return text
 
@@ -215,7 +226,7 @@ class _TooLargeError(Exception):
 
 def _parse(text: str, file: str, problems: Problems, *, may_be_empty: bool = False) -> Table | None:
     """The top table of a YAML text; None, with a problem added, if there is none."""
-    place = Place(file)
+    place = Location(file)
     try:
         _check_depth(text)
         root = yaml.compose(text, _Loader)
@@ -254,14 +265,14 @@ def _report_syntax(error: yaml.MarkedYAMLError, text: str, file: str, problems: 
     before = text[: mark.index] if mark else ""
     if sum(map(before.count, "[{")) - sum(map(before.count, "]}")) > _DEPTH_LIMIT:
         # PyYAML looks ahead: of that many open brackets it may have had enough before we do.
-        problems.add(Place(file), (), *_TOO_LARGE)
+        problems.add(Location(file), (), *_TOO_LARGE)
         return
     number = mark.line + 1 if mark else 0
     line = text.split("\n")[number - 1] if 0 < number <= text.count("\n") + 1 else ""
     indent = line[: len(line) - len(line.lstrip())]
     hint = "indent with spaces, not with tabs" if "\t" in indent else "look at this line and the one above it"
     what = re.sub(r"(alias|anchor|tag handle) .*", r"\1", str(error.problem or error.context))  # repeats no value
-    problems.add(Place(file, number), (), f"is not valid YAML: {what}", hint)
+    problems.add(Location(file, number), (), f"is not valid YAML: {what}", hint)
 
 
 class _Reader:
@@ -276,11 +287,11 @@ class _Reader:
         self._problems = problems
         self._left = _NODE_LIMIT
 
-    def node(self, raw: yaml.Node, path: tuple[str, ...], depth: int) -> Node:
+    def node(self, raw: yaml.Node, path: KeyPath, depth: int) -> Node:
         self._left -= 1
         if self._left < 0 or depth > _DEPTH_LIMIT:
             raise _TooLargeError
-        place = Place(self._file, raw.start_mark.line + 1)
+        place = Location(self._file, raw.start_mark.line + 1)
         tag = raw.tag.removeprefix(self._PREFIX)
         if tag not in (*self._TEXT, *self._PLAIN, "map", "seq"):
             # Not repeated: the text may be a password that happens to begin with an exclamation mark.
@@ -292,7 +303,7 @@ class _Reader:
             return Sequence(place, tuple(items))
         return self._scalar(raw, tag, place, path)
 
-    def _scalar(self, raw: yaml.Node, tag: str, place: Place, path: tuple[str, ...]) -> Scalar:
+    def _scalar(self, raw: yaml.Node, tag: str, place: Location, path: KeyPath) -> Scalar:
         text = str(raw.value)
         if re.search("[\0\ud800-\udfff]", text):
             self._problems.add(place, path, "holds an escaped character that stands for no text", "remove it")
@@ -305,10 +316,10 @@ class _Reader:
                 value = text
         return Scalar(place, text, value)
 
-    def _entries(self, raw: yaml.MappingNode, path: tuple[str, ...], depth: int) -> dict[str, tuple[Place, Node]]:
-        entries: dict[str, tuple[Place, Node]] = {}
+    def _entries(self, raw: yaml.MappingNode, path: KeyPath, depth: int) -> dict[str, tuple[Location, Node]]:
+        entries: dict[str, tuple[Location, Node]] = {}
         for key, value in raw.value:
-            place = Place(self._file, key.start_mark.line + 1)
+            place = Location(self._file, key.start_mark.line + 1)
             if not isinstance(key, yaml.ScalarNode):
                 self._problems.add(place, path, "has a key that is not a single word", "quote what holds { or [")
                 continue

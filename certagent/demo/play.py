@@ -16,7 +16,7 @@ from certagent.cli.terminal import printable, terminal
 from certagent.demo import service, site, view
 from certagent.demo.processes import DemoError, EndedError, Processes
 from certagent.demo.site import CA_LIFETIME, LIFETIME, OVERLAP, ROLLOVER, Site
-from certagent.demo.watch import Event, Watch
+from certagent.demo.watch import Sighting, Watch
 
 _LIMIT = timedelta(seconds=110)
 _LOOK = 0.1  # seconds between two looks
@@ -62,7 +62,7 @@ def _start(watch: Watch, here: Site, processes: Processes, show: Show) -> None:
 
     def tell(who: str, text: str) -> None:
         now = _now()
-        watch.events.append(Event(now, who, text))
+        watch.events.append(Sighting(now, who, text))
         show(now)
 
     lives = ("--lifetime", f"{LIFETIME}s", "--ca-lifetime", f"{CA_LIFETIME}s")

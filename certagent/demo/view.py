@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from certagent.demo.site import CA_LIFETIME, LIFETIME, SERVER_NAME, Site
-from certagent.demo.watch import WANTED, Authority, Event, Keystore, Watch, short
+from certagent.demo.watch import WANTED, Sighting, TrustedCa, Watch, WatchedKeystore, short
 from certagent.text import iso
 
 _ABOUT = {
@@ -40,7 +40,7 @@ def frame(watch: Watch, site: Site, now: datetime, width: int, height: int) -> R
     )
 
 
-def line(event: Event) -> str:
+def line(event: Sighting) -> str:
     """An event where there is no terminal."""
     return f"{iso(event.at)} {event.who:<7} {event.text}"
 
@@ -94,14 +94,14 @@ def _header(watch: Watch, now: datetime) -> RenderableType:
     return grid
 
 
-def _keystore(keystore: Keystore, now: datetime, width: int) -> RenderableType:
+def _keystore(keystore: WatchedKeystore, now: datetime, width: int) -> RenderableType:
     grid = _sides()
     grid.add_row(_facts(keystore, now), _progress(keystore.renewed, "renewed"))
     title = Text.assemble((keystore.name, "bold"), (f"  {_ABOUT[keystore.name]}", "dim"))
     return Panel(Group(grid, _life(keystore, now, width)), title=title, title_align="left", border_style="dim")
 
 
-def _facts(keystore: Keystore, now: datetime) -> Text:
+def _facts(keystore: WatchedKeystore, now: datetime) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     if keystore.serials:
         text.append(_serial(keystore, keystore.serials[-1])).append("  ")
@@ -112,7 +112,7 @@ def _facts(keystore: Keystore, now: datetime) -> Text:
     return text
 
 
-def _state(keystore: Keystore, now: datetime) -> Text:
+def _state(keystore: WatchedKeystore, now: datetime) -> Text:
     if keystore.phase:
         return Text(f"{keystore.kind}: {keystore.phase} …".ljust(22), "bold yellow")
     style = {"valid": "green", "staged": "cyan", "missing": "yellow", "due": "yellow"}.get(
@@ -126,7 +126,7 @@ def _state(keystore: Keystore, now: datetime) -> Text:
     return text
 
 
-def _life(keystore: Keystore, now: datetime, width: int) -> Text:
+def _life(keystore: WatchedKeystore, now: datetime, width: int) -> Text:
     """The remaining life, with a mark where the next renewal is due."""
     if keystore.not_before is None or keystore.not_after is None:
         return Text("no certificate yet", "dim")
@@ -172,7 +172,7 @@ def _authority(watch: Watch, now: datetime, width: int) -> RenderableType:
     return Panel(Group(grid, bar), title=title, title_align="left", border_style="dim")
 
 
-def _ca_colour(watch: Watch, ca: Authority) -> str:
+def _ca_colour(watch: Watch, ca: TrustedCa) -> str:
     return _CA_COLOURS[watch.cas.index(ca) % len(_CA_COLOURS)]
 
 
@@ -217,11 +217,11 @@ def _sides() -> Table:
     return grid
 
 
-def _colour(keystore: Keystore, serial: str) -> str:
+def _colour(keystore: WatchedKeystore, serial: str) -> str:
     return _COLOURS[keystore.serials.index(serial) % len(_COLOURS)] if serial in keystore.serials else "default"
 
 
-def _serial(keystore: Keystore, serial: str) -> Text:
+def _serial(keystore: WatchedKeystore, serial: str) -> Text:
     return Text(short(serial), f"bold {_colour(keystore, serial)}")
 
 

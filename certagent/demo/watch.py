@@ -23,7 +23,7 @@ _PATIENCE = 5.0  # seconds
 
 
 @dataclass(frozen=True)
-class Event:
+class Sighting:
     """One line of what happened, and when it was seen. `who`: a keystore, or a process of the demo."""
 
     at: datetime
@@ -33,7 +33,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Authority:
+class TrustedCa:
     """A CA that web's `ca_file` holds, or held. `name`: the first digits of its fingerprint."""
 
     certificate: x509.Certificate
@@ -44,7 +44,7 @@ class Authority:
 
 
 @dataclass
-class Keystore:
+class WatchedKeystore:
     """One keystore as anybody can see it. `serials`: of the certificates put in place, oldest first.
 
     `staged`: the serial of the shadow that waits for `switch_at`.
@@ -131,10 +131,10 @@ class Watch:
         self._site = site
         self.handshakes = Handshakes(site.ca)
         self.started = started
-        self.keystores = {name: Keystore(name) for name in site.certificates}
-        self.events: list[Event] = []
-        self.cas: list[Authority] = []  # as they came into ca_file
-        self.trusted: list[Authority] = []  # what it holds now
+        self.keystores = {name: WatchedKeystore(name) for name in site.certificates}
+        self.events: list[Sighting] = []
+        self.cas: list[TrustedCa] = []  # as they came into ca_file
+        self.trusted: list[TrustedCa] = []  # what it holds now
         self._hook_lines = 0
         self._served = 0
         self._failures = 0
@@ -167,7 +167,7 @@ class Watch:
             lacks.append("the first CA is still trusted")
         return lacks
 
-    def _look_at(self, keystore: Keystore) -> None:
+    def _look_at(self, keystore: WatchedKeystore) -> None:
         directory = self._site.state(keystore.name)
         known = state.load(directory)
         if known is not None:
@@ -188,7 +188,7 @@ class Watch:
             if serial not in keystore.serials:
                 keystore.serials.append(serial)
 
-    def _history(self, keystore: Keystore, now: datetime) -> list[Event]:
+    def _history(self, keystore: WatchedKeystore, now: datetime) -> list[Sighting]:
         lines = state.read_history(self._site.state(keystore.name))
         fresh = lines[keystore.lines_read :]
         keystore.lines_read = len(lines)
@@ -200,45 +200,45 @@ class Watch:
 
     def _look_at_trust(self, now: datetime) -> None:
         path = self._site.ca
-        held = [Authority(each) for each in facts.load_pem(path.read_bytes(), str(path))] if path.exists() else []
+        held = [TrustedCa(each) for each in facts.load_pem(path.read_bytes(), str(path))] if path.exists() else []
         for ca in held:
             if ca not in self.trusted:
                 advance = " too, in advance" if self.trusted else ""
-                self.events.append(Event(now, "web", f"its clients trust CA {ca.name}{advance}"))
+                self.events.append(Sighting(now, "web", f"its clients trust CA {ca.name}{advance}"))
         for ca in self.trusted:
             if ca not in held:
-                self.events.append(Event(now, "web", f"its clients trust CA {ca.name} no more"))
+                self.events.append(Sighting(now, "web", f"its clients trust CA {ca.name} no more"))
         self.cas += [ca for ca in held if ca not in self.cas]
         self.trusted = held
 
-    def _hooks(self, now: datetime) -> list[Event]:
+    def _hooks(self, now: datetime) -> list[Sighting]:
         lines = self._site.hooks_log.read_text().splitlines() if self._site.hooks_log.exists() else []
         fresh = [line.split(" ", 2) for line in lines[self._hook_lines :]]
         self._hook_lines = len(lines)
         for name, _, _ in fresh:
             self.keystores[name].hooks += 1
             self.keystores[name].last_hook = now
-        return [Event(now, name, f"post hook {text}") for name, _, text in fresh]
+        return [Sighting(now, name, f"post hook {text}") for name, _, text in fresh]
 
-    def _handshakes(self, now: datetime) -> list[Event]:
+    def _handshakes(self, now: datetime) -> list[Sighting]:
         served, failures = self.handshakes.served[self._served :], self.handshakes.failures[self._failures :]
-        events = [Event(now, "service", f"handshake failed: {text}", bad=True) for text in failures]
+        events = [Sighting(now, "service", f"handshake failed: {text}", bad=True) for text in failures]
         for number, serial in enumerate(served, self._served):
-            events.append(Event(now, "service", f"{'now ' if number else ''}serves {short(serial)}"))
+            events.append(Sighting(now, "service", f"{'now ' if number else ''}serves {short(serial)}"))
         self._served += len(served)
         self._failures += len(failures)
         return events
 
 
-def _event(name: str, line: state.Event, now: datetime) -> Event:
+def _event(name: str, line: state.Event, now: datetime) -> Sighting:
     """A line of history in the words of the demo."""
     if line.event == "next CA":
-        return Event(now, name, f"found the next CA: {line.message.rpartition(': ')[2]}")
+        return Sighting(now, name, f"found the next CA: {line.message.rpartition(': ')[2]}")
     if line.event == "staged":
-        return Event(now, name, f"staged: {short(line.serial)} waits under the next CA")
+        return Sighting(now, name, f"staged: {short(line.serial)} waits under the next CA")
     if line.event in ("enrolled", "renewed", "rolled over"):
-        return Event(now, name, f"{line.event}: {short(line.serial)}")
-    return Event(now, name, f"{line.event}: {line.message}", bad=True)
+        return Sighting(now, name, f"{line.event}: {short(line.serial)}")
+    return Sighting(now, name, f"{line.event}: {line.message}", bad=True)
 
 
 def short(serial: str) -> str:

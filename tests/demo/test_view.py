@@ -14,7 +14,7 @@ from rich.console import Console
 
 from certagent.demo import view
 from certagent.demo.site import Site
-from certagent.demo.watch import Authority, Event, Watch
+from certagent.demo.watch import Sighting, TrustedCa, Watch
 
 NOW = datetime(2030, 1, 1, 12, 0, 40, tzinfo=UTC)
 
@@ -24,13 +24,13 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-def authority(begins: datetime) -> Authority:
+def authority(begins: datetime) -> TrustedCa:
     """A CA that lives for 40 seconds."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name.from_rfc4514_string("CN=Demo CA")
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     lifetime = builder.not_valid_before(begins).not_valid_after(begins + timedelta(seconds=40))
-    return Authority(lifetime.sign(key, hashes.SHA256()))
+    return TrustedCa(lifetime.sign(key, hashes.SHA256()))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def watch(site: Site) -> Watch:
     watch.handshakes.served = list(watch.keystores["web"].serials)
     watch.cas = [authority(NOW - timedelta(seconds=40)), authority(NOW - timedelta(seconds=8))]
     watch.trusted = watch.cas[1:]
-    watch.events = [Event(NOW, "web", f"event {number}") for number in range(100)]
+    watch.events = [Sighting(NOW, "web", f"event {number}") for number in range(100)]
     return watch
 
 
