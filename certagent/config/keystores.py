@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from certagent.config.file_roles import FileRole
 from certagent.config.parts import Definition, Hooks, Probe, Secret
 from certagent.config.values import (
     Account,
@@ -50,8 +51,11 @@ class KeystoreDefaults(Definition, frozen=True, kw_only=True):
 class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
     """What a keystore of any type may say, but no `defaults`.
 
-    Each type tells `paths`, the files that are written, by role; `hook_paths`, what hooks are told, by the words
-    key, certificate, chain and ca (empty: there is none); and `secrets`, by the word it is configured under.
+    Each type has three properties besides its keys:
+
+    `paths`       the files that a swap replaces, by role
+    `hook_paths`  the files that hooks are told of, by the words key, certificate, chain and ca; empty if there is none
+    `secrets`     the secrets that the driver reads, by the key they are configured under
     """
 
     subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
@@ -85,10 +89,16 @@ class PemKeystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type", t
     swap: Annotated[Swap, Meta(description="how the successor takes its place; see docs/swap.md")] = "rename"
 
     @property
-    def paths(self) -> dict[str, Path]:
-        """By the roles key, certificate, chain, ca. Combined: no `certificate`."""
-        certificate = None if self.combined else self.certificate_file
-        return _paths(key=self.key_file, certificate=certificate, chain=self.chain_file, ca=self.ca_file)
+    def paths(self) -> dict[FileRole, Path]:
+        """By role. A combined file has the role `key`, and there is no `certificate`."""
+        return _given(
+            {
+                FileRole.KEY: self.key_file,
+                FileRole.CERTIFICATE: None if self.combined else self.certificate_file,
+                FileRole.CHAIN: self.chain_file,
+                FileRole.CA: self.ca_file,
+            }
+        )
 
     @property
     def hook_paths(self) -> dict[str, str]:
@@ -113,9 +123,8 @@ class Pkcs12Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
     ] = None
 
     @property
-    def paths(self) -> dict[str, Path]:
-        """By the roles pkcs12, ca."""
-        return _paths(pkcs12=self.file, ca=self.ca_file)
+    def paths(self) -> dict[FileRole, Path]:
+        return _given({FileRole.PKCS12: self.file, FileRole.CA: self.ca_file})
 
     @property
     def hook_paths(self) -> dict[str, str]:
@@ -165,14 +174,15 @@ class Pkcs11Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
             raise ValueError("keeps the certificate nowhere; add certificate_file, or set certificate_object: true")
 
     @property
-    def paths(self) -> dict[str, Path]:
-        """By the roles uri, certificate, chain, ca, snippet."""
-        return _paths(
-            uri=self.uri_file,
-            certificate=self.certificate_file,
-            chain=self.chain_file,
-            ca=self.ca_file,
-            snippet=self.snippet.file if self.snippet else None,
+    def paths(self) -> dict[FileRole, Path]:
+        return _given(
+            {
+                FileRole.URI: self.uri_file,
+                FileRole.CERTIFICATE: self.certificate_file,
+                FileRole.CHAIN: self.chain_file,
+                FileRole.CA: self.ca_file,
+                FileRole.SNIPPET: self.snippet.file if self.snippet else None,
+            }
         )
 
     @property
@@ -184,7 +194,7 @@ class Pkcs11Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
         return {"pin": self.pin}
 
 
-def _paths(**files: str | None) -> dict[str, Path]:
+def _given(files: dict[FileRole, str | None]) -> dict[FileRole, Path]:
     return {role: Path(file) for role, file in files.items() if file}
 
 

@@ -1,15 +1,17 @@
-"""What all drivers share: the state beside a keystore, and the files of consumers that a swap replaces."""
+"""What all drivers share: shadows and previous/ in the state directory, and the files that a swap replaces."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from cryptography import x509
 
 from certagent import durable
-from certagent.certificate import load_pem, to_pem
+from certagent.certificate import is_self_signed, load_pem, to_pem
+from certagent.config.file_roles import FileRole
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.parts import Secret
 from certagent.config.values import Mode
@@ -17,19 +19,18 @@ from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap
-from certagent.keystore.base import Identity, Keystore, fits
+from certagent.keystore.base import Identity, Keystore, Shadow, fits, prove_pair
 from certagent.keystore.files import explained, ownership, read_file, resolve
 
 ReadSecret = Callable[[Secret], bytes]
 Definition = TypeVar("Definition", bound=KeystoreDefinition)
 
-# The order of the renames: trust before what needs it, then what must match, side by side, and what points to it last.
-_ORDER = ("ca", "chain", "pkcs12", "key", "certificate", "snippet", "uri")
-_PRIVATE = ("pkcs12", "key")
 
+class FileKeystore(Keystore, Generic[Definition]):
+    """A keystore whose swap replaces files, those of `definition.paths`. Shadows are directories `shadow/ID`.
 
-class WritingKeystore(Keystore, Generic[Definition]):
-    """A keystore whose swap replaces files, those of `definition.paths`. Shadows are directories `shadow/ID`."""
+    A driver adds how an identity is read from such files, what they are to hold, and how a shadow is made.
+    """
 
     def __init__(
         self,
@@ -42,11 +43,48 @@ class WritingKeystore(Keystore, Generic[Definition]):
     ) -> None:
         self.name = name
         self._definition = definition
-        self._paths: Mapping[str, Path] = definition.paths
+        self._paths: Mapping[FileRole, Path] = definition.paths
         self._shadows = directory / "shadow"
         self._previous = directory / "previous"
         self._live = live
         self._read_secret = read_secret
+
+    @abstractmethod
+    def _identity(self, paths: Mapping[FileRole, Path]) -> Identity | None:
+        """The identity in these files; None if there is none. Raises KeystoreError, as `read` does."""
+
+    @abstractmethod
+    def _contents(
+        self, shadow: Shadow, certificate: x509.Certificate, trusted: tuple[x509.Certificate, ...]
+    ) -> dict[FileRole, bytes]:
+        """What each file is to hold once `shadow` is active. Empty, or a role without a path: no such file."""
+
+    @abstractmethod
+    def _key_place(self, shadow_id: str) -> str:
+        """Where the key of a shadow is, for errors."""
+
+    def read(self) -> Identity | None:
+        return self._identity(self._paths)
+
+    def plan_activation(self, shadow: Shadow, trusted: tuple[x509.Certificate, ...]) -> swap.Plan:
+        if shadow.certificate is None:
+            raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
+        prove_pair(shadow.key, shadow.certificate, self._key_place(shadow.id))
+        contents = self._contents(shadow, shadow.certificate, trusted)
+        return self._plan(
+            shadow.id, {role: content for role, content in contents.items() if content and role in self._paths}
+        )
+
+    def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
+        kept = {role: self._kept(role) for role in self._paths}
+        if self._identity(kept) is None:
+            return None
+        contents = {role: read_file(path) for role, path in kept.items()}
+        return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
+
+    def _kept(self, role: FileRole) -> Path:
+        """The file of the old identity."""
+        return self._previous / role.kept_name
 
     def sweep_shadows(self, keep: Collection[str]) -> None:
         with explained(f"sweep {self._shadows}"):
@@ -59,7 +97,7 @@ class WritingKeystore(Keystore, Generic[Definition]):
         if ca_file is None or not trusted or read_file(Path(ca_file)) == to_pem(trusted):
             return None
         # The old identity is still to be found in previous/.
-        return self._plan(swap_id, {"ca": to_pem(trusted)}, previous=self._previous.with_name("previous-ca"))
+        return self._plan(swap_id, {FileRole.CA: to_pem(trusted)}, previous=self._previous.with_name("previous-ca"))
 
     def watched(self) -> tuple[Path, ...]:
         return tuple(self._paths.values())
@@ -74,18 +112,20 @@ class WritingKeystore(Keystore, Generic[Definition]):
         """Whether what was found in a private file's place is a private file."""
         return b"PRIVATE KEY-----" in content
 
-    def _plan(self, swap_id: str, contents: Mapping[str, bytes], previous: Path | None = None) -> swap.Plan:
+    def _plan(self, swap_id: str, contents: Mapping[FileRole, bytes], previous: Path | None = None) -> swap.Plan:
         """How `contents`, by role, take their places; a ca_file that stays as it is is left alone."""
         paths = self._paths
-        changes_ca = "ca" in contents and contents["ca"] != read_file(paths["ca"])
-        wanted = {role: content for role, content in contents.items() if role != "ca" or changes_ca}
+        wanted = {FileRole(role): content for role, content in contents.items()}  # ValueError for one not in the table
+        changes_ca = FileRole.CA in wanted and wanted[FileRole.CA] != read_file(paths[FileRole.CA])
+        if not changes_ca:
+            wanted.pop(FileRole.CA, None)
         if self._definition.swap == "symlink":
             # A generation is complete: what is not changed is carried over.
             found = {role: read_file(path) for role, path in paths.items() if role not in wanted}
             wanted |= {role: content for role, content in found.items() if content is not None}
         files = tuple(
             swap.NewFile(role, target, wanted[role], self._ownership(role, target))
-            for role, target in ((role, resolve(paths[role], self._live)) for role in _ORDER if role in wanted)
+            for role, target in ((role, resolve(paths[role], self._live)) for role in FileRole if role in wanted)
         )
         if len({file.target for file in files}) < len(files):
             hint = "for one combined file, write the same path for key_file and certificate_file; else mend the links"
@@ -99,9 +139,9 @@ class WritingKeystore(Keystore, Generic[Definition]):
             changes_ca=changes_ca,
         )
 
-    def _ownership(self, role: str, target: Path) -> Ownership:
+    def _ownership(self, role: FileRole, target: Path) -> Ownership:
         owner, group, mode = self._definition.owner, self._definition.group, self._definition.mode
-        if role not in _PRIVATE:
+        if not role.private:
             return ownership(target, owner=owner, group=group, mode=None, default=0o644)
         # A mode that was meant for certificates is not handed on to a key.
         if mode is None and not self._holds_key(read_file(target) or b""):
@@ -122,7 +162,7 @@ def certificates_in(path: Path) -> tuple[x509.Certificate, ...] | None:
 
 
 def identity_of(
-    key: PrivateKey, key_place: Path, certificates: tuple[x509.Certificate, ...], paths: Mapping[str, Path]
+    key: PrivateKey, key_place: Path, certificates: tuple[x509.Certificate, ...], paths: Mapping[FileRole, Path]
 ) -> Identity:
     """The key with its certificate among these, and the chain: the rest of them, else what chain_file holds.
 
@@ -130,16 +170,35 @@ def identity_of(
     """
     leaf = next((each for each in certificates if fits(key, each)), None)
     if leaf is None:
-        certificate_file = paths.get("certificate", key_place)
+        certificate_file = paths.get(FileRole.CERTIFICATE, key_place)
         hint = f"put the matching {key_place.name} or certificate back, or have a new pair made by "
         raise KeystoreError(
             f"the key in {key_place} does not match the certificate in {certificate_file}",
             f"{hint}`certagent enroll --force`",
         )
     chain = tuple(each for each in certificates if each != leaf)
-    if not chain and "chain" in paths:
-        chain = load_pem(read_file(paths["chain"]) or b"", str(paths["chain"]))
+    if not chain and FileRole.CHAIN in paths:
+        chain = load_pem(read_file(paths[FileRole.CHAIN]) or b"", str(paths[FileRole.CHAIN]))
     return Identity(key, leaf, chain)
+
+
+def pem_files(
+    shadow: Shadow,
+    certificate: x509.Certificate,
+    trusted: tuple[x509.Certificate, ...],
+    certificate_format: Literal["leaf", "fullchain"],
+) -> dict[FileRole, bytes]:
+    """What the files of certificates, as consumers read them, are to hold."""
+    # A root proves nothing to a peer who lacks it, and those who have it need not be sent it.
+    intermediates = tuple(each for each in shadow.chain if not is_self_signed(each))
+    served = (certificate, *(intermediates if certificate_format == "fullchain" else ()))
+    # No reader takes an empty file: without a chain from the CA, the issuer we trust stands in.
+    issuers = shadow.chain or tuple(each for each in trusted if each.subject == certificate.issuer)
+    return {
+        FileRole.CERTIFICATE: to_pem(served),
+        FileRole.CHAIN: to_pem(issuers),
+        FileRole.CA: to_pem(trusted),
+    }
 
 
 def leaf_of(certificates: tuple[x509.Certificate, ...]) -> x509.Certificate:

@@ -8,28 +8,25 @@ from pathlib import Path
 from cryptography import x509
 
 from certagent import durable, keys
-from certagent.certificate import is_self_signed, load_pem, to_pem
+from certagent.certificate import load_pem, to_pem
+from certagent.config.file_roles import FileRole
 from certagent.config.keystores import PemKeystore
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore import swap
 from certagent.keystore.base import Identity, Shadow, prove_pair
-from certagent.keystore.file_keystore import WritingKeystore, certificates_in, identity_of, leaf_of
+from certagent.keystore.file_keystore import FileKeystore, certificates_in, identity_of, leaf_of, pem_files
 from certagent.keystore.files import explained, read_file
 
 Certificates = tuple[x509.Certificate, ...]
 
 
-class PemFiles(WritingKeystore[PemKeystore]):
+class PemFiles(FileKeystore[PemKeystore]):
     """The driver for `type: pem`.
 
     The shadow is `shadow/ID/{key,certificate,chain}.pem` under the keystore's state directory, the key
     encrypted if key_passphrase is configured. `certificate.pem` is written last: with it, all is there.
     """
-
-    def read(self) -> Identity | None:
-        return self._identity(self._definition.paths)
 
     def read_certificate(self) -> x509.Certificate | None:
         path = Path(self._definition.certificate_file)
@@ -54,22 +51,12 @@ class PemFiles(WritingKeystore[PemKeystore]):
             durable.write(directory / "certificate.pem", to_pem([certificate]))
         return self._shadow(shadow_id)
 
-    def plan_activation(self, shadow: Shadow, trusted: Certificates) -> swap.Plan:
-        if shadow.certificate is None:
-            raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
-        prove_pair(shadow.key, shadow.certificate, str(self._shadows / shadow.id / "key.pem"))
-        return self._plan(shadow.id, self._contents(shadow, shadow.certificate, trusted))
+    def _key_place(self, shadow_id: str) -> str:
+        return str(self._shadows / shadow_id / "key.pem")
 
-    def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
-        kept = {role: self._previous / swap.file_name(role) for role in self._definition.paths}
-        if self._identity(kept) is None:
-            return None
-        contents = {role: read_file(path) for role, path in kept.items()}
-        return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
-
-    def _identity(self, paths: Mapping[str, Path]) -> Identity | None:
-        """The identity in these files, by role."""
-        key_file, certificate_file = paths["key"], paths.get("certificate", paths["key"])
+    def _identity(self, paths: Mapping[FileRole, Path]) -> Identity | None:
+        key_file = paths[FileRole.KEY]
+        certificate_file = paths.get(FileRole.CERTIFICATE, key_file)
         certificates = self._certificates(certificate_file)
         if certificates is None:
             return None
@@ -117,20 +104,9 @@ class PemFiles(WritingKeystore[PemKeystore]):
         chain = load_pem(read_file(directory / "chain.pem") or b"", str(directory / "chain.pem"))
         return Shadow(shadow_id, key, certificates[0], chain)
 
-    def _contents(self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates) -> dict[str, bytes]:
-        """What each file is to hold, by role."""
-        definition = self._definition
-        # A root proves nothing to a peer who lacks it, and those who have it need not be sent it.
-        intermediates = tuple(each for each in shadow.chain if not is_self_signed(each))
-        served = (certificate, *(intermediates if definition.certificate_format == "fullchain" else ()))
-        contents = {"key": self._key_pem(shadow.key), "certificate": to_pem(served)}
-        if definition.combined:
-            # Certificates first: what OpenSSL's readers, nginx, HAProxy, stunnel and lighttpd all take.
-            contents = {"key": contents["certificate"] + contents["key"]}
-        if definition.chain_file:
-            # No reader takes an empty file: without a chain from the CA, the issuer we trust stands in.
-            issuers = shadow.chain or tuple(each for each in trusted if each.subject == certificate.issuer)
-            contents["chain"] = to_pem(issuers)
-        if definition.ca_file:
-            contents["ca"] = to_pem(trusted)
-        return {role: content for role, content in contents.items() if content}
+    def _contents(self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates) -> dict[FileRole, bytes]:
+        contents = pem_files(shadow, certificate, trusted, self._definition.certificate_format)
+        key = self._key_pem(shadow.key)
+        # Combined: certificates first, which OpenSSL's readers, nginx, HAProxy, stunnel and lighttpd all take.
+        contents[FileRole.KEY] = contents[FileRole.CERTIFICATE] + key if self._definition.combined else key
+        return contents

@@ -5,7 +5,7 @@ The file may hold more: other keys, certificates that Java trusts, secret keys. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -13,20 +13,21 @@ from cryptography import x509
 
 from certagent import durable, keys
 from certagent.certificate import is_self_signed, path_up, to_pem
+from certagent.config.file_roles import FileRole
 from certagent.config.keystores import Pkcs12Keystore
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore import pkcs12_codec, swap
+from certagent.keystore import pkcs12_codec
 from certagent.keystore.base import Identity, Shadow, fits, prove_pair
-from certagent.keystore.file_keystore import ReadSecret, WritingKeystore
+from certagent.keystore.file_keystore import FileKeystore, ReadSecret
 from certagent.keystore.files import explained, read_file
 from certagent.keystore.pkcs12_codec import Bag, Kind
 
 Certificates = tuple[x509.Certificate, ...]
 
 
-class Pkcs12File(WritingKeystore[Pkcs12Keystore]):
+class Pkcs12File(FileKeystore[Pkcs12Keystore]):
     """The driver for `type: pkcs12`.
 
     The shadow is `shadow/ID/shadow.p12` under the keystore's state directory, a PKCS#12 file of its own under the
@@ -41,9 +42,6 @@ class Pkcs12File(WritingKeystore[Pkcs12Keystore]):
         # A walk looks at one file a dozen times; stirring the password each time would be felt on a router.
         self._load = lru_cache(maxsize=4)(pkcs12_codec.load)
         self._private_key = lru_cache(maxsize=4)(pkcs12_codec.private_key)
-
-    def read(self) -> Identity | None:
-        return self._identity(self._file)
 
     def read_certificate(self) -> x509.Certificate | None:
         """Certificates are encrypted like the key: unlike other drivers' this one reads the password, too."""
@@ -64,21 +62,12 @@ class Pkcs12File(WritingKeystore[Pkcs12Keystore]):
         self._write_shadow(file, shadow.key, (certificate, *chain))
         return self._shadow(shadow_id)
 
-    def plan_activation(self, shadow: Shadow, trusted: Certificates) -> swap.Plan:
-        if shadow.certificate is None:
-            raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
-        prove_pair(shadow.key, shadow.certificate, str(self._shadow_file(shadow.id)))
-        contents = {"pkcs12": self._replaced(shadow.key, shadow.certificate, shadow.chain)}
-        if self._definition.ca_file and trusted:
-            contents["ca"] = to_pem(trusted)
-        return self._plan(shadow.id, contents)
+    def _key_place(self, shadow_id: str) -> str:
+        return str(self._shadow_file(shadow_id))
 
-    def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
-        kept = {role: self._previous / swap.file_name(role) for role in self._definition.paths}
-        if self._identity(kept["pkcs12"]) is None:
-            return None
-        contents = {role: read_file(path) for role, path in kept.items()}
-        return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
+    def _contents(self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates) -> dict[FileRole, bytes]:
+        file = self._replaced(shadow.key, certificate, shadow.chain)
+        return {FileRole.PKCS12: file, FileRole.CA: to_pem(trusted)}
 
     def _holds_key(self, content: bytes) -> bool:
         bags = self._load(content, self._password, str(self._file)) if content else ()
@@ -118,8 +107,8 @@ class Pkcs12File(WritingKeystore[Pkcs12Keystore]):
         content = read_file(file)
         return () if content is None else self._load(content, self._password, str(file))
 
-    def _identity(self, file: Path) -> Identity | None:
-        """This keystore's identity in a file; None if there is none."""
+    def _identity(self, paths: Mapping[FileRole, Path]) -> Identity | None:
+        file = paths[FileRole.PKCS12]
         bags = self._bags(file)
         key_bag = self._key_bag(bags, file)
         certificates = _certificates(bags)

@@ -21,12 +21,12 @@ from typing import Literal, NoReturn
 from msgspec import Struct
 
 from certagent import durable
+from certagent.config.file_roles import FileRole
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keystore.files import explained, ownership, read_file
 
 POINTER = "current"
-_ENDINGS = {"pkcs12": "p12", "uri": "uri", "snippet": "conf"}
 
 
 class UndoneError(KeystoreError):
@@ -45,7 +45,7 @@ class Change(Struct, frozen=True):
     symlink: `staged` lies in the new generation, `target` is or becomes a link through the pointer.
     """
 
-    role: str
+    role: FileRole
     target: str
     staged: str
     sha256: str
@@ -72,9 +72,9 @@ class Record(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file to be written: its role (key, certificate, chain, ca), the file it replaces, and what it holds."""
+    """A file to be written: its role, the file it replaces, and what it holds."""
 
-    role: str
+    role: FileRole
     target: Path
     content: bytes = field(repr=False)
     ownership: Ownership
@@ -119,7 +119,7 @@ def _by_symlink(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: 
     pointer = live / POINTER
     generation = _unused(live / f"generation-{swap_id}")
     changes = tuple(
-        Change(file.role, str(file.target), str(generation / file_name(file.role)), _sha256(file.content))
+        Change(file.role, str(file.target), str(generation / file.role.kept_name), _sha256(file.content))
         for file in files
     )
     linked = all(_link_of(Path(change.target)) == _through(pointer, change) for change in changes)
@@ -159,7 +159,7 @@ def _keep_old(plan: Plan) -> None:
         for file in plan.files:
             content = read_file(file.target)
             if content is not None:
-                durable.write_new(part / file_name(file.role), content)
+                durable.write_new(part / file.role.kept_name, content)
         durable.sync_directory(part)
         durable.remove(kept)
         part.rename(kept)
@@ -187,7 +187,7 @@ def _stage_generation(plan: Plan) -> None:
         if plan.record.base:
             _fresh_directory(base)
             for file in plan.files:
-                _copy(file.target, base / file_name(file.role))
+                _copy(file.target, base / file.role.kept_name)
             durable.sync_directory(base)
         durable.sync_directory(generation.parent)
 
@@ -287,7 +287,7 @@ def _put_back(record: Record) -> None:
     """Rename the copies of the old files back over the new ones, unless another program had a hand in it."""
 
     def is_old(change: Change) -> bool:
-        return _digest(change.target) == _digest(str(_kept(record) / file_name(change.role)))
+        return _digest(change.target) == _digest(str(_kept(record) / change.role.kept_name))
 
     new = [change for change in record.changes if _digest(change.target) == change.sha256 and not is_old(change)]
     if not all(change in new or is_old(change) for change in record.changes):
@@ -312,11 +312,6 @@ def _rotate_previous(record: Record) -> None:
         kept.rename(previous)
         durable.sync_directory(previous.parent)
     durable.remove(trash)
-
-
-def file_name(role: str) -> str:
-    """What a file is called in `previous` and in a generation."""
-    return f"{role}.{_ENDINGS.get(role, 'pem')}"
 
 
 def _kept(record: Record) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from certagent.config.file_roles import FileRole
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
 
@@ -588,4 +589,4 @@ def test_one_fault_is_the_error_itself_and_many_are_counted(site: Site) -> None:
 
 
 def test_the_base_of_this_table_is_right(site: Site) -> None:
-    assert load_configuration(site.main).keystores["web"].paths["key"] == site.directory / "web.key"
+    assert load_configuration(site.main).keystores["web"].paths[FileRole.KEY] == site.directory / "web.key"

@@ -15,6 +15,7 @@ from asn1crypto import crl as asn1_crl
 
 from certagent import certificate as facts
 from certagent.certificate import to_der
+from certagent.config.file_roles import FileRole
 from certagent.errors import KeystoreError, StateError, TrustError
 from certagent.keystore import pkcs12_codec, swap
 from certagent.scep.asn1 import tlv
@@ -119,7 +120,7 @@ def test_a_journal_of_impossible_paths_stops_no_other_keystore(tmp_path: Path, p
     """It was a ValueError, and at boot no keystore was recovered."""
     record = sample_transaction().swap
     assert record is not None
-    change = swap.Change("key", path, path, "0" * 64)
+    change = swap.Change(FileRole.KEY, path, path, "0" * 64)
     damaged = msgspec.structs.replace(record, changes=(change,))
     for name in ("one", "two"):
         journal = Journal(tmp_path / "keystores" / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import load_pem, to_pem
+from certagent.config.file_roles import FileRole
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keystore import pkcs12_codec, swap
@@ -123,6 +125,11 @@ class TestActivation:
         assert found
         assert found.chain == (make_pki().intermediate.certificate,)
 
+    def test_new_files_are_for_their_owner_alone_unless_their_role_says_that_they_hold_no_key(self, host: Host) -> None:
+        host.activate("one")
+        modes = {role: stat.S_IMODE(path.stat().st_mode) for role, path in host.definition.paths.items()}
+        assert modes == {role: 0o600 if role.private else 0o644 for role in modes}
+
     def test_a_plan_writes_nothing_and_shows_no_key(self, host: Host) -> None:
         host.activate("old")
         shadow = host.complete("new")
@@ -190,7 +197,7 @@ class TestActivation:
         assert plan.changes_ca
         carry_out(plan)
         assert not host.plan(host.complete("two")).changes_ca
-        assert load_pem(host.definition.paths["ca"].read_bytes(), "ca") == make_pki().trusted
+        assert load_pem(host.definition.paths[FileRole.CA].read_bytes(), "ca") == make_pki().trusted
 
 
 @EVERY
@@ -214,7 +221,7 @@ class TestTrouble:
     )
     def test_a_damaged_file_is_named_with_what_to_do(self, host: Host, damage: Callable[[Path], object]) -> None:
         host.activate("old")
-        path = next(path for role, path in host.definition.paths.items() if role != "ca")
+        path = next(path for role, path in host.definition.paths.items() if role != FileRole.CA)
         path.unlink()
         damage(path)
         with pytest.raises(KeystoreError) as caught:

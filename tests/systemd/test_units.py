@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import subprocess
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from certagent.config.file_roles import FileRole
 from certagent.keystore.swap import Change, Record
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 
@@ -131,13 +132,13 @@ journalctl -u certagent-renew -o cat
 
 def interrupt_swap(machine: Machine) -> None:
     """The state a power cut leaves between the two renames: the new key in place, its certificate not yet."""
-    new = b"the new certificate"
-    machine.write("/etc/ssl/web.key", b"the new key")
+    key, new = b"the new key", b"the new certificate"
+    machine.write("/etc/ssl/web.key", key)
     machine.write("/etc/ssl/web.pem", b"the old certificate")
     machine.write("/etc/ssl/.web.pem.certagent-1", new)
     changes = (
-        Change("key", "/etc/ssl/web.key", "/etc/ssl/.web.key.certagent-1", hashlib.sha256(b"the new key").hexdigest()),
-        Change("certificate", "/etc/ssl/web.pem", "/etc/ssl/.web.pem.certagent-1", hashlib.sha256(new).hexdigest()),
+        Change(FileRole.KEY, "/etc/ssl/web.key", "/etc/ssl/.web.key.certagent-1", sha256(key).hexdigest()),
+        Change(FileRole.CERTIFICATE, "/etc/ssl/web.pem", "/etc/ssl/.web.pem.certagent-1", sha256(new).hexdigest()),
     )
     keystore = Path("var/lib/certagent/keystores/web")
     Journal(machine.root / keystore).write(

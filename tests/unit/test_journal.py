@@ -13,12 +13,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from certagent.config.file_roles import FileRole
 from certagent.errors import StateError
 from certagent.keystore.swap import Change, Record
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
-RECORD = Record("t1", "rename", (Change("key", "/etc/web.key", "/etc/.web.key.new", "00" * 32),), "/var/previous")
+RECORD = Record(
+    "t1", "rename", (Change(FileRole.KEY, "/etc/web.key", "/etc/.web.key.new", "00" * 32),), "/var/previous"
+)
 FULL = Transaction(
     id="t1",
     kind=Kind.RENEWAL,

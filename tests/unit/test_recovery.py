@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from certagent import durable
+from certagent.config.file_roles import FileRole
 from certagent.durable import Ownership
 from certagent.errors import BusyError, KeystoreError, StateError
 from certagent.keystore import swap
@@ -18,7 +19,7 @@ from certagent.transaction import recovery
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
-FILES = ("key", "certificate")
+FILES = (FileRole.KEY, FileRole.CERTIFICATE)
 
 
 @dataclass

@@ -32,7 +32,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
     keys: dict[str, Entry] = {}
 
 
-class Ledger:
+class OwnKeys:
     """The file `keys.json` of one keystore, whose lock the caller holds. IDs are 32 hex digits."""
 
     def __init__(self, file: Path) -> None:
@@ -64,12 +64,12 @@ class Ledger:
             raise StateError(f"{self._file} was written by a newer certagent", "install that version again")
         return document
 
-    def note(self, key_id: str, entry: Entry) -> None:
+    def record(self, key_id: str, entry: Entry) -> None:
         document = self._document()
         if document.keys.get(key_id) != entry:
             self._write(msgspec.structs.replace(document, keys={**document.keys, key_id: entry}))
 
-    def strike_out(self, key_ids: Collection[str]) -> None:
+    def forget(self, key_ids: Collection[str]) -> None:
         document = self._document()
         left = {key_id: entry for key_id, entry in document.keys.items() if key_id not in key_ids}
         if left != document.keys:

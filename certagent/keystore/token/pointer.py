@@ -1,0 +1,29 @@
+"""Files that say which key in a token is meant: one line, a PKCS#11 URI. Consumers read them, and so do we."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from certagent.errors import KeystoreError
+from certagent.keystore.files import read_file
+from certagent.keystore.token.uri import TokenUri
+
+
+def read_uri(path: Path) -> TokenUri:
+    """The URI in this file. Raises KeystoreError, also for a file that is missing."""
+    try:
+        return TokenUri.parse((read_file(path) or b"").decode())
+    except ValueError as error:
+        raise KeystoreError(f"{path} holds no usable PKCS#11 URI: {error}", "write pkcs11:token=…;id=%…") from None
+
+
+def key_id_of(uri: TokenUri, path: Path) -> bytes:
+    """The ID of the key that a URI names; `path` is where it was read. Raises KeystoreError if it names none."""
+    if uri.id is None:
+        raise KeystoreError(f"the URI in {path} names no key by its ID", "write id=%…: labels may be there twice")
+    return uri.id
+
+
+def key_id_in(path: Path) -> bytes:
+    """The ID of the key that this file names; empty if there is no such file. Raises KeystoreError."""
+    return key_id_of(read_uri(path), path) if path.exists() else b""

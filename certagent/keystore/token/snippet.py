@@ -1,0 +1,22 @@
+"""The snippet: a piece of a consumer's configuration, from a template of the operator's, filled in at each swap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+
+from certagent.errors import ConfigError
+from certagent.keystore.files import read_file
+
+
+def fill_in(template: Path, values: Mapping[str, str]) -> bytes:
+    """The template with each $word replaced by its value. Raises ConfigError, also for a word that has none."""
+    content = read_file(template)
+    if content is None:
+        raise ConfigError(f"{template} does not exist", "it is the snippet's template")
+    try:
+        return Template(content.decode()).substitute(values).encode()
+    except (KeyError, ValueError) as error:
+        words = ", ".join(f"${word}" for word in values)
+        raise ConfigError(f"{template} cannot be filled in: {error}", f"{words} are known; $$ is a $") from None
