@@ -1,6 +1,7 @@
 """Files that survive a power cut: write, fsync, rename, fsync the directory; and locks between processes.
 
-Every file certagent writes goes through here. After a function returns, its effect is on the disk.
+Every file certagent writes goes through here. After a function returns, its effect is on the disk. What certagent
+reads back of its own, JSON with a version in it, is read here too. No cryptography is loaded.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from certagent.errors import BusyError
+import msgspec
+
+from certagent.errors import BusyError, StateError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -107,14 +113,6 @@ def append_line(path: Path, line: bytes, ownership: Ownership = PRIVATE) -> None
         sync_directory(path.parent)
 
 
-def symlink(target: str, path: Path) -> None:
-    """Make `path` a symbolic link to `target` in one step, durably, replacing what was there."""
-    staged = path.with_name(f".{path.name}.new")
-    staged.unlink(missing_ok=True)
-    os.symlink(target, staged)
-    replace(staged, path)
-
-
 def remove(path: Path) -> None:
     """Remove a file, a link or a whole directory, durably. Missing is fine."""
     if path.is_dir() and not path.is_symlink():
@@ -123,6 +121,45 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     if path.parent.is_dir():
         sync_directory(path.parent)
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+def read_versioned(
+    path: Path,
+    kind: type[T],
+    version: int,
+    *,
+    if_damaged: str = "move the file away after looking at it; the agent never does so by itself",
+) -> T | None:
+    """Read a JSON file of our own, which says its version; None if there is none.
+
+    `if_damaged` is the hint for a file that is damaged. Raises StateError, also for a file of another version: never
+    a fresh start over what cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+    try:
+        found = msgspec.json.decode(data, type=_Versioned).version
+        if found > version:
+            raise StateError(
+                f"{path} was written by a newer certagent (version {found}, this one knows {version})",
+                "install that version again; nothing was changed",
+            )
+        if found < version:
+            raise StateError(
+                f"{path} was written by an older certagent (version {found}, this one knows {version} alone)",
+                "install the version that wrote it, let it finish what is open, then update; nothing was changed",
+            )
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StateError(f"{path} is damaged: {error}", if_damaged) from None
 
 
 @contextmanager

@@ -10,18 +10,18 @@ import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
 from certagent import durable
 from certagent.errors import CertagentError, StateError
 from certagent.policy import Condition
+from certagent.state_directory import KeystoreDirectory
 
 VERSION = 1
 # A time without its zone would not compare with any other.
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-T = TypeVar("T")
 
 
 class LastError(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,40 +74,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     not_after: Moment | None = None
 
 
-def decode_file(path: Path, kind: type[T], version: int) -> T | None:
-    """Read a versioned JSON file; None if there is none. Raises StateError, and never starts afresh over it."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
-    try:
-        found = msgspec.json.decode(data, type=_Versioned).version
-        if found > version:
-            raise StateError(
-                f"{path} was written by a newer certagent (version {found}, this one knows {version})",
-                "install that version again; nothing was changed",
-            )
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StateError(
-            f"{path} is damaged: {error}", "move the file away after looking at it; the agent never does so by itself"
-        ) from None
-
-
-class _Versioned(msgspec.Struct):
-    version: int
-
-
 def load(directory: Path) -> State | None:
     """The state of the keystore whose directory this is; None before its first run. Raises StateError."""
-    return decode_file(directory / "state.json", State, VERSION)
+    return durable.read_versioned(KeystoreDirectory(directory).state, State, VERSION)
 
 
 def save(directory: Path, state: State) -> None:
     durable.make_directory(directory)
-    durable.write(directory / "state.json", msgspec.json.encode(state))
+    durable.write(KeystoreDirectory(directory).state, msgspec.json.encode(state))
 
 
 def watch(paths: Iterable[Path]) -> dict[str, str]:
@@ -128,7 +102,7 @@ def append_history(directory: Path, event: Event) -> None:
     newest = next(_events(reversed(_lines(directory, tail=_TAIL))), None)
     if event.transaction and newest and (newest.transaction, newest.event) == (event.transaction, event.event):
         return
-    durable.append_line(directory / "history.jsonl", msgspec.json.encode(event))
+    durable.append_line(KeystoreDirectory(directory).history, msgspec.json.encode(event))
 
 
 def read_history(directory: Path) -> list[Event]:
@@ -142,7 +116,7 @@ _TAIL = 64 * 1024
 
 def _lines(directory: Path, tail: int | None = None) -> list[bytes]:
     """The lines of the history, or those of its last so many bytes, the first of these perhaps cut."""
-    path = directory / "history.jsonl"
+    path = KeystoreDirectory(directory).history
     try:
         with path.open("rb") as file:
             if tail is not None:

@@ -22,6 +22,7 @@ from certagent.agent.systemd import Status
 from certagent.agent.worker_process import BAD_CONFIGURATION, Worker
 from certagent.config.configuration import Configuration
 from certagent.errors import CertagentError
+from certagent.state_directory import StateDirectory
 from certagent.text import span
 from certagent.transaction.report import Outcome, Result
 
@@ -124,7 +125,7 @@ class Keystores:
     def _remember(self, name: str, memory: KeystoreMemory) -> datetime | None:
         """Read what the worker left; the time of the next action."""
         try:
-            known = state.load(self._state_dir / "keystores" / name)
+            known = state.load(StateDirectory(self._state_dir).keystore(name).path)
         except CertagentError as error:
             log_error(f"{name}: ", error)
             return None

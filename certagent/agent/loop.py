@@ -24,6 +24,7 @@ from certagent.agent.worker_process import worker_command
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import BusyError, CertagentError, ConfigError
+from certagent.state_directory import StateDirectory
 from certagent.text import iso
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = No
 
 def _lock(state_dir: Path, held: ExitStack) -> None:
     try:
-        held.enter_context(durable.lock(state_dir / "agent.lock", f"the state directory {state_dir}"))
+        held.enter_context(durable.lock(StateDirectory(state_dir).agent_lock, f"the state directory {state_dir}"))
     except BusyError as error:
         raise BusyError(
             f"an agent runs already: {error}", "stop it first, or give this one a state_dir of its own"

@@ -18,6 +18,7 @@ from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, StateError
 from certagent.state import Event
+from certagent.state_directory import StateDirectory
 from certagent.text import iso, stamp
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def history(arguments: argparse.Namespace) -> int:
 
 def _remembered(configuration: Configuration, names: Sequence[str]) -> list[str]:
     """The keystores whose history is asked for; one that is not configured any more still has its own."""
-    directory = Path(configuration.state_dir) / "keystores"
+    directory = StateDirectory(Path(configuration.state_dir)).keystores
     try:
         on_disk = sorted(each.name for each in directory.iterdir()) if directory.is_dir() else []
     except OSError as error:

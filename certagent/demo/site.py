@@ -10,6 +10,7 @@ from textwrap import dedent
 
 from certagent import durable
 from certagent.errors import ConfigError
+from certagent.state_directory import StateDirectory
 
 LIFETIME = 18  # seconds, of certificates
 # Of the CA: its life, and how long before its end its successor is announced, and begins. While both live, a
@@ -112,7 +113,7 @@ class Site:
         return self.directory / "hooks.log"
 
     def state(self, keystore: str) -> Path:
-        return self.directory / "state" / "keystores" / keystore
+        return StateDirectory(self.directory / "state").keystore(keystore).path
 
     def configure(self, authorities: str, address: str) -> None:
         """Write the configuration, with the lab's own block of it, and the hooks. `address`: of the TLS service."""

@@ -21,6 +21,7 @@ from certagent.keys import PrivateKey
 from certagent.keystore import swap
 from certagent.keystore.base import Identity, Keystore, Shadow, fits, prove_pair
 from certagent.keystore.files import explained, ownership, read_file, resolve
+from certagent.state_directory import KeystoreDirectory
 
 ReadSecret = Callable[[Secret], bytes]
 Definition = TypeVar("Definition", bound=KeystoreDefinition)
@@ -44,8 +45,8 @@ class FileKeystore(Keystore, Generic[Definition]):
         self.name = name
         self._definition = definition
         self._paths: Mapping[FileRole, Path] = definition.paths
-        self._shadows = directory / "shadow"
-        self._previous = directory / "previous"
+        self._shadows = KeystoreDirectory(directory).shadows
+        self._previous = KeystoreDirectory(directory).previous
         self._live = live
         self._read_secret = read_secret
 

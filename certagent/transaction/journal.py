@@ -18,7 +18,7 @@ import msgspec
 
 from certagent import durable
 from certagent.keystore.swap import Record
-from certagent.state import Moment, decode_file
+from certagent.state import Moment
 
 VERSION = 1
 
@@ -107,7 +107,7 @@ class Journal:
 
     def open(self) -> Transaction | None:
         """The open transaction, or None. Raises StateError if its file is damaged or newer than known."""
-        return decode_file(self._file, Transaction, VERSION)
+        return durable.read_versioned(self._file, Transaction, VERSION)
 
     def write(self, transaction: Transaction) -> Transaction:
         """Make this the record; durable on return."""

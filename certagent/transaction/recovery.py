@@ -13,6 +13,7 @@ from pathlib import Path
 from certagent import durable
 from certagent.errors import CertagentError, StateError
 from certagent.keystore import swap
+from certagent.state_directory import KeystoreDirectory, StateDirectory
 from certagent.transaction.journal import Journal, Phase, Transaction
 
 
@@ -81,16 +82,18 @@ def recover_all(state_dir: Path, names: Iterable[str] | None = None) -> list[Rec
     Raises StateError if the state directory itself cannot be read.
     """
     done: list[Recovered] = []
-    keystores = state_dir / "keystores"
-    for name in _with_transaction(keystores) if names is None else names:
-        directory = keystores / name
+    place = StateDirectory(state_dir)
+    for name in _with_transaction(place.keystores) if names is None else names:
+        directory = place.keystore(name)
         try:
-            with durable.lock(directory / "lock", f"keystore {name}"):
-                message = recover_keystore(Journal(directory))
+            with durable.lock(directory.lock, f"keystore {name}"):
+                message = recover_keystore(Journal(directory.path))
         except CertagentError as error:
             done.append(Recovered(name, error=error))
         except OSError as error:
-            fault = StateError(f"{error.filename or directory}: {error.strerror}", "see the disk and the permissions")
+            fault = StateError(
+                f"{error.filename or directory.path}: {error.strerror}", "see the disk and the permissions"
+            )
             done.append(Recovered(name, error=fault))
         else:
             if message:
@@ -100,7 +103,7 @@ def recover_all(state_dir: Path, names: Iterable[str] | None = None) -> list[Rec
 
 def _with_transaction(keystores: Path) -> list[str]:
     try:
-        return sorted(each.name for each in keystores.iterdir() if (each / "transaction").exists())
+        return sorted(each.name for each in keystores.iterdir() if KeystoreDirectory(each).transaction.exists())
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -112,11 +115,11 @@ def _with_transaction(keystores: Path) -> list[str]:
 def open_transactions(state_dir: Path) -> dict[str, Transaction]:
     """Open transactions by keystore name, unreadable ones left out; nothing is locked or changed."""
     found = {}
-    for file in sorted((state_dir / "keystores").glob("*/transaction/transaction.json")):
+    for directory in sorted(StateDirectory(state_dir).keystores.glob("*")):
         try:
-            transaction = Journal(file.parent.parent).open()
+            transaction = Journal(directory).open()
         except CertagentError:
             continue
         if transaction:
-            found[file.parent.parent.name] = transaction
+            found[directory.name] = transaction
     return found

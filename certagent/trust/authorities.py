@@ -23,7 +23,7 @@ from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
 from certagent.errors import CertagentError, ConfigError, HttpError, StateError, TrustError
 from certagent.scep import Capabilities, Client
-from certagent.state import decode_file
+from certagent.state_directory import StateDirectory
 from certagent.trust.next_ca import Link, Offer, Successor, extended, find_next
 from certagent.trust.rules import Believed, Pins, believe
 
@@ -107,7 +107,7 @@ class Authorities:
 
     def __init__(self, authorities: Mapping[str, Authority], state_dir: Path) -> None:
         self._authorities = authorities
-        self._directory = state_dir / "authorities"
+        self._directory = StateDirectory(state_dir).authorities
         self._contacts: dict[str, Contact | CertagentError] = {}
         self._successors: dict[str, Successor | CertagentError | None] = {}
 
@@ -148,7 +148,7 @@ class Authorities:
         return Known(memory, chain, _read(directory / "next-ca.pem"), _read(directory / "old-ca.pem"))
 
     def _memory(self, name: str) -> Memory | None:
-        memory = decode_file(self._directory / name / "authority.json", Memory, VERSION)
+        memory = durable.read_versioned(self._directory / name / "authority.json", Memory, VERSION)
         return memory if memory is not None and memory.url == self._authorities[name].url else None
 
     def _pins(self, name: str) -> Pins:

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from certagent import certificate as facts
-from certagent import keys, state
+from certagent import durable, keys, state
 from certagent.config.file_roles import FileRole
 from certagent.config.load import load_configuration
 from certagent.config.values import KeyType
@@ -255,7 +255,7 @@ def state_files(data: bytes) -> object:
     return (
         state.load(directory),
         state.read_history(directory),
-        state.decode_file(written("authority.json", data), Memory, AUTHORITY_VERSION),
+        durable.read_versioned(written("authority.json", data), Memory, AUTHORITY_VERSION),
     )
 
 

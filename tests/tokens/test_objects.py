@@ -194,14 +194,14 @@ def test_without_a_certificate_file_it_is_in_the_token_and_known_without_a_pin(s
     assert not list(site.path("state/tokens").rglob("pin.json"))
 
 
-def test_the_ledger_is_never_begun_afresh(site: TokenSite) -> None:
+def test_the_record_of_own_keys_is_never_begun_afresh(site: TokenSite) -> None:
     site.run()
     ledger = site.path("state/keystores/web/keys.json")
     assert set(json.loads(ledger.read_text())["keys"]) == {site.id}
     ledger.write_text("{")
     outcome = site.run(Wish.RENEW)
     assert outcome.result is Result.FAILED
-    assert "keys.json cannot be read" in str(outcome.message)
+    assert "keys.json is damaged" in str(outcome.message)
 
 
 @pytest.mark.needs("engine", "openssl")

@@ -124,7 +124,7 @@ def test_a_damaged_memory_is_no_fresh_start(site: TokenSite) -> None:
     forget_modules()
     outcome = site.run(Wish.NOW)
     assert outcome.result is Result.FAILED
-    assert "pin.json cannot be read" in str(outcome.message)
+    assert "pin.json is damaged" in str(outcome.message)
 
 
 def test_a_token_that_is_not_there_says_which_are(site: TokenSite) -> None:

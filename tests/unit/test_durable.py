@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from certagent import durable
 from certagent.durable import Ownership
-from certagent.errors import BusyError
+from certagent.errors import BusyError, StateError
 from tests.keystore.faults import failing, killed, watched
 
 OLD, NEW = b"old content", b"new content"
@@ -168,23 +169,43 @@ def test_killed_while_adding_a_line_no_other_is_lost(tmp_path: Path) -> None:
     assert (lines[0], lines[-1], set(lines[1:-1])) == (b"one", b"three", {b"two"})
 
 
-@pytest.mark.parametrize("there", ["nothing", "file", "link", "dangling link", "directory"])
-def test_a_link_takes_the_place_of_a_file(tmp_path: Path, there: str) -> None:
-    path = tmp_path / "path"
-    match there:
-        case "file":
-            path.write_bytes(OLD)
-        case "link":
-            path.symlink_to(tmp_path)
-        case "dangling link":
-            path.symlink_to("nowhere")
-        case "directory":
-            path.mkdir()
-            with pytest.raises(IsADirectoryError):
-                durable.symlink("target", path)
-            return
-    durable.symlink("target", path)
-    assert path.readlink() == Path("target")
+class Kept(msgspec.Struct):
+    version: int
+    word: str = ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "hint"),
+    [
+        pytest.param(
+            b'{"version":2}', "written by a newer certagent (version 2, this one knows 1)", "install", id="newer"
+        ),
+        pytest.param(b'{"version":0}', "written by an older certagent (version 0, this", "then update", id="older"),
+        pytest.param(b'{"version":1', "is damaged", "restore it", id="cut short"),
+        pytest.param(b'{"version":1,"word":1}', "is damaged", "restore it", id="a wrong type"),
+        pytest.param(
+            b'{"version":2,"word":1}', "by a newer certagent", "install", id="a type that a newer one changed"
+        ),
+        pytest.param(b"{}", "is damaged", "restore it", id="no version"),
+    ],
+)
+def test_a_versioned_file_that_cannot_be_used(tmp_path: Path, content: bytes, message: str, hint: str) -> None:
+    """One line that says why, and never a fresh start over it."""
+    path = tmp_path / "kept.json"
+    path.write_bytes(content)
+    with pytest.raises(StateError) as told:
+        durable.read_versioned(path, Kept, 1, if_damaged="restore it")
+    assert str(told.value).startswith(f"{path} ")
+    assert message in str(told.value)
+    assert hint in told.value.hint
+    assert path.read_bytes() == content
+
+
+def test_a_versioned_file_is_read_and_a_missing_one_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    assert durable.read_versioned(path, Kept, 1) is None
+    path.write_bytes(b'{"version":1,"word":"x","added later":true}')
+    assert durable.read_versioned(path, Kept, 1) == Kept(version=1, word="x")
 
 
 def test_remove(tmp_path: Path) -> None:

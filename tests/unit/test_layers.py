@@ -27,7 +27,7 @@ LAYERS = (
     "scep, keystore, hooks, state",
     "policy",
     "certificate",
-    "keys, durable",
+    "keys, durable, state_directory",
     "config",
     "errors, text",
 )

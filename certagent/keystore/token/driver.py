@@ -28,6 +28,7 @@ from certagent.keystore.token.remarks import remarks_on
 from certagent.keystore.token.session import Token
 from certagent.keystore.token.snippet import fill_in
 from certagent.keystore.token.uri import TokenUri
+from certagent.state_directory import KeystoreDirectory
 
 Certificates = tuple[x509.Certificate, ...]
 
@@ -51,11 +52,13 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
     ) -> None:
         super().__init__(name, definition, directory=directory, live=live, read_secret=read_secret)
         # Without a file for consumers the certificate is kept here too: `status` reads it without a PIN.
-        self._paths = {FileRole.CERTIFICATE: directory / "certificate.pem", **definition.paths}
+        place = KeystoreDirectory(directory)
+        self._paths = {FileRole.CERTIFICATE: place.certificate, **definition.paths}
         self._label = definition.label or f"certagent {name}"
-        tokens = directory.parent.parent / "tokens"
-        self._token = Token(definition.module, definition.token, lambda: read_secret(definition.pin), tokens)
-        self._own = OwnObjects(self._token, OwnKeys(directory / "keys.json"), self._label)
+        self._token = Token(
+            definition.module, definition.token, lambda: read_secret(definition.pin), place.state_directory
+        )
+        self._own = OwnObjects(self._token, OwnKeys(place.own_keys), self._label)
 
     def read_certificate(self) -> x509.Certificate | None:
         found = certificates_in(self._paths[FileRole.CERTIFICATE])

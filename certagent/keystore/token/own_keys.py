@@ -13,7 +13,6 @@ from typing import Annotated
 import msgspec
 
 from certagent import durable
-from certagent.errors import StateError
 from certagent.keystore.files import explained
 
 VERSION = 1
@@ -53,16 +52,8 @@ class OwnKeys:
             self._write(msgspec.structs.replace(document, making=making))
 
     def _document(self) -> _Document:
-        try:
-            document = msgspec.json.decode(self._file.read_bytes(), type=_Document)
-        except FileNotFoundError:
-            return _Document()
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            hint = "its keys are only known from it: restore it, or move it away and sweep the token by hand"
-            raise StateError(f"{self._file} cannot be read: {error}", hint) from None
-        if document.version != VERSION:
-            raise StateError(f"{self._file} was written by a newer certagent", "install that version again")
-        return document
+        hint = "its keys are only known from it: restore it, or move it away and sweep the token by hand"
+        return durable.read_versioned(self._file, _Document, VERSION, if_damaged=hint) or _Document()
 
     def record(self, key_id: str, entry: Entry) -> None:
         document = self._document()

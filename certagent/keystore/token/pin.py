@@ -18,7 +18,7 @@ from pkcs11 import TokenFlag
 from pkcs11.exceptions import PinExpired, PinIncorrect, PinInvalid, PinLenRange, PinLocked, PKCS11Error
 
 from certagent import durable
-from certagent.errors import KeystoreError, StateError, TokenLockedError
+from certagent.errors import KeystoreError, TokenLockedError
 
 VERSION = 1
 # Tokens lock after three wrong PINs, some after more, none after fewer. The third is the owner's.
@@ -45,10 +45,11 @@ def login(token: Pkcs11Token, pin: bytes, file: Path, open_session: Callable[[st
     """Make one login by `open_session`, unless it might be one too many. `file` is the token's memory.
 
     The caller holds the token's lock. Raises TokenLockedError; KeystoreError for a PIN that is no text;
-    whatever else `open_session` raises.
+    StateError for a memory that cannot be read; whatever else `open_session` raises.
     """
     name = token.label or token.serial.decode("ascii", "replace")
-    before = _load(file)
+    hint = "log in by hand with the right PIN, then remove it"
+    before = durable.read_versioned(file, Tried, VERSION, if_damaged=hint)
     _look_at_flags(token.flags, name)
     if before is not None:
         _look_back(before, pin, name, file)
@@ -117,18 +118,3 @@ def _strike_out(file: Path, before: Tried | None) -> None:
         durable.remove(file)
     else:
         _keep(file, before)
-
-
-def _load(file: Path) -> Tried | None:
-    """Raises StateError: never a fresh start over a file that cannot be read."""
-    try:
-        tried = msgspec.json.decode(file.read_bytes(), type=Tried)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StateError(
-            f"{file} cannot be read: {error}", "log in by hand with the right PIN, then remove it"
-        ) from None
-    if tried.version != VERSION:
-        raise StateError(f"{file} was written by a newer certagent", "install that version again")
-    return tried

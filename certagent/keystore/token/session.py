@@ -11,7 +11,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pkcs11
@@ -24,6 +23,7 @@ from certagent.errors import ConfigError, KeystoreError, TokenLockedError
 from certagent.keystore.files import explained
 from certagent.keystore.token import pin as pins
 from certagent.keystore.token.uri import TokenUri, token_of
+from certagent.state_directory import StateDirectory, TokenDirectory
 
 T = TypeVar("T")
 _GONE = (DeviceRemoved, TokenNotPresent, SlotIDInvalid, NoSuchToken)
@@ -59,11 +59,11 @@ _lock = threading.RLock()
 class Token:
     """The token a keystore's key lives in.
 
-    `selector` is a label, `serial:NUMBER` or a pkcs11: URI; `state` the directory where logins are remembered,
-    common to all keystores.
+    `selector` is a label, `serial:NUMBER` or a pkcs11: URI; `state` the state directory, where logins are
+    remembered for all keystores together.
     """
 
-    def __init__(self, module: str, selector: str, read_pin: Callable[[], bytes], state: Path) -> None:
+    def __init__(self, module: str, selector: str, read_pin: Callable[[], bytes], state: StateDirectory) -> None:
         self._path = module
         self._selector = selector
         self._read_pin = read_pin
@@ -136,17 +136,17 @@ class Token:
             yield
             return
         memory = self._memory(self._present().get_token())
-        with explained(f"lock {self}"), durable.lock(memory / "lock", str(self), wait=True):
+        with explained(f"lock {self}"), durable.lock(memory.lock, str(self), wait=True):
             self._held = True
             try:
                 yield
             finally:
                 self._held = False
 
-    def _memory(self, token: Pkcs11Token) -> Path:
+    def _memory(self, token: Pkcs11Token) -> TokenDirectory:
         """One directory for all keystores on this token, whatever they call it."""
         facts = (token.manufacturer_id, token.model, token.label, token.serial.hex())
-        return self._state / hashlib.sha256("\0".join(facts).encode()).hexdigest()[:32]
+        return self._state.token(hashlib.sha256("\0".join(facts).encode()).hexdigest()[:32])
 
     def _module(self) -> _Module:
         module = _modules.get(self._path)
@@ -174,7 +174,7 @@ class Token:
             opened.append(token.open(rw=True, user_pin=text))
 
         try:
-            pins.login(token, self._read_pin(), self._memory(token) / "pin.json", open_session)
+            pins.login(token, self._read_pin(), self._memory(token).pin, open_session)
         except TokenLockedError:
             self.reset()  # a refused login leaks its session
             raise

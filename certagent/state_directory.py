@@ -1,0 +1,98 @@
+"""Where everything lies below `state_dir`. Pure paths: nothing is looked at or made.
+
+agent.lock                               held while an agent runs
+keystores/NAME/lock                      held while somebody works on this keystore
+               state.json history.jsonl  what is remembered of it
+               transaction/ rollover/    its journals
+               shadow/ previous/         identities that are not active yet, or no more
+               keys.json certificate.pem of a token: the keys made in it, and the certificate in use
+authorities/NAME/                        what is remembered of an authority
+tokens/DIGEST/lock pin.json              held while a token is changed; logins that may have failed
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StateDirectory:
+    path: Path
+
+    @property
+    def agent_lock(self) -> Path:
+        return self.path / "agent.lock"
+
+    @property
+    def keystores(self) -> Path:
+        return self.path / "keystores"
+
+    @property
+    def authorities(self) -> Path:
+        return self.path / "authorities"
+
+    def keystore(self, name: str) -> KeystoreDirectory:
+        return KeystoreDirectory(self.keystores / name)
+
+    def token(self, digest: str) -> TokenDirectory:
+        """`digest` stands for a token, which any number of keystores may use."""
+        return TokenDirectory(self.path / "tokens" / digest)
+
+
+@dataclass(frozen=True)
+class KeystoreDirectory:
+    path: Path
+
+    @property
+    def state_directory(self) -> StateDirectory:
+        return StateDirectory(self.path.parent.parent)
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state.json"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.jsonl"
+
+    @property
+    def transaction(self) -> Path:
+        return self.path / "transaction"
+
+    @property
+    def rollover(self) -> Path:
+        return self.path / "rollover"
+
+    @property
+    def shadows(self) -> Path:
+        return self.path / "shadow"
+
+    @property
+    def previous(self) -> Path:
+        return self.path / "previous"
+
+    @property
+    def own_keys(self) -> Path:
+        return self.path / "keys.json"
+
+    @property
+    def certificate(self) -> Path:
+        return self.path / "certificate.pem"
+
+
+@dataclass(frozen=True)
+class TokenDirectory:
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def pin(self) -> Path:
+        return self.path / "pin.json"
