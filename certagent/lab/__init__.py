@@ -1,8 +1,10 @@
 """A SCEP CA on loopback, real, honest and small, to try and to test with. Production code never imports it."""
 
-from certagent.lab.ca import Answer, Call, HttpAnswer, LabCA
+from certagent.lab.ca import LabCA
 from certagent.lab.generation import Generation, Settings
+from certagent.lab.http import Call, HttpAnswer
 from certagent.lab.server import LabServer, serve
 from certagent.lab.store import Record
+from certagent.lab.transactions import Answer
 
 __all__ = ["Answer", "Call", "Generation", "HttpAnswer", "LabCA", "LabServer", "Record", "Settings", "serve"]

@@ -1,4 +1,4 @@
-"""The lab CA's generations: which is at work, which comes next and when, and what goes before.
+"""The lab CA's generations: which one is current, which comes next and when, and which came before.
 
     time ──────────────────────────────────────────────────────────►
     first  ├───────────────────────────┤
@@ -24,8 +24,8 @@ class ShadowRequest(Request):
     """A request that was enveloped to the next CA: it asks for a certificate under that one, in advance."""
 
 
-class Line:
-    """The generations of one lab, oldest first. Its caller sees to it that only one thread turns it."""
+class Generations:
+    """The generations of one lab, oldest first. Its caller sees to it that only one thread at a time advances it."""
 
     def __init__(self, store: Store, settings: Settings, now: datetime) -> None:
         """Open what is kept, or make the first generation. Raises StateError if the last has expired for good."""
@@ -34,22 +34,22 @@ class Line:
         self._generations = [open_generation(store, settings, now)]
         while (kept := self._store_of(len(self._generations) + 1)).exists():
             self._generations.append(open_generation(kept, settings, now))
-        self._at_work = 0
-        self.turn(now)
+        self._current = 0
+        self.advance(now)
         if settings.rollover is None and self.current.ends <= now:
             raise StateError(f"the CA in {store.directory} has expired", "take a new --dir")
 
     @property
     def current(self) -> Generation:
-        return self._generations[self._at_work]
+        return self._generations[self._current]
 
     @property
     def following(self) -> Generation | None:
         """The next CA, once it is there."""
-        rest = self._generations[self._at_work + 1 :]
+        rest = self._generations[self._current + 1 :]
         return rest[0] if rest else None
 
-    def turn(self, now: datetime) -> None:
+    def advance(self, now: datetime) -> None:
         """Make the next generation, if its time to be announced has come, and change over, if that has."""
         while True:
             rollover = self._settings.rollover
@@ -57,11 +57,11 @@ class Line:
                 self._generations.append(self._made(max(self.current.ends - self._settings.overlap, now)))
             if self.following is None or self.following.begins > now:
                 return
-            self._at_work += 1
+            self._current += 1
 
     def grace_for(self, issued_until: datetime) -> timedelta:
         """For how long after its end a certificate may still be renewed: one that only ended with its CA may."""
-        ended_with_its_ca = any(issued_until == old.ends for old in self._generations[: self._at_work])
+        ended_with_its_ca = any(issued_until == old.ends for old in self._generations[: self._current])
         return self._settings.rollover or timedelta(0) if ended_with_its_ca else timedelta(0)
 
     def _made(self, begins: datetime) -> Generation:
@@ -74,12 +74,12 @@ class Line:
 
 
 def open_request(message: bytes, current: Generation, following: Generation | None, password: bytes) -> Request:
-    """Verify and open a request to the CA at work, or to the next one. Raises what `decode_request` raises."""
+    """Verify and open a request to the current CA, or to the next one. Raises what `decode_request` raises."""
     if following is not None:
         try:
             request = decode_request(message, recipients=[following.recipient])
         except CertagentError:
-            pass  # then it is for the CA at work, or for nobody
+            pass  # then it is for the current CA, or for nobody
         else:
             return ShadowRequest(**{name: getattr(request, name) for name in Request.__dataclass_fields__})
     return decode_request(message, recipients=[current.recipient], password=password)

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.errors import CertagentError, ConfigError
-from certagent.lab.ca import Call, HttpAnswer, LabCA
+from certagent.lab import Call, HttpAnswer, LabCA
 
 log = logging.getLogger("certagent.lab")
 

@@ -18,8 +18,7 @@ from certagent import certificate as facts
 from certagent import keys
 from certagent.config.values import KeyType
 from certagent.errors import RejectedError
-from certagent.lab import LabCA, Settings, serve
-from certagent.lab.ca import Answer
+from certagent.lab import Answer, LabCA, Settings, serve
 from certagent.scep import MessageType, Request, build_csr
 from tests.renewal.site import openssl
 

@@ -12,8 +12,7 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent import keys
 from certagent.config.values import KeyType
-from certagent.lab import LabCA, Settings, issuing, serve
-from certagent.lab.ca import Call, HttpAnswer
+from certagent.lab import Call, HttpAnswer, LabCA, Settings, issuing, serve
 from certagent.scep import Signer, degenerate, encode_next_ca
 
 from .hand import Hand

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 from certagent import certificate as facts
 from certagent.certificate import to_der
 from certagent.lab import Call, HttpAnswer
-from certagent.lab.ca import decode_message
+from certagent.lab.http import decode_message
 from certagent.scep import degenerate
 from tests.hostile.lab import CA_CERTIFICATES, REPLY, Fault, Hostile, body, offering, raw, serving
 from tests.unit.pki import Party, key, party, remade, rsa_key

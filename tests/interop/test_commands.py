@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from certagent.lab import LabCA, Settings
-from certagent.lab.ca import Call, HttpAnswer
+from certagent.lab import Call, HttpAnswer, LabCA, Settings
 from certagent.transaction.journal import Phase
 from tests.interop.commands import certagent, start
 from tests.renewal.site import DAY, Site, Sites, ran, recording_hook

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.errors import CertagentError, ConfigError, StateError
 from certagent.lab import Call, HttpAnswer, LabCA, Settings, serve
-from certagent.lab.ca import decode_message
+from certagent.lab.http import decode_message
 from certagent.lab.store import read_challenge
 from certagent.scep import Algorithms, Rejected, read_ca_certificates
 from tests.waiting import PATIENCE

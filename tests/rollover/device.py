@@ -14,9 +14,9 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent.errors import RejectedError
 from certagent.lab import Answer, Call, Generation, HttpAnswer, LabCA, Settings
-from certagent.lab.ca import ROLLOVER
 from certagent.lab.generation import open_generation
 from certagent.lab.rollover import ShadowRequest
+from certagent.lab.transactions import ROLLOVER
 from certagent.scep import PkiStatus, Request
 from certagent.transaction.journal import Journal, Phase, Transaction
 from certagent.transaction.renewal import Wish
@@ -40,7 +40,7 @@ class RollingCA(LabCA):
         self.learn_names()
 
     def learn_names(self) -> None:
-        for place, generation in enumerate(self.line._generations, start=1):
+        for place, generation in enumerate(self.generations._generations, start=1):
             if generation.issuer.certificate not in self.names:
                 taken = sum(1 for name in self.names.values() if name.rstrip("abc") == str(place))
                 self.names[generation.issuer.certificate] = f"{place}{' bc'[taken].strip()}"
@@ -77,16 +77,16 @@ class RollingCA(LabCA):
 
     def replace_next(self) -> None:
         """Another next CA in place of the one announced."""
-        place = len(self.line._generations)
-        self.line._generations.pop()
+        place = len(self.generations._generations)
+        self.generations._generations.pop()
         shutil.rmtree(self.store.directory / f"generation-{place}")
 
     def roll_over_now(self) -> None:
         """A new CA takes over, announced by nobody."""
-        while self.line.following is not None:
+        while self.generations.following is not None:
             self.replace_next()
-        self.line._generations.append(self.line._made(self.clock()))
-        self.line.turn(self.clock())
+        self.generations._generations.append(self.generations._made(self.clock()))
+        self.generations.advance(self.clock())
         self.learn_names()
 
 
@@ -172,7 +172,7 @@ class Device(Site):
 
 def another(ca: LabCA, settings: Settings, number: int, begins: datetime) -> Generation:
     """A generation of other settings in the place of the CA's generation `number`."""
-    store = ca.line._store_of(number)
+    store = ca.generations._store_of(number)
     store.create()
     return open_generation(store, settings, begins, begins=begins)
 

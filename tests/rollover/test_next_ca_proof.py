@@ -133,9 +133,9 @@ class NextIsEC(RollingCA):
     """Another key type, and so an RA with RSA keys."""
 
     def respond_http(self, call: Call) -> HttpAnswer:
-        if len(self.line._generations) == 1 and self.clock() > self.generation.ends - 70 * DAY:
+        if len(self.generations._generations) == 1 and self.clock() > self.generation.ends - 70 * DAY:
             made = another(self, replace(self.settings, ca_key=KeyType.EC_P384), 2, self.generation.ends)
-            self.line._generations.append(made)
+            self.generations._generations.append(made)
         return super().respond_http(call)
 
 
@@ -200,7 +200,7 @@ def test_an_ra_whose_own_fingerprint_is_configured_announces_the_next_ca(make_de
 def test_a_spliced_answer_is_refused_though_the_real_one_is_named(make_device: Devices) -> None:
     device = make_device(replace(YEARLY, flat_next_ca=True), ca=Spliced)
     device.off(device.day(300))
-    device.ca.line.turn(device.clock())
+    device.ca.generations.advance(device.clock())
     device.configure(f"next_fingerprint: {fingerprint(device.ca.following)}")
     device.run()
     assert device.look() == REFUSED
@@ -304,5 +304,5 @@ def test_of_any_lifetime(make_device: Devices, settings: Settings) -> None:
         device.live(generation.begins + 0.95 * (generation.ends - generation.begins - settings.overlap))
         assert device.look().startswith(f"identity {expected}, shadow {int(expected) + 1}, ")
         device.live(generation.ends - settings.overlap)
-        device.ca.line.turn(device.clock())
+        device.ca.generations.advance(device.clock())
     assert device.by(device.leaf()) == "3"

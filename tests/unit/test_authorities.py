@@ -16,8 +16,7 @@ from certagent import keys
 from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
 from certagent.errors import CertagentError, ConfigError, StateError, TransientError, TrustError
-from certagent.lab import LabCA, LabServer, Settings, serve
-from certagent.lab.ca import Call, HttpAnswer
+from certagent.lab import Call, HttpAnswer, LabCA, LabServer, Settings, serve
 from certagent.trust.authorities import Authorities, pins
 
 from .pki import party, rsa_key
