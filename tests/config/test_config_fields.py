@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from certagent.config.authority import Authority
 from certagent.config.file_roles import FileRole
+from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_configuration
+from certagent.config.parts import Hooks
 from certagent.errors import ConfigError
 
 from .conftest import FINGERPRINT, Site
 
-_KEYS = (
-    "known here: accept, ca_identifier, challenge, fingerprint, https_ca_file, https_client_certificate, "
-    "https_client_key, key_transport, next_fingerprint, poll_interval, poll_limit, proxy, "
-    "recipient, rollover_at, send_challenge, signer, "
-    "timeout, trust_anchor, url"
-)
+_KEYS = f"known here: {', '.join(sorted(Authority.__struct_fields__))}"
+_EVENTS = f"known here: {', '.join(Hooks.__struct_fields__)}"
+_TAGS = [str(cls.__struct_config__.tag) for cls in get_args(KeystoreDefinition)]
+_TYPES, _TYPES_KNOWN = ", ".join(_TAGS), f"known here: {', '.join(sorted(_TAGS))}"
 _ABSOLUTE = "is not an absolute path of a file; write it from the root, such as /etc/ssl/web.pem"
 _URL = (
     "is not an http:// or https:// URL without user, password, query or fragment; "
@@ -120,8 +123,7 @@ FIELDS = [
     ),
     pytest.param(
         {17: "    hooks: [[systemctl, reload, nginx]]"},
-        "17: keystores.web.hooks: must be a table of keys, not a list; "
-        "known here: pre, post, failed, pending, staged, ca_changed, expiring",
+        f"17: keystores.web.hooks: must be a table of keys, not a list; {_EVENTS}",
         id="hooks without an event",
     ),
     pytest.param(
@@ -288,12 +290,12 @@ FIELDS = [
     # types of keystores
     pytest.param(
         {12: "    type: pme"},
-        "12: keystores.web.type: is none of pem, pkcs12, pkcs11; did you mean pem?",
+        f"12: keystores.web.type: is none of {_TYPES}; did you mean pem?",
         id="type misspelled",
     ),
     pytest.param(
         {12: "    type: pfx", 15: "    file: DIR/web.p12", 16: "    password: {file: DIR/corp.challenge}\n    own: me"},
-        "12: keystores.web.type: is none of pem, pkcs12, pkcs11; known here: pem, pkcs11, pkcs12\n"
+        f"12: keystores.web.type: is none of {_TYPES}; {_TYPES_KNOWN}\n"
         "17: keystores.web.own: is not a known key; did you mean owner?",
         id="type unknown: the rest is read as the type it looks like",
     ),

@@ -24,7 +24,7 @@ from .conftest import BASE, FINGERPRINT, Site
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_key_of_the_contract_is_understood(site: Site) -> None:
+def test_a_configuration_with_much_in_it_is_understood(site: Site) -> None:
     site.write("tell", "#!/bin/sh\n", 0o755)
     site.write(
         "agent.yaml",

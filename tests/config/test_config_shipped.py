@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import msgspec
@@ -21,9 +21,8 @@ from certagent.config.decode import describe
 from certagent.config.keystores import (
     KeystoreCommon,
     KeystoreDefaults,
+    KeystoreDefinition,
     PemKeystore,
-    Pkcs11Keystore,
-    Pkcs12Keystore,
     Snippet,
 )
 from certagent.config.load import load_configuration
@@ -138,27 +137,33 @@ def test_the_base_is_right_by_the_schema(validator: Any, site: Site) -> None:
     validator.validate(yaml.safe_load(site.main.read_text()))
 
 
+def _heading(cls: type[Struct]) -> str:
+    """The heading of a keystore type's own section: its type (PKCS#12 for pkcs12), and `keystores`."""
+    headings = re.findall(r"^##+ (.* keystores)$", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE)
+    tag = str(cls.__struct_config__.tag)
+    return next((each for each in headings if each.lower().replace("#", "").split()[0] == tag), f"{tag} keystores")
+
+
 _TABLES: dict[str, tuple[type[Struct], type[Struct] | None]] = {
     "The file": (Configuration, None),
     "Authorities": (Authority, None),
     "Every keystore": (KeystoreDefaults, None),
     "Not under defaults": (KeystoreCommon, KeystoreDefaults),
-    "PEM keystores": (PemKeystore, KeystoreCommon),
-    "PKCS#12 keystores": (Pkcs12Keystore, KeystoreCommon),
-    "PKCS#11 keystores": (Pkcs11Keystore, KeystoreCommon),
     "Snippets": (Snippet, None),
     "Hooks": (Hooks, None),
     "Commands": (HookCommand, None),
     "Probe": (Probe, None),
     "Secrets": (Secret, None),
+    **{_heading(cls): (cls, KeystoreCommon) for cls in get_args(KeystoreDefinition)},
 }
 
 
 @pytest.mark.parametrize("heading", _TABLES)
 def test_the_documentation_tells_every_key(heading: str) -> None:
     text = (ROOT / "docs/configuration.md").read_text()
-    [section] = re.findall(rf"^##+ {heading}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
-    told = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    section = re.search(rf"^##+ {heading}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section, f"docs/configuration.md has no section {heading!r}"
+    told = set(re.findall(r"^\| `(\w+)` \|", section[1], re.MULTILINE))
     cls, told_before = _TABLES[heading]
     assert told == set(cls.__struct_fields__) - set(told_before.__struct_fields__ if told_before else ())
 
