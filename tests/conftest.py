@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -93,12 +94,16 @@ def missing(part: str) -> str | None:
     return None
 
 
+@cache
 def on_this_debian(packages: str) -> bool:
     """Whether all of these can be installed here, as far as apt knows. A Debian may drop one from its next release."""
-    if not list(Path("/var/lib/apt/lists").glob("*_Packages*")):
-        return True  # apt knows none at all
-    known = ["apt-cache", "show", "--quiet=2", *packages.split()]  # fails if it does not know one of them
-    return subprocess.run(known, capture_output=True, check=False).returncode == 0
+    if not packages or not list(Path("/var/lib/apt/lists").glob("*_Packages*")):
+        return True  # nothing to install; or apt knows of nothing at all
+    shown = (
+        subprocess.run(["apt-cache", "show", "--quiet=2", package], capture_output=True, check=False)
+        for package in packages.split()
+    )
+    return all(done.returncode == 0 for done in shown)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
