@@ -58,7 +58,7 @@ class Keystores:
         self._status = status
         self._memories: dict[str, KeystoreMemory] = {}
         self.appointments = Appointments(self._due, self.look_at_all)
-        self.pool = Pool(command, pace, on_report=self._take, on_end=self._judge, on_change=self.tell)
+        self.pool = Pool(command, pace, self)
         self.paused = False
 
     def adopt(self, configuration: Configuration) -> None:
@@ -95,12 +95,57 @@ class Keystores:
 
     def notice_changes(self) -> None:
         """Look at those whose files are not as the last worker left them."""
+        at_work = self.pool.at_work
         for name, memory in self._memories.items():
             seen = state.watch(map(Path, memory.watched))
-            if not self.pool.is_at_work(name) and schedule.files_changed(memory.watched, seen, memory.acted_on):
+            if name not in at_work and schedule.files_changed(memory.watched, seen, memory.acted_on):
                 log.info("%s: its files were changed", name)
                 memory.acted_on = seen
                 self._want(name)
+
+    def take(self, worker: Worker, outcome: Outcome) -> None:
+        """A keystore is done: make its next appointment."""
+        name, now = outcome.keystore, self._clocks.now()
+        memory = self._memories.get(name)
+        if memory is None:
+            return
+        when = self._remember(name, memory) or outcome.next_action_at
+        if worker.timed_out and outcome.result is Result.STOPPED:
+            return  # it hung; `judge` has the word
+        if outcome.result in TOLD:
+            log.log(TOLD[outcome.result], "%s: %s", name, schedule.sentence(outcome, when, now))
+        match schedule.following(outcome, when, memory.strikes, now):
+            case Next.AT_ONCE:
+                memory.strikes = 1
+                self._want(name)
+            case Next.FRUITLESS:
+                self._strike(name, self._pace.busy_again)
+            case Next.SETTLED:
+                memory.strikes, memory.not_before = 0, None
+                if when:
+                    self.appointments.make(name, when)
+                else:
+                    self.appointments.cancel(name)  # the sweep is enough
+                self.tell()
+
+    def judge(self, worker: Worker, missing: list[str]) -> None:
+        """What becomes of the keystores a worker ended without a word on."""
+        missing = [name for name in missing if name in self._memories]
+        if worker.orderly:
+            self._status.over("workers")
+            return
+        if worker.exit_code in (None, BAD_CONFIGURATION):
+            if "workers" not in self._status:
+                log.error("a worker %s: mend the configuration as it says above, then reload", worker.ending)
+            self._status.trouble("workers", "workers do not start")
+            for name in missing:
+                self._strike(name, self._pace.crash_again)
+            return
+        if worker.guilty in self._memories:
+            wait = self._strike(worker.guilty, self._pace.crash_again)
+            log.error("%s: its worker %s; trying again in %s", worker.guilty, worker.ending, span(wait))
+        for name in missing:
+            self._want(name)  # the guilty one has an appointment, and keeps it
 
     def tell(self) -> None:
         """Have systemd show how things are, if that changed."""
@@ -113,7 +158,7 @@ class Keystores:
 
     def _want(self, name: str) -> None:
         """Have it worked on, or make an appointment if its last look was fruitless a moment ago."""
-        if self.paused or self.pool.closed or self.pool.is_at_work(name):
+        if self.paused or self.pool.closed or name in self.pool.at_work:
             return
         not_before = self._memories[name].not_before
         if not_before and not_before > self._clocks.now():
@@ -134,31 +179,6 @@ class Keystores:
         memory.watched = known.watched
         return known.next_action_at
 
-    def _take(self, worker: Worker, outcome: Outcome) -> None:
-        """A keystore is done: make its next appointment."""
-        name, now = outcome.keystore, self._clocks.now()
-        memory = self._memories.get(name)
-        if memory is None:
-            return
-        when = self._remember(name, memory) or outcome.next_action_at
-        if worker.timed_out and outcome.result is Result.STOPPED:
-            return  # it hung; `_judge` has the word
-        if outcome.result in TOLD:
-            log.log(TOLD[outcome.result], "%s: %s", name, schedule.sentence(outcome, when, now))
-        match schedule.following(outcome, when, memory.strikes, now):
-            case Next.AT_ONCE:
-                memory.strikes = 1
-                self._want(name)
-            case Next.FRUITLESS:
-                self._strike(name, self._pace.busy_again)
-            case Next.SETTLED:
-                memory.strikes, memory.not_before = 0, None
-                if when:
-                    self.appointments.make(name, when)
-                else:
-                    self.appointments.cancel(name)  # the sweep is enough
-                self.tell()
-
     def _strike(self, name: str, first: timedelta) -> timedelta:
         memory = self._memories[name]
         memory.strikes += 1
@@ -166,22 +186,3 @@ class Keystores:
         memory.not_before = self._clocks.now() + wait
         self._want(name)
         return wait
-
-    def _judge(self, worker: Worker, missing: list[str]) -> None:
-        """What becomes of the keystores a worker ended without a word on."""
-        missing = [name for name in missing if name in self._memories]
-        if worker.orderly:
-            self._status.over("workers")
-            return
-        if worker.exit_code in (None, BAD_CONFIGURATION):
-            if "workers" not in self._status:
-                log.error("a worker %s: mend the configuration as it says above, then reload", worker.ending)
-            self._status.trouble("workers", "workers do not start")
-            for name in missing:
-                self._strike(name, self._pace.crash_again)
-            return
-        if worker.guilty in self._memories:
-            wait = self._strike(worker.guilty, self._pace.crash_again)
-            log.error("%s: its worker %s; trying again in %s", worker.guilty, worker.ending, span(wait))
-        for name in missing:
-            self._want(name)  # the guilty one has an appointment, and keeps it

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from certagent.agent import schedule
 from certagent.agent.schedule import Pace
@@ -14,29 +14,32 @@ from certagent.agent.worker_process import Worker
 from certagent.transaction.report import Outcome
 
 
+class Owner(Protocol):
+    """Who decides what follows."""
+
+    def take(self, worker: Worker, outcome: Outcome) -> None:
+        """A keystore is done."""
+
+    def judge(self, worker: Worker, missing: list[str]) -> None:
+        """A worker ended without a word on these."""
+
+    def tell(self) -> None:
+        """A worker began or ended."""
+
+
 class Pool:
     """A bounded number of workers at a time, each for an even share of the keystores that wait.
 
-    `on_report` is called for each keystore that is done, `on_end` with those a worker ended without a word on,
-    `on_change` when a worker began or ended. As a context it ends when no worker is left; a fault of our own in
-    there ends the agent, visibly, and systemd starts it again.
+    As a context it ends when no worker is left; a fault of our own in there ends the agent, visibly, and systemd
+    starts it again.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        pace: Pace,
-        *,
-        on_report: Callable[[Worker, Outcome], None],
-        on_end: Callable[[Worker, list[str]], None],
-        on_change: Callable[[], None],
-    ) -> None:
+    def __init__(self, command: Sequence[str], pace: Pace, owner: Owner) -> None:
         self._command = tuple(command)
         self._pace = pace
-        self._on_report, self._on_end, self._on_change = on_report, on_end, on_change
+        self._owner = owner
         self._size, self._time_limit = 1, timedelta.max
         self._queue: dict[str, None] = {}  # in order of arrival
-        self._at_work: set[str] = set()
         self._workers: list[Worker] = []
         self._nudged = False
         self._tasks = asyncio.TaskGroup()
@@ -58,10 +61,12 @@ class Pool:
     @property
     def due(self) -> int:
         """Keystores that wait for a worker, or are with one."""
-        return len(self._queue) + len(self._at_work)
+        return len(self._queue) + len(self.at_work)
 
-    def is_at_work(self, name: str) -> bool:
-        return name in self._at_work
+    @property
+    def at_work(self) -> set[str]:
+        """Keystores that are with a worker."""
+        return {name for worker in self._workers for name in worker.names if name not in worker.reported}
 
     def resize(self, size: int, time_limit: timedelta) -> None:
         """So many workers at a time; each may go so long without a report."""
@@ -103,10 +108,9 @@ class Pool:
             worker = Worker(tuple(names))
             for name in names:
                 del self._queue[name]
-            self._at_work.update(names)
             self._workers.append(worker)
             self._tasks.create_task(self._work(worker))
-        self._on_change()
+        self._owner.tell()
 
     async def _work(self, worker: Worker) -> None:
         await worker.run(
@@ -116,13 +120,10 @@ class Pool:
             on_report=lambda outcome: self._take(worker, outcome),
         )
         self._workers.remove(worker)
-        missing = [name for name in worker.names if name not in worker.reported]
-        self._at_work.difference_update(missing)
         if not self.closed:
-            self._on_end(worker, missing)
+            self._owner.judge(worker, [name for name in worker.names if name not in worker.reported])
             self._dispatch()
 
     def _take(self, worker: Worker, outcome: Outcome) -> None:
-        self._at_work.discard(outcome.keystore)
         if not self.closed:
-            self._on_report(worker, outcome)
+            self._owner.take(worker, outcome)
