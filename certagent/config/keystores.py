@@ -141,7 +141,7 @@ class Pkcs12Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
 
 
 class Snippet(Definition, frozen=True, kw_only=True):
-    """A piece of a consumer's configuration, written anew at each swap: $uri, $certificate_file … are filled in."""
+    """A piece of a consumer's configuration, written at each swap: $uri, $certificate_file … are filled in."""
 
     template: Annotated[ReadFile, Meta(description="the text with $uri, $certificate_file … where they belong")]
     file: Annotated[WrittenFile, Meta(description="where the text is written, filled in")]

@@ -76,9 +76,10 @@ class Keystore(ABC):
         """The certificate in place, without touching the key (no passphrase, no token)."""
 
     def look(self) -> x509.Certificate | None:
-        """The certificate in place, known to fit its key as far as that can be told without spending anything.
+        """The certificate in place, checked against its key as far as that is free of charge.
 
-        Done at every run, due or not: a token is not logged into for it. Raises KeystoreError.
+        Called at every run, whether anything is due or not, so a driver for a token does not log in for it.
+        Raises KeystoreError.
         """
         identity = self.read()
         return identity.certificate if identity is not None else None
@@ -117,14 +118,17 @@ class Keystore(ABC):
 
     @abstractmethod
     def watched(self) -> tuple[Path, ...]:
-        """The files whose change by somebody else calls for a fresh look."""
+        """The files to watch: when another program changes one, the keystore is looked at again."""
 
     def tidy(self, now: datetime) -> list[str]:
-        """Put away what has been out of use for long enough; what was done, in words. No transaction is open."""
+        """Destroy what has been out of use for long enough; returns a line for each thing done.
+
+        Called while no transaction is open.
+        """
         return []
 
     def remarks(self) -> list[Remark]:
-        """What `check` may say of where the key lives, beyond its files. Changes nothing."""
+        """For `check`: facts about the place where the key is kept, beyond its files. Changes nothing."""
         return []
 
 

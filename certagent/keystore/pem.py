@@ -94,13 +94,13 @@ class PemFiles(FileKeystore[PemKeystore]):
         directory = self._shadows / shadow_id
         key = self._key(directory / "key.pem")
         if key is None:
-            raise KeystoreError(f"the shadow's key {directory / 'key.pem'} is gone", "start the renewal anew")
+            raise KeystoreError(f"the shadow's key {directory / 'key.pem'} is gone", "start the renewal again")
         content = read_file(directory / "certificate.pem")
         if content is None:
             return Shadow(shadow_id, key)
         certificates = load_pem(content, str(directory / "certificate.pem"))
         if not certificates:
-            raise KeystoreError(f"{directory / 'certificate.pem'} is damaged", "start the renewal anew")
+            raise KeystoreError(f"{directory / 'certificate.pem'} is damaged", "start the renewal again")
         chain = load_pem(read_file(directory / "chain.pem") or b"", str(directory / "chain.pem"))
         return Shadow(shadow_id, key, certificates[0], chain)
 

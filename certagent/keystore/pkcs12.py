@@ -152,7 +152,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
         bags = self._bags(file)
         key_bag = next((bag for bag in bags if bag.kind is Kind.KEY), None)
         if key_bag is None:
-            raise KeystoreError(f"the shadow's key {file} is gone", "start the renewal anew")
+            raise KeystoreError(f"the shadow's key {file} is gone", "start the renewal again")
         key = self._private_key(key_bag, self._password, str(file))
         found = [bag.certificate for bag in bags if bag.certificate]
         return Shadow(shadow_id, key, found[0] if found else None, tuple(found[1:]))

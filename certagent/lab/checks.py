@@ -17,7 +17,7 @@ from certagent.scep import Request
 
 
 def algorithms(request: Request, accept: Collection[str]) -> None:
-    """Nothing weak but what is accepted. And the key that signs must be able to receive the reply."""
+    """Refuse weak algorithms that are not accepted, and a signing key that cannot receive the reply."""
     used = {request.algorithms.cipher, request.algorithms.digest}
     refused = sorted(used & {"md5", "sha1", "des", "3des"} - set(accept))
     if refused:

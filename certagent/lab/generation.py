@@ -43,7 +43,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Generation:
-    """A CA with what stands before it; without an RA the first three are the CA itself.
+    """A CA with its RA, if it has one; otherwise the first three are the CA itself.
 
     `issuer` signs certificates and CRLs, `signer` replies, and requests are enveloped to `recipient`. `above`:
     the root, where the issuer is an intermediate CA. The next CA of a rollover is another generation.

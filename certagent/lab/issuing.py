@@ -1,4 +1,4 @@
-"""What the lab CA signs: certificates of its own, of its RA and of those who ask, and CRLs. Pure: keys and `now` in."""
+"""What the lab CA signs: its own certificates, its RA's, its clients', and CRLs. Pure: `now` is an argument."""
 
 from __future__ import annotations
 

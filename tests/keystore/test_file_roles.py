@@ -20,8 +20,11 @@ TWO = {"key_file": "web.key", "certificate_file": "web.pem"}
 
 
 def test_files_are_replaced_in_the_order_of_the_table() -> None:
-    """What a reader needs to believe comes first, what leads to a pair comes last."""
-    assert list(FileRole) == ["ca", "chain", "pkcs12", "key", "certificate", "snippet", "uri"]
+    """What a reader needs to believe a pair comes first, then the pair, and what leads to it comes last."""
+    order = list(FileRole)
+    assert order[:2] == [FileRole.CA, FileRole.CHAIN]
+    assert order.index(FileRole.CERTIFICATE) == order.index(FileRole.KEY) + 1, "nothing between the two"
+    assert order[-1] is FileRole.URI
 
 
 def test_these_roles_alone_hold_no_private_key() -> None:
@@ -56,12 +59,12 @@ def test_a_driver_that_writes_a_file_of_an_unknown_role_is_told_so(tmp_path: Pat
     driver = Forgetful(
         "web", site.definition, directory=site.state, live=site.live, read_secret=lambda _: pytest.fail("no secret")
     )
-    with pytest.raises(ValueError, match="'jks' is not a valid FileRole"):
-        driver.plan({"key": b"", "jks": b""})
+    with pytest.raises(ValueError, match="'unheard-of' is not a valid FileRole"):
+        driver.plan({"key": b"", "unheard-of": b""})
 
 
 def test_a_kept_swap_with_an_unknown_role_is_not_carried_on(tmp_path: Path) -> None:
     site = Site(tmp_path, TWO)
     kept = msgspec.json.encode(site.plan(make_pki().new, "swap").record)
-    with pytest.raises(msgspec.ValidationError, match="jks"):
-        msgspec.json.decode(kept.replace(b'"key"', b'"jks"'), type=swap.Record)
+    with pytest.raises(msgspec.ValidationError, match="unheard-of"):
+        msgspec.json.decode(kept.replace(b'"key"', b'"unheard-of"'), type=swap.Record)

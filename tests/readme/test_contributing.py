@@ -41,19 +41,19 @@ def test_every_keystore_type_is_in_every_file_of_its_recipe(kind: str, file: str
     path = ROOT / file.replace("TYPE", kind)
     if "TYPE" in file and not path.exists():
         path = next((ROOT / "certagent/keystore").glob("*/driver.py"))  # a type of several modules is a package
-    assert re.search(kind, path.read_text(), re.IGNORECASE)
+    assert re.search(kind, path.read_text(), re.IGNORECASE), f"{path} says nothing of {kind}"
 
 
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("file", recipe("A hook event"))
 def test_every_event_is_in_every_file_of_its_recipe(event: str, file: str) -> None:
-    assert re.search(rf"\b{event}\b", text_of(file))
+    assert re.search(rf"\b{event}\b", text_of(file)), f"{file} says nothing of {event}"
 
 
 @pytest.mark.parametrize("key", AUTHORITY_KEYS)
 @pytest.mark.parametrize("file", recipe("A key of an authority"))
 def test_every_key_of_an_authority_is_in_every_file_of_its_recipe(key: str, file: str) -> None:
-    assert re.search(rf"\b{key}\b", text_of(file))
+    assert re.search(rf"\b{key}\b", text_of(file)), f"{file} says nothing of {key}"
 
 
 @pytest.mark.parametrize("file", recipe("A CA's quirk"))

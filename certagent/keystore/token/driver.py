@@ -145,7 +145,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         uri = read_uri(uri_file)
         key = load(self._token, key_id_of(uri, uri_file)) if self._token.is_named_by(uri) else None
         if key is None:
-            hint = "was the token moved, exchanged or initialised anew? put it back, or `certagent enroll --force`"
+            hint = "was the token moved, exchanged or initialised again? put it back, or `certagent enroll --force`"
             raise KeystoreError(f"{self._token} does not hold the key that {uri_file} names", hint)
         return identity_of(key, uri_file, certificates, paths)
 
@@ -184,7 +184,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         file = self._shadow_uri(shadow_id)
         key = load(self._token, key_id_of(read_uri(file), file))
         if key is None:
-            raise KeystoreError(f"the shadow's key {shadow_id} is gone from {self._token}", "start the renewal anew")
+            raise KeystoreError(f"the shadow's key {shadow_id} is gone from {self._token}", "start the renewal again")
         certificates = certificates_in(file.with_name("certificate.pem"))
         if certificates is None:
             return Shadow(shadow_id, key)

@@ -1,5 +1,5 @@
-"""Keys that never leave their token, in the guise of `cryptography`'s own: what makes and opens SCEP messages with
-them does not know where they live.
+"""Keys that never leave their token, as subclasses of `cryptography`'s private-key classes: the code that makes and
+opens SCEP messages need not know where a key is kept.
 
 A key is chosen by its CKA_ID alone, sixteen random bytes. Labels are for people: tokens take duplicates of both.
 """
@@ -254,7 +254,7 @@ def _private(token: Token, session: Session, key_id: bytes) -> Any:
     if len(found) != 1:
         raise KeystoreError(
             f"{token} holds {len(found) or 'no'} private keys with the ID {key_id.hex()}",
-            "was it initialised anew, or the key removed or copied? see what it holds: pkcs11-tool --login -O",
+            "was it initialised again, or the key removed or copied? see what it holds: pkcs11-tool --login -O",
         )
     return found[0]
 

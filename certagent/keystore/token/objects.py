@@ -1,7 +1,6 @@
-"""What a key consists of in a token: private key, public key and certificate object; made, proven, swept.
+"""The objects that make up a key in a token (private key, public key, certificate): making, checking, removing them.
 
-Everything under an ID that certagent drew (sixteen random bytes, written down before the key is made) is its own;
-nothing else is ever changed.
+Only objects under an ID that certagent chose (sixteen random bytes, recorded before the key is made) are changed.
 """
 
 from __future__ import annotations
@@ -164,7 +163,7 @@ def labelled(session: Session, label: str) -> set[bytes]:
 
 
 def proof(session: Session, key_id: bytes) -> dict[str, bool | None]:
-    """What the token says about the private key's past and future; None where it does not say."""
+    """What the token says about the private key: how it was made, whether it can leave. None where it says nothing."""
     words = (Attribute.SENSITIVE, Attribute.EXTRACTABLE, Attribute.ALWAYS_SENSITIVE, Attribute.NEVER_EXTRACTABLE)
     [key] = find(session, key_id, ObjectClass.PRIVATE_KEY)
     return {word.name.lower(): attribute_of(key, word) for word in (*words, Attribute.LOCAL)}

@@ -1,6 +1,6 @@
-"""Which keys in the token are this keystore's own: every ID is written down before its key is made.
+"""The record of the keys that this keystore made in its token. An ID is recorded before its key is made.
 
-So what a killed run left is known by its ID, and what others keep in the token is never mistaken for it.
+So the keys that a killed run left are found by their IDs, and no key of another program is taken for one of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VERSION = 1
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One key. `used`: consumers may have read it. `retired_at`: since when they should read another."""
+    """One key. `used`: consumers may have used it. `retired_at`: when it was replaced."""
 
     used: bool = False
     retired_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
@@ -43,7 +43,7 @@ class OwnKeys:
 
     @property
     def making(self) -> bool:
-        """Whether objects were being made and nothing was heard of it since."""
+        """Whether a run was cut short while it made objects."""
         return self._document().making
 
     def mark(self, *, making: bool) -> None:

@@ -1,7 +1,7 @@
-"""Logging in without ever locking a token: what was tried before is remembered, over restarts, per token.
+"""Logging in without ever locking a token: attempts are remembered, for each token, across restarts.
 
-A try is noted before it is made and struck out once the token took the PIN, so a kill in between is counted as
-a try. The PIN itself is never kept: a salted scrypt digest tells whether it is another one now.
+An attempt is recorded before it is made, and forgotten once the token has accepted the PIN, so one that was cut short
+by a kill counts too. The PIN itself is never kept: a salted scrypt digest shows whether it has changed.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def login(token: Pkcs11Token, pin: bytes, file: Path, open_session: Callable[[st
     name = token.label or token.serial.decode("ascii", "replace")
     hint = "log in by hand with the right PIN, then remove it"
     before = durable.read_versioned(file, Tried, VERSION, if_damaged=hint)
-    _look_at_flags(token.flags, name)
+    _check_flags(token.flags, name)
     if before is not None:
-        _look_back(before, pin, name, file)
+        _check_attempts(before, pin, name, file)
     try:
         text = pin.decode()
     except UnicodeDecodeError:
@@ -69,12 +69,12 @@ def login(token: Pkcs11Token, pin: bytes, file: Path, open_session: Callable[[st
     except PKCS11Error as error:
         # A code by a name of the standard says what it was, and not the PIN. What a vendor made up might be anything.
         if type(error) is not PKCS11Error:
-            _strike_out(file, before)
+            _forget(file, before)
         raise
     durable.remove(file)
 
 
-def _look_at_flags(flags: TokenFlag, name: str) -> None:
+def _check_flags(flags: TokenFlag, name: str) -> None:
     if flags & TokenFlag.USER_PIN_LOCKED:
         raise TokenLockedError(f"the PIN of token {name} is locked", _UNLOCK)
     if flags & TokenFlag.USER_PIN_FINAL_TRY:
@@ -84,7 +84,7 @@ def _look_at_flags(flags: TokenFlag, name: str) -> None:
         )
 
 
-def _look_back(before: Tried, pin: bytes, name: str, file: Path) -> None:
+def _check_attempts(before: Tried, pin: bytes, name: str, file: Path) -> None:
     if before.wrong and hmac.compare_digest(digest(pin, before.salt), before.digest):
         raise TokenLockedError(
             f"the PIN of token {name} is wrong: it was refused before and has not changed since", _CORRECT
@@ -113,7 +113,7 @@ def _keep(file: Path, tried: Tried) -> None:
     durable.write(file, msgspec.json.encode(tried))
 
 
-def _strike_out(file: Path, before: Tried | None) -> None:
+def _forget(file: Path, before: Tried | None) -> None:
     if before is None:
         durable.remove(file)
     else:

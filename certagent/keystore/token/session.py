@@ -1,4 +1,4 @@
-"""One session on a token: found, logged in to, used one call at a time, and begun anew when it is stuck.
+"""One session on a token: found, logged in to, used for one call at a time, and reopened when it is stuck.
 
 What it is made against, measured on SoftHSM and tpm2-pkcs11 (docs/tokens.md): sessions of several threads crash;
 a refused login leaks its session; a TPM runs out of contexts, does not see what other processes changed, and stays
@@ -45,7 +45,7 @@ class _Module:
             ) from None
 
     def reset(self) -> None:
-        """Close everything and begin anew; every handle from before is void."""
+        """Close everything and initialise the module again; no handle from before can be used any more."""
         self.sessions.clear()
         with suppress(PKCS11Error):
             self.library.finalize()
@@ -86,7 +86,7 @@ class Token:
         return _fits(self._present().get_token(), uri)
 
     def use(self, what: str, operation: Callable[[Session], T]) -> T:
-        """Do what may be repeated: if it fails, the session is begun anew and it is done once more.
+        """Do something that may be repeated: if it fails, it is done once more in a new session.
 
         `what` completes “cannot …” in the error. Raises KeystoreError, TokenLockedError, and whatever
         of ours `operation` raises.
@@ -97,9 +97,9 @@ class Token:
             raise self.fault(what, error) from None
 
     def attempt(self, operation: Callable[[Session], T], *, again: bool = True) -> T:
-        """`use`, but the module's own error is let through: for those who can tell what it means.
+        """Like `use`, but PKCS11Error is let through, for callers who know what it means.
 
-        Not `again`: what may not be repeated is done once. Either way the session after an error is a new one.
+        `again=False`: for what may not be repeated. In both cases an error is followed by a new session.
         """
         try:
             with _lock:
@@ -117,12 +117,12 @@ class Token:
             raise KeystoreError(f"{self} answers what makes no sense: {type(error).__name__}", _LOG) from None
 
     def reset(self) -> None:
-        """Begin anew with the module. Raises KeystoreError if it does not let us."""
+        """Initialise the module again. Raises KeystoreError if that fails."""
         with _lock:
             try:
                 self._module().reset()
             except PKCS11Error as error:
-                raise self.fault("begin anew with the module", error) from None
+                raise self.fault("initialise the module again", error) from None
 
     def fault(self, what: str, error: PKCS11Error) -> KeystoreError:
         if isinstance(error, _GONE):
