@@ -76,7 +76,7 @@ class Contact:
         return self.client.pki_operation(message, post=self.capabilities.post)
 
     def for_rollover(self, successor: Successor) -> Contact:
-        """The same server, where requests are for the next CA, and both may sign (DESIGN §6)."""
+        """The same server, where requests are for the next CA, and both may sign."""
         later = successor.believed
         return replace(self, believed=replace(later, signers=(*later.signers, *self.believed.signers)))
 
