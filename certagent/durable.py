@@ -146,20 +146,25 @@ def read_versioned(
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
     try:
-        found = msgspec.json.decode(data, type=_Versioned).version
-        if found > version:
-            raise StateError(
-                f"{path} was written by a newer certagent (version {found}, this one knows {version})",
-                "install that version again; nothing was changed",
-            )
-        if found < version:
-            raise StateError(
-                f"{path} was written by an older certagent (version {found}, this one knows {version} alone)",
-                "install the version that wrote it, let it finish what is open, then update; nothing was changed",
-            )
+        # The version first: a file of another one may hold anything else.
+        check_version(path, msgspec.json.decode(data, type=_Versioned).version, version)
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StateError(f"{path} is damaged: {error}", if_damaged) from None
+
+
+def check_version(path: Path, found: int, known: int) -> None:
+    """Raises StateError unless a file is of the version that this certagent reads and writes."""
+    if found > known:
+        raise StateError(
+            f"{path} was written by a newer certagent (version {found}, this one knows {known})",
+            "install that version again; nothing was changed",
+        )
+    if found < known:
+        raise StateError(
+            f"{path} was written by an older certagent (version {found}, this one knows {known} alone)",
+            "install the version that wrote it, let it finish what is open, then update; nothing was changed",
+        )
 
 
 @contextmanager
