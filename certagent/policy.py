@@ -6,8 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from certagent.config.values import Fraction, Threshold
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 # Older than this release: no certificate made with it can be older. A device that boots without a
 # battery-backed clock shows 1970 or its firmware's date.
@@ -51,15 +55,19 @@ class Action(StrEnum):
     RESUME = "resume"
     HOOKS = "hooks"
     ROLLOVER = "rollover"  # ask for the next CA, and for a shadow under it
-    SWITCH = "switch"  # the CA changes: the shadow becomes the identity
+    SWITCH = "switch"  # the next CA takes over: the shadow becomes the identity
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """The validity of the certificate in place."""
+    """The validity of a certificate."""
 
     not_before: datetime
     not_after: datetime
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> Lifetime:
+        return cls(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
     def remaining(self, now: datetime) -> timedelta:
         return max(self.not_after - now, timedelta(0))
@@ -92,11 +100,14 @@ class Open:
     """An open transaction, as far as it bears on what is next.
 
     `poll_at` set: the CA has not decided yet. `switch_at` set: a rollover's shadow is complete, and waits for that.
+    `is_switch`: it makes such a shadow the identity. `is_put_back`: the old identity was put back, its hooks are owed.
     """
 
     poll_at: datetime | None = None
     hooks_owed: bool = False
     switch_at: datetime | None = None
+    is_switch: bool = False
+    is_put_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,10 @@ class Decision:
 
     def is_due(self, now: datetime) -> bool:
         return self.action is not None and self.at is not None and self.at <= now
+
+
+def lifetime_of(certificate: x509.Certificate | None) -> Lifetime | None:
+    return None if certificate is None else Lifetime.of(certificate)
 
 
 def clock_is_sane(now: datetime) -> bool:
@@ -200,9 +215,9 @@ def window_begins(ca: Lifetime, rollover_at: Threshold) -> datetime:
 def decide_rollover(
     lifetime: Lifetime | None, preparation: Open | None, past: Past, rules: Rules, now: datetime
 ) -> Decision:
-    """What the way to the next CA needs next."""
+    """What getting across to the next CA needs next."""
     if preparation is not None and preparation.switch_at is not None:
-        return Decision(Action.SWITCH, preparation.switch_at, "the CA changes")
+        return Decision(Action.SWITCH, preparation.switch_at, "the next CA takes over")
 
     def after_backoff(moment: datetime) -> datetime:
         return max(moment, past.retry_at) if past.retry_at else moment

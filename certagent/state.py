@@ -38,7 +38,7 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Track(msgspec.Struct, frozen=True, kw_only=True):
-    """How the way to the next CA goes; its failures never stop a renewal."""
+    """How the attempts at a rollover went; they never stop a renewal."""
 
     failures: int = 0
     retry_at: Moment | None = None

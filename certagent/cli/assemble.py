@@ -8,13 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from certagent.config.configuration import Configuration
-from certagent.config.load import digest_of
 from certagent.errors import ConfigError
-from certagent.hooks import read_secret
-from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
+from certagent.transaction.configured import configured_keystore
 from certagent.transaction.context import Context
-from certagent.transaction.journal import Journal
 from certagent.trust.authorities import Authorities
 
 Log = Callable[[str], None]
@@ -48,43 +45,26 @@ def keystore_directory(configuration: Configuration, name: str) -> Path:
 def contexts(
     configuration: Configuration, names: Sequence[str], log: Callable[[str, str], None], say: Callable[[str, str], None]
 ) -> list[Context]:
-    """One Work per keystore; `log` and `say` take the keystore's name and a line."""
+    """A context per keystore; `log` and `say` take the keystore's name and a line."""
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     here = host()
 
-    def opened(name: str) -> Keystore:
+    def peer(name: str) -> Keystore:
         [name] = chosen(configuration, [name])
-        return open_keystore(
-            name,
-            configuration.keystores[name],
-            directory=keystore_directory(configuration, name),
-            live_dir=Path(configuration.live_dir),
-            read_secret=read_secret,
-        )
+        return configured_keystore(configuration, name, here).keystore
 
     def to(sink: Callable[[str, str], None], name: str) -> Log:
         return lambda line: sink(name, line)
 
-    made = []
-    for name in names:
-        definition = configuration.keystores[name]
-        authority = configuration.authority_of(definition)
-        directory = keystore_directory(configuration, name)
-        context = Context(
-            name=name,
-            definition=definition,
-            authority=authority,
-            digest=digest_of(definition, authority),
-            host=here,
-            directory=directory,
-            keystore=opened(name),
-            journal=Journal(directory),
-            rollover=Journal(directory, "rollover"),
+    return [
+        Context(
+            configured=each,
+            journal=each.journal,
             authorities=authorities,
             clock=clock,
-            log=to(log, name),
-            say=to(say, name),
-            peer=opened,
+            log=to(log, each.name),
+            say=to(say, each.name),
+            peer=peer,
         )
-        made.append(context)
-    return made
+        for each in (configured_keystore(configuration, name, here) for name in names)
+    ]

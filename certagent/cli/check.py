@@ -24,12 +24,12 @@ from certagent.config.load import load_configuration
 from certagent.config.parts import Secret
 from certagent.errors import CertagentError
 from certagent.hooks import read_secret
-from certagent.keystore import open_keystore
 from certagent.keystore.files import explained, ownership, resolve
 from certagent.scep import Capabilities
-from certagent.status.snapshot import Place, take_snapshot
+from certagent.status.snapshot import take_snapshot
 from certagent.text import ahead, date, ends, iso, span, when
 from certagent.transaction import recovery
+from certagent.transaction.configured import configured_keystore
 from certagent.transaction.journal import Transaction
 from certagent.trust.authorities import Authorities, Contact, Known, pins
 
@@ -126,20 +126,21 @@ def _authority(
 
 
 def _next_ca(name: str, authority: Authority, contact: Contact, known: Known | None, now: datetime) -> Findings:
-    """The road to the next CA, as far as it is known without asking for one."""
+    """The next CA, as far as it is known without asking for one."""
     issuer = contact.believed.issuer
     if known is not None and known.issuer == issuer and known.next_chain:
         following = known.next_chain[0]
         takes_over = f"takes over {when(following.not_valid_before_utc, now)}"
         yield Finding(Mark.FINE, f"its next CA is {facts.subject_text(following)}, and {takes_over}")
         return
-    lifetime = policy.Lifetime(issuer.not_valid_before_utc, issuer.not_valid_after_utc)
+    lifetime = policy.Lifetime.of(issuer)
     begins = policy.window_begins(lifetime, authority.rollover_at)
     if begins > now:
         yield Finding(Mark.FINE, f"is asked for its next CA from {date(begins, now)} on ({ahead(begins, now)})")
     else:
-        left, ways = span(lifetime.remaining(now)), "next_fingerprint or trust_anchor"
-        silent = "" if contact.capabilities.next_ca else f"; it has no GetNextCACert, so that one needs {ways}"
+        left = span(lifetime.remaining(now))
+        needs = "the CA has no GetNextCACert, so the next one needs next_fingerprint or trust_anchor"
+        silent = "" if contact.capabilities.next_ca else f"; {needs}"
         hint = f"its keystores ask for it; ask the operator of {name} too{silent}"
         yield Finding(Mark.WARNING, f"its CA ends in {left}, and no next one is known yet", hint)
 
@@ -169,16 +170,11 @@ def _secret(what: str, secret: Secret | None) -> Findings:
 
 
 def _keystore(configuration: Configuration, name: str, reached: dict[str, Contact], now: datetime) -> Findings:
-    definition = configuration.keystores[name]
-    directory = assemble.keystore_directory(configuration, name)
-    live = Path(configuration.live_dir)
-    keystore = open_keystore(name, definition, directory=directory, live_dir=live, read_secret=read_secret)
-    yield from _files(definition, live / name)
-    authority = configuration.authority_of(definition)
-    authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
-    place = Place(name, definition, authority, directory, keystore, assemble.host())
-    snapshot = take_snapshot(place, authorities, now)
-    if not snapshot.readable and snapshot.last_error is not None:
+    configured = configured_keystore(configuration, name, assemble.host())
+    definition, authority, keystore = configured.definition, configured.authority, configured.keystore
+    yield from _files(definition, Path(configuration.live_dir) / name)
+    snapshot = take_snapshot(configured, Authorities(configuration.authorities, Path(configuration.state_dir)), now)
+    if not snapshot.situation.readable and snapshot.last_error is not None:
         yield Finding(Mark.WRONG, snapshot.last_error.message, snapshot.last_error.hint)
         return
     identity = keystore.read()

@@ -62,14 +62,14 @@ def in_place(certificate: InPlace, now: datetime) -> Finding:
 
 def next_step(seen: Seen, now: datetime) -> Finding:
     """What happens next, and when."""
-    it = seen.snapshot
-    if it.next_action is None or it.next_action_at is None:
+    it, coming = seen.snapshot, seen.snapshot.assessment
+    if coming.action is None or coming.at is None:
         hint = "" if seen.certificate else "set `subject` in its definition, or put key and certificate in place"
-        return Finding(Mark.WRONG, it.reason, hint)
-    at = when(it.next_action_at, now)
-    if it.transaction is None and it.next_action in (Action.ROLLOVER, Action.SWITCH, Action.POLL, Action.RESUME):
-        return _on_the_road(seen, at)
-    match it.next_action:
+        return Finding(Mark.WRONG, coming.reason, hint)
+    at = when(coming.at, now)
+    if coming.of_rollover:
+        return _next_rollover_step(seen, coming.action, at)
+    match coming.action:
         case Action.POLL:
             identifier = it.transaction.transaction_id if it.transaction else ""
             return Finding(
@@ -82,13 +82,12 @@ def next_step(seen: Seen, now: datetime) -> Finding:
             stands = _STANDS.get(phase, "a swap of its files was cut short")
             return Finding(Mark.WARNING, f"{stands}; carried on {at}", f"`certagent renew {it.name}` does it at once")
         case _:
-            return Finding(Mark.FINE, f"{it.next_action}s {at}: {walk(seen)}")
+            return Finding(Mark.FINE, f"{coming.action}s {at}: {walk(seen)}")
 
 
-def _on_the_road(seen: Seen, at: str) -> Finding:
-    """What happens next on the way to the next CA."""
+def _next_rollover_step(seen: Seen, action: Action, at: str) -> Finding:
     authority = seen.definition.authority
-    match seen.snapshot.next_action:
+    match action:
         case Action.POLL:
             return Finding(
                 Mark.WARNING,
@@ -98,7 +97,7 @@ def _on_the_road(seen: Seen, at: str) -> Finding:
         case Action.RESUME:
             return Finding(Mark.FINE, f"a shadow under the next CA of {authority} is being prepared; carried on {at}")
         case Action.SWITCH:
-            return Finding(Mark.FINE, f"the CA of {authority} changes {at}: {_switch(seen)}")
+            return Finding(Mark.FINE, f"the next CA of {authority} takes over {at}: {_switch(seen)}")
         case _:
             return Finding(Mark.FINE, f"asks {authority} for its next CA {at}, and for a shadow under it")
 
@@ -109,16 +108,16 @@ def _switch(seen: Seen) -> str:
 
 
 def rollover(seen: Seen, now: datetime) -> Iterator[Finding]:
-    """What is prepared for a change of CA, and what is missing."""
-    it, road = seen.snapshot, seen.snapshot.road
-    if road is None:
+    """What is prepared for a rollover, and what is missing."""
+    it, found = seen.snapshot, seen.snapshot.rollover
+    if found is None:
         return
-    if road.next_ca is not None and road.shadow is not None and road.switch_at is not None:
-        if it.next_action is not Action.SWITCH:
-            takes_over = f"takes over {when(road.switch_at, now)}"
-            yield Finding(Mark.FINE, f"a shadow under {road.next_ca.subject} is ready, and {takes_over}")
-    elif road.late(now) and not it.failures:
-        left = span(road.ca.lifetime.remaining(now)) if road.ca else ""
+    if found.next_ca is not None and found.shadow is not None and found.switch_at is not None:
+        if it.assessment.action is not Action.SWITCH:
+            takes_over = f"takes over {when(found.switch_at, now)}"
+            yield Finding(Mark.FINE, f"a shadow under {found.next_ca.subject} is ready, and {takes_over}")
+    elif found.late(now) and not it.situation.failures:
+        left = span(found.ca.lifetime.remaining(now)) if found.ca else ""
         yield Finding(Mark.WARNING, f"its CA ends in {left}, and no next one is known", "ask the CA's operator for it")
 
 

@@ -81,24 +81,24 @@ def judged(taken: Sequence[Snapshot], now: datetime, patience: timedelta) -> tup
 def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[Level, str]]:
     """What is not in order with one keystore. `patience`: how late a due action may be."""
     failing = f": {it.last_error.message}" if it.last_error else ""
-    if not it.readable:
+    if not it.situation.readable:
         unknown = it.last_error is not None and it.last_error.kind == "state"
         yield (Level.UNKNOWN if unknown else Level.CRITICAL), f"cannot be read{failing}"
         return
     lifetime = it.certificate.lifetime if it.certificate else None
-    if it.condition is Condition.EXPIRED and lifetime is not None:
+    if it.assessment.condition is Condition.EXPIRED and lifetime is not None:
         yield Level.CRITICAL, f"expired {span(now - lifetime.not_after)} ago{failing}"
-    elif it.failures:
+    elif it.situation.failures:
         short = lifetime is not None and lifetime.remaining_share(now) < 0.1
         broken = it.last_error is not None and it.last_error.kind in ("keystore", "tokenlocked")
         left = f", {span(lifetime.remaining(now))} left" if lifetime else ""
-        attempts = "1 attempt" if it.failures == 1 else f"{it.failures} attempts"
+        attempts = "1 attempt" if it.situation.failures == 1 else f"{it.situation.failures} attempts"
         yield (Level.CRITICAL if short or broken else Level.WARNING), f"{attempts} failed{left}{failing}"
-    elif it.next_action is None:
-        yield Level.WARNING, it.reason
-    elif it.next_action_at is not None and it.next_action_at + patience < now:
-        yield Level.WARNING, f"{it.next_action} is overdue by {span(now - it.next_action_at)}: does the agent run?"
-    if it.condition is Condition.PENDING and it.transaction is not None:
+    elif it.assessment.action is None:
+        yield Level.WARNING, it.assessment.reason
+    elif it.assessment.at is not None and it.assessment.at + patience < now:
+        yield Level.WARNING, f"{it.assessment.action} is overdue by {span(now - it.assessment.at)}: does the agent run?"
+    if it.assessment.condition is Condition.PENDING and it.transaction is not None:
         yield from _pending(it, it.transaction.started_at, now)
     yield from _rollover(it, now)
 
@@ -114,13 +114,13 @@ def _pending(it: Snapshot, since: datetime, now: datetime) -> Iterator[tuple[Lev
 
 def _rollover(it: Snapshot, now: datetime) -> Iterator[tuple[Level, str]]:
     """Refusals are failures too, and were told as such."""
-    if it.road is not None and it.road.ca is not None and it.road.late(now) and not it.failures:
-        yield Level.WARNING, f"its CA ends in {span(it.road.ca.lifetime.remaining(now))}, and no next one is known"
+    if it.rollover is not None and it.rollover.ca is not None and it.rollover.late(now) and not it.situation.failures:
+        yield Level.WARNING, f"its CA ends in {span(it.rollover.ca.lifetime.remaining(now))}, and no next one is known"
 
 
 def _all_well(taken: Sequence[Snapshot], now: datetime) -> str:
     many = "1 keystore" if len(taken) == 1 else f"{len(taken)} keystores"
-    coming = [(each.next_action_at, each.name, each.next_action) for each in taken if each.next_action_at]
+    coming = [(each.assessment.at, each.name, each.assessment.action) for each in taken if each.assessment.at]
     if not coming:
         return many
     at, name, action = min(coming)
@@ -130,8 +130,8 @@ def _all_well(taken: Sequence[Snapshot], now: datetime) -> str:
 
 def _figures(taken: Sequence[Snapshot], now: datetime) -> str:
     """Performance data: what a monitor draws. Of each keystore the metrics file tells more."""
-    failing = sum(each.failures > 0 or not each.readable for each in taken)
-    staged = sum(each.road is not None and each.road.switch_at is not None for each in taken)
+    failing = sum(each.situation.failures > 0 or not each.situation.readable for each in taken)
+    staged = sum(each.rollover is not None and each.rollover.switch_at is not None for each in taken)
     figures = [f"keystores={len(taken)};;;0", f"failing={failing};;;0", f"staged={staged};;;0"]
     left = [each.certificate.lifetime.remaining(now) for each in taken if each.certificate]
     return " ".join([*figures, *([f"least_left={min(left).total_seconds():.0f}s;;;0"] if left else [])])

@@ -103,7 +103,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="for programs")
     plan = commands.add_parser("plan", help="every event ahead, as a table and a timeline")
     plan.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
-    plan.add_argument("--until", metavar="DATE", help="default: two lifetimes, and over a change of CA that has begun")
+    plan.add_argument("--until", metavar="DATE", help="default: two lifetimes, and past a rollover that has begun")
     plan.add_argument("--json", action="store_true", help="for programs")
     health = commands.add_parser("health", help="one line, and exit codes for monitoring: 0, 1, 2, 3")
     health.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from certagent import policy
 from certagent.cli import token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.cli.main import internal_fault
@@ -21,7 +22,8 @@ from certagent.status.metrics import prometheus_text, write_metrics
 from certagent.status.snapshot import take_snapshots
 from certagent.text import iso, with_hint
 from certagent.transaction import recovery, report
-from certagent.transaction.context import Context, certificate_in_place, lifetime_of
+from certagent.transaction.configured import certificate_in_place
+from certagent.transaction.context import Context
 from certagent.transaction.renewal import Wish, advance
 from certagent.transaction.report import Outcome, Result
 
@@ -63,11 +65,12 @@ def _move(configuration: Configuration, names: Sequence[str], arguments: argpars
 
 
 def _refuse_living(context: Context) -> None:
-    lifetime = lifetime_of(certificate_in_place(context.keystore))
+    name = context.configured.name
+    lifetime = policy.lifetime_of(certificate_in_place(context.configured.keystore))
     if lifetime is not None and lifetime.not_after > clock():
         raise KeystoreError(
-            f"keystore {context.name} has a certificate valid until {iso(lifetime.not_after)}",
-            f"`certagent renew --force {context.name}` renews it; `enroll --force` replaces it",
+            f"keystore {name} has a certificate valid until {iso(lifetime.not_after)}",
+            f"`certagent renew --force {name}` renews it; `enroll --force` replaces it",
         )
 
 
@@ -106,7 +109,7 @@ def _serve(
                 if arguments.debug:
                     raise
                 error = internal_fault(fault)
-                outcome = Outcome(context.name, Result.FAILED, message=str(error), hint=error.hint)
+                outcome = Outcome(context.configured.name, Result.FAILED, message=str(error), hint=error.hint)
             tell(outcome)
             results.append(outcome.result)
     if configuration.metrics_file:
@@ -188,13 +191,14 @@ def _foretell(configuration: Configuration, names: Sequence[str], *, force: bool
     now = clock()
     failed = False
     for seen in take_snapshots(configuration, now=now, host=host(), names=names):
-        if seen.last_error is not None and seen.next_action is None:
+        coming = seen.assessment
+        if seen.last_error is not None and coming.action is None:
             failed = True
             print(f"{seen.name}: cannot: {with_hint(seen.last_error.message, seen.last_error.hint)}")
-        elif seen.next_action is None or seen.next_action_at is None:
-            print(f"{seen.name}: nothing: {seen.reason}")
-        elif force or seen.next_action_at <= now:
-            print(f"{seen.name}: would {seen.next_action} now ({'--force' if force else seen.reason})")
+        elif coming.action is None or coming.at is None:
+            print(f"{seen.name}: nothing: {coming.reason}")
+        elif force or coming.at <= now:
+            print(f"{seen.name}: would {coming.action} now ({'--force' if force else coming.reason})")
         else:
-            print(f"{seen.name}: nothing now; {seen.next_action} at {iso(seen.next_action_at)} ({seen.reason})")
+            print(f"{seen.name}: nothing now; {coming.action} at {iso(coming.at)} ({coming.reason})")
     return 1 if failed else 0

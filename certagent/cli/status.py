@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from certagent.cli import assemble
 from certagent.cli.terminal import WIDE, Finding, Mark, print_findings, print_plain, printable, shortened, terminal
 from certagent.config.load import load_configuration
-from certagent.policy import Action, Condition
+from certagent.policy import Action, Condition, Lifetime
 from certagent.state import LastError
 from certagent.status.as_json import as_json
+from certagent.status.rollover import RolloverStatus
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import ahead, date, ends, short_date, span, when
+from certagent.transaction.next_step import Assessment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,9 +57,9 @@ def status(arguments: argparse.Namespace) -> int:
     print()
     if arguments.names:
         for each in taken:
-            if each.road is not None:
-                print_findings(console, [Finding(Mark.FINE, f"{each.name}: the road to the next CA")])
-                _print_road(console, road_rows(each, now))
+            if each.rollover is not None:
+                print_findings(console, [Finding(Mark.FINE, f"{each.name}: rollover to the next CA")])
+                _print_rollover(console, rollover_rows(each, each.rollover, now))
     else:
         print_findings(console, staged(taken, now))
     print_findings(console, notices(taken, now))
@@ -88,63 +90,68 @@ def _row(it: Snapshot, now: datetime) -> _Row:
     return _Row(
         name=it.name,
         subject=printable(it.certificate.subject) if it.certificate else "–",
-        condition=it.condition,
+        condition=it.assessment.condition,
         share=lifetime.remaining_share(now) if lifetime else 0.0,
         left="–" if lifetime is None else "none" if lifetime.not_after <= now else span(lifetime.remaining(now)),
-        next=_next(it, now),
-        date=short_date(it.next_action_at, now) if it.next_action_at and it.next_action_at > now else "",
+        next=_next(it.assessment, now),
+        date=_date(it.assessment, now),
     )
 
 
-def _next(it: Snapshot, now: datetime) -> str:
-    if it.next_action is None or it.next_action_at is None:
+def _next(coming: Assessment, now: datetime) -> str:
+    if coming.action is None or coming.at is None:
         return "–"
-    word = _ACTIONS.get(it.next_action, it.next_action.value)
-    return f"{word} {ahead(it.next_action_at, now)}"
+    return f"{_ACTIONS.get(coming.action, coming.action.value)} {ahead(coming.at, now)}"
+
+
+def _date(coming: Assessment, now: datetime) -> str:
+    """The moment itself; nothing for now."""
+    return short_date(coming.at, now) if coming.action and coming.at and coming.at > now else ""
 
 
 def staged(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
-    """The changes of CA that are prepared, each once however many keystores share it."""
+    """The shadows that wait for a next CA, those that share one and its time in one line."""
     shared: dict[tuple[str, datetime], list[str]] = {}
     for each in taken:
-        if each.road is not None and each.road.next_ca is not None and each.road.switch_at is not None:
-            shared.setdefault((each.road.next_ca.subject, each.road.switch_at), []).append(each.name)
+        found = each.rollover
+        if found is not None and found.next_ca is not None and found.switch_at is not None:
+            shared.setdefault((found.next_ca.subject, found.switch_at), []).append(each.name)
     return [
         Finding(Mark.FINE, f"{shortened(names)}: a shadow under {subject} takes over {when(at, now)}")
         for (subject, at), names in shared.items()
     ]
 
 
-def road_rows(it: Snapshot, now: datetime) -> list[tuple[str, str]]:
-    """The whole road of one keystore, from the identity in place to the end of its CA: words, and what is so."""
-    road, rows = it.road, []
-    if road is None:
-        return []
+def rollover_rows(it: Snapshot, found: RolloverStatus, now: datetime) -> list[tuple[str, str]]:
+    """The rollover of one keystore, from the identity in place to the CAs before: a word, and what is to be said."""
+    rows, retry_at = [], it.situation.rollover_past.retry_at
     if it.certificate is not None:
         rows.append(("identity", f"{it.certificate.serial}, {ends(it.certificate.lifetime.not_after, now)}"))
-    if road.ca is not None:
-        rows.append(("CA", f"{road.ca.subject}, {ends(road.ca.lifetime.not_after, now)}"))
-        rows.append(("", road.ca.fingerprint))
-    if road.next_ca is None and road.begins_at is not None:
-        late = ": none is known, and the CA's end is near" if road.late(now) else ""
-        again = "asked for again" if road.past.retry_at else "asked for"
-        rows.append(("next CA", f"{again} {when(max(road.begins_at, road.past.retry_at or now), now)}{late}"))
-    if road.next_ca is not None:
-        begins = f"from {date(road.next_ca.lifetime.not_before, now)}"
-        rows.append(("next CA", f"{road.next_ca.subject}, {begins}, {ends(road.next_ca.lifetime.not_after, now)}"))
-        rows.append(("", f"{road.next_ca.fingerprint}{f', {road.next_ca.proof}' if road.next_ca.proof else ''}"))
-    if road.shadow is not None:
-        begins = f"from {date(road.shadow.lifetime.not_before, now)}"
-        rows.append(("shadow", f"{road.shadow.serial}, {begins}, {ends(road.shadow.lifetime.not_after, now)}"))
-    elif road.phase is not None:
-        rows.append(("shadow", f"in preparation: {road.phase}"))
-    if road.switch_at is not None:
-        rows.append(("switch", when(road.switch_at, now)))
-    rows += [("old CA", f"{ca.subject}, trusted until {date(ca.lifetime.not_after, now)}") for ca in road.old]
+    if found.ca is not None:
+        rows.append(("CA", f"{found.ca.subject}, {ends(found.ca.lifetime.not_after, now)}"))
+        rows.append(("", found.ca.fingerprint))
+    if found.next_ca is None and found.begins_at is not None:
+        late = ": none is known, and the CA's end is near" if found.late(now) else ""
+        again = "asked for again" if retry_at else "asked for"
+        rows.append(("next CA", f"{again} {when(max(found.begins_at, retry_at or now), now)}{late}"))
+    if found.next_ca is not None:
+        rows.append(("next CA", f"{found.next_ca.subject}, {_from_until(found.next_ca.lifetime, now)}"))
+        rows.append(("", f"{found.next_ca.fingerprint}{f', {found.next_ca.proof}' if found.next_ca.proof else ''}"))
+    if found.shadow is not None:
+        rows.append(("shadow", f"{found.shadow.serial}, {_from_until(found.shadow.lifetime, now)}"))
+    elif found.phase is not None:
+        rows.append(("shadow", f"in preparation: {found.phase}"))
+    if found.switch_at is not None:
+        rows.append(("switch", when(found.switch_at, now)))
+    rows += [("old CA", f"{ca.subject}, trusted until {date(ca.lifetime.not_after, now)}") for ca in found.old]
     return rows
 
 
-def _print_road(console: Console | None, rows: Sequence[tuple[str, str]]) -> None:
+def _from_until(lifetime: Lifetime, now: datetime) -> str:
+    return f"from {date(lifetime.not_before, now)}, {ends(lifetime.not_after, now)}"
+
+
+def _print_rollover(console: Console | None, rows: Sequence[tuple[str, str]]) -> None:
     if console is None:
         for word, text in rows:
             print(f"    {word:<9} {printable(text)}")
@@ -167,9 +174,11 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
         if each.last_error is not None:
             key = (each.last_error.message, each.last_error.hint)
             errors.setdefault(key, []).append((each.name, each.last_error))
-        elif each.next_action is None:
+        elif each.assessment.action is None:
             hint = "set `subject` in its definition, or put key and certificate in place"
-            found.append(Finding(Mark.WARNING, f"{each.name}: {each.reason}", "" if each.certificate else hint))
+            found.append(
+                Finding(Mark.WARNING, f"{each.name}: {each.assessment.reason}", "" if each.certificate else hint)
+            )
         if each.bent:
             found.append(Finding(Mark.WARNING, f"{each.name}: {each.bent}"))
     for (message, hint), concerned in errors.items():
@@ -180,7 +189,7 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
 
 
 def _summary(taken: Sequence[Snapshot]) -> str:
-    counts = Counter(each.condition for each in taken)
+    counts = Counter(each.assessment.condition for each in taken)
     many = "1 keystore" if len(taken) == 1 else f"{len(taken)} keystores"
     return f"{many}: {', '.join(f'{counts[word]} {word}' for word in Condition if counts[word])}"
 

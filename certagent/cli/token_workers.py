@@ -14,7 +14,7 @@ from certagent.errors import CertagentError, HookError, KeystoreError
 from certagent.hooks import run_apart
 from certagent.transaction import report
 from certagent.transaction.context import Context
-from certagent.transaction.renewal import Wish, struck_down
+from certagent.transaction.renewal import Wish, record_crash
 from certagent.transaction.report import Outcome
 
 _COMMANDS = {
@@ -29,23 +29,23 @@ _SHARE = 0.5
 
 def wants_its_own(context: Context, names: Sequence[str]) -> bool:
     """Whether a keystore of this batch is served apart. Alone in its batch it has the process to itself."""
-    return len(names) > 1 and isinstance(context.definition, Pkcs11Keystore)
+    return len(names) > 1 and isinstance(context.configured.definition, Pkcs11Keystore)
 
 
 def advance_apart(
     context: Context, wish: Wish, stopping: Callable[[], bool], configuration: Configuration, file: Path
 ) -> Outcome:
     """`renewal.advance` in a process of its own, by the command a person would type."""
-    words = ("-c", str(file.absolute()), *_COMMANDS[wish], "--report", "json", context.name)
+    words = ("-c", str(file.absolute()), *_COMMANDS[wish], "--report", "json", context.configured.name)
     limit = configuration.worker_timeout * _SHARE
     try:
         code, printed = run_apart(words, limit, stopping)
     except HookError as error:
-        return struck_down(context, error)
+        return record_crash(context, error)
     outcome = _reported(printed)
-    if outcome is not None and outcome.keystore == context.name:
+    if outcome is not None and outcome.keystore == context.configured.name:
         return outcome
-    return struck_down(context, _why(context, code, limit.total_seconds()))
+    return record_crash(context, _why(context, code, limit.total_seconds()))
 
 
 def _reported(printed: bytes) -> Outcome | None:
@@ -54,7 +54,8 @@ def _reported(printed: bytes) -> Outcome | None:
 
 
 def _why(context: Context, code: int | None, limit: float) -> CertagentError:
-    module = context.definition.module if isinstance(context.definition, Pkcs11Keystore) else ""
+    definition = context.configured.definition
+    module = definition.module if isinstance(definition, Pkcs11Keystore) else ""
     if code is None:
         return KeystoreError(
             f"{module} did not answer within {limit:g} s", "is its service or device stuck? restart it"
@@ -62,5 +63,5 @@ def _why(context: Context, code: int | None, limit: float) -> CertagentError:
     ended = f"signal {-code}" if code < 0 else f"exit code {code}"
     return KeystoreError(
         f"the process that works with {module} was ended by {ended}",
-        f"`certagent renew {context.name}` shows it by hand",
+        f"`certagent renew {context.configured.name}` shows it by hand",
     )

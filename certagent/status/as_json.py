@@ -18,22 +18,22 @@ def as_json(snapshots: Iterable[Snapshot]) -> dict[str, Any]:
 
 
 def _entry(it: Snapshot) -> dict[str, Any]:
-    certificate, error, transaction = it.certificate, it.last_error, it.transaction
+    found, certificate, transaction = it.assessment, it.certificate, it.transaction
     return {
-        "state": it.condition.value,
+        "state": found.condition.value,
         "subject": certificate.subject if certificate else None,
         "issuer": certificate.issuer if certificate else None,
         "serial": certificate.serial if certificate else None,
         "key": certificate.key if certificate else None,
         "not_before": iso(certificate.lifetime.not_before) if certificate else None,
         "not_after": iso(certificate.lifetime.not_after) if certificate else None,
-        "next_action": it.next_action.value if it.next_action else None,
-        "next_action_at": iso(it.next_action_at) if it.next_action_at else None,
-        "reason": it.reason,
-        "failures": it.failures,
+        "next_action": found.action.value if found.action else None,
+        "next_action_at": iso(found.at) if found.action and found.at else None,
+        "reason": found.reason,
+        "failures": it.situation.failures,
         "transaction": {"kind": transaction.kind.value, "phase": transaction.phase.value} if transaction else None,
-        "last_error": _error(error),
-        "rollover": _rollover(it.road) if it.road else None,
+        "last_error": _error(it.last_error),
+        "rollover": _rollover(it.rollover) if it.rollover else None,
     }
 
 
@@ -41,15 +41,15 @@ def _error(error: LastError | None) -> dict[str, str] | None:
     return {"message": error.message, "hint": error.hint, "at": iso(error.at)} if error else None
 
 
-def _rollover(way: RolloverStatus) -> dict[str, Any]:
+def _rollover(it: RolloverStatus) -> dict[str, Any]:
     return {
-        "ca_not_after": iso(way.ca.lifetime.not_after) if way.ca else None,
-        "begins_at": iso(way.begins_at) if way.begins_at else None,
-        "phase": way.phase.value if way.phase else None,
-        "next_ca": _ca(way.next_ca) if way.next_ca else None,
-        "shadow": {"serial": way.shadow.serial, **_span(way.shadow.lifetime)} if way.shadow else None,
-        "switch_at": iso(way.switch_at) if way.switch_at else None,
-        "last_error": _error(way.last_error),
+        "ca_not_after": iso(it.ca.lifetime.not_after) if it.ca else None,
+        "begins_at": iso(it.begins_at) if it.begins_at else None,
+        "phase": it.phase.value if it.phase else None,
+        "next_ca": _ca(it.next_ca) if it.next_ca else None,
+        "shadow": {"serial": it.shadow.serial, **_span(it.shadow.lifetime)} if it.shadow else None,
+        "switch_at": iso(it.switch_at) if it.switch_at else None,
+        "last_error": _error(it.last_error),
     }
 
 

@@ -42,43 +42,51 @@ def _certificate_families(every: Sequence[Snapshot]) -> list[Family]:
         (
             "certagent_keystore_state",
             "1 for the state the keystore is in, 0 for the others.",
-            [({"keystore": each.name, "state": word}, each.condition == word) for each in every for word in Condition],
+            [
+                ({"keystore": each.name, "state": word}, each.assessment.condition == word)
+                for each in every
+                for word in Condition
+            ],
         ),
         (
             "certagent_keystore_failures",
             "Attempts that failed in a row.",
-            [({"keystore": each.name}, each.failures) for each in every],
+            [({"keystore": each.name}, each.situation.failures) for each in every],
         ),
         (
             "certagent_keystore_next_action_seconds",
             "When the keystore needs attention next, Unix time.",
-            [({"keystore": each.name}, each.next_action_at.timestamp()) for each in every if each.next_action_at],
+            [
+                ({"keystore": each.name}, each.assessment.at.timestamp())
+                for each in every
+                if each.assessment.action and each.assessment.at
+            ],
         ),
     ]
 
 
 def _rollover_families(every: Sequence[Snapshot], now: datetime) -> list[Family]:
-    roads = [({"keystore": each.name}, each.road) for each in every if each.road]
+    known = [({"keystore": each.name}, each.rollover) for each in every if each.rollover]
     return [
         (
             "certagent_ca_not_after_seconds",
             "End of the CA above the certificate in place, Unix time.",
-            [(name, way.ca.lifetime.not_after.timestamp()) for name, way in roads if way.ca],
+            [(name, it.ca.lifetime.not_after.timestamp()) for name, it in known if it.ca],
         ),
         (
             "certagent_rollover_switch_seconds",
             "When the staged shadow takes over, Unix time; none while nothing is staged.",
-            [(name, way.switch_at.timestamp()) for name, way in roads if way.switch_at],
+            [(name, it.switch_at.timestamp()) for name, it in known if it.switch_at],
         ),
         (
             "certagent_rollover_late",
             "1 if the CA's end is near and no next CA is believed yet.",
-            [(name, way.late(now)) for name, way in roads],
+            [(name, it.late(now)) for name, it in known],
         ),
         (
             "certagent_rollover_refused",
             "1 if a next CA was not believed, or refused the shadow.",
-            [(name, way.refused) for name, way in roads],
+            [(name, it.refused) for name, it in known],
         ),
     ]
 

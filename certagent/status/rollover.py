@@ -1,11 +1,11 @@
-"""The way from the CA of today to the next one, as far as it is known of one keystore (docs/rollover.md).
+"""The rollover of one keystore, as far as it is known: the CA of today, the next CA, the shadow under it.
 
-For `status`, `plan`, `health` and the metrics: what the worker does on this way stands in `rollover.py`.
+For `status`, `plan`, `health` and the metrics; what a worker does about it stands in `transaction/rollover.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cryptography import x509
@@ -13,9 +13,8 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent import policy
 from certagent.errors import StateError
-from certagent.policy import Lifetime, Open, Past
+from certagent.policy import Lifetime
 from certagent.state import LastError, Track
-from certagent.transaction.context import open_of
 from certagent.transaction.journal import Phase, Transaction
 from certagent.trust.authorities import Known
 
@@ -24,7 +23,10 @@ _BEGIN_ANEW = "look at the keystore's rollover/ in the state directory; once it 
 
 @dataclass(frozen=True)
 class Ca:
-    """A CA on the way. `fingerprint` as the configuration writes it; `proof`: why a next one is believed, in words."""
+    """A CA of today, of tomorrow or of before. `fingerprint` as the configuration writes it.
+
+    `proof`: why a next CA is believed, in words.
+    """
 
     subject: str
     fingerprint: str
@@ -42,10 +44,11 @@ class Shadow:
 
 @dataclass(frozen=True)
 class RolloverStatus:
-    """`ca`: above the certificate in place, None where it is not the authority's; `old`: CAs that `ca_file` keeps.
+    """How far a rollover has come.
 
-    `begins_at`: when the next CA is asked for. `phase`, `preparation`, `past`: how far that came, and how it went.
-    `shadow` and `switch_at` are set once the shadow is complete.
+    `ca` issued the certificate in place; it is None where that is not the authority's CA. `old` are the CAs before
+    it that `ca_file` still holds. At `begins_at` the next CA is asked for. `phase` is that of the shadow's
+    transaction; `shadow` and `switch_at` are set once the shadow is complete. `last_error` is of the newest attempt.
     """
 
     ca: Ca | None = None
@@ -53,20 +56,18 @@ class RolloverStatus:
     next_ca: Ca | None = None
     old: tuple[Ca, ...] = ()
     phase: Phase | None = None
-    preparation: Open | None = None
-    past: Past = field(default_factory=Past)
     shadow: Shadow | None = None
     switch_at: datetime | None = None
     last_error: LastError | None = None
 
     @property
     def begun(self) -> bool:
-        """Whether anything of a rollover is there to be told."""
+        """Whether there is anything to show of it."""
         return self.next_ca is not None or self.phase is not None or self.last_error is not None
 
     @property
     def refused(self) -> bool:
-        """Whether a next CA was not believed, or did not give a certificate: a person is wanted."""
+        """Whether a next CA was not believed, or did not give a certificate: somebody has to look."""
         return self.last_error is not None and self.last_error.kind in ("trust", "rejected")
 
     def late(self, now: datetime) -> bool:
@@ -74,31 +75,30 @@ class RolloverStatus:
         return self.ca is not None and self.next_ca is None and policy.next_ca_is_late(self.ca.lifetime, now)
 
 
-def rollover_of(
+def rollover_status(
     certificate: x509.Certificate | None,
     known: Known | None,
     rollover: Transaction | None,
     track: Track,
     rules: policy.Rules,
 ) -> RolloverStatus | None:
-    """What is known of the road; None where there is nothing to know: no contact yet, or the CA of somebody else.
+    """What is known of the rollover; None before the first contact, and under a CA that is not the authority's.
 
     Raises StateError.
     """
     above = _above(certificate, known)
     if above is None and rollover is None and track.last_error is None:
         return None
-    road = RolloverStatus(
+    status = RolloverStatus(
         ca=_ca(above) if above else None,
         next_ca=_next(known, above) if known else None,
         old=tuple(_ca(each) for each in known.old if each != above) if known else (),
-        past=Past(track.failures, track.retry_at),
         last_error=track.last_error,
     )
-    if road.ca is not None and certificate is not None:
-        lifetime = Lifetime(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-        road = replace(road, begins_at=policy.rollover_begins(lifetime, road.ca.lifetime, rules))
-    return _with_preparation(road, rollover) if rollover else road
+    if status.ca is not None and certificate is not None:
+        begins_at = policy.rollover_begins(Lifetime.of(certificate), status.ca.lifetime, rules)
+        status = replace(status, begins_at=begins_at)
+    return _with_shadow(status, rollover) if rollover else status
 
 
 def _above(certificate: x509.Certificate | None, known: Known | None) -> x509.Certificate | None:
@@ -120,22 +120,16 @@ def _next(known: Known, above: x509.Certificate | None) -> Ca | None:
 
 
 def _ca(certificate: x509.Certificate, proof: str = "") -> Ca:
-    lifetime = Lifetime(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-    return Ca(facts.subject_text(certificate), str(facts.fingerprint(certificate)), lifetime, proof)
+    name, fingerprint = facts.subject_text(certificate), str(facts.fingerprint(certificate))
+    return Ca(name, fingerprint, Lifetime.of(certificate), proof)
 
 
-def _with_preparation(road: RolloverStatus, rollover: Transaction) -> RolloverStatus:
-    preparation = open_of(rollover)
-    if rollover.phase is not Phase.ISSUED or preparation is None:
-        return replace(road, phase=rollover.phase, preparation=preparation)
+def _with_shadow(status: RolloverStatus, rollover: Transaction) -> RolloverStatus:
+    status = replace(status, phase=rollover.phase)
+    if rollover.phase is not Phase.ISSUED:
+        return status
     try:
         shadow = x509.load_der_x509_certificate(rollover.certificate)
     except ValueError as error:
         raise StateError(f"the shadow kept in transaction {rollover.id} is damaged: {error}", _BEGIN_ANEW) from None
-    return replace(
-        road,
-        phase=rollover.phase,
-        preparation=replace(preparation, switch_at=rollover.switch_at),
-        shadow=Shadow(rollover.serial, Lifetime(shadow.not_valid_before_utc, shadow.not_valid_after_utc)),
-        switch_at=rollover.switch_at,
-    )
+    return replace(status, shadow=Shadow(rollover.serial, Lifetime.of(shadow)), switch_at=rollover.switch_at)

@@ -12,7 +12,9 @@ from certagent.errors import HookError, KeystoreError, ProbeError
 from certagent.hooks import run_hook
 from certagent.keystore import swap
 from certagent.text import iso
-from certagent.transaction.context import AbandonedError, Context, certificate_in_place
+from certagent.transaction import events
+from certagent.transaction.configured import certificate_in_place
+from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.transaction.probe import wait_until_served
 
@@ -24,17 +26,15 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
 
     Raises HookError (veto), KeystoreError (the files are as they were), AbandonedError.
     """
-    if transaction.not_after is not None and transaction.not_after <= context.clock():
-        raise AbandonedError("the successor expired before it could be put in place", "a new one is asked for")
     if context.in_place()["old_serial"] != transaction.old_serial:
         raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
     try:
-        context.run_hooks("pre", context.hook_environment(transaction))
+        events.run_hooks(context, "pre", events.hook_environment(context, transaction))
     except HookError as error:
         raise HookError(f"vetoed: {error}", f"the successor is kept; {error.hint}") from None
     context.say("putting the new certificate in place")
     shadow = context.shadow(transaction)
-    plan = context.keystore.plan_activation(shadow, context.trusted())
+    plan = context.configured.keystore.plan_activation(shadow, context.trusted())
     return _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
 
 
@@ -72,7 +72,7 @@ def conclude(context: Context, transaction: Transaction) -> None:
         raise ProbeError(
             transaction.reason, "the old pair is back in place; do the post hooks make the consumer reload?"
         )
-    probe = context.definition.probe
+    probe = context.configured.definition.probe
     if probe is not None and transaction.kind is not Kind.TRUST:
         context.say(f"waiting for {probe.tls} to serve the new certificate")
         try:
@@ -87,7 +87,7 @@ def conclude(context: Context, transaction: Transaction) -> None:
 
 def _run_owed(context: Context, transaction: Transaction) -> Transaction:
     """The hooks owed, each durable once it succeeded: after a restart the rest is run, at least once."""
-    environment = context.hook_environment(transaction, attempt=transaction.attempt + 1)
+    environment = events.hook_environment(context, transaction, attempt=transaction.attempt + 1)
     for number, (event, command) in enumerate(_owed(context, transaction)):
         if number < transaction.hooks_done:
             continue
@@ -105,12 +105,12 @@ def _run_owed(context: Context, transaction: Transaction) -> Transaction:
 def _owed(context: Context, transaction: Transaction) -> list[tuple[str, HookCommand]]:
     post = () if transaction.kind is Kind.TRUST else ("post",)
     events = ("ca_changed", *post) if transaction.changes_ca else post
-    return [(event, command) for event in events for command in context.definition.hooks.commands(event)]
+    return [(event, command) for event in events for command in context.configured.definition.hooks.commands(event)]
 
 
 def _revert(context: Context, transaction: Transaction, error: ProbeError) -> Transaction:
     """Bring the old identity back, if there is one that still helps; else the hooks stay owed."""
-    plan = None if _old_is_useless(context, transaction) else context.keystore.plan_rollback(transaction.id)
+    plan = None if _old_is_useless(context, transaction) else context.configured.keystore.plan_rollback(transaction.id)
     if plan is None:
         context.journal.write(transaction.at(Phase.ACTIVATED, hooks_done=0, attempt=transaction.attempt + 1))
         raise error
@@ -129,10 +129,10 @@ def update_trust(context: Context) -> bool:
     Where another transaction is open, its own swap will do it. Raises as `activate` and `conclude` do.
     """
     trusted = context.trusted()
-    if not trusted or context.journal.open() is not None or certificate_in_place(context.keystore) is None:
+    if not trusted or context.journal.open() is not None or certificate_in_place(context.configured.keystore) is None:
         return False
     name = secrets.token_hex(16)
-    plan = context.keystore.plan_trust(name, trusted)
+    plan = context.configured.keystore.plan_trust(name, trusted)
     if plan is None:
         return False
     transaction = context.journal.write(context.begin(Kind.TRUST, Phase.ISSUED, name))
@@ -143,7 +143,7 @@ def update_trust(context: Context) -> bool:
 
 def close(context: Context, transaction: Transaction, event: str, message: str = "") -> None:
     """End a transaction: history first, so that an end is told twice rather than never."""
-    context.note(event, transaction, message)
+    events.record(context, event, transaction, message)
     context.journal.close()
     try:
         context.sweep_shadows()

@@ -13,7 +13,9 @@ from certagent import certificate as facts
 from certagent import keys, scep
 from certagent.errors import HttpError, RejectedError
 from certagent.scep import FailInfo, MessageType
-from certagent.transaction.context import AbandonedError, Context, certificate_in_place
+from certagent.transaction import events
+from certagent.transaction.configured import certificate_in_place
+from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.transaction.request import ANEW, encode, make_request, password, signer_of, subject_of
 from certagent.trust.authorities import Contact
@@ -27,8 +29,8 @@ def ask(context: Context, transaction: Transaction) -> Transaction:
     transaction = send(context, transaction)
     if transaction.phase is Phase.PENDING:
         context.log(f"the CA wants a person to approve request {transaction.transaction_id}")
-        context.note("pending", transaction)
-        context.tell("pending", transaction)
+        events.record(context, "pending", transaction)
+        events.notify(context, "pending", transaction)
     return transaction
 
 
@@ -42,7 +44,7 @@ def send(context: Context, transaction: Transaction) -> Transaction:
     contact = context.contact(transaction)
     if contact.recipient != transaction.recipient:
         raise AbandonedError("the CA's encryption certificate changed since the request was made", ANEW)
-    context.say(f"asking {context.definition.authority} for a certificate")
+    context.say(f"asking {context.configured.definition.authority} for a certificate")
     try:
         answer = contact.operate(transaction.request)
         return _answered(context, transaction, contact, transaction.sender_nonce, answer)
@@ -69,7 +71,7 @@ def poll(context: Context, transaction: Transaction) -> Transaction:
     nonce = scep.new_nonce()
     about = scep.issuer_and_subject(contact.believed.issuer.subject, subject_of(transaction))
     message = encode(context, transaction, contact, signer_of(context, transaction), about, poll_nonce=nonce)
-    context.say(f"asking {context.definition.authority} whether it has decided")
+    context.say(f"asking {context.configured.definition.authority} whether it has decided")
     try:
         return _answered(context, transaction, contact, nonce, contact.operate(message))
     except RejectedError as error:
@@ -85,7 +87,7 @@ def _answered(context: Context, transaction: Transaction, contact: Contact, nonc
         sender_nonce=nonce,
         signers=contact.believed.signers,
         decrypter=signer_of(context, transaction),
-        accept=context.authority.accept,
+        accept=context.configured.authority.accept,
         message_type=MessageType(transaction.message_type),
         password=password(context),
     )
@@ -93,7 +95,7 @@ def _answered(context: Context, transaction: Transaction, contact: Contact, nonc
         case scep.Issued():
             return _accept(context, transaction, contact, reply.certificates)
         case scep.Pending():
-            poll_at = context.clock() + context.authority.poll_interval
+            poll_at = context.clock() + context.configured.authority.poll_interval
             return context.journal.write(transaction.at(Phase.PENDING, poll_at=poll_at))
         case scep.Rejected():
             word = reply.fail_info.word if reply.fail_info is not None else "no reason given"
@@ -103,7 +105,10 @@ def _answered(context: Context, transaction: Transaction, contact: Contact, nonc
 
 def _refusal_hint(context: Context, reply: scep.Rejected) -> str:
     meaning = reply.fail_info.meaning if reply.fail_info is not None else "ask the CA's operator"
-    if context.authority.challenge is not None and context.authority.send_challenge == "enrollment":
+    if (
+        context.configured.authority.challenge is not None
+        and context.configured.authority.send_challenge == "enrollment"
+    ):
         return f"{meaning}; if this CA wants the challenge on renewals too, set send_challenge: always"
     return meaning
 
@@ -115,16 +120,16 @@ def _accept(
     shadow = context.shadow(transaction)
     asked = Asked(
         key=keys.public_bytes(shadow.key.public_key()),
-        subject=subject_of(transaction) if context.definition.check_subject == "exact" else None,
+        subject=subject_of(transaction) if context.configured.definition.check_subject == "exact" else None,
         names=frozenset(transaction.names),
-        old=certificate_in_place(context.keystore),
+        old=certificate_in_place(context.configured.keystore),
     )
     issuer = contact.believed.issuer
     may_begin = issuer.not_valid_after_utc if transaction.kind is Kind.ROLLOVER else None
     mine, chain = accept_certificate(
-        received, asked, contact.believed, context.authority.accept, context.clock(), may_begin=may_begin
+        received, asked, contact.believed, context.configured.authority.accept, context.clock(), may_begin=may_begin
     )
-    context.keystore.complete_shadow(transaction.id, mine, chain)
+    context.configured.keystore.complete_shadow(transaction.id, mine, chain)
     return context.journal.write(
         transaction.at(
             Phase.ISSUED,

@@ -43,6 +43,9 @@ class Phase(StrEnum):
     REVERTED = "reverted"  # the old identity is back; hooks are owed
 
 
+NOT_ISSUED = (Phase.STARTED, Phase.REQUESTED, Phase.PENDING)
+
+
 class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     """One enrollment or renewal from decision to the last hook. Bytes are DER (base64 in the file).
 

@@ -2,91 +2,78 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
 
 from certagent import policy, state
 from certagent.errors import CertagentError, KeystoreError
-from certagent.policy import Decision
-from certagent.transaction.context import Context, certificate_in_place, lifetime_of, open_of, road_of
-from certagent.transaction.journal import Kind, Phase
+from certagent.policy import Past
+from certagent.transaction import events
+from certagent.transaction.configured import certificate_in_place
+from certagent.transaction.context import Context
+from certagent.transaction.next_step import Situation, assess
 from certagent.transaction.report import Outcome, Result
 
 
-def went_well(context: Context, before: state.State, past: policy.Past, result: Result) -> Outcome:
+def went_well(context: Context, before: state.State, past: Past, result: Result) -> Outcome:
     """Nothing failed; whether earlier failures are forgotten depends on whether their cause is gone."""
-    lifetime = lifetime_of(certificate_in_place(context.keystore))
-    settled = lifetime is not None and policy.renew_at(lifetime, context.rules()) > context.clock()
-    if result in (Result.NOTHING, Result.STOPPED) and not (settled and context.journal.open() is None):
-        return _remember(context, before, result, failures=before.failures, retry_at=past.retry_at)
-    return _remember(context, before, result, failures=0, retry_at=None)
+    situation = _look(context, Past(before.failures, past.retry_at), before.rollover)
+    if result not in (Result.NOTHING, Result.STOPPED) or _settled(situation, context.clock()):
+        situation = replace(situation, past=Past())
+    return _remember(context, before, situation, result)
+
+
+def _settled(situation: Situation, now: datetime) -> bool:
+    """Whether nothing is open, and nothing due."""
+    if situation.lifetime is None or situation.transaction is not None:
+        return False
+    return policy.renew_at(situation.lifetime, situation.rules) > now
 
 
 def failed(context: Context, before: state.State, error: CertagentError) -> Outcome:
     """Count the failure, set the time of the next attempt, tell those who want to know."""
-    now = context.clock()
-    transaction = context.journal.open()
-    lifetime = lifetime_of(certificate_in_place(context.keystore))
-    failures = before.failures + 1
-    context.note("failed", transaction, str(error))
-    context.tell("failed", transaction, failures)
-    told_at = before.expiring_told_at
+    now, told_at = context.clock(), before.expiring_told_at
+    transaction, failures = context.journal.open(), before.failures + 1
+    lifetime = policy.lifetime_of(certificate_in_place(context.configured.keystore))
+    events.record(context, "failed", transaction, str(error))
+    events.notify(context, "failed", transaction, failures)
     if lifetime is not None and policy.is_expiring(lifetime, told_at, now):
-        context.tell("expiring", transaction, failures)
+        events.notify(context, "expiring", transaction, failures)
         told_at = now
-    remembered = _remember(
-        context,
-        before,
-        Result.FAILED,
-        failures=failures,
-        retry_at=policy.backoff(error.kind, failures, lifetime, now),
-        error=state.LastError.of(error, now),
-        told_at=told_at,
-    )
+    past = Past(failures, policy.backoff(error.kind, failures, lifetime, now))
+    before = msgspec.structs.replace(before, last_error=state.LastError.of(error, now), expiring_told_at=told_at)
+    remembered = _remember(context, before, _look(context, past, before.rollover), Result.FAILED)
     return msgspec.structs.replace(remembered, message=str(error), hint=error.hint)
 
 
-def _remember(
-    context: Context,
-    before: state.State,
-    result: Result,
-    *,
-    failures: int,
-    retry_at: datetime | None,
-    error: state.LastError | None = None,
-    told_at: datetime | None = None,
-) -> Outcome:
-    """Look afresh at what is there now, and keep it with when attention is needed next."""
-    now = context.clock()
-    track = before.rollover
-    past = policy.Past(failures + track.failures, retry_at)
-    current, rules, staged = context.journal.open(), context.rules(), context.rollover.open()
-    transaction = open_of(current)
+def _look(context: Context, past: Past, track: state.Track) -> Situation:
+    """Look afresh at what is there now."""
     try:
-        lifetime = lifetime_of(context.keystore.read_certificate())
-        decision = policy.decide(lifetime, transaction, past, rules, now)
+        return context.situation(context.configured.keystore.read_certificate(), past, track)
     except KeystoreError:
-        lifetime, decision = None, Decision(None, retry_at, "the certificate in place cannot be read")
-    if current is None or (current.kind is not Kind.ROLLOVER and current.phase is not Phase.REVERTED):
-        decision = policy.sooner(decision, road_of(staged, track, lifetime, rules, now), now)
-    is_staged = staged is not None and staged.phase is Phase.ISSUED
-    condition = policy.condition(lifetime, transaction, past, rules, now, staged=is_staged)
-    last_error = error or (before.last_error if failures else None) or track.last_error
+        return replace(context.situation(None, past, track), readable=False)
+
+
+def _remember(context: Context, before: state.State, situation: Situation, result: Result) -> Outcome:
+    """Keep how the keystore is, and when it needs attention next. `before` has the newest error."""
+    configured, past, track = context.configured, situation.past, before.rollover
+    found = assess(situation, context.clock())
     state.save(
-        context.directory,
+        configured.directory,
         state.State(
-            condition=condition,
-            next_action=decision.action,
-            next_action_at=decision.at,
-            failures=failures,
-            retry_at=retry_at,
-            last_error=last_error,
-            definition=context.digest,
-            watched=state.watch(context.keystore.watched()),
-            expiring_told_at=told_at or before.expiring_told_at,
+            condition=found.condition,
+            next_action=found.action,
+            next_action_at=found.at,
+            failures=past.failures,
+            retry_at=past.retry_at,
+            last_error=(before.last_error if past.failures else None) or track.last_error,
+            definition=configured.digest,
+            watched=state.watch(configured.keystore.watched()),
+            expiring_told_at=before.expiring_told_at,
             rollover=track,
         ),
     )
-    message = decision.reason if decision.action is None else None
-    return Outcome(context.name, result, condition, decision.action, decision.at, message)
+    message = found.reason if found.action is None else None
+    return Outcome(configured.name, result, found.condition, found.action, found.at, message)

@@ -14,7 +14,8 @@ from certagent.errors import ConfigError
 from certagent.hooks import read_secret
 from certagent.keystore.base import Identity, Shadow
 from certagent.scep import MessageType, Signer
-from certagent.transaction.context import AbandonedError, Context, certificate_in_place
+from certagent.transaction.configured import certificate_in_place
+from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Phase, Transaction
 from certagent.transaction.planned_request import PlannedRequest, SignedBy, plan_request
 from certagent.trust.authorities import Contact
@@ -36,8 +37,8 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
     shadow = context.shadow(transaction)
     subject, names = _wanted(context, transaction)
     planned = plan_request(
-        context.definition,
-        context.authority,
+        context.configured.definition,
+        context.configured.authority,
         contact.capabilities,
         keys.type_of(identity.certificate.public_key()) if identity else None,
         moves=bool(transaction.source),
@@ -85,16 +86,16 @@ def encode(
         signer=signer,
         recipient=contact.believed.recipient,
         algorithms=contact.capabilities.algorithms(),
-        key_transport=context.authority.key_transport,
+        key_transport=context.configured.authority.key_transport,
         password=password(context),
     )
 
 
 def password(context: Context) -> bytes | None:
     """What envelopes are locked with where RSA does not do it: the challenge (RFC 8894 §3.1)."""
-    if context.authority.key_transport != "password" or context.authority.challenge is None:
+    if context.configured.authority.key_transport != "password" or context.configured.authority.challenge is None:
         return None
-    return read_secret(context.authority.challenge)
+    return read_secret(context.configured.authority.challenge)
 
 
 def subject_of(transaction: Transaction) -> x509.Name:
@@ -113,7 +114,7 @@ def signer_of(context: Context, transaction: Transaction) -> Signer:
     shadow = context.shadow(transaction)
     if keys.match(shadow.key, certificate.public_key()):
         return Signer(shadow.key, certificate)
-    identity = (context.predecessor(transaction) or context.keystore).read()
+    identity = (context.predecessor(transaction) or context.configured.keystore).read()
     if identity is not None and keys.match(identity.key, certificate.public_key()):
         return Signer(identity.key, certificate)
     raise AbandonedError("the identity that signed the request was replaced by another", ANEW)
@@ -129,13 +130,15 @@ def _transaction_id(identity: Identity | None, shadow: Shadow) -> str:
 
 def _wanted(context: Context, transaction: Transaction) -> tuple[x509.Name, x509.SubjectAlternativeName | None]:
     """Subject and names: a successor's come from the certificate in place, whoever put it there."""
-    definition = context.definition
+    definition = context.configured.definition
     predecessor = context.predecessor(transaction)
-    in_place = certificate_in_place(predecessor or context.keystore)
+    in_place = certificate_in_place(predecessor or context.configured.keystore)
     if in_place is not None and (predecessor or definition.subject is None):
         return in_place.subject, facts.san_extension(in_place)
     if definition.subject is None:
-        raise ConfigError(f"keystore {context.name} has no subject to enroll with", "set `subject` in its definition")
+        raise ConfigError(
+            f"keystore {context.configured.name} has no subject to enroll with", "set `subject` in its definition"
+        )
     return facts.parse_subject(definition.subject), facts.general_names(definition.san)
 
 
@@ -145,21 +148,22 @@ def _extensions(context: Context, transaction: Transaction) -> Iterable[x509.Ext
     in_place = certificate_in_place(predecessor) if predecessor else None
     if in_place is not None:
         return scep.kept_extensions(in_place)
-    definition = context.definition
+    definition = context.configured.definition
     asked = facts.usage_extensions(definition.key_usage, definition.extended_key_usage)
     return [*asked, scep.certificate_template(definition.template)] if definition.template else asked
 
 
 def _challenge(context: Context) -> str | None:
     """The challenge password, fetched only now that the CA is believed and a request is about to be made."""
-    authority = context.authority
+    authority = context.configured.authority
     if authority.challenge is None:
         return None
     try:
         return read_secret(authority.challenge).decode()
     except UnicodeDecodeError:
         raise ConfigError(
-            f"the challenge of authority {context.definition.authority} is not text", "use a password in UTF-8"
+            f"the challenge of authority {context.configured.definition.authority} is not text",
+            "use a password in UTF-8",
         ) from None
 
 

@@ -17,8 +17,10 @@ from cryptography.hazmat.primitives import hashes
 
 from certagent import certificate as facts
 from certagent import keys
+from certagent.config.load import load_configuration
 from certagent.keys import PrivateKey
-from certagent.state import State, save
+from certagent.state import State, save, watch
+from certagent.transaction.configured import configured_keystore
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 from tests.waiting import PATIENCE
 
@@ -109,7 +111,11 @@ class Place:
         self.put(certify(self.key, start=start, lifetime=timedelta(days=days), names=names), name=name)
 
     def remember(self, name: str = "web", **state: object) -> None:
-        save(self.directory(name), msgspec.structs.replace(State(), **state))
+        """What a worker keeps after a look at what is here now."""
+        self.configure()
+        configured = configured_keystore(load_configuration(self.config), name, "device")
+        seen = State(definition=configured.digest, watched=watch(configured.keystore.watched()))
+        save(self.directory(name), msgspec.structs.replace(seen, **state))
 
     def open_transaction(self, phase: Phase, name: str = "web", **fields: object) -> None:
         transaction = Transaction(

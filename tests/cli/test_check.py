@@ -18,7 +18,7 @@ from certagent.state import LastError
 from certagent.transaction.journal import Phase
 
 from .place import SUBJECT, Check, Place, certify
-from .way import Way
+from .rollover import Rollover
 
 DAY = timedelta(days=1)
 Step = Callable[[Place], object]
@@ -206,10 +206,10 @@ def test_the_next_ca_of_an_authority(connected: Place, check: Check, tmp_path: P
 
 def test_a_next_ca_that_is_known(connected: Place, check: Check, lab: LabServer) -> None:
     connected.keystore.append(f"subject: {SUBJECT}")
-    way = Way(connected)
-    way.ca = lab.ca.generation.issuer.certificate
-    way.announce()
-    takes_over = f"takes over on {way.switch_at:%Y-%m-%d} (in 49 d)"
+    device = Rollover(connected)
+    device.ca = lab.ca.generation.issuer.certificate
+    device.announce()
+    takes_over = f"takes over on {device.switch_at:%Y-%m-%d} (in 49 d)"
     assert f"  ✓ its next CA is CN=Next CA, and {takes_over}" in check(connected).lines
 
 

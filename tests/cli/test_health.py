@@ -15,7 +15,7 @@ from certagent.status.snapshot import take_snapshots
 from certagent.transaction.journal import Phase
 
 from .place import Place, certify
-from .way import Way
+from .rollover import Rollover
 
 DAY = timedelta(days=1)
 PATIENCE = timedelta(hours=1)
@@ -74,16 +74,21 @@ SITUATIONS: list[tuple[str, list[Step], Level, str]] = [
         Level.WARNING,
         "web: the CA has not decided for 6 h",
     ),
-    ("a rollover staged", [lambda p: put(p, 1), lambda p: Way(p).stage()], Level.OK, r"renew web in 49 d|switch web"),
+    (
+        "a rollover staged",
+        [lambda p: put(p, 1), lambda p: Rollover(p).stage()],
+        Level.OK,
+        r"renew web in 49 d|switch web",
+    ),
     (
         "no next CA near the end",
-        [lambda p: put(p, 1, 20), lambda p: Way(p, left=30)],
+        [lambda p: put(p, 1, 20), lambda p: Rollover(p, left=30)],
         Level.WARNING,
         "web: its CA ends in 29 d, and no next one is known",
     ),
     (
         "a next CA refused",
-        [lambda p: put(p, 1), lambda p: Way(p).refuse()],
+        [lambda p: put(p, 1), lambda p: Rollover(p).refuse()],
         Level.WARNING,
         "web: 1 attempt failed, 88 d left: nothing proves the next CA",
     ),
@@ -142,9 +147,9 @@ def test_one_line_with_figures(place: Place) -> None:
     place.names = ("web", "vpn")
     place.put_living()
     place.put_living(name="vpn", days=1)
-    way = Way(place)
+    device = Rollover(place)
     for name in place.names:
-        way.stage(name)
+        device.stage(name)
     done = place.run("health")
     assert (done.returncode, done.stderr) == (0, "")
     assert LINE.fullmatch(done.stdout)

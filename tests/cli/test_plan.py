@@ -11,7 +11,7 @@ import pytest
 from certagent.text import iso
 
 from .place import Place
-from .way import Way, now
+from .rollover import Rollover, now
 
 
 def test_a_pipe_gets_a_table(place: Place) -> None:
@@ -37,22 +37,24 @@ def test_keystores_with_the_same_fate_share_a_line(place: Place) -> None:
 
 def test_the_change_of_ca(place: Place) -> None:
     place.put_living()
-    way = Way(place)
-    way.stage()
-    out = place.run("plan", "--until", f"{way.ends + timedelta(days=1):%Y-%m-%d}").stdout
-    assert re.search(rf"{way.switch_at:%Y-%m-%d} \S+ +49 d +web +switch +its shadow takes over, under CN=Next CA", out)
-    assert re.search(rf"{way.ends:%Y-%m-%d} \S+ +99 d +web +CA expires +CN=Some CA, trusted no more", out)
+    device = Rollover(place)
+    device.stage()
+    out = place.run("plan", "--until", f"{device.ends + timedelta(days=1):%Y-%m-%d}").stdout
+    assert re.search(
+        rf"{device.switch_at:%Y-%m-%d} \S+ +49 d +web +switch +its shadow takes over, under CN=Next CA", out
+    )
+    assert re.search(rf"{device.ends:%Y-%m-%d} \S+ +99 d +web +CA expires +CN=Some CA, trusted no more", out)
 
 
 def test_json(place: Place) -> None:
     place.put_living()
-    way = Way(place)
-    way.stage()
+    device = Rollover(place)
+    device.stage()
     told = json.loads(place.run("plan", "--json", "--until", "2100-01-01T12:00:00+01:00").stdout)
     assert told["until"] == "2100-01-01T11:00:00Z"
     (switch,) = [each for each in told["events"] if each["event"] == "switch"]
     assert switch == {
-        "at": iso(way.switch_at),
+        "at": iso(device.switch_at),
         "keystore": "web",
         "event": "switch",
         "detail": "its shadow takes over, under CN=Next CA",
@@ -92,8 +94,8 @@ def test_a_terminal_gets_a_timeline_of_its_width(place: Place, columns: int) -> 
     place.names = ("web", "a-name-longer-than-others")
     for name in place.names:
         place.put_living(name=name)
-    way = Way(place)
-    way.stage()
+    device = Rollover(place)
+    device.stage()
     shown = re.sub(r"\x1b\[[0-9;]*m", "", place.run_in_terminal("plan", columns=columns))
     lines = shown.splitlines()
     assert max(map(len, lines)) <= columns
@@ -110,7 +112,7 @@ def test_a_terminal_gets_a_timeline_of_its_width(place: Place, columns: int) -> 
 
 def test_a_certificate_that_ends_without_a_successor_is_crossed_out(place: Place) -> None:
     place.put_living(days=20)
-    Way(place, left=15)
+    Rollover(place, left=15)
     place.put_living(days=15)
     (line, *_) = [
         line

@@ -99,9 +99,9 @@ def test_state_and_next_action(
     for step in steps:
         step(place)
     seen = look(place)
-    assert (seen.condition, seen.next_action) == (condition, action)
-    assert seen.next_action_at == (None if ahead is None else NOW + ahead)
-    assert seen.readable
+    assert (seen.assessment.condition, seen.assessment.action) == (condition, action)
+    assert seen.assessment.at == (None if ahead is None else NOW + ahead)
+    assert seen.situation.readable
 
 
 def write_state(place: Place, text: str) -> None:
@@ -132,7 +132,11 @@ DAMAGE: list[tuple[str, Callable[[Place], object], str]] = [
 def test_what_cannot_be_read_is_a_failed_keystore(place: Place, damage: Callable[[Place], object], says: str) -> None:
     damage(place)
     seen = look(place)
-    assert (seen.condition, seen.next_action, seen.readable) == (Condition.FAILED, None, False)
+    assert (seen.assessment.condition, seen.assessment.action, seen.situation.readable) == (
+        Condition.FAILED,
+        None,
+        False,
+    )
     assert seen.last_error is not None
     assert says in seen.last_error.message
     assert seen.last_error.hint
@@ -147,8 +151,8 @@ def test_the_certificate_is_shown_even_where_the_state_is_damaged(place: Place) 
 def test_with_a_clock_that_is_not_set_nothing_is_said_to_happen(place: Place) -> None:
     old(place, 10)
     seen = look(place, datetime(1970, 1, 1, tzinfo=UTC))
-    assert seen.next_action is None
-    assert "1970-01-01T00:00:00Z" in seen.reason
+    assert seen.assessment.action is None
+    assert "1970-01-01T00:00:00Z" in seen.assessment.reason
 
 
 def test_renew_at_without_room_in_the_lifetime_is_told(place: Place) -> None:
@@ -156,7 +160,7 @@ def test_renew_at_without_room_in_the_lifetime_is_told(place: Place) -> None:
     old(place, 1, lifetime=9)
     seen = look(place)
     assert seen.bent.startswith("renew_at 30 d leaves too little of a lifetime of 9 d")
-    assert seen.next_action_at == NOW + 5 * DAY
+    assert seen.assessment.at == NOW + 5 * DAY
 
 
 @pytest.mark.parametrize(
@@ -269,4 +273,4 @@ def test_two_hundred_keystores_are_one_table(place: Place) -> None:
 
 def test_a_missing_state_is_no_fault(place: Place) -> None:
     assert state.load(place.directory()) is None
-    assert State().failures == look(place).failures
+    assert State().failures == look(place).situation.failures

@@ -39,13 +39,13 @@ class DriverSite(Site):
         self.config.write_text(f"{head}keystores: {definition}\n")
 
     def identity(self) -> Identity:
-        found = self.context().keystore.read()
+        found = self.context().configured.keystore.read()
         assert found
         assert keys.match(found.key, found.certificate.public_key())
         return found
 
     def strays(self) -> list[str]:
-        paths = self.context().definition.paths.values()
+        paths = self.context().configured.definition.paths.values()
         return sorted(path.name for path in self.path("etc").iterdir() if path not in paths)
 
     def check_tidy(self) -> None:

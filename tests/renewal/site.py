@@ -17,6 +17,7 @@ from certagent import keys, state
 from certagent.cli.assemble import contexts
 from certagent.config.load import load_configuration
 from certagent.lab import LabCA, LabServer, Settings, serve
+from certagent.status.snapshot import take_snapshot
 from certagent.transaction import recovery
 from certagent.transaction.context import Context
 from certagent.transaction.journal import Journal, Transaction
@@ -105,7 +106,15 @@ class Site:
         return replace(made[0], clock=self.clock)
 
     def run(self, wish: Wish = Wish.DUE, stopping: Callable[[], bool] = lambda: False) -> Outcome:
-        return advance(self.context(), wish, stopping)
+        """One attempt. What it left for the agent is what `status` shows."""
+        context = self.context()
+        outcome = advance(context, wish, stopping)
+        seen = take_snapshot(context.configured, context.authorities, self.clock()).assessment
+        remembered = state.load(self.keystore_directory) if outcome.next_action else None
+        if remembered is not None:
+            left = (remembered.condition, remembered.next_action, remembered.next_action_at)
+            assert left == (seen.condition, seen.action, seen.at)
+        return outcome
 
     def recover(self) -> list[recovery.Recovered]:
         return recovery.recover_all(self.path("state"))

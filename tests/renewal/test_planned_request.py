@@ -139,9 +139,9 @@ def as_checked(site: Site) -> PlannedRequest:
     """What `check` would say in words."""
     configuration = load_configuration(site.config)
     context = site.context()
-    [snapshot] = take_snapshots(configuration, now=site.clock(), host=context.host, names=["web"])
+    [snapshot] = take_snapshots(configuration, now=site.clock(), host=context.configured.host, names=["web"])
     contact = context.authorities.contact("lab", site.clock(), remember=False)
-    return planned(Seen(context.definition, context.authority, snapshot, None, contact))
+    return planned(Seen(context.configured.definition, context.configured.authority, snapshot, None, contact))
 
 
 def test_every_combination_is_in_the_table() -> None:
@@ -204,7 +204,9 @@ def test_an_identity_that_moves_signs_for_the_new_keystore(family: str, wanted: 
     site.config.write_text(f"{site.config.read_text()}  new:\n    type: pem\n    authority: lab\n    {files}\n")
     context = replace(site.context("new"), moves_from="web")
     capabilities = context.authorities.contact("lab", site.clock()).capabilities
-    foreseen = plan_request(context.definition, context.authority, capabilities, TYPES[family], moves=True)
+    foreseen = plan_request(
+        context.configured.definition, context.configured.authority, capabilities, TYPES[family], moves=True
+    )
     assert words(foreseen) == wanted
     assert advance(context, Wish.ENROLL, lambda: False).result is Result.ENROLLED, site.log
     [sent] = line(site).asked
@@ -224,6 +226,9 @@ def test_a_key_made_before_the_definition_was_changed_is_still_asked_for(make_si
 
 def test_which_message_it_is_only_a_ca_that_was_asked_can_say(site: Site) -> None:
     context = site.context()
-    assert plan_request(context.definition, context.authority, None, "rsa:2048").message is None
-    assert plan_request(context.definition, context.authority, None, None).message is PKCS_REQ
-    assert plan_request(context.definition, context.authority, None, "rsa:2048", plain=True).message is PKCS_REQ
+    assert plan_request(context.configured.definition, context.configured.authority, None, "rsa:2048").message is None
+    assert plan_request(context.configured.definition, context.configured.authority, None, None).message is PKCS_REQ
+    assert (
+        plan_request(context.configured.definition, context.configured.authority, None, "rsa:2048", plain=True).message
+        is PKCS_REQ
+    )

@@ -1,4 +1,4 @@
-"""Pulling the plug on the way across a change of CA: the worker is killed ahead of each call by which it changes
+"""Pulling the plug during a rollover: the worker is killed ahead of each call by which it changes
 anything, at the staging and at the switch, and then carried on. The end is right every time.
 """
 

@@ -42,7 +42,7 @@ def killed_behind_a_login(config: Path, now: datetime) -> None:
     """A good one, of which nothing is noted any more."""
     durable.remove = lambda path: os.kill(os.getpid(), signal.SIGKILL)
     web = context(config, now)
-    web.keystore.create_shadow("00" * 16, web.definition.key_type)
+    web.configured.keystore.create_shadow("00" * 16, web.configured.definition.key_type)
 
 
 def apart(action: Callable[..., object], *arguments: object, kill_after: float | None = None) -> float:

@@ -34,11 +34,11 @@ def site(softhsm: Place, make_site: Sites) -> TokenSite:
 
 
 def remarks(site: TokenSite) -> list[str]:
-    return [remark.message for remark in site.context().keystore.remarks()]
+    return [remark.message for remark in site.context().configured.keystore.remarks()]
 
 
 def identity(site: TokenSite) -> Identity:
-    found = site.context().keystore.read()
+    found = site.context().configured.keystore.read()
     assert found is not None
     return found
 
@@ -76,7 +76,7 @@ def test_check_says_so_on_the_command_line(softhsm: Place, make_site: Sites) -> 
 
 def test_an_abandoned_shadow_is_swept_with_all_that_belongs_to_it(site: TokenSite) -> None:
     site.run()
-    keystore = site.context().keystore
+    keystore = site.context().configured.keystore
     keystore.create_shadow("ab" * 16, KeyType.EC_P256)
     assert site.place.objects()["Private Key"] == 2
     site.run()
@@ -85,7 +85,7 @@ def test_an_abandoned_shadow_is_swept_with_all_that_belongs_to_it(site: TokenSit
 
 def test_a_public_half_left_alone_is_swept(site: TokenSite) -> None:
     site.run()
-    keystore = site.context().keystore
+    keystore = site.context().configured.keystore
     before = site.place.ids()
     keystore.create_shadow("ab" * 16, KeyType.EC_P256)
     [orphan] = set(site.place.ids()) - set(before)
@@ -123,7 +123,7 @@ def test_a_pointer_that_leads_nowhere_is_said(site: TokenSite, uri: str, told: s
     site.run()
     site.uri.write_text(uri)
     with pytest.raises(KeystoreError, match=told) as caught:
-        site.context().keystore.read()
+        site.context().configured.keystore.read()
     assert "1234" not in str(caught.value) + caught.value.hint
     assert caught.value.hint
 
@@ -143,7 +143,7 @@ def test_two_keys_under_one_id_are_said_not_guessed(site: TokenSite) -> None:
     site.place.tool("--keypairgen", "--key-type", "rsa:2048", "--label", "twin", "--id", site.id)
     forget_modules()
     with pytest.raises(KeystoreError, match="2 private keys with the ID"):
-        site.context().keystore.read()
+        site.context().configured.keystore.read()
 
 
 def test_a_failed_probe_brings_the_old_uri_back_and_both_keys_live(site: TokenSite) -> None:
@@ -190,7 +190,7 @@ def test_without_a_certificate_file_it_is_in_the_token_and_known_without_a_pin(s
     assert site.place.objects() == ONE_IDENTITY
     forget_modules()
     site.place.put_pin("9999")
-    assert site.context().keystore.read_certificate() is not None
+    assert site.context().configured.keystore.read_certificate() is not None
     assert not list(site.path("state/tokens").rglob("pin.json"))
 
 
@@ -235,7 +235,7 @@ def test_a_token_can_be_told_by_a_uri(site: TokenSite, token: str, told: str) ->
     assert site.run().result is Result.ENROLLED
     site.write(f"token: '{token}'")
     with pytest.raises((KeystoreError, ConfigError), match=told):
-        site.context().keystore.read()
+        site.context().configured.keystore.read()
 
 
 def test_a_module_that_is_none_is_said(site: TokenSite, tmp_path: Path) -> None:

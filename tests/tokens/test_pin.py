@@ -80,7 +80,9 @@ def test_keystores_on_one_token_share_what_is_known(site: TokenSite) -> None:
     assert "is wrong" in restarted(site)
     forget_modules()
     with pytest.raises(TokenLockedError, match="it was refused before"):
-        site.context("app").keystore.create_shadow("00" * 16, site.context("app").definition.key_type)
+        site.context("app").configured.keystore.create_shadow(
+            "00" * 16, site.context("app").configured.definition.key_type
+        )
 
 
 def test_a_kill_in_the_middle_of_a_login_counts_as_a_try(site: TokenSite) -> None:
@@ -130,7 +132,7 @@ def test_a_damaged_memory_is_no_fresh_start(site: TokenSite) -> None:
 def test_a_token_that_is_not_there_says_which_are(site: TokenSite) -> None:
     site.write("token: lost")
     with pytest.raises(KeystoreError, match="there is no token lost") as error:
-        site.context().keystore.create_shadow("00" * 16, site.context().definition.key_type)
+        site.context().configured.keystore.create_shadow("00" * 16, site.context().configured.definition.key_type)
     assert "present: vpn" in error.value.hint
 
 
@@ -138,7 +140,7 @@ def test_two_tokens_of_one_name_are_told_apart_by_their_serial(site: TokenSite) 
     argv = ["softhsm2-util", "--init-token", "--free", "--label", "vpn", "--pin", "1234", "--so-pin", SO_PIN]
     run(argv, site.place.environment)
     with pytest.raises(KeystoreError, match="2 tokens answer to vpn") as error:
-        site.context().keystore.create_shadow("00" * 16, site.context().definition.key_type)
+        site.context().configured.keystore.create_shadow("00" * 16, site.context().configured.definition.key_type)
     [selector] = [word for word in error.value.hint.split() if word.startswith("serial:")]
     site.write(f"token: {selector}")
     forget_modules()

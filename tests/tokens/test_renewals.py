@@ -51,7 +51,7 @@ def test_the_private_key_cannot_be_read(site: TokenSite) -> None:
     listed = site.place.tool("--list-objects", "--type", "privkey")
     assert "sensitive" in listed
     assert "never extractable" in listed
-    identity = site.context().keystore.read()
+    identity = site.context().configured.keystore.read()
     assert identity is not None
     with pytest.raises(KeystoreError, match="never leaves"):
         identity.key.private_numbers()

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certagent import policy
 from certagent.config.values import Fraction, Threshold
-from certagent.policy import Action, Condition, Lifetime, Open, Past, Rules
+from certagent.policy import Action, Lifetime, Open, Past, Rules
 from certagent.state import LastError
 from certagent.status import forecast
 from certagent.status.forecast import Event, What, events, horizon
 from certagent.status.rollover import Ca, RolloverStatus, Shadow
 from certagent.status.snapshot import InPlace, Snapshot
-from certagent.transaction.context import open_of
 from certagent.transaction.journal import Kind, Phase, Transaction
+from certagent.transaction.next_step import Situation, assess, open_of
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -39,25 +39,32 @@ OLD, NEXT = ca("Old CA", -900, 100), ca("Next CA", 90, 1090)
 BOTH_CAS = RolloverStatus(ca=OLD, next_ca=NEXT)
 
 
-def snapshot(lifetime: Lifetime | None, *, rules: Rules = HALF, road: RolloverStatus | None = None) -> Snapshot:
+def snapshot(
+    lifetime: Lifetime | None,
+    *,
+    rollover: RolloverStatus | None = None,
+    preparation: Open | None = None,
+    **situation: Any,
+) -> Snapshot:
     """A keystore with a certificate of this lifetime, renewed after half of it, and nothing else going on."""
     certificate = InPlace("CN=web", "CN=CA", "0A", "rsa:2048", lifetime, NOW) if lifetime else None
+    found = replace(Situation(HALF, lifetime, rollover=preparation), **situation)
     return Snapshot(
         name="web",
-        condition=Condition.VALID,
-        next_action=Action.RENEW,
-        next_action_at=NOW,
-        reason="",
+        situation=found,
+        assessment=assess(found, NOW),
         last_error=None,
-        failures=0,
         certificate=certificate,
         transaction=None,
         bent="",
-        readable=True,
-        rules=rules,
-        past=Past(),
-        road=road,
+        rollover=rollover,
     )
+
+
+def open_in(it: Snapshot, transaction: Transaction) -> Snapshot:
+    """The same with an open transaction."""
+    found = replace(it.situation, transaction=open_of(transaction))
+    return replace(it, transaction=transaction, situation=found, assessment=assess(found, NOW))
 
 
 def transaction(phase: Phase, poll_at: datetime | None = None) -> Transaction:
@@ -72,17 +79,20 @@ def transaction(phase: Phase, poll_at: datetime | None = None) -> Transaction:
     )
 
 
-def under(road: RolloverStatus) -> Snapshot:
-    """A fresh certificate of 40 days under OLD, whose window opens 30 days before its end."""
-    assert road.ca is not None
+def under(rollover: RolloverStatus, lifetime: Lifetime | None = None, **situation: Any) -> Snapshot:
+    """A fresh certificate of 40 days under its CA, whose window opens 30 days before the CA's end."""
+    assert rollover.ca is not None
     window = Threshold(before_end=30 * DAY)  # type: ignore[arg-type] # a Duration is a timedelta with a parser
-    return snapshot(life(0, 40), rules=replace(HALF, ca=road.ca.lifetime, rollover_at=window), road=road)
+    defined = replace(HALF, rollover_at=window)
+    given = {"ca": rollover.ca.lifetime, "defined": defined, **situation}
+    return snapshot(lifetime or life(0, 40), rollover=rollover, **given)
 
 
-def staged(road: RolloverStatus, lifetime: Lifetime) -> RolloverStatus:
-    starts = lifetime.not_before
-    shadow = Shadow("0B", lifetime)
-    return replace(road, shadow=shadow, switch_at=starts, preparation=Open(switch_at=starts), phase=Phase.ISSUED)
+def staged(shadow: Lifetime, lifetime: Lifetime | None = None, **situation: Any) -> Snapshot:
+    """Under the old CA, and a shadow under the next waits for the beginning of its life."""
+    starts = shadow.not_before
+    rollover = replace(BOTH_CAS, shadow=Shadow("0B", shadow), switch_at=starts, phase=Phase.ISSUED)
+    return under(rollover, lifetime, preparation=Open(switch_at=starts), **situation)
 
 
 def in_short(found: list[Event]) -> list[tuple[float, str]]:
@@ -96,37 +106,37 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
     ("the first certificate, and who knows how long it lives", snapshot(None), 1000, [(0, "enroll")]),
     (
         "no subject to enroll with",
-        replace(snapshot(None, rules=replace(HALF, can_enroll=False)), next_action=None),
+        snapshot(None, defined=replace(HALF, can_enroll=False)),
         1000,
         [],
     ),
     (
         "what cannot be read expires",
-        replace(snapshot(life(-10, 30)), next_action=None, readable=False),
+        snapshot(life(-10, 30), readable=False),
         1000,
         [(30, "expires")],
     ),
     (
         "a failed attempt is made again after its pause",
-        replace(snapshot(life(-30, 10)), past=Past(3, NOW + 2 * DAY)),
+        snapshot(life(-30, 10), past=Past(3, NOW + 2 * DAY)),
         25,
         [(2, "renew"), (22, "renew")],
     ),
     (
         "a pending request is for a person to decide",
-        replace(snapshot(life(-30, 10)), transaction=transaction(Phase.PENDING, NOW + DAY)),
+        open_in(snapshot(life(-30, 10)), transaction(Phase.PENDING, NOW + DAY)),
         1000,
         [(1, "poll"), (10, "expires")],
     ),
     (
         "a transaction cut short goes on at once",
-        replace(snapshot(life(-30, 10)), transaction=transaction(Phase.REQUESTED)),
+        open_in(snapshot(life(-30, 10)), transaction(Phase.REQUESTED)),
         20,
         [(0, "resume"), (20, "renew")],
     ),
     (
         "hooks that are owed",
-        replace(snapshot(life(0, 40)), transaction=transaction(Phase.ACTIVATED)),
+        open_in(snapshot(life(0, 40)), transaction(Phase.ACTIVATED)),
         20,
         [(0, "hooks"), (20, "renew")],
     ),
@@ -147,52 +157,43 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
     ),
     (
         "staged, a renewal before the switch, the old CA leaves",
-        replace(
-            under(staged(BOTH_CAS, life(30, 70))),
-            certificate=snapshot(life(0, 36)).certificate,
-        ),
+        staged(life(30, 70), life(0, 36)),
         60,
         [(18, "renew"), (30, "switch"), (50, "renew")],
     ),
     (
         "staged, and the switch comes before a renewal would be of use",
-        replace(
-            under(staged(BOTH_CAS, life(30, 70))),
-            certificate=snapshot(life(0, 40)).certificate,
-        ),
+        staged(life(30, 70), life(0, 40)),
         60,
         [(30, "switch"), (50, "renew")],
     ),
     (
         "a shadow whose time has come takes over now, also over a renewal that is due",
-        replace(
-            under(staged(BOTH_CAS, life(-1, 39))),
-            certificate=snapshot(life(-30, 10)).certificate,
-        ),
+        staged(life(-1, 39), life(-30, 10)),
         10,
         [(0, "switch")],
     ),
     (
         "a pending shadow",
-        under(RolloverStatus(ca=OLD, next_ca=NEXT, phase=Phase.PENDING, preparation=Open(poll_at=NOW + DAY))),
+        under(replace(BOTH_CAS, phase=Phase.PENDING), preparation=Open(poll_at=NOW + DAY)),
         20,
         [(1, "poll"), (20, "renew")],
     ),
     (
         "a refused next CA is asked for again after the pause",
-        replace(under(RolloverStatus(ca=replace(OLD, lifetime=life(-1000, 10)), past=Past(2, NOW + 3 * DAY)))),
+        under(RolloverStatus(ca=replace(OLD, lifetime=life(-1000, 10))), rollover_past=Past(2, NOW + 3 * DAY)),
         5,
         [(3, "rollover")],
     ),
     (
         "the authority has changed its CA already: the renewal goes to the next",
-        replace(under(RolloverStatus(ca=OLD, next_ca=NEXT, old=(OLD,))), rules=HALF),
+        under(replace(BOTH_CAS, old=(OLD,)), ca=None),
         101,
         [(20, "renew"), (40, "renew"), (60, "renew"), (80, "renew"), (100, "renew"), (100, "CA expires")],
     ),
     (
         "CAs kept until their end",
-        replace(snapshot(life(0, 40)), road=RolloverStatus(old=(ca("Older", -900, 5),))),
+        snapshot(life(0, 40), rollover=RolloverStatus(old=(ca("Older", -900, 5),))),
         10,
         [(5, "CA expires")],
     ),
@@ -207,26 +208,16 @@ def test_what_lies_ahead(it: Snapshot, days: float, expected: list[tuple[float, 
 
 
 @pytest.mark.parametrize(
-    "it", [pytest.param(it, id=name) for name, it, _, _ in CASES if it.next_action is not None and it.certificate]
+    "it", [pytest.param(it, id=name) for name, it, _, _ in CASES if it.assessment.action is not None]
 )
-def test_the_first_of_the_agent_s_actions_is_what_policy_decides(it: Snapshot) -> None:
-    """As status.snapshot puts it together."""
-    opened = open_of(it.transaction)
-    road = it.road or RolloverStatus()
-    lifetime = it.certificate.lifetime if it.certificate else None
-    rules = replace(it.rules, switch_at=road.preparation.switch_at if road.preparation else None)
-    decision = policy.decide(lifetime, opened, it.past, rules, NOW)
-    if opened is None:
-        decision = policy.sooner(
-            decision, policy.decide_rollover(lifetime, road.preparation, road.past, rules, NOW), NOW
-        )
-    assert decision.at is not None
+def test_the_first_step_is_the_worker_s_next(it: Snapshot) -> None:
+    assert it.assessment.at is not None
     first = next(each for each in events([it], NOW + 1000 * DAY, NOW) if each.what.value in set(Action))
-    assert (first.what.value, first.at) == (decision.action, max(decision.at, NOW))
+    assert (first.what.value, first.at) == (it.assessment.action, max(it.assessment.at, NOW))
 
 
 def test_what_rests_on_certificates_to_come_is_marked() -> None:
-    found = events([under(staged(BOTH_CAS, life(90, 130)))], NOW + 130 * DAY, NOW)
+    found = events([staged(life(90, 130))], NOW + 130 * DAY, NOW)
     marked = [(each.what, each.assumed) for each in found]
     assert marked[:2] == [(What.RENEW, False), (What.RENEW, True)]
     assert (What.SWITCH, False) in marked  # the shadow is there
@@ -272,8 +263,8 @@ def test_keystores_are_told_in_the_order_of_time() -> None:
 HORIZONS: list[tuple[str, list[Snapshot], timedelta]] = [
     ("no certificate", [snapshot(None)], DAY),
     ("two lives of the longest", [snapshot(life(0, 40)), snapshot(life(0, 1))], 80 * DAY),
-    ("a change of CA in the distance", [under(RolloverStatus(ca=ca("CA", 0, 9000)))], 80 * DAY),
-    ("a change of CA that has begun", [under(BOTH_CAS)], 100 * DAY),
+    ("a rollover in the distance", [under(RolloverStatus(ca=ca("CA", 0, 9000)))], 80 * DAY),
+    ("a rollover that has begun", [under(BOTH_CAS)], 100 * DAY),
     (
         "one that was refused",
         [under(RolloverStatus(ca=OLD, last_error=LastError(kind="trust", message="", hint="", at=NOW)))],
@@ -303,9 +294,10 @@ def test_any_lives_at_all(*, whole: int, age: int, ca_rest: int, overlap: int, u
     certificate = Lifetime(now - age * SECOND, now + (whole - age) * SECOND)
     present = Ca("CN=A", "sha256:a", Lifetime(now - DAY, now + ca_rest * SECOND))
     following = Ca("CN=B", "sha256:b", Lifetime(now + (ca_rest - overlap) * SECOND, now + 2 * ca_rest * SECOND))
-    rules = replace(HALF, renew_at=Threshold(passed=Fraction(share)), ca=present.lifetime)
-    for road in (RolloverStatus(ca=present), RolloverStatus(ca=present, next_ca=following)):
-        found = events([snapshot(certificate, rules=rules, road=road)], end, now)
+    defined = replace(HALF, renew_at=Threshold(passed=Fraction(share)))
+    for rollover in (RolloverStatus(ca=present), RolloverStatus(ca=present, next_ca=following)):
+        it = snapshot(certificate, defined=defined, ca=present.lifetime, rollover=rollover)
+        found = events([it], end, now)
         assert len(found) <= forecast.LIMIT + 4
         assert [each.at for each in found] == sorted(each.at for each in found)
         assert all(now <= each.at <= end for each in found)

@@ -30,7 +30,7 @@ def ca(key: PrivateKey, name: str, start: datetime, days: float) -> x509.Certifi
     return builder.add_extension(x509.BasicConstraints(True, None), True).sign(key, hashes.SHA256())
 
 
-class Way:
+class Rollover:
     """A keystore under a CA of 1000 days that has so many left; `next_ca` takes over half of them before its end."""
 
     def __init__(self, place: Place, *, left: float = 100) -> None:

@@ -1,0 +1,84 @@
+"""One configured keystore on this host: what is said about it, and where it and its records lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from certagent import policy
+from certagent.config.authority import Authority
+from certagent.config.configuration import Configuration
+from certagent.config.keystores import KeystoreDefinition
+from certagent.config.load import digest_of
+from certagent.errors import KeystoreError
+from certagent.hooks import read_secret
+from certagent.keystore import open_keystore
+from certagent.keystore.base import Keystore
+from certagent.transaction.journal import Journal
+
+
+@dataclass(frozen=True)
+class ConfiguredKeystore:
+    """`digest` is of its definition, `host` tells this machine from others, `directory` is its own in state_dir."""
+
+    name: str
+    definition: KeystoreDefinition
+    authority: Authority
+    digest: str
+    host: str
+    directory: Path
+    keystore: Keystore
+
+    @property
+    def journal(self) -> Journal:
+        """Of the open transaction."""
+        return Journal(self.directory)
+
+    @property
+    def rollover(self) -> Journal:
+        """Of the rollover in preparation."""
+        return Journal(self.directory, "rollover")
+
+    @property
+    def endpoint(self) -> str:
+        """Where requests go; a transaction begun elsewhere cannot be carried on."""
+        return f"{self.authority.url} {self.authority.ca_identifier or ''}".strip()
+
+    @property
+    def rules(self) -> policy.Rules:
+        """The definition's part in the decision when to act."""
+        return policy.Rules(
+            renew_at=self.definition.renew_at,
+            jitter=self.definition.jitter,
+            share=policy.jitter_share(self.name, self.host),
+            can_enroll=self.definition.subject is not None,
+            rollover_at=self.authority.rollover_at,
+        )
+
+
+def configured_keystore(configuration: Configuration, name: str, host: str) -> ConfiguredKeystore:
+    """The keystore of this name; nothing of it is read yet. Raises KeyError for a name that is not configured."""
+    definition = configuration.keystores[name]
+    authority = configuration.authority_of(definition)
+    directory = Path(configuration.state_dir) / "keystores" / name
+    return ConfiguredKeystore(
+        name=name,
+        definition=definition,
+        authority=authority,
+        digest=digest_of(definition, authority),
+        host=host,
+        directory=directory,
+        keystore=open_keystore(
+            name, definition, directory=directory, live_dir=Path(configuration.live_dir), read_secret=read_secret
+        ),
+    )
+
+
+def certificate_in_place(keystore: Keystore) -> x509.Certificate | None:
+    """The certificate in place; None also where none can be read."""
+    try:
+        return keystore.read_certificate()
+    except KeystoreError:
+        return None

@@ -1,0 +1,72 @@
+"""How others learn what happens to a keystore: a line of its history, and the hooks of the event."""
+
+from __future__ import annotations
+
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent import state
+from certagent.errors import CertagentError
+from certagent.hooks import run_hook
+from certagent.text import iso
+from certagent.transaction.configured import certificate_in_place
+from certagent.transaction.context import Context
+from certagent.transaction.journal import Phase, Transaction
+
+
+def record(context: Context, event: str, transaction: Transaction | None = None, message: str = "") -> None:
+    """A line of history."""
+    line = state.Event(at=context.clock(), event=event, message=message)
+    if transaction is not None:
+        line = state.Event(
+            at=line.at,
+            event=event,
+            message=message,
+            transaction=transaction.id,
+            kind=transaction.kind.value,
+            serial=transaction.serial,
+            not_after=transaction.not_after,
+        )
+    state.append_history(context.configured.directory, line)
+
+
+def run_hooks(context: Context, event: str, environment: dict[str, str]) -> None:
+    """Run an event's commands in order. Raises HookError at the first that fails."""
+    for command in context.configured.definition.hooks.commands(event):
+        context.say(f"running {event} hook {command.run[0]}")
+        run_hook(command, {**environment, "CERTAGENT_EVENT": event}, context.log)
+
+
+def notify(context: Context, event: str, transaction: Transaction | None, attempt: int = 1) -> None:
+    """Run hooks that only inform: their failing is logged and changes nothing."""
+    try:
+        run_hooks(context, event, hook_environment(context, transaction, attempt))
+    except CertagentError as error:
+        context.log(f"{event} hook: {error}")
+
+
+def hook_environment(context: Context, transaction: Transaction | None, attempt: int = 1) -> dict[str, str]:
+    """The variables hooks are given (docs/hooks.md). Nothing secret."""
+    configured = context.configured
+    paths = configured.definition.hook_paths
+    certificate = _certificate(context, transaction)
+    return {
+        "CERTAGENT_KEYSTORE": configured.name,
+        "CERTAGENT_KIND": transaction.kind.value if transaction else "",
+        "CERTAGENT_KEY_FILE": paths["key"],
+        "CERTAGENT_CERTIFICATE_FILE": paths["certificate"],
+        "CERTAGENT_CHAIN_FILE": paths["chain"],
+        "CERTAGENT_CA_FILE": paths["ca"],
+        "CERTAGENT_SERIAL": facts.serial_hex(certificate) if certificate else "",
+        "CERTAGENT_OLD_SERIAL": transaction.old_serial if transaction else "",
+        "CERTAGENT_NOT_AFTER": iso(certificate.not_valid_after_utc) if certificate else "",
+        "CERTAGENT_SUBJECT": facts.subject_text(certificate) if certificate else configured.definition.subject or "",
+        "CERTAGENT_ATTEMPT": str(attempt),
+    }
+
+
+def _certificate(context: Context, transaction: Transaction | None) -> x509.Certificate | None:
+    """The successor once it is issued, for `pre` decides about it; else, and when it was reverted, what is in place."""
+    if transaction is not None and transaction.certificate and transaction.phase is not Phase.REVERTED:
+        return x509.load_der_x509_certificate(transaction.certificate)
+    return certificate_in_place(context.configured.keystore)

@@ -1,0 +1,158 @@
+"""How a keystore is and what comes next: the one place that says so. Pure: values and `now` in, answer out.
+
+The worker acts by `identity_step` and `rollover_step`. `assess` puts the two together in the order in which the worker
+takes them; it is what state.json keeps for the agent, and what `status`, `check`, `plan`, `health`, the metrics and
+`renew --dry-run` show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent import policy
+from certagent.policy import Action, Condition, Decision, Lifetime, Open, Past, Rules
+from certagent.state import State
+from certagent.text import iso
+from certagent.transaction.journal import Kind, Phase, Transaction
+from certagent.trust.authorities import Known
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One keystore at one moment, as far as it bears on what comes next.
+
+    `lifetime`: of the certificate in place; `ca`: of the authority's CA that issued it, None where another one did.
+    `transaction` is the open one, `rollover` the one in preparation; `past` and `rollover_past`: how the attempts at
+    each went. `defined`: what the definition says about when. `readable` False: some of it could not be read.
+    """
+
+    defined: Rules
+    lifetime: Lifetime | None = None
+    ca: Lifetime | None = None
+    transaction: Open | None = None
+    rollover: Open | None = None
+    past: Past = field(default_factory=Past)
+    rollover_past: Past = field(default_factory=Past)
+    readable: bool = True
+
+    @property
+    def rules(self) -> Rules:
+        """The definition's rules, for this CA and this staged shadow."""
+        return replace(self.defined, ca=self.ca, switch_at=self.rollover.switch_at if self.rollover else None)
+
+    @property
+    def failures(self) -> int:
+        return self.past.failures + self.rollover_past.failures
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """`action` None: nothing can be done without a person; `at` may say then when a worker looks again.
+
+    `of_rollover`: the action is the rollover's (its POLL and RESUME have the same words as the identity's).
+    """
+
+    condition: Condition
+    action: Action | None
+    at: datetime | None
+    reason: str
+    of_rollover: bool = False
+
+
+def assess(situation: Situation, now: datetime) -> Assessment:
+    """The keystore's condition, and what a worker does next."""
+    if not situation.readable:
+        return Assessment(Condition.FAILED, None, situation.past.retry_at, "what is there cannot be read")
+    condition = _condition(situation, now)
+    if not policy.clock_is_sane(now):
+        return Assessment(condition, None, None, f"the clock says {iso(now)}: nothing is done until it is set")
+    rollover = rollover_step(situation, now)
+    first = policy.sooner(identity_step(situation, now), rollover, now)
+    return Assessment(condition, first.action, first.at, first.reason, of_rollover=first is rollover)
+
+
+def _condition(situation: Situation, now: datetime) -> Condition:
+    staged = situation.rollover is not None and situation.rollover.switch_at is not None
+    past = Past(situation.failures)
+    return policy.condition(situation.lifetime, situation.transaction, past, situation.rules, now, staged=staged)
+
+
+def identity_step(situation: Situation, now: datetime) -> Decision:
+    """What the identity in place needs next: an enrollment, a renewal, or the rest of an open transaction."""
+    return policy.decide(situation.lifetime, situation.transaction, situation.past, situation.rules, now)
+
+
+def rollover_step(situation: Situation, now: datetime) -> Decision:
+    """What comes next in getting across to the next CA. An open transaction does not stop it, but for two cases."""
+    current = situation.transaction
+    if current is not None and current.is_switch:
+        return Decision(None, None, "the switch to the next CA is under way")
+    if current is not None and current.is_put_back and situation.rollover and situation.rollover.switch_at:
+        return Decision(None, None, "the hooks of the identity that was put back come before the switch")
+    past, rules = situation.rollover_past, situation.rules
+    return policy.decide_rollover(situation.lifetime, situation.rollover, past, rules, now)
+
+
+def situation_of(
+    defined: Rules,
+    certificate: x509.Certificate | None,
+    known: Known | None,
+    *,
+    transaction: Transaction | None,
+    rollover: Transaction | None,
+    past: Past,
+    rollover_past: Past,
+) -> Situation:
+    """The situation of a keystore of which all could be read; `known`: what is remembered of its authority."""
+    return Situation(
+        defined,
+        policy.lifetime_of(certificate),
+        ca_above(certificate, known),
+        open_of(transaction),
+        rollover_of(rollover),
+        past,
+        rollover_past,
+    )
+
+
+def open_of(transaction: Transaction | None) -> Open | None:
+    """What an open transaction, or a rollover in preparation, means for what comes next."""
+    if transaction is None:
+        return None
+    return Open(
+        poll_at=transaction.poll_at if transaction.phase is Phase.PENDING else None,
+        hooks_owed=transaction.phase is Phase.ACTIVATED,
+        is_switch=transaction.kind is Kind.ROLLOVER,
+        is_put_back=transaction.phase is Phase.REVERTED,
+    )
+
+
+def rollover_of(transaction: Transaction | None) -> Open | None:
+    """The same of a rollover in preparation: its shadow, once issued, waits for the switch."""
+    found = open_of(transaction)
+    if found is None or transaction is None or transaction.phase is not Phase.ISSUED:
+        return found
+    return replace(found, switch_at=transaction.switch_at)
+
+
+def ca_above(certificate: x509.Certificate | None, known: Known | None) -> Lifetime | None:
+    """The life of the CA that issued the certificate in place; None where it is another than the authority's.
+
+    After the switch that is the next CA, until the authority is asked again.
+    """
+    if certificate is None or known is None:
+        return None
+    issuers = (known.issuer, *known.next_chain[:1])
+    return policy.lifetime_of(next((each for each in issuers if facts.issued_by(certificate, each)), None))
+
+
+def somebody_changed(memory: State, digest: str, watched: dict[str, str]) -> bool:
+    """Whether a person, or another tool, changed the definition or the files since the last attempt.
+
+    The pause after a failure is for what stays as it is.
+    """
+    return (memory.definition, memory.watched) != (digest, watched)
