@@ -1,4 +1,4 @@
-"""A device on its way to the next CA: what its authority said, and what is prepared, as files on the disk."""
+"""A device in a rollover: what its authority said, and what is prepared, as files on the disk."""
 
 from __future__ import annotations
 
