@@ -119,6 +119,7 @@ class _Future:
         self._length = max((_length(each) for each in there), default=timedelta(0))
         self._assumed = False
         self._identity_waits = self._rollover_waits = it.assessment.action is None  # for a person
+        self._of_rollover = Decision(None, None, "")
 
     def next_step(self) -> Decision | None:
         """What comes next, by the worker's own rules; None: nothing that can be foreseen."""
@@ -152,18 +153,19 @@ class _Future:
     def _identity(self, action: Action) -> str:
         past, transaction = self._now.past, self._it.transaction
         again = f"again, after {_times(past.failures)}" if past.failures and past.retry_at == self.at else ""
-        switch = self._now.transaction is not None and self._now.transaction.is_switch
+        opened = self._now.transaction or Open()
         self._now = replace(self._now, transaction=None, past=Past())
         if action is Action.POLL:
             self._identity_waits = True
             return again or "asks whether the CA has decided"
-        if action is Action.HOOKS:
+        if action is Action.HOOKS or opened.is_put_back:
             return again or "post hooks that are owed"
         if self._now.lifetime is None:
             self._identity_waits = self._rollover_waits = True  # only the CA knows how long the first one will live
             return again or "the first certificate"
-        if not switch and self._now.ca is None and self._next_ca is not None and self._shadow is None:
-            self._change_ca()  # the authority has another CA already
+        changed = self._now.ca is None and self._shadow is None  # the authority has another CA already
+        if self._next_ca is not None and (changed or opened.is_switch):
+            self._change_ca()
         lifetime = self._issue(self.at, self._ca)
         self._now = replace(self._now, lifetime=lifetime, ca=self._ca.lifetime if self._ca else self._now.ca)
         self._assumed = True

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 
 from certagent.lab import Settings
-from certagent.lab.ca import ROLLOVER
+from certagent.lab.transactions import ROLLOVER
 from certagent.policy import Action
 from certagent.scep import Request
 from certagent.status import forecast

@@ -141,6 +141,18 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
         [(0, "hooks"), (20, "renew")],
     ),
     (
+        "hooks owed to the identity that was put back",
+        open_in(snapshot(life(0, 40)), transaction(Phase.REVERTED)),
+        20,
+        [(0, "resume"), (20, "renew")],
+    ),
+    (
+        "hooks that failed, and a switch before they are run again",
+        open_in(staged(life(1, 41), life(0, 40), past=Past(3, NOW + 2 * DAY)), transaction(Phase.ACTIVATED)),
+        20,
+        [(1, "switch")],
+    ),
+    (
         "no next CA yet: the certificates end with this one",
         under(RolloverStatus(ca=OLD)),
         1000,
