@@ -56,7 +56,7 @@ class LabCA:
         self.challenge = self.settings.challenge or self.store.challenge()
         self._lock = threading.Lock()
         self._issued = Issued(self.store)
-        self._transactions = Transactions(self, self.store, self._issued, self.settings, self._lock)
+        self._transactions = Transactions(self, self.store, self._issued, self._lock)
 
     @property
     def generation(self) -> Generation:

@@ -41,6 +41,8 @@ class Issuer(Protocol):
     """The CA, as a transaction needs it: who may ask, and what is issued."""
 
     @property
+    def settings(self) -> Settings: ...
+    @property
     def clock(self) -> Callable[[], datetime]: ...
     @property
     def generation(self) -> Generation: ...
@@ -54,11 +56,10 @@ class Issuer(Protocol):
 class Transactions:
     """`lock` is held while a request is looked at. Both methods raise RejectedError for FAILURE."""
 
-    def __init__(self, ca: Issuer, store: Store, issued: Issued, settings: Settings, lock: threading.Lock) -> None:
+    def __init__(self, ca: Issuer, store: Store, issued: Issued, lock: threading.Lock) -> None:
         self._ca = ca
         self._store = store
         self._issued = issued
-        self._settings = settings
         self._lock = lock
         self._forget_interrupted()
 
@@ -79,7 +80,7 @@ class Transactions:
                 return self._settle(waiting)
             kind = self._ca.authenticate(request, csr)
             waiting = Waiting(request.transaction_id, kind, _requester(request.signer), csr)
-            if self._settings.manual:
+            if self._ca.settings.manual:  # an operator may change it
                 self._store.put_waiting(waiting)
                 return Answer(PkiStatus.PENDING)
             return self._issue(waiting)
