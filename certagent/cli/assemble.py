@@ -38,10 +38,6 @@ def chosen(configuration: Configuration, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or list(configuration.keystores)
 
 
-def keystore_directory(configuration: Configuration, name: str) -> Path:
-    return Path(configuration.state_dir) / "keystores" / name
-
-
 def contexts(
     configuration: Configuration, names: Sequence[str], log: Callable[[str, str], None], say: Callable[[str, str], None]
 ) -> list[Context]:

@@ -26,6 +26,7 @@ from certagent.errors import CertagentError
 from certagent.hooks import read_secret
 from certagent.keystore.files import explained, ownership, resolve
 from certagent.scep import Capabilities
+from certagent.state_directory import StateDirectory
 from certagent.status.snapshot import take_snapshot
 from certagent.text import ahead, date, ends, iso, span, when
 from certagent.transaction import recovery
@@ -219,7 +220,7 @@ def _file(path: Path, definition: KeystoreDefinition, live: Path) -> Findings:
 def _strays(configuration: Configuration) -> Findings:
     """Keystores with a state on the disk that are configured no more."""
     state_dir = Path(configuration.state_dir)
-    keystores = state_dir / "keystores"
+    keystores = StateDirectory(state_dir).keystores
     with explained(f"look at {keystores}"):
         names = sorted(each.name for each in keystores.iterdir()) if keystores.is_dir() else []
     open_transactions = recovery.open_transactions(state_dir)

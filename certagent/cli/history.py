@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from certagent import state
-from certagent.cli import assemble
 from certagent.cli.terminal import WIDE, print_plain, printable, terminal
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
@@ -60,7 +59,7 @@ def _remembered(configuration: Configuration, names: Sequence[str]) -> list[str]
 
 def _events(configuration: Configuration, name: str) -> list[Event]:
     try:
-        return state.read_history(assemble.keystore_directory(configuration, name))
+        return state.read_history(StateDirectory(Path(configuration.state_dir)).keystore(name).path)
     except OSError as error:
         where = error.filename or name
         raise StateError(f"{where} cannot be read: {error.strerror}", "run as the user the agent runs as") from None

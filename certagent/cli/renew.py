@@ -18,6 +18,7 @@ from certagent.cli.main import internal_fault
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, KeystoreError
+from certagent.state_directory import StateDirectory
 from certagent.status.metrics import prometheus_text, write_metrics
 from certagent.status.snapshot import take_snapshots
 from certagent.text import iso, with_hint
@@ -134,8 +135,8 @@ def _bring_strays_to_an_end(configuration: Configuration) -> None:
     for name in strays:
         _log(
             name,
-            f"is no longer configured, but a transaction is open; configure it again, or remove "
-            f"{state_dir / 'keystores' / name}",
+            "is no longer configured, but a transaction is open; configure it again, or remove "
+            f"{StateDirectory(state_dir).keystore(name).path}",
         )
 
 

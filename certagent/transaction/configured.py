@@ -16,6 +16,7 @@ from certagent.errors import KeystoreError
 from certagent.hooks import read_secret
 from certagent.keystore import open_keystore
 from certagent.keystore.base import Keystore
+from certagent.state_directory import StateDirectory
 from certagent.transaction.journal import Journal
 
 
@@ -62,7 +63,7 @@ def configured_keystore(configuration: Configuration, name: str, host: str) -> C
     """The keystore of this name; nothing of it is read yet. Raises KeyError for a name that is not configured."""
     definition = configuration.keystores[name]
     authority = configuration.authority_of(definition)
-    directory = Path(configuration.state_dir) / "keystores" / name
+    directory = StateDirectory(Path(configuration.state_dir)).keystore(name).path
     return ConfiguredKeystore(
         name=name,
         definition=definition,

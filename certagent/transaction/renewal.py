@@ -17,6 +17,7 @@ from cryptography import x509
 from certagent import durable, policy, state
 from certagent.errors import BusyError, CertagentError, KeystoreError, RejectedError, StateError
 from certagent.policy import Action, Condition, Decision, Past
+from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
 from certagent.transaction import activation, events, next_step, outcome, recovery, rollover, walk
 from certagent.transaction.context import AbandonedError, Context
@@ -63,7 +64,8 @@ def record_crash(context: Context, error: CertagentError) -> Outcome:
 
 def _locked(context: Context, attempt: Callable[[], Outcome]) -> Outcome:
     try:
-        with durable.lock(context.configured.directory / "lock", f"keystore {context.configured.name}"):
+        place = KeystoreDirectory(context.configured.directory)
+        with durable.lock(place.lock, f"keystore {context.configured.name}"):
             return attempt()
     except BusyError as error:
         return Outcome(context.configured.name, Result.BUSY, message=str(error), hint=error.hint)

@@ -226,6 +226,12 @@ def test_modules_and_functions_are_short() -> None:
     assert {module: long_functions(module) for module in modules() if long_functions(module)} == {}
 
 
+@pytest.mark.parametrize("word", ["agent.lock", "state.json", "history.jsonl", "keys.json", "pin.json"])
+def test_one_module_knows_the_names_in_the_state_directory(word: str) -> None:
+    said = {name for name in trees() for node in nodes(name) if isinstance(node, ast.Constant) and node.value == word}
+    assert said == {"state_directory"}
+
+
 def test_every_folder_of_tests_is_run() -> None:
     settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     folders = {f"tests/{path.parent.name}" for path in (PACKAGE.parent / "tests").glob("*/__init__.py")}
