@@ -14,7 +14,7 @@ from certagent.certificate import fingerprint
 from certagent.config.values import KeyType
 from certagent.keystore.swap import Record
 from certagent.lab import Call, HttpAnswer, LabCA, LabServer, Settings, serve
-from certagent.state import LastError
+from certagent.state import LastError, State, save
 from certagent.transaction.journal import Phase
 
 from .place import SUBJECT, Check, Place, certify
@@ -352,7 +352,7 @@ WARNINGS: list[tuple[str, list[Step], str]] = [
     ),
     (
         "configured no more",
-        [Place.put_living, lambda p: p.remember("old")],
+        [Place.put_living, lambda p: save(p.directory("old"), State())],
         "old is configured no more, its state is still kept",
     ),
     (
