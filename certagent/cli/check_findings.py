@@ -162,8 +162,8 @@ def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
     if it.last_error is not None:
         ago = span(now - it.last_error.at)
         yield Finding(Mark.WARNING, f"the last attempt failed {ago} ago: {it.last_error.message}", it.last_error.hint)
-    if it.bent:
-        yield Finding(Mark.WARNING, it.bent, "write renew_at as a share, such as 66%, or as a shorter time")
+    if it.renew_at_note:
+        yield Finding(Mark.WARNING, it.renew_at_note, "write renew_at as a share, such as 66%, or as a shorter time")
     yield from _challenge_warnings(seen)
     if seen.certificate is not None:
         yield from _name_warnings(seen, seen.certificate)

@@ -179,8 +179,8 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
             found.append(
                 Finding(Mark.WARNING, f"{each.name}: {each.assessment.reason}", "" if each.certificate else hint)
             )
-        if each.bent:
-            found.append(Finding(Mark.WARNING, f"{each.name}: {each.bent}"))
+        if each.renew_at_note:
+            found.append(Finding(Mark.WARNING, f"{each.name}: {each.renew_at_note}"))
     for (message, hint), concerned in errors.items():
         ago = now - max(error.at for _, error in concerned)
         since = f" ({span(ago)} ago)" if ago >= timedelta(seconds=1) else ""

@@ -18,7 +18,9 @@ from certagent.state import LastError, Track
 from certagent.transaction.journal import Phase, Transaction
 from certagent.trust.authorities import Known
 
-_BEGIN_ANEW = "look at the keystore's rollover/ in the state directory; once it is moved away, the rollover begins anew"
+_START_AGAIN = (
+    "look at the keystore's rollover/ in the state directory; once it is moved away, the rollover starts again"
+)
 
 
 @dataclass(frozen=True)
@@ -131,5 +133,5 @@ def _with_shadow(status: RolloverStatus, rollover: Transaction) -> RolloverStatu
     try:
         shadow = x509.load_der_x509_certificate(rollover.certificate)
     except ValueError as error:
-        raise StateError(f"the shadow kept in transaction {rollover.id} is damaged: {error}", _BEGIN_ANEW) from None
+        raise StateError(f"the shadow kept in transaction {rollover.id} is damaged: {error}", _START_AGAIN) from None
     return replace(status, shadow=Shadow(rollover.serial, Lifetime.of(shadow)), switch_at=rollover.switch_at)

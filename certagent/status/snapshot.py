@@ -49,7 +49,7 @@ class Snapshot:
     """One keystore at one moment: `situation` is what is there, `assessment` what follows from it.
 
     Where something could not be read (`situation.readable`), `last_error` says why, and the rest is what could.
-    `bent` says how `renew_at` was replaced where the certificate's lifetime has no room for it; else empty.
+    `renew_at_note` says how `renew_at` was replaced where the certificate's lifetime has no room for it; else empty.
     `rollover` is None where nothing is known of one.
     """
 
@@ -59,7 +59,7 @@ class Snapshot:
     last_error: LastError | None
     certificate: InPlace | None
     transaction: Transaction | None
-    bent: str
+    renew_at_note: str
     rollover: RolloverStatus | None
 
 
@@ -103,7 +103,7 @@ def take_snapshot(configured: ConfiguredKeystore, authorities: Authorities, now:
         last_error=_dated(faults[0], memory.last_error, now) if faults else memory.last_error,
         certificate=in_place,
         transaction=transaction,
-        bent=_bent(definition, situation.lifetime),
+        renew_at_note=_renew_at_note(definition, situation.lifetime),
         rollover=rollover,
     )
 
@@ -145,7 +145,7 @@ def _dated(error: CertagentError, before: LastError | None, now: datetime) -> La
     return before if before is not None and before.message == str(error) else LastError.of(error, now)
 
 
-def _bent(definition: KeystoreDefinition, lifetime: Lifetime | None) -> str:
+def _renew_at_note(definition: KeystoreDefinition, lifetime: Lifetime | None) -> str:
     wanted = definition.renew_at.before_end
     if lifetime is None or wanted is None or policy.fits(definition.renew_at, lifetime):
         return ""

@@ -30,7 +30,7 @@ class InPlace(TypedDict):
 
 
 class AbandonedError(TransientError):
-    """The transaction cannot go on as it was begun; nothing is lost by beginning anew."""
+    """The transaction cannot be carried on; nothing is lost by starting a new one."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Context:
             return contact
         successor = self.authorities.successor(name, now)
         if successor is None:
-            raise AbandonedError("the CA announces no next CA any more", "the rollover begins anew when it does")
+            raise AbandonedError("the CA announces no next CA any more", "the rollover starts again when it does")
         return contact.for_rollover(successor)
 
     def known(self) -> Known | None:

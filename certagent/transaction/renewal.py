@@ -111,7 +111,7 @@ def _renewed(
     context: Context, wish: Wish, past: Past, before: state.State, stopping: Callable[[], bool]
 ) -> tuple[Result, CertagentError | None]:
     try:
-        return _walk(context, wish, past, before, stopping), None
+        return _enroll_or_renew(context, wish, past, before, stopping), None
     except StateError:
         raise
     except CertagentError as error:
@@ -127,8 +127,10 @@ def _tidy_up(context: Context) -> None:
     context.sweep_shadows()  # of a run killed at its very end
 
 
-def _walk(context: Context, wish: Wish, past: Past, before: state.State, stopping: Callable[[], bool]) -> Result:
-    """Decide, begin or resume, carry on. A transaction that had to be abandoned is begun anew once."""
+def _enroll_or_renew(
+    context: Context, wish: Wish, past: Past, before: state.State, stopping: Callable[[], bool]
+) -> Result:
+    """Decide, begin or resume, carry on. A transaction that has to be given up is followed by a new one, once."""
     for last_try in (False, True):
         transaction = _begun(context, wish, past, before)
         if isinstance(transaction, Result):
@@ -196,7 +198,7 @@ def _certificate(context: Context, wish: Wish) -> x509.Certificate | None:
 def _kind(
     context: Context, wish: Wish, decision: Decision, before: state.State, lifetime: policy.Lifetime | None
 ) -> Kind | None:
-    """Which transaction to begin; None: none."""
+    """Which kind of transaction to begin; None to begin nothing."""
     now = context.clock()
     if wish is Wish.ENROLL:
         return Kind.ENROLLMENT

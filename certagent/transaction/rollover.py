@@ -146,10 +146,10 @@ def _staged(context: Context, transaction: Transaction) -> None:
 
 
 def _still_holds(context: Context, transaction: Transaction) -> bool:
-    """Now and then: is the CA that the shadow waits for still the one announced? If it was replaced, begin anew.
+    """Once a day, look whether the CA still announces the next CA that the shadow waits for; if not, give it up.
 
-    A CA that cannot be asked, or announces nothing at the moment, changes nothing. False: this was not the time
-    to look, or there was nobody to see.
+    An authority that cannot be reached, or announces nothing at the moment, changes nothing. Returns whether it was
+    asked and answered.
     """
     now = context.clock()
     checked_at, switch_at = transaction.checked_at or transaction.started_at, transaction.switch_at

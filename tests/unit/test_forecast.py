@@ -56,7 +56,7 @@ def snapshot(
         last_error=None,
         certificate=certificate,
         transaction=None,
-        bent="",
+        renew_at_note="",
         rollover=rollover,
     )
 
