@@ -113,10 +113,8 @@ class Place:
     def remember(self, name: str = "web", **state: object) -> None:
         """What a worker keeps after a look at what is here now."""
         self.configure()
-        seen, configuration = State(), load_configuration(self.config)
-        if name in configuration.keystores:
-            configured = configured_keystore(configuration, name, "device")
-            seen = State(definition=configured.digest, watched=watch(configured.keystore.watched()))
+        configured = configured_keystore(load_configuration(self.config), name, "device")
+        seen = State(definition=configured.digest, watched=watch(configured.keystore.watched()))
         save(self.directory(name), msgspec.structs.replace(seen, **state))
 
     def open_transaction(self, phase: Phase, name: str = "web", **fields: object) -> None:

@@ -11,7 +11,7 @@ from .life import BrokenPromiseError, KeyPool, Life, Plan
 LIVES = [
     pytest.param(Plan(seed=1, years=1), id="a year"),
     pytest.param(Plan(seed=2, years=1), id="another year"),
-    pytest.param(Plan(seed=4, years=2.2), id="over a change of CA"),
+    pytest.param(Plan(seed=4, years=2.2), id="over a rollover"),
 ]
 
 
