@@ -25,7 +25,6 @@ worker_processes 2;
 pid {directory}/pid;
 error_log {directory}/error.log;
 env SOFTHSM2_CONF;
-env PKCS11_MODULE_PATH;
 events {{ }}
 http {{
     access_log off;
@@ -64,7 +63,6 @@ def test_not_one_connection_fails_over_renewals(softhsm: Place, make_site: Sites
     # Hooks inherit no such variables; a host has /etc/softhsm instead, and those of nginx's unit.
     environment = {
         **softhsm.environment,
-        "PKCS11_MODULE_PATH": softhsm.module,
         "OPENSSL_CONF": str(ROOT / "keystores/openssl-engine.cnf"),
     }
     words = ", ".join(["env", *map("=".join, environment.items())])
