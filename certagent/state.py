@@ -20,6 +20,7 @@ from certagent.policy import Condition
 from certagent.state_directory import KeystoreDirectory
 
 VERSION = 1
+HISTORY_VERSION = 1
 # A time without its zone would not compare with any other.
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -99,7 +100,7 @@ def watch(paths: Iterable[Path]) -> dict[str, str]:
 def append_history(directory: Path, event: Event) -> None:
     """Add a line, unless the newest line already tells of the same event of the same transaction."""
     durable.make_directory(directory)
-    newest = next(_events(reversed(_lines(directory, tail=_TAIL))), None)
+    newest = next(_events(directory, reversed(_lines(directory, tail=_TAIL))), None)
     if event.transaction and newest and (newest.transaction, newest.event) == (event.transaction, event.event):
         return
     durable.append_line(KeystoreDirectory(directory).history, msgspec.json.encode(event))
@@ -107,7 +108,7 @@ def append_history(directory: Path, event: Event) -> None:
 
 def read_history(directory: Path) -> list[Event]:
     """Every readable line, oldest first. A line cut short by a power cut is passed over. Raises StateError."""
-    return list(_events(_lines(directory)))
+    return list(_events(directory, _lines(directory)))
 
 
 # Many lines; a history of years is not read whole for each one that is added.
@@ -128,9 +129,19 @@ def _lines(directory: Path, tail: int | None = None) -> list[bytes]:
         raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
 
 
-def _events(lines: Iterable[bytes]) -> Iterator[Event]:
+class _Line(msgspec.Struct):
+    """A line of the first version does not say so."""
+
+    version: int = HISTORY_VERSION
+
+
+def _events(directory: Path, lines: Iterable[bytes]) -> Iterator[Event]:
+    path = KeystoreDirectory(directory).history
     for line in lines:
         try:
+            # A newer line may hold anything else; older ones stay, for nobody writes a history anew.
+            version = msgspec.json.decode(line, type=_Line).version
+            durable.check_version(path, max(version, HISTORY_VERSION), HISTORY_VERSION)
             yield msgspec.json.decode(line, type=Event)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue

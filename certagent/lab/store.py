@@ -9,6 +9,7 @@
     issued/NUMBER-SERIAL.pem               a certificate, and the transaction it was issued in
     revoked/SERIAL                         since when it is no longer good
     generation-NUMBER/                     the CA's later generations: ca.key, ca.pem and so on
+    version                                the version of all this; a lab of 0.1 began without
 
 The files of pending/ and issued/ are PEM with a few `word: value` lines before it, so that openssl
 reads them too. Transaction IDs are percent-encoded in names and lines: a client may choose any text.
@@ -33,6 +34,7 @@ from certagent.errors import ConfigError, StateError
 from certagent.keys import PrivateKey
 from certagent.scep import Signer
 
+VERSION = 1
 PUBLIC = durable.Ownership(0o644)
 _LONGEST_NAME = 240  # of a file, in bytes: common file systems end at 255, and the name gets a suffix
 
@@ -85,7 +87,13 @@ class Store:
         self._pending = directory / "pending"
         self._issued = directory / "issued"
         self._revoked = directory / "revoked"
+        self._version = directory / "version"
         self._number = 0
+        if self._version.exists():
+            text = _read(self._version).decode("ascii", "replace").strip()
+            if not re.fullmatch(r"[0-9]{1,9}", text):
+                raise _damaged(self._version)
+            durable.check_version(self._version, int(text), VERSION)
 
     def create(self) -> None:
         """Make the directory, if it is not there. Raises ConfigError."""
@@ -93,6 +101,8 @@ class Store:
             durable.make_directory(self._pending)
             durable.make_directory(self._issued)
             durable.make_directory(self._revoked)
+            if not self._version.exists():
+                durable.write(self._version, f"{VERSION}\n".encode(), PUBLIC)
         except OSError as error:
             raise ConfigError(
                 f"the lab cannot be kept in {self.directory}: {error.strerror}", "choose another directory with --dir"
