@@ -10,7 +10,7 @@ from asn1crypto import core
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certagent.config.values import AlternativeName, Fingerprint
@@ -215,18 +215,8 @@ def is_ca(certificate: x509.Certificate) -> bool:
         return False
 
 
-def may_issue(ca: x509.Certificate, below: int) -> bool:
-    """Whether a CA's key usage and path length allow `below` other CA certificates under it (RFC 5280 §6.1.4)."""
-    try:
-        limit = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
-    except (x509.ExtensionNotFound, *UNREADABLE):
-        limit = None
-    usage = key_usage(ca)
-    return (usage is None or usage.key_cert_sign) and (limit is None or below <= limit)
-
-
 def is_self_signed(certificate: x509.Certificate) -> bool:
-    return certificate.subject == certificate.issuer and signed_by(certificate, certificate)
+    return certificate.subject == certificate.issuer and _signed_by(certificate, certificate)
 
 
 def key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
@@ -245,10 +235,10 @@ def extended_key_usage(certificate: x509.Certificate) -> frozenset[str]:
     return frozenset(purpose.dotted_string for purpose in usage)
 
 
-def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     """Whether the issuer's key made the certificate's signature, whatever the digest.
 
-    cryptography's own check refuses SHA-1; which digests are believed is `check_digest`'s business.
+    cryptography's own check refuses SHA-1; which digests are believed is for others to say.
     """
     return _signature_fits(certificate, lambda: certificate.tbs_certificate_bytes, issuer)
 
@@ -258,6 +248,9 @@ def _signature_fits(
 ) -> bool:
     try:
         key = issuer.public_key()
+        if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+            key.verify(signed.signature, content())
+            return True
         digest = signed.signature_hash_algorithm
         if digest is None:
             return False
@@ -274,11 +267,6 @@ def _signature_fits(
     except (InvalidSignature, *UNREADABLE):
         return False
     return True
-
-
-def check_digest(certificate: x509.Certificate, accept: Collection[str]) -> None:
-    """Refuse a certificate signed over a weak digest, unless `accept` names it. Raises TrustError."""
-    _check_digest(certificate, f"certificate {subject_text(certificate)}", accept)
 
 
 def _check_digest(
@@ -314,19 +302,17 @@ def crl_issued_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate,
     return True
 
 
-def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether `issuer` is the CA that issued `certificate`: name and signature."""
-    return certificate.issuer == issuer.subject and signed_by(certificate, issuer)
-
-
-def path_up(
+def in_order(
     certificate: x509.Certificate, pool: Sequence[x509.Certificate], limit: int = 8
 ) -> tuple[x509.Certificate, ...]:
-    """The issuers of `certificate` found in `pool`, nearest first, ending where no further one is known."""
+    """The issuers of `certificate` found in `pool`, nearest first, ending where no further one is known.
+
+    That is the order of a file, and proves nothing: `trust.proof` does.
+    """
     path: list[x509.Certificate] = []
     current = certificate
     while len(path) < limit and current.subject != current.issuer:
-        issuer = next((each for each in pool if each not in path and issued_by(current, each)), None)
+        issuer = next((each for each in pool if each not in path and _issued(current, each)), None)
         if issuer is None:
             break
         path.append(issuer)
@@ -334,5 +320,5 @@ def path_up(
     return tuple(path)
 
 
-def same_key(one: x509.Certificate, other: x509.Certificate) -> bool:
-    return public_bytes(one.public_key()) == public_bytes(other.public_key())
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    return certificate.issuer == issuer.subject and _signed_by(certificate, issuer)

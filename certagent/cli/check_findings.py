@@ -20,6 +20,7 @@ from certagent.text import ends, span, when
 from certagent.transaction.journal import Phase
 from certagent.transaction.planned_request import PlannedRequest, plan_request
 from certagent.trust.authorities import Contact
+from certagent.trust.proof import comes_from
 
 _CIPHERS = {"aes128-cbc": "AES", "3des": "3DES"}
 _MESSAGES = {MessageType.PKCS_REQ: "PKCSReq", MessageType.RENEWAL_REQ: "RenewalReq"}
@@ -203,7 +204,7 @@ def _name_warnings(seen: Seen, certificate: x509.Certificate) -> Iterator[Findin
 
 
 def _issuer_warnings(seen: Seen, certificate: x509.Certificate) -> Iterator[Finding]:
-    if seen.contact is None or any(facts.issued_by(certificate, ca) for ca in seen.contact.believed.chain):
+    if seen.contact is None or any(comes_from(certificate, ca) for ca in seen.contact.believed.chain):
         return
     yield Finding(
         Mark.WARNING,

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 
 from certagent import durable, keys
-from certagent.certificate import is_self_signed, path_up, to_pem
+from certagent.certificate import in_order, is_self_signed, to_pem
 from certagent.config.file_roles import FileRole
 from certagent.config.keystores import Pkcs12Keystore
 from certagent.config.values import KeyType
@@ -92,8 +92,8 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
             return []
         leaf = self._leaf(bags, key_bag, self._file)
         certificates = _certificates(bags)
-        own = path_up(leaf, certificates) if leaf else ()
-        needed = {above for each in certificates if each != leaf and each not in own for above in path_up(each, own)}
+        own = in_order(leaf, certificates) if leaf else ()
+        needed = {above for each in certificates if each != leaf and each not in own for above in in_order(each, own)}
         return [
             bag
             for bag in bags
@@ -119,7 +119,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
             hint = "put the matching key or certificate back, or have a new pair made by `certagent enroll --force`"
             raise KeystoreError(f"no certificate in {file} matches the private key in it", hint)
         key = self._private_key(key_bag, self._password, str(file))
-        return Identity(key, leaf, path_up(leaf, certificates))
+        return Identity(key, leaf, in_order(leaf, certificates))
 
     def _leaf(self, bags: tuple[Bag, ...], key_bag: Bag, file: Path) -> x509.Certificate | None:
         """The certificate of a key; of several, the one the file itself puts together with it."""

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import pkcs12 as library
 
-from certagent.certificate import is_readable, path_up
+from certagent.certificate import in_order, is_readable
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 
@@ -161,7 +161,7 @@ def _old_certificates(bags: Sequence[Bag], content: bytes, password: bytes, wher
     if found.cert is None or sum(bag.kind is Kind.KEY for bag in bags) != 1:
         raise KeystoreError(f"{where} is encrypted with RC2 and holds more or less than one key", hint)
     leaf, name = found.cert.certificate, (found.cert.friendly_name or b"").decode("utf-8", "replace")
-    if set(others) - set(path_up(leaf, others)):
+    if set(others) - set(in_order(leaf, others)):
         raise KeystoreError(f"{where} is encrypted with RC2 and holds certificates besides its chain", hint)
     [key] = (bag for bag in bags if bag.kind is Kind.KEY)
     return [certificate_bag(leaf, name, key.local_id), *map(certificate_bag, others)]

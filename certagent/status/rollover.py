@@ -17,6 +17,7 @@ from certagent.policy import Lifetime
 from certagent.state import LastError, Track
 from certagent.transaction.journal import Phase, Transaction
 from certagent.trust.authorities import Known
+from certagent.trust.proof import comes_from
 
 _START_AGAIN = (
     "look at the keystore's rollover/ in the state directory; once it is moved away, the rollover starts again"
@@ -108,7 +109,7 @@ def _above(certificate: x509.Certificate | None, known: Known | None) -> x509.Ce
     if certificate is None or known is None:
         return None
     candidates = (*known.chain[:1], *known.next_chain[:1], *known.old)
-    return next((ca for ca in candidates if facts.issued_by(certificate, ca)), None)
+    return next((ca for ca in candidates if comes_from(certificate, ca)), None)
 
 
 def _next(known: Known, above: x509.Certificate | None) -> Ca | None:

@@ -12,13 +12,13 @@ from datetime import datetime
 
 from cryptography import x509
 
-from certagent import certificate as facts
 from certagent import policy
 from certagent.policy import Action, Condition, Decision, Lifetime, Open, Past, Rules
 from certagent.state import State
 from certagent.text import iso
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.trust.authorities import Known
+from certagent.trust.proof import comes_from
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def ca_above(certificate: x509.Certificate | None, known: Known | None) -> Lifet
     if certificate is None or known is None:
         return None
     issuers = (known.issuer, *known.next_chain[:1])
-    return policy.lifetime_of(next((each for each in issuers if facts.issued_by(certificate, each)), None))
+    return policy.lifetime_of(next((each for each in issuers if comes_from(certificate, each)), None))
 
 
 def somebody_changed(memory: State, digest: str, watched: dict[str, str]) -> bool:

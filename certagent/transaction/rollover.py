@@ -28,6 +28,7 @@ from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.transaction.walk import Progress
 from certagent.trust.next_ca import Successor
+from certagent.trust.proof import comes_from
 
 
 def begin_switch(context: Context) -> None:
@@ -112,7 +113,7 @@ def _make_shadow(
 def _is_ours(context: Context, successor: Successor) -> bool:
     """Whether the certificate in place is under it already, while the authority still shows the CA before."""
     in_place = certificate_in_place(context.configured.keystore)
-    return in_place is not None and facts.issued_by(in_place, successor.believed.issuer)
+    return in_place is not None and comes_from(in_place, successor.believed.issuer)
 
 
 def _not_yet(context: Context, ca: policy.Lifetime | None) -> Track:
@@ -163,7 +164,7 @@ def _still_holds(context: Context, transaction: Transaction) -> bool:
     if successor is None:
         return False
     shadow = x509.load_der_x509_certificate(transaction.certificate)
-    if not facts.issued_by(shadow, successor.believed.issuer):
+    if not comes_from(shadow, successor.believed.issuer):
         walk.give_up(context, AbandonedError("the CA announces another next CA than before"))
     return True
 

@@ -1,16 +1,16 @@
 """Who may follow a CA: pure rules. Values and `now` in; a Successor or TrustError out.
 
-The rules (DESIGN §6; RFC 8894 §4.7.1; draft-nourse-scep-11 §5.2.6 has the flat form):
+The rules (docs/rollover.md; RFC 8894 §4.7.1; draft-nourse-scep-11 §5.2.6 has the flat form). Every path in them is one
+that `proof.prove` proves, at the moment the next CA begins:
 
 1. A next CA comes with a proof, or is not believed:
    - the answer to GetNextCACert is signed by the current CA (nested form), or by an RA of it whose own
      fingerprint is configured;
-   - its fingerprint is configured (`next_fingerprint`, or `fingerprint`), or a configured anchor is above it;
+   - its fingerprint is configured (`next_fingerprint`, or `fingerprint`), or a path leads to a configured anchor;
    - the current CA has certified its key (a cross-certificate among what is offered).
-   Only CA certificates that are valid at the time carry a proof, as far as key usage and path length allow.
    The flat form of GetNextCACert, and GetCACert, prove nothing by themselves.
-2. It is a CA, it has not expired, it is another than the current one and begins no earlier: an old CA that is
-   still shown beside its successor is none. It may begin in the future.
+2. It is a CA that may issue, over a sane key, another than the current one. It begins no earlier than that one, may
+   begin in the future, but not after that one's end, and does not end before it.
 3. Its RA certificates are issued by it.
 4. Once believed it stays so, as the successor of the one it followed, for as long as that one is believed.
 """
@@ -19,16 +19,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 
 from certagent import certificate as facts
 from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
-from certagent.trust.rules import Believed, Pins, check_path, is_believable, with_ras
+from certagent.trust.proof import (
+    MAX_CAS,
+    Path,
+    UnprovenError,
+    check_fit,
+    comes_from,
+    is_proven,
+    is_same_ca,
+    is_twin,
+    prove,
+)
+from certagent.trust.rules import Believed, Pins, with_ras
 
-_FORGED = "nothing was installed; somebody may have forged it, the CA's operator should look"
+CHAINS = "it chains to a configured anchor"
+# Operators set the hands of a clock; a day between two CAs is one, more is another thing.
+_GAP = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -67,47 +80,47 @@ def find_next(
     readable = tuple(each for each in dict.fromkeys(offer.certificates) if facts.is_readable(each))
     offer = Offer(readable, offer.signed_by)
     cas = [each for each in readable if facts.is_ca(each) and each not in current.chain]
+    if len(cas) > MAX_CAS:
+        raise TrustError(f"{len(cas)} CA certificates are offered, more than {MAX_CAS}", "nobody honest has so many")
     # A cross-certificate holds the next CA's key but is not it: it vouches for it.
-    crosses = [each for each in cas if facts.issued_by(each, current.issuer)]
+    crosses = [each for each in cas if comes_from(each, current.issuer)]
+    issuer = _candidate(cas, crosses, current, pins)
+    if issuer is None:
+        return None
+    believed_pins = replace(pins, fingerprints=(*pins.fingerprints, *next_fingerprints))
+    then = max(now, issuer.not_valid_before_utc)
+    proof, path = _proof(issuer, offer, crosses, current, believed_pins, now=now)
+    if not believed_pins.names(issuer):
+        check_fit(issuer, pins.accept)
+        _check_dates(issuer, current.issuer)
+    above = path.above
+    # An RA of the next CA may begin with it.
+    others = [each for each in readable if not comes_from(each, current.issuer)]  # the current CA has RAs too
+    return Successor(with_ras(issuer, above, others, believed_pins, then), proof)
+
+
+def _candidate(
+    cas: Sequence[x509.Certificate], crosses: Sequence[x509.Certificate], current: Believed, pins: Pins
+) -> x509.Certificate | None:
+    """The one CA that would be the next; None for none. TrustError for several."""
     candidates = [each for each in cas if each not in crosses]
-    lowest = [ca for ca in candidates if not any(other != ca and facts.issued_by(other, ca) for other in candidates)]
+    lowest = [ca for ca in candidates if not any(comes_from(other, ca) for other in candidates)]
     if not lowest:
         lowest = [each for each in crosses if each.subject != current.issuer.subject]
     lowest = [each for each in lowest if _may_follow(each, current, pins)]
-    if not lowest:
-        return None
     if len(lowest) > 1:
         found = ", ".join(str(facts.fingerprint(ca)) for ca in lowest)
         raise TrustError(
             f"{len(lowest)} CAs are offered as the next one: {found}",
             "ask the CA's operator which it is, and name it with next_fingerprint",
         )
-    issuer = lowest[0]
-    believed_pins = replace(pins, fingerprints=(*pins.fingerprints, *next_fingerprints))
-    proof = _proof(issuer, offer, crosses, current, believed_pins, now=now)
-    above = facts.path_up(issuer, [*candidates, *current.above, *believed_pins.anchors])
-    if not believed_pins.names(issuer):
-        check_path((issuer, *above))
-    if offer.signed_by is None:
-        above = _up_to_named(above, believed_pins)
-    for each in (issuer, *above):
-        _check(each, believed_pins, now)
-    # An RA of the next CA may begin with it.
-    then = max(now, issuer.not_valid_before_utc)
-    others = [each for each in readable if not facts.issued_by(each, current.issuer)]  # the current CA has RAs too
-    return Successor(with_ras(issuer, above, others, believed_pins, then), proof)
-
-
-def _up_to_named(above: tuple[x509.Certificate, ...], pins: Pins) -> tuple[x509.Certificate, ...]:
-    """As much of a path as is believed by itself: a proof of a CA is none of those above it."""
-    named = [number for number, each in enumerate(above, start=1) if pins.names(each)]
-    return above[: max(named, default=0)]
+    return next(iter(lowest), None)
 
 
 def _may_follow(ca: x509.Certificate, current: Believed, pins: Pins) -> bool:
-    """Rule 2: whether it is no CA of the past."""
+    """Rule 2: whether it is no CA of the past, and not the current one renewed with its key."""
     earlier = ca.not_valid_before_utc < current.issuer.not_valid_before_utc
-    return not earlier and facts.fingerprint(ca) not in pins.followed
+    return not earlier and facts.fingerprint(ca) not in pins.followed and not is_twin(ca, current.issuer)
 
 
 def _proof(
@@ -118,26 +131,33 @@ def _proof(
     pins: Pins,
     *,
     now: datetime,
-) -> str:
-    """Rule 1, in words; or TrustError."""
+) -> tuple[str, Path]:
+    """Rule 1, in words, and the path up to what is believed; or TrustError."""
+    then = max(now, issuer.not_valid_before_utc)
+    pool = (*offer.certificates, *current.above)
+    anchors = pins.believed_among(pool)
     signer = offer.signed_by
     if signer is not None and signer == current.issuer:
-        return "signed by the current CA"
+        return "signed by the current CA", _vouched(issuer, pool, anchors, pins, then)
     if signer is not None and signer in current.signers and pins.names(signer):
-        return "signed by the RA whose fingerprint is configured"
+        return "signed by the RA whose fingerprint is configured", _vouched(issuer, pool, anchors, pins, then)
     if pins.names(issuer):
-        return "its fingerprint is configured"
-    then = max(now, issuer.not_valid_before_utc)
-    pool = [*offer.certificates, *pins.anchors]
-    carriers = [each for each in pool if is_believable(each, pins) and _is_valid(each, then)]
-    path = facts.path_up(issuer, carriers)
-    if any(pins.names(each) for each in path):
-        _check_carriers((issuer, *path), pins, then)
-        return "it chains to a configured anchor"
+        others = [each for each in anchors if each != issuer]
+        if is_proven(issuer, pool, others, then, accept=pins.accept, issuer=True):
+            return "its fingerprint is configured", prove(issuer, pool, others, then, accept=pins.accept, issuer=True)
+        return "its fingerprint is configured", prove(issuer, (), (issuer,), then, issuer=True)
+    refusal: UnprovenError
+    try:
+        return CHAINS, prove(issuer, pool, anchors, then, accept=pins.accept, issuer=True)
+    except UnprovenError as error:
+        refusal = error
     for cross in crosses:
-        if cross == issuer or (facts.same_key(cross, issuer) and cross.subject == issuer.subject):
-            _check_carriers((cross, *current.chain), pins, max(now, cross.not_valid_before_utc))
-            return "certified by the current CA"
+        if cross == issuer or is_same_ca(issuer, cross):
+            at = max(now, cross.not_valid_before_utc)
+            prove(cross, current.chain, (current.chain[-1],), at, accept=pins.accept, issuer=True)
+            return "certified by the current CA", prove(issuer, (), (issuer,), then, issuer=True)
+    if refusal.why != "stranger":
+        raise refusal
     name = facts.fingerprint(issuer)
     raise TrustError(
         f"a next CA is offered, {facts.subject_text(issuer)} ({name}), and nothing proves that it is one",
@@ -145,32 +165,33 @@ def _proof(
     )
 
 
-def _check_carriers(path: Sequence[x509.Certificate], pins: Pins, at: datetime) -> None:
-    """Hold what carries a proof, lowest first, to the rules: CAs alone, valid `at` that moment, each allowed by those
-    above it. A device's certificate is no step: whoever holds its key could sign a CA of his own with it.
-    """
-    for each in path:
-        if not is_believable(each, pins):
-            raise TrustError(f"a next CA is offered under {facts.subject_text(each)}, which is no CA", _FORGED)
-        if not _is_valid(each, at):
-            raise TrustError(f"a next CA is offered under {facts.subject_text(each)}, which is not valid", _FORGED)
-        if not pins.names(each):
-            facts.check_digest(each, pins.accept)
-    check_path(path)
+def _vouched(
+    issuer: x509.Certificate,
+    pool: Sequence[x509.Certificate],
+    anchors: Sequence[x509.Certificate],
+    pins: Pins,
+    then: datetime,
+) -> Path:
+    """The path of a CA that came under the current one's signature: what came with it is believed, too."""
+    roots = [each for each in pool if each != issuer and each.subject == each.issuer and facts.is_ca(each)]
+    try:
+        return prove(issuer, pool, (*anchors, *roots), then, accept=pins.accept, issuer=True)
+    except UnprovenError as error:
+        if error.why == "not allowed":
+            raise
+    return prove(issuer, (), (issuer,), then, issuer=True)
 
 
-def _is_valid(certificate: x509.Certificate, at: datetime) -> bool:
-    return certificate.not_valid_before_utc <= at < certificate.not_valid_after_utc
-
-
-def _check(certificate: x509.Certificate, pins: Pins, now: datetime) -> None:
-    if not pins.names(certificate):
-        facts.check_digest(certificate, pins.accept)
-    if certificate.not_valid_after_utc <= now:
+def _check_dates(ca: x509.Certificate, current: x509.Certificate) -> None:
+    """Rule 2: one that leaves a gap, or ends before the one it follows, is a mistake or a trick."""
+    hint = f"if its operator says that this is meant, add `next_fingerprint: {facts.fingerprint(ca)}` to the authority"
+    name = facts.subject_text(ca)
+    if ca.not_valid_before_utc > current.not_valid_after_utc + _GAP:
         raise TrustError(
-            f"the next CA {facts.subject_text(certificate)} expired at {certificate.not_valid_after_utc:%F %T} UTC",
-            "is the clock right?",
+            f"the next CA {name} begins at {ca.not_valid_before_utc:%F %T} UTC, long after the current one's end", hint
         )
+    if ca.not_valid_after_utc < current.not_valid_after_utc:
+        raise TrustError(f"the next CA {name} ends before the current one, at {ca.not_valid_after_utc:%F %T} UTC", hint)
 
 
 @dataclass(frozen=True)
@@ -203,5 +224,13 @@ def extended(pins: Pins, links: Sequence[Link], believed_before: Sequence[x509.C
 
 
 def _rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], pins: Pins) -> bool:
-    cas = [each for each in pool if is_believable(each, pins)]
-    return pins.names(certificate) or any(pins.names(each) for each in facts.path_up(certificate, cas))
+    """Whether it is named, or a path led from it to what is named when both had begun, whatever has expired since."""
+    if pins.names(certificate):
+        return True
+    begins = certificate.not_valid_before_utc
+    return any(
+        is_proven(
+            certificate, pool, (anchor,), max(begins, anchor.not_valid_before_utc), accept=pins.accept, issuer=True
+        )
+        for anchor in pins.believed_among(pool)
+    )

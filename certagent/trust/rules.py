@@ -1,23 +1,24 @@
 """Whom to believe: pure rules. Values and `now` in; a value or TrustError out. No file, no network, no clock.
 
-The rules (DESIGN §6, RFC 8894 §2.2 and §4.2):
+The rules (docs/security.md; RFC 8894 §2.2 and §4.2). Every path in them is one that `proof.prove` proves:
 
-1. A CA certificate is believed if its fingerprint is configured, if it is a configured trust anchor, or if it
-   chains up to one of these through CA certificates. Nothing is believed on first use. What cannot be read
-   counts as not sent.
-2. The issuer is the lowest believed CA that the authority sends; if it sends its RA alone, the anchor above that.
-   The issuer and every certificate above it must be valid now, and allowed by those above it: key usage, path length.
-3. An RA certificate is believed if a believed CA issued it. One that has purposes, and none of them an RA's, is
-   a sibling of our own certificate and no RA: any holder of such a certificate could otherwise stand in the
-   middle and read challenge passwords. It needs its own configured fingerprint.
+1. A CA certificate is believed if its fingerprint is configured, if it is a configured trust anchor, if it is one of
+   these renewed with the same key, or if a proven path leads from it to one of these. Nothing is believed on first
+   use. What cannot be read counts as not sent.
+2. The issuer is the lowest believed CA that the authority sends; if it sends its RA alone, the anchor above that. Of
+   the same CA's old and new certificate it is the one that ends later. A CA whose successor has taken over is not
+   believed again.
+3. An RA certificate is believed if a proven path leads from it to the issuer or one above, and it is for an RA's
+   purpose, or named by a person. Any other is a sibling of our own certificate: its holder could otherwise stand in
+   the middle and read challenge passwords.
 4. Weak signatures (SHA-1, MD5) on any certificate of the path need the authority's `accept`.
-5. A certificate is accepted as our successor only if it holds our key, comes from the believed issuer, is valid
-   now, is no CA, has the subject asked for and no name that was not, and is not the one in place.
+5. A certificate is accepted as our successor only if it holds our key, a proven path leads to the believed CA, it is
+   no CA, has the subject asked for and no name that was not, and is not the one in place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -28,6 +29,7 @@ from certagent import certificate as facts
 from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
 from certagent.keys import public_bytes
+from certagent.trust.proof import Path, UnprovenError, comes_from, is_twin, prove
 
 # A device's clock may be a little behind its CA's; more than that is an error worth a person's look.
 SKEW = timedelta(minutes=5)
@@ -49,6 +51,21 @@ class Pins:
     recipient: x509.Certificate | None = None
     signer: x509.Certificate | None = None
     """RA certificates that a person has named for a part; believed only under a believed CA, as others are."""
+
+    past: frozenset[Fingerprint] = frozenset()
+    """CAs whose successor has taken over."""
+
+    remembered: tuple[x509.Certificate, ...] = ()
+    """CAs believed before: what is pinned by its fingerprint alone may not be sent any more."""
+
+    def believed_among(self, offered: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+        """Rule 1: the anchors of every path, among what is offered and what is known."""
+        every = dict.fromkeys((*offered, *self.anchors, *self.remembered))
+        named = [each for each in every if self.names(each) and facts.fingerprint(each) not in self.past]
+        # Without basicConstraints (X.509 v1) only a person's word makes a CA, and only of one that names itself.
+        named = [each for each in named if facts.is_ca(each) or each.subject == each.issuer]
+        twins = [each for each in offered if each not in named and any(is_twin(each, old) for old in named)]
+        return (*named, *twins)
 
     def names(self, certificate: x509.Certificate) -> bool:
         """Whether the certificate is believed by itself."""
@@ -84,19 +101,13 @@ class Believed:
 def believe(offered: Sequence[x509.Certificate], pins: Pins, now: datetime) -> Believed:
     """Sort out what an authority offers with GetCACert, or raise TrustError."""
     readable = [each for each in dict.fromkeys(offered) if facts.is_readable(each)]
-    cas = _believed_cas(readable, pins)
-    candidates = _could_issue(cas, readable)
+    anchors = pins.believed_among(readable)
+    paths, failures = _proven_cas(readable, anchors, pins, now)
+    candidates = _could_issue(paths, readable)
     if not candidates:
-        raise TrustError(_nothing_believed(offered, pins), _pin_hint(offered))
-    issuer = _issuer(candidates, pins, now)
-    above = facts.path_up(issuer, cas)
-    for certificate in (issuer, *above):
-        _check_now(certificate, "CA certificate", now)
-        if not pins.names(certificate):
-            facts.check_digest(certificate, pins.accept)
-    if not pins.names(issuer):
-        check_path((issuer, *above))
-    return with_ras(issuer, above, readable, pins, now)
+        raise _why_nobody(offered, pins, failures)
+    path = _issuer(candidates, paths, failures, pins)
+    return with_ras(path.target, path.above, readable, pins, now)
 
 
 def with_ras(
@@ -114,47 +125,101 @@ def with_ras(
     return Believed(issuer, above, (issuer, *signing), recipient)
 
 
-def _believed_cas(offered: Sequence[x509.Certificate], pins: Pins) -> tuple[x509.Certificate, ...]:
-    """Rule 1. Anchors that the authority does not send count as present."""
-    pool = tuple(dict.fromkeys((*offered, *pins.anchors)))
-    believed = [each for each in pool if pins.names(each) and is_believable(each, pins)]
-    # From these downward, whatever the order and however certificates cross. A CA's new certificate for its own
-    # name is not believed for the old one's signature: that is a rollover, which has rules of its own.
-    rest = [each for each in pool if facts.is_ca(each) and each.subject != each.issuer and each not in believed]
-    while found := [each for each in rest if any(facts.issued_by(each, ca) for ca in believed)]:
-        believed += found
-        rest = [each for each in rest if each not in found]
-    return tuple(believed)
+Failures = Sequence[tuple[x509.Certificate, UnprovenError]]
 
 
-def is_believable(certificate: x509.Certificate, pins: Pins) -> bool:
-    """Whether it is a CA at all. Without basicConstraints (X.509 v1, Debian's scepserver of old) only a person's
-    word makes one, and only of a certificate that names itself as its issuer.
-    """
-    return facts.is_ca(certificate) or (certificate.subject == certificate.issuer and pins.names(certificate))
+def _proven_cas(
+    offered: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate], pins: Pins, now: datetime
+) -> tuple[Sequence[Path], Failures]:
+    """Rule 1: every CA that may issue, with its path up; and why the others may not."""
+    paths, failures = [], []
+    for each in dict.fromkeys((*offered, *pins.anchors)):
+        # A CA's certificate for its own name that is no anchor is its next one: a rollover has rules of its own.
+        if each not in anchors and (not facts.is_ca(each) or each.subject == each.issuer):
+            continue
+        try:
+            paths.append(_highest(each, offered, anchors, pins, now))
+        except UnprovenError as error:
+            failures.append((each, error))
+    return paths, failures
 
 
-def _could_issue(cas: Sequence[x509.Certificate], offered: Sequence[x509.Certificate]) -> Sequence[x509.Certificate]:
+def _highest(
+    ca: x509.Certificate,
+    offered: Sequence[x509.Certificate],
+    anchors: Sequence[x509.Certificate],
+    pins: Pins,
+    now: datetime,
+) -> Path:
+    """The path of a CA; of an anchor that stands below another one the path up to that."""
+    others = [each for each in anchors if each != ca]
+    try:
+        return prove_soon(ca, offered, others, now, accept=pins.accept, issuer=True)
+    except UnprovenError:
+        if ca not in anchors:
+            raise
+    return prove_soon(ca, (), (ca,), now, issuer=True)
+
+
+def prove_soon(
+    target: x509.Certificate,
+    pool: Iterable[x509.Certificate],
+    anchors: Collection[x509.Certificate],
+    now: datetime,
+    *,
+    accept: Collection[str] = (),
+    issuer: bool = False,
+    until: datetime | None = None,
+) -> Path:
+    """A path that is valid now, or a little later: at `until`, by default as far ahead as a CA's clock may be."""
+    try:
+        return prove(target, pool, anchors, now, accept=accept, issuer=issuer)
+    except UnprovenError as error:
+        if error.why != "early":
+            raise
+        try:
+            return prove(target, pool, anchors, until or now + SKEW, accept=accept, issuer=issuer)
+        except UnprovenError:
+            raise error from None
+
+
+def _could_issue(paths: Sequence[Path], offered: Sequence[x509.Certificate]) -> Sequence[Path]:
     """Rule 2: an anchor that the authority does not send is its issuer only where what it does send says so."""
-    sent = [ca for ca in cas if ca in offered]
-    return sent or [ca for ca in cas if any(facts.issued_by(each, ca) for each in offered)]
+    sent = [path for path in paths if path.target in offered]
+    return sent or [path for path in paths if any(comes_from(each, path.target) for each in offered)]
 
 
-def _issuer(cas: Sequence[x509.Certificate], pins: Pins, now: datetime) -> x509.Certificate:
-    """Rule 2: the lowest one; of several, the one that is valid and named by a fingerprint."""
-    lowest = [ca for ca in cas if not any(other != ca and facts.issued_by(other, ca) for other in cas)]
+def _issuer(candidates: Sequence[Path], paths: Sequence[Path], failures: Failures, pins: Pins) -> Path:
+    """Rule 2: the lowest one; of several, the one that is named by a fingerprint."""
+    above = {ca for path in paths for ca in path.above}
     # Two CAs that certify each other (a cross-certified rollover) leave no lowest one.
-    lowest = lowest or list(cas)
-    valid = [ca for ca in lowest if ca.not_valid_before_utc <= now < ca.not_valid_after_utc] or lowest
-    named = [ca for ca in valid if pins.names(ca)] or valid
-    named = [ca for ca in named if facts.fingerprint(ca) not in pins.followed] or named
+    lowest = [path for path in candidates if path.target not in above] or list(candidates)
+    for ca, error in failures:
+        # The CA that should issue has expired, or may not: the one above it does not issue in its stead.
+        over = [path for path in lowest if comes_from(ca, path.target)]
+        lowest = [path for path in lowest if path not in over]
+        if over and not lowest:
+            raise error
+    present = [path for path in lowest if facts.fingerprint(path.target) not in pins.past]
+    if not present:
+        raise _gone_back(lowest[0].target)
+    named = [path for path in present if pins.names(path.target)] or present
+    named = [path for path in named if facts.fingerprint(path.target) not in pins.followed] or named
+    named = [path for path in named if not any(is_twin(other.target, path.target) for other in present)] or named
     if len(named) > 1:
-        found = ", ".join(str(facts.fingerprint(ca)) for ca in named)
+        found = ", ".join(str(facts.fingerprint(path.target)) for path in named)
         raise TrustError(
             f"the authority offers {len(named)} CA certificates that could be the issuer: {found}",
             "name the one that issues, and only that, with `fingerprint`",
         )
     return named[0]
+
+
+def _gone_back(ca: x509.Certificate) -> TrustError:
+    return TrustError(
+        f"the authority shows {facts.subject_text(ca)} ({facts.fingerprint(ca)}), a CA that another one has followed",
+        "an old answer may be replayed; if the CA really went back, its operator can say so: see docs/rollover.md",
+    )
 
 
 def _believed_ras(
@@ -178,10 +243,14 @@ def _believed_ras(
 
 def _check_ra(candidate: x509.Certificate, cas: Sequence[x509.Certificate], pins: Pins, now: datetime) -> None:
     who = f"RA certificate {facts.subject_text(candidate)} ({facts.fingerprint(candidate)})"
-    if not any(facts.issued_by(candidate, ca) for ca in cas):
-        raise TrustError(f"{who} is not issued by the pinned CA", "somebody else answers here, or the RA was replaced")
-    facts.check_digest(candidate, pins.accept)
-    _check_now(candidate, "RA certificate", now)
+    try:
+        prove_soon(candidate, (), cas, now, accept=pins.accept)
+    except UnprovenError as error:
+        if error.why == "stranger":
+            raise TrustError(
+                f"{who} is not issued by the pinned CA", "somebody else answers here, or the RA was replaced"
+            ) from None
+        raise TrustError(f"RA {error}", error.hint) from None
     purposes = facts.extended_key_usage(candidate)
     named = pins.names(candidate) or candidate in (pins.recipient, pins.signer)
     if purposes and not purposes & _RA_PURPOSES and not named:
@@ -212,16 +281,12 @@ def _recipient(ras: Sequence[x509.Certificate], issuer: x509.Certificate) -> x50
     return issuer if isinstance(issuer.public_key(), rsa.RSAPublicKey) else None
 
 
-def _check_now(certificate: x509.Certificate, what: str, now: datetime, may_begin: datetime | None = None) -> None:
-    name = facts.subject_text(certificate)
-    if certificate.not_valid_after_utc <= now:
-        raise TrustError(
-            f"the {what} {name} expired at {certificate.not_valid_after_utc:%F %T} UTC", "is the clock right?"
-        )
-    if certificate.not_valid_before_utc > max(now, may_begin or now) + SKEW:
-        raise TrustError(
-            f"the {what} {name} is valid from {certificate.not_valid_before_utc:%F %T} UTC only", "is the clock right?"
-        )
+def _why_nobody(offered: Sequence[x509.Certificate], pins: Pins, failures: Failures) -> TrustError:
+    """What to say when no CA is believed: what is wrong with the one that would be, else what was found."""
+    near = [error for _, error in failures if error.why != "stranger"]
+    if near:
+        return min(near, key=lambda error: (error.why == "digest", str(error)))
+    return TrustError(_nothing_believed(offered, pins), _pin_hint(offered))
 
 
 def _nothing_believed(offered: Sequence[x509.Certificate], pins: Pins) -> str:
@@ -272,13 +337,7 @@ def accept_certificate(
         found = "no certificate for our key" if not ours else f"{len(ours)} certificates for our key"
         raise TrustError(f"the CA's answer holds {found}", "nothing was installed; the CA's operator should look")
     mine = ours[0]
-    chain = _chain(mine, received, authority)
-    for certificate in (mine, *chain):
-        if certificate not in authority.chain:
-            facts.check_digest(certificate, accept)
-            _check_now(certificate, "certificate", now, may_begin)
-    if chain[0] != authority.issuer:
-        check_path(chain)
+    chain = _chain(mine, received, authority, accept, now, until=max(now, may_begin or now) + SKEW)
     if mine == asked.old:
         raise TrustError("the CA sent the certificate in place once more", "it may want a new key: rekey: always")
     if facts.is_ca(mine):
@@ -298,27 +357,20 @@ def accept_certificate(
 
 
 def _chain(
-    mine: x509.Certificate, received: Sequence[x509.Certificate], authority: Believed
+    mine: x509.Certificate,
+    received: Sequence[x509.Certificate],
+    authority: Believed,
+    accept: Collection[str],
+    now: datetime,
+    *,
+    until: datetime,
 ) -> tuple[x509.Certificate, ...]:
-    """The path from our certificate up to a believed CA, and on as the authority's own chain goes."""
-    pool = [*authority.chain, *(each for each in received if facts.is_ca(each) and each not in authority.chain)]
-    path = facts.path_up(mine, pool)
-    for number, each in enumerate(path):
-        if each in authority.chain:
-            return (*path[:number], *authority.chain[authority.chain.index(each) :])
-    raise TrustError("the certificate is not issued by the pinned CA", "nothing was installed")
-
-
-def check_path(chain: Sequence[x509.Certificate]) -> None:
-    """Hold CA certificates, lowest first, to what those above allow: peers would refuse the chain (RFC 5280 §6.1.4).
-
-    Raises TrustError. What a person has named by itself needs no such path.
-    """
-    for number, ca in enumerate(chain):
-        # A CA's certificate for its own name, over another key, does not count.
-        below = sum(each.subject != each.issuer for each in chain[:number])
-        if not facts.may_issue(ca, below):
-            raise TrustError(
-                f"the CA certificate {facts.subject_text(ca)} does not allow what is issued below it",
-                "nothing was installed; the CA's operator should look at its key usage and path length",
-            )
+    """The path from our certificate up to where the authority's own chain ends."""
+    *below, top = authority.chain
+    begins = max(each.not_valid_before_utc for each in (mine, *authority.chain))
+    try:
+        return prove_soon(mine, (*below, *received), (top,), now, accept=accept, until=min(begins, until)).above
+    except UnprovenError as error:
+        if error.why == "stranger":
+            raise TrustError("the certificate is not issued by the pinned CA", "nothing was installed") from None
+        raise

@@ -44,7 +44,7 @@ def pem(data: bytes) -> object:
     for each in found:
         if facts.is_readable(each):
             _ = (facts.subject_text(each), facts.serial_hex(each), facts.is_ca(each), facts.key_usage(each))
-            facts.path_up(each, found)
+            facts.in_order(each, found)
     return found
 
 

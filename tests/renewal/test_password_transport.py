@@ -10,6 +10,7 @@ from certagent.config.values import KeyType
 from certagent.lab import Generation, LabCA, Settings
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
+from certagent.trust.proof import comes_from
 from tests.renewal.line import CERT_POLL, PKCS_REQ, RENEWAL_REQ, BadLine, approve, line
 from tests.renewal.site import DAY, Site, Sites
 
@@ -97,11 +98,11 @@ def test_the_next_ca_is_trusted_in_advance_and_asked_when_it_has_taken_over(make
         site.clock.advance(5 * DAY)
     trusted = facts.load_pem(site.path("files/ca.pem").read_bytes(), "ca.pem")
     assert len(trusted) == 2
-    assert facts.issued_by(site.leaf(), old)
+    assert comes_from(site.leaf(), old)
     site.clock.now = born + 366 * DAY
     site.run()
-    assert not facts.issued_by(site.leaf(), old), site.log
-    assert facts.issued_by(site.leaf(), trusted[1])
+    assert not comes_from(site.leaf(), old), site.log
+    assert comes_from(site.leaf(), trusted[1])
     assert site.pair_matches()
     assert not {"failed", "abandoned", "staged"} & set(site.events())
     assert len(site.ca.issued()) == len({request.transaction_id for request in line(site).asked})

@@ -21,6 +21,7 @@ from certagent.scep import PkiStatus, Request
 from certagent.transaction.journal import Journal, Phase, Transaction
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Outcome, Result
+from certagent.trust.proof import comes_from
 from tests.renewal.site import DAY, Site, ran, recording_hook
 
 SECOND = timedelta(seconds=1)
@@ -151,7 +152,7 @@ class Device(Site):
     def by(self, certificate: x509.Certificate) -> str:
         """The generation that issued it; of the CA's own, the generation it is."""
         self.ca.learn_names()
-        issuers = (name for ca, name in self.ca.names.items() if facts.issued_by(certificate, ca))
+        issuers = (name for ca, name in self.ca.names.items() if comes_from(certificate, ca))
         return self.ca.names.get(certificate) or next(issuers, "?")
 
     def trusted(self) -> list[str]:

@@ -115,6 +115,7 @@ class CrossCertified(InGetCACert):
             Party(current.certificate, current.key),
             with_key=following.key,
             ca=True,
+            key_id=True,  # its own name is the issuer's: without identifiers it would look self-signed
             start=self.clock(),
             end=self.generation.ends,
         )

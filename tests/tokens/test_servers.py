@@ -11,6 +11,7 @@ import pytest
 from certagent import certificate as facts
 from certagent.lab import Settings
 from certagent.transaction.report import Result
+from certagent.trust.proof import comes_from
 from tests.interop.scepserver import CHALLENGE, ScepServer, scepserver
 from tests.renewal.site import DAY
 from tests.rollover.device import RollingCA
@@ -33,7 +34,7 @@ def test_a_rollover_is_prepared_in_the_token_beside_renewals_and_switched_to(pla
         site.clock.advance(5 * DAY if results[-1] is Result.NOTHING else DAY / 12)
     assert Result.FAILED not in results
     assert Result.ROLLED_OVER in results
-    assert not facts.issued_by(site.leaf(), first)
+    assert not comes_from(site.leaf(), first)
     assert site.pair_matches()
     assert site.place.ids() == [site.id]
     assert site.place.objects() == ONE_IDENTITY
@@ -64,7 +65,7 @@ def test_enrolled_and_renewed_by_debians_scepserver(
         forget_modules()
         done = site.command(*words)
         assert done.returncode == 0, done.stderr
-        assert facts.issued_by(site.leaf(), ca)
+        assert comes_from(site.leaf(), ca)
         assert site.pair_matches()
         seen.add(site.id)
     assert len(seen) == 3

@@ -78,7 +78,9 @@ def party(
     if san := tuple(san):
         builder = builder.add_extension(x509.SubjectAlternativeName(san), critical=False)
     if key_id:
+        above = x509.AuthorityKeyIdentifier.from_issuer_public_key((issuer.key if issuer else own).public_key())
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
+        builder = builder.add_extension(above, critical=False)
     return Party(builder.sign(issuer.key if issuer else own, hashes.SHA256()), own)
 
 

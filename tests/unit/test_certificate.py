@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from certagent import certificate as facts
 from certagent.config.values import AlternativeName
-from certagent.errors import ConfigError, KeystoreError, TrustError
+from certagent.errors import ConfigError, KeystoreError
 
 from .pki import party, rsa_key
 
@@ -117,29 +117,16 @@ def test_a_certificate_without_subject_goes_by_its_first_name() -> None:
     assert facts.subject_text(party("").certificate) == "(no name)"
 
 
-def test_who_issued_whom() -> None:
+def test_the_order_of_a_file() -> None:
     ca, impostor = party("ca", ca=True), party("ca", ca=True, with_key=rsa_key("impostor"))
     leaf = party("leaf", ca)
-    assert facts.issued_by(leaf.certificate, ca.certificate)
-    assert not facts.issued_by(leaf.certificate, impostor.certificate)
-    assert not facts.issued_by(ca.certificate, leaf.certificate)
     assert facts.is_self_signed(ca.certificate)
     assert not facts.is_self_signed(leaf.certificate)
-    assert facts.path_up(leaf.certificate, [impostor.certificate, ca.certificate]) == (ca.certificate,)
+    assert facts.in_order(leaf.certificate, [impostor.certificate, ca.certificate]) == (ca.certificate,)
 
 
 def test_a_path_in_circles_ends() -> None:
     one = party("one", party("two"), ca=True)
     two = party("two", party("one"), ca=True)
     leaf = party("leaf", one)
-    assert facts.path_up(leaf.certificate, [one.certificate, two.certificate]) == (one.certificate, two.certificate)
-
-
-def test_a_digest_that_nobody_accepted_names_the_word_to_add() -> None:
-    from .test_trust import cast  # noqa: PLC0415 -- its cast has one
-
-    weak = cast()["sha1 ra"].certificate
-    facts.check_digest(weak, ("sha1",))
-    with pytest.raises(TrustError, match="sha1") as caught:
-        facts.check_digest(weak, ("md5",))
-    assert "`sha1`" in caught.value.hint
+    assert facts.in_order(leaf.certificate, [one.certificate, two.certificate]) == (one.certificate, two.certificate)

@@ -44,9 +44,10 @@ DOORS = {
     "fcntl": ("durable",),
     "pkcs11": ("keystore.token.",),
     "ldap3": ("trust.crl",),
+    "OpenSSL": ("trust.proof",),
 }
 
-HEAVY = {"cryptography", "asn1crypto", "pkcs11", "requests", "rich"}
+HEAVY = {"cryptography", "asn1crypto", "OpenSSL", "pkcs11", "requests", "rich"}
 
 
 @cache

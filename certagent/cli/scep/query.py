@@ -18,6 +18,7 @@ from certagent.errors import CertagentError, ConfigError, TransientError, TrustE
 from certagent.scep import Issued, MessageType, Signer
 from certagent.trust import crl
 from certagent.trust.authorities import Contact
+from certagent.trust.proof import check_fit, comes_from
 
 
 def getcert(arguments: argparse.Namespace) -> int:
@@ -26,12 +27,12 @@ def getcert(arguments: argparse.Namespace) -> int:
     contact = reach(arguments)
     reply = _query(arguments, contact, MessageType.GET_CERT, contact.believed.issuer.subject, serial)
     found = [each for each in reply.certificates if facts.is_readable(each) and each.serial_number == serial]
-    mine = next((each for each in found if any(facts.issued_by(each, ca) for ca in contact.believed.chain)), None)
+    mine = next((each for each in found if any(comes_from(each, ca) for ca in contact.believed.chain)), None)
     if mine is None:
         raise TrustError(
             f"the CA's answer holds no certificate of its own with the serial number {serial:X}", "nothing was written"
         )
-    facts.check_digest(mine, arguments.accept)
+    check_fit(mine, arguments.accept)
     files.write(arguments.out, files.encoded([mine], der=arguments.der))
     for line in describe(mine):
         say(line, beside=arguments.out)
@@ -99,7 +100,7 @@ def _from_points(
     arguments: argparse.Namespace, subject: x509.Certificate, now: datetime
 ) -> tuple[x509.CertificateRevocationList, x509.Certificate]:
     """The first believed list of those the certificate points at. Raises the last one's error if there is none."""
-    issuers = [each for each in _pool(arguments) if facts.issued_by(subject, each)]
+    issuers = [each for each in _pool(arguments) if comes_from(subject, each)]
     if not issuers:
         raise TrustError(
             f"{arguments.certificate} is not issued by the pinned CA", "give --ca with the certificate of its issuer"

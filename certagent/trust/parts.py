@@ -1,0 +1,188 @@
+"""What a path is made of: a few facts of a certificate, read from its DER and bounded before anything is computed.
+
+By asn1crypto and not by cryptography, which reads all of a certificate's extensions or none, and not every name that
+OpenSSL and the world use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from asn1crypto import algos, core
+from asn1crypto import x509 as asn1_x509
+
+from certagent.scep.asn1 import measure
+from certagent.text import one_line
+
+_MAX_CERTIFICATE = 64 * 1024
+_MAX_NAME = 8 * 1024
+
+_RSA, _ECDSA, _NIST = "1.2.840.113549.1.1", "1.2.840.10045.4", "2.16.840.1.101.3.4.3"
+_PSS = f"{_RSA}.10"
+_DIGESTS = {
+    f"{_RSA}.4": "md5",
+    f"{_RSA}.5": "sha1",
+    "1.3.14.3.2.29": "sha1",
+    f"{_RSA}.14": "sha224",
+    f"{_RSA}.11": "sha256",
+    f"{_RSA}.12": "sha384",
+    f"{_RSA}.13": "sha512",
+    f"{_ECDSA}.1": "sha1",
+    f"{_ECDSA}.3.1": "sha224",
+    f"{_ECDSA}.3.2": "sha256",
+    f"{_ECDSA}.3.3": "sha384",
+    f"{_ECDSA}.3.4": "sha512",
+    **{f"{_NIST}.{number}": f"sha3-{bits}" for number, bits in zip(range(9, 13), (224, 256, 384, 512), strict=True)},
+    **{f"{_NIST}.{number}": f"sha3-{bits}" for number, bits in zip(range(13, 17), (224, 256, 384, 512), strict=True)},
+    "1.3.101.112": "eddsa",
+    "1.3.101.113": "eddsa",
+}
+_HASHES = {
+    "1.3.14.3.2.26": "sha1",
+    "1.2.840.113549.2.5": "md5",
+    **{f"2.16.840.1.101.3.4.2.{n}": w for n, w in ((1, "sha256"), (2, "sha384"), (3, "sha512"), (4, "sha224"))},
+    **{
+        f"2.16.840.1.101.3.4.2.{n}": w for n, w in ((7, "sha3-224"), (8, "sha3-256"), (9, "sha3-384"), (10, "sha3-512"))
+    },
+}
+_SHORT = {
+    f"2.5.4.{number}": word
+    for number, word in ((3, "CN"), (6, "C"), (7, "L"), (8, "ST"), (9, "STREET"), (10, "O"), (11, "OU"))
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """`subject`, `issuer`, `key`: DER. `ca` None: without basicConstraints. `digest` empty: unknown.
+
+    `key_kind`: `rsa`, a curve's name, `ed25519` …; bits and exponent of RSA keys alone. `usage` None: without.
+    """
+
+    der: bytes
+    subject: bytes
+    issuer: bytes
+    comparable_subject: str
+    comparable_issuer: str
+    begins: datetime
+    ends: datetime
+    key: bytes
+    key_kind: str
+    key_bits: int
+    exponent: int
+    digest: str
+    version: int
+    ca: bool | None
+    path_length: int | None
+    usage: frozenset[str] | None
+
+    @property
+    def name(self) -> str:
+        """The subject, for people: one printable line."""
+        return _name(asn1_x509.Name.load(self.subject))
+
+    @property
+    def identity(self) -> tuple[bytes, bytes]:
+        """A CA is its name and its key."""
+        return (self.subject, self.key)
+
+    @property
+    def may_sign(self) -> bool:
+        return self.usage is None or "key_cert_sign" in self.usage
+
+    @property
+    def is_old_root(self) -> bool:
+        """A root of a time, or a maker, without basicConstraints: X.509 v1, or one that its key usage makes a CA."""
+        signs = self.usage is not None and "key_cert_sign" in self.usage
+        return self.subject == self.issuer and (self.version == 1 or signs) and self.ca is None
+
+    def may_be_named(self, below: Parts) -> bool:
+        """Whether it goes by the name of the other's issuer; case and blanks do not count (RFC 5280 §7.1)."""
+        if self.subject == below.issuer:
+            return bool(self.comparable_subject or len(self.subject) > len(b"\x30\x00"))
+        return bool(self.comparable_subject) and self.comparable_subject == below.comparable_issuer
+
+
+@lru_cache(maxsize=512)
+def read_parts(der: bytes) -> Parts | None:
+    """None for what is malformed, out of all proportion, or not understood."""
+    try:
+        if len(der) > _MAX_CERTIFICATE or measure(der) != len(der):
+            return None
+        return _read(der)
+    except Exception:  # noqa: BLE001  # asn1crypto decodes late and raises whatever its parts raise; such a one is not there
+        return None
+
+
+def _read(der: bytes) -> Parts | None:
+    certificate = asn1_x509.Certificate.load(der, strict=True)
+    body = certificate["tbs_certificate"]
+    subject, issuer = body["subject"].dump(), body["issuer"].dump()
+    if max(len(subject), len(issuer)) > _MAX_NAME:
+        return None
+    kind, bits, exponent = _key(body["subject_public_key_info"])
+    extensions = {each["extn_id"].dotted: each for each in _extensions(body)}
+    if len(extensions) != len(_extensions(body)):
+        return None  # RFC 5280 §4.2: which of two should count?
+    constraints, usage = extensions.get("2.5.29.19"), extensions.get("2.5.29.15")
+    basic = constraints["extn_value"].parsed if constraints is not None else None
+    limit = basic["path_len_constraint"].native if basic is not None else None
+    return Parts(
+        der=der,
+        subject=subject,
+        issuer=issuer,
+        comparable_subject=_comparable(body["subject"]),
+        comparable_issuer=_comparable(body["issuer"]),
+        begins=body["validity"]["not_before"].native,
+        ends=body["validity"]["not_after"].native,
+        key=body["subject_public_key_info"].dump(),
+        key_kind=kind,
+        key_bits=bits,
+        exponent=exponent,
+        digest=_digest(certificate["signature_algorithm"]),
+        version=int(body["version"]) + 1,
+        ca=bool(basic["ca"].native) if basic is not None else None,
+        path_length=int(limit) if limit is not None else None,
+        usage=frozenset(usage["extn_value"].parsed.native) if usage is not None else None,
+    )
+
+
+def _extensions(body: asn1_x509.TbsCertificate) -> list[asn1_x509.Extension]:
+    return [] if isinstance(body["extensions"], core.Void) else list(body["extensions"])
+
+
+def _key(info: asn1_x509.PublicKeyInfo) -> tuple[str, int, int]:
+    algorithm = info["algorithm"]["algorithm"]
+    if algorithm.native in {"rsa", "rsassa_pss"}:
+        numbers = info["public_key"].parsed
+        return "rsa", int(numbers["modulus"]).bit_length(), int(numbers["public_exponent"])
+    if algorithm.native == "ec":
+        curve = info["algorithm"]["parameters"]
+        return (str(curve.native) if curve.name == "named" else "a curve without a name"), 0, 0
+    return str(algorithm.native), 0, 0
+
+
+def _digest(algorithm: algos.SignedDigestAlgorithm) -> str:
+    oid = algorithm["algorithm"].dotted
+    if oid == _PSS:
+        return _HASHES.get(algorithm["parameters"]["hash_algorithm"]["algorithm"].dotted, "")
+    return _DIGESTS.get(oid, "")
+
+
+def _comparable(name: asn1_x509.Name) -> str:
+    """A text that names have in common which OpenSSL takes for the same; it only guides the search for a path."""
+    try:
+        pairs = [sorted(f"{each['type'].dotted}={each['value'].native}" for each in part) for part in name.chosen]
+        return "".join(repr(pairs).casefold().split())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return ""  # then only the very same bytes are the same name
+
+
+def _name(name: asn1_x509.Name) -> str:
+    try:
+        pairs = [each for part in reversed(list(name.chosen)) for each in part]
+        words = [f"{_SHORT.get(each['type'].dotted, each['type'].native)}={each['value'].native}" for each in pairs]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return f"#{name.dump().hex()[:64]}"
+    return one_line(",".join(words), 120) or "(no name)"
