@@ -14,6 +14,9 @@ from certagent.keys import PrivateKey, PublicKey
 from certagent.lab import checks
 from certagent.scep import Signer
 
+# id-kp-cmcRA, RFC 6402 §2.10: what tells an RA from any other holder of a certificate of this CA.
+_CMC_RA = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")
+
 
 def name(common_name: str) -> x509.Name:
     return x509.Name(
@@ -62,6 +65,7 @@ def ra_certificate(
     builder = _builder(subject, issuer.certificate.subject, public_key, start, end)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage({use}), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([_CMC_RA]), critical=False)
     builder = builder.add_extension(_authority_key(issuer), critical=False)
     return _signed(builder, issuer.key, pss=pss)
 

@@ -24,7 +24,7 @@ from certagent.config.values import Fingerprint
 from certagent.errors import CertagentError, ConfigError, HttpError, StateError, TrustError
 from certagent.scep import Capabilities, Client
 from certagent.state_directory import StateDirectory
-from certagent.trust.next_ca import Link, Offer, Successor, extended, find_next
+from certagent.trust.next_ca import Link, Offer, Successor, extended, find_next, is_rooted, renewals
 from certagent.trust.rules import Believed, Pins, believe
 
 VERSION = 1
@@ -42,11 +42,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def link(self) -> Link:
         above = tuple(map(Fingerprint.parse, self.above))
-        return Link(Fingerprint.parse(self.successor), Fingerprint.parse(self.predecessor), above)
+        return Link(Fingerprint.parse(self.successor), Fingerprint.parse(self.predecessor), above, self.proof)
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """authority.json: the authority when it was last believed. `issuer`, `next_issuer`: fingerprints."""
+    """authority.json: the authority when it was last believed. `issuer`, `next_issuer`, `ras`: fingerprints."""
 
     version: int = VERSION
     url: str
@@ -55,6 +55,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: datetime
     next_issuer: str = ""
     changes: tuple[Change, ...] = ()
+    ras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,34 @@ class Authorities:
         return found
 
     def known(self, name: str) -> Known | None:
-        """What the disk remembers; None before the first contact, or of another URL. Raises StateError."""
+        """What the disk remembers, as far as it is still proven; None before the first contact, of another URL, or
+        where the CA that was remembered is proven no more. Raises StateError.
+        """
+        known = self._on_disk(name)
+        if known is None:
+            return None
+        believed_pins = self._pins(name)
+        pool = (*known.chain, *known.next_chain, *known.old, *believed_pins.anchors)
+
+        def proven(certificates: tuple[x509.Certificate, ...]) -> tuple[x509.Certificate, ...]:
+            return tuple(each for each in certificates if is_rooted(each, pool, believed_pins))
+
+        if not proven(known.chain[:1]):
+            return None
+        return replace(known, next_chain=proven(known.next_chain), old=proven(known.old))
+
+    def doubt(self, name: str) -> str:
+        """What to say where the disk remembers a CA that nothing proves; empty where all is well."""
+        known = self._on_disk(name)
+        if known is None or self.known(name) is not None:
+            return ""
+        issuer = known.issuer
+        return (
+            f"the CA remembered for {name}, {facts.subject_text(issuer)} ({facts.fingerprint(issuer)}), is not proven "
+            "by what is configured: nothing of it is used, and certificates that it issued are to be replaced"
+        )
+
+    def _on_disk(self, name: str) -> Known | None:
         directory = self._directory / name
         memory = self._memory(name)
         chain = _read(directory / "ca.pem")
@@ -152,12 +180,14 @@ class Authorities:
         return memory if memory is not None and memory.url == self._authorities[name].url else None
 
     def _pins(self, name: str) -> Pins:
-        """The configured pins, and the successors of what they name (DESIGN §6)."""
-        configured, known = pins(self._authorities[name]), self.known(name)
+        """The configured pins, and the successors of what they name."""
+        configured, known = pins(self._authorities[name]), self._on_disk(name)
         if known is None:
             return configured
-        before = (*known.chain, *known.old)
-        return extended(configured, [change.link for change in known.memory.changes], before)
+        memory, before = known.memory, (*known.chain, *known.next_chain, *known.old)
+        links = [change.link for change in memory.changes]
+        reached = extended(configured, links, before, Fingerprint.parse(memory.issuer))
+        return replace(reached, known_ras=frozenset(map(Fingerprint.parse, memory.ras)))
 
     def _reach(self, name: str, now: datetime, *, remember: bool) -> Contact:
         definition = self._authorities[name]
@@ -204,9 +234,10 @@ class Authorities:
             raise refusal
         if remember:
             self._remember_successor(name, known.issuer, successor, now)
-        links = [each.link for each in (*known.memory.changes, _change(known.issuer, successor, now))]
-        reached = extended(pins(self._authorities[name]), links, (*known.chain, *known.old))
-        return believe(offered, reached, now)
+        change = _change(known.issuer, successor, now)
+        links = [each.link for each in (*known.memory.changes, change)]
+        seen = (*known.chain, *successor.believed.chain, *known.old)
+        return believe(offered, extended(pins(self._authorities[name]), links, seen), now)
 
     def _refuse_downgrade(self, name: str, now: Capabilities, before: Capabilities) -> None:
         lost = now.lost(before)
@@ -229,8 +260,14 @@ class Authorities:
                 seen_at=now,
                 next_issuer=known.memory.next_issuer if known else "",
                 changes=known.memory.changes if known else (),
+                ras=tuple(str(facts.fingerprint(ra)) for ra in believed.ras),
             )
-            if known is not None and known.memory.issuer != issuer:
+            memory = _with_renewals(memory, believed, known, self._pins(name))
+            if known is None:
+                # Of another URL, or not proven any more.
+                durable.remove(directory / "next-ca.pem")
+                durable.remove(directory / "old-ca.pem")
+            elif known.memory.issuer != issuer:
                 _keep(directory / "old-ca.pem", (*known.chain, *known.old), now, but=believed.chain)
             if memory.next_issuer == issuer:
                 memory = msgspec.structs.replace(memory, next_issuer="")
@@ -269,6 +306,20 @@ class Authorities:
             _keep(directory / "next-ca.pem", successor.believed.chain, now)
             memory = msgspec.structs.replace(memory, next_issuer=change.successor)
             durable.write(directory / "authority.json", msgspec.json.encode(memory))
+
+
+def _with_renewals(memory: Memory, believed: Believed, known: Known | None, named: Pins) -> Memory:
+    """What is remembered, and that a CA was renewed with its key: its old certificate will be gone one day."""
+    among = (*known.chain, *known.old) if known else ()
+    links = renewals(believed, among, named)
+    made = [
+        Change(
+            successor=str(link.successor), predecessor=str(link.predecessor), proof=link.proof, seen_at=memory.seen_at
+        )
+        for link in links
+        if link not in [each.link for each in memory.changes]
+    ]
+    return msgspec.structs.replace(memory, changes=(*memory.changes, *made))
 
 
 def _change(current: x509.Certificate, successor: Successor, now: datetime) -> Change:

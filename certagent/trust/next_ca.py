@@ -40,6 +40,7 @@ from certagent.trust.proof import (
 from certagent.trust.rules import Believed, Pins, with_ras
 
 CHAINS = "it chains to a configured anchor"
+RENEWED = "the same CA, renewed with its key"
 # Operators set the hands of a clock; a day between two CAs is one, more is another thing.
 _GAP = timedelta(days=1)
 
@@ -197,33 +198,56 @@ def _check_dates(ca: x509.Certificate, current: x509.Certificate) -> None:
 @dataclass(frozen=True)
 class Link:
     """One authenticated change of CA, as it is remembered: fingerprints of the CA, of the one it followed, and of
-    those above it that were proven with it.
+    those above it that were proven with it; and its proof, in words.
     """
 
     successor: Fingerprint
     predecessor: Fingerprint
     above: tuple[Fingerprint, ...] = ()
+    proof: str = ""
 
 
-def extended(pins: Pins, links: Sequence[Link], believed_before: Sequence[x509.Certificate]) -> Pins:
+def extended(
+    pins: Pins, links: Sequence[Link], believed_before: Sequence[x509.Certificate], issuer: Fingerprint | None = None
+) -> Pins:
     """Rule 4: the pins with every remembered successor whose line leads back to what the configuration names.
 
     `believed_before` are certificates of CAs believed before: where `pins` names one, or a CA above it, a line may
-    begin at it. A pin taken out of the configuration takes its successors with it.
+    begin at it. A pin taken out of the configuration takes its successors with it, and a successor that was believed
+    for a path is so only as long as that path is proven. `issuer`: the CA that was last seen at work; those it
+    followed are of the past.
     """
     pool = [*believed_before, *pins.anchors]
-    known = set(pins.fingerprints) | {facts.fingerprint(each) for each in believed_before if _rooted(each, pool, pins)}
+    links = [each for each in links if each.proof != CHAINS or _still_chains(each, pool, pins)]
+    known = set(pins.fingerprints) | {facts.fingerprint(each) for each in pool if is_rooted(each, pool, pins)}
     pending = list(links)
     while reached := [link for link in pending if link.predecessor in known]:
         known |= {link.successor for link in reached}
         pending = [link for link in pending if link not in reached]
-    made = [link for link in links if link.successor in known]
+    made = [link for link in links if link.successor in known and link.predecessor in known]
     added = [each for link in made for each in (link.successor, *link.above) if each not in pins.fingerprints]
-    followed = frozenset(link.predecessor for link in made)
-    return replace(pins, fingerprints=(*pins.fingerprints, *dict.fromkeys(added)), followed=followed)
+    return replace(
+        pins,
+        fingerprints=(*pins.fingerprints, *dict.fromkeys(added)),
+        followed=frozenset(link.predecessor for link in made),
+        past=_before(issuer, made),
+        remembered=tuple(believed_before),
+    )
 
 
-def _rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], pins: Pins) -> bool:
+def _before(issuer: Fingerprint | None, links: Sequence[Link]) -> frozenset[Fingerprint]:
+    """The CAs that `issuer` has followed. One renewed with its key is no other CA."""
+    found = {issuer}
+    while more := {each.predecessor for each in links if each.successor in found and each.proof != RENEWED} - found:
+        found |= more
+    return frozenset(each for each in found if each is not None and each != issuer)
+
+
+def _still_chains(link: Link, pool: Sequence[x509.Certificate], pins: Pins) -> bool:
+    return any(facts.fingerprint(each) == link.successor and is_rooted(each, pool, pins) for each in pool)
+
+
+def is_rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], pins: Pins) -> bool:
     """Whether it is named, or a path led from it to what is named when both had begun, whatever has expired since."""
     if pins.names(certificate):
         return True
@@ -234,3 +258,13 @@ def _rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], pin
         )
         for anchor in pins.believed_among(pool)
     )
+
+
+def renewals(believed: Believed, among: Sequence[x509.Certificate], pins: Pins) -> list[Link]:
+    """Which of a believed authority's CAs are others, renewed with their key, that are named by themselves."""
+    return [
+        Link(facts.fingerprint(new), facts.fingerprint(old), (), RENEWED)
+        for new in believed.chain
+        for old in dict.fromkeys((*among, *pins.anchors, *pins.remembered))
+        if pins.names(old) and is_twin(new, old)
+    ]

@@ -29,7 +29,7 @@ from certagent import certificate as facts
 from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
 from certagent.keys import public_bytes
-from certagent.trust.proof import Path, UnprovenError, comes_from, is_twin, prove
+from certagent.trust.proof import Path, UnprovenError, comes_from, is_same_ca, is_twin, prove
 
 # A device's clock may be a little behind its CA's; more than that is an error worth a person's look.
 SKEW = timedelta(minutes=5)
@@ -54,6 +54,9 @@ class Pins:
 
     past: frozenset[Fingerprint] = frozenset()
     """CAs whose successor has taken over."""
+
+    known_ras: frozenset[Fingerprint] = frozenset()
+    """RA certificates that were believed before, under these very rules."""
 
     remembered: tuple[x509.Certificate, ...] = ()
     """CAs believed before: what is pinned by its fingerprint alone may not be sent any more."""
@@ -95,7 +98,7 @@ class Believed:
     def ras(self) -> tuple[x509.Certificate, ...]:
         """The RA certificates that have a part: signers, and the recipient."""
         every = dict.fromkeys((*self.signers, *([self.recipient] if self.recipient else [])))
-        return tuple(each for each in every if each not in self.chain)
+        return tuple(each for each in every if not facts.is_ca(each) and each not in self.chain)
 
 
 def believe(offered: Sequence[x509.Certificate], pins: Pins, now: datetime) -> Believed:
@@ -105,7 +108,8 @@ def believe(offered: Sequence[x509.Certificate], pins: Pins, now: datetime) -> B
     paths, failures = _proven_cas(readable, anchors, pins, now)
     candidates = _could_issue(paths, readable)
     if not candidates:
-        raise _why_nobody(offered, pins, failures)
+        gone = [each for each in readable if facts.fingerprint(each) in pins.past]
+        raise _gone_back(gone[0]) if gone else _why_nobody(offered, pins, failures)
     path = _issuer(candidates, paths, failures, pins)
     return with_ras(path.target, path.above, readable, pins, now)
 
@@ -122,7 +126,10 @@ def with_ras(
     # A named RA that this CA did not issue was another CA's: it has no part any more.
     signing = (pins.signer,) if pins.signer in ras and pins.signer else tuple(ra for ra in ras if _may_sign(ra))
     recipient = pins.recipient if pins.recipient in ras and pins.recipient else _recipient(ras, issuer)
-    return Believed(issuer, above, (issuer, *signing), recipient)
+    # A CA renewed with its key may sign under its old certificate's name.
+    every = dict.fromkeys((*offered, *pins.anchors, *pins.remembered))
+    twins = [each for each in every if each != issuer and facts.is_ca(each) and is_same_ca(each, issuer)]
+    return Believed(issuer, above, (issuer, *twins, *signing), recipient)
 
 
 Failures = Sequence[tuple[x509.Certificate, UnprovenError]]
@@ -218,7 +225,8 @@ def _issuer(candidates: Sequence[Path], paths: Sequence[Path], failures: Failure
 def _gone_back(ca: x509.Certificate) -> TrustError:
     return TrustError(
         f"the authority shows {facts.subject_text(ca)} ({facts.fingerprint(ca)}), a CA that another one has followed",
-        "an old answer may be replayed; if the CA really went back, its operator can say so: see docs/rollover.md",
+        "an old answer may be replayed; if the CA really went back, remove the authority's authority.json from "
+        "state_dir: only the configuration counts then",
     )
 
 
@@ -238,13 +246,17 @@ def _believed_ras(
             believed.append(candidate)
     if refusal is not None and not believed:
         raise refusal
-    return tuple(believed)
+    # Of several the newest is the one at work, whatever the order on the wire.
+    return tuple(sorted(believed, key=lambda ra: (ra.not_valid_before_utc, facts.to_der(ra)), reverse=True))
 
 
 def _check_ra(candidate: x509.Certificate, cas: Sequence[x509.Certificate], pins: Pins, now: datetime) -> None:
     who = f"RA certificate {facts.subject_text(candidate)} ({facts.fingerprint(candidate)})"
+    named = pins.names(candidate) or candidate in (pins.recipient, pins.signer)
+    # An RA of another CA is believed for its own fingerprint alone.
+    anchors = (*cas, candidate) if pins.names(candidate) else cas
     try:
-        prove_soon(candidate, (), cas, now, accept=pins.accept)
+        prove_soon(candidate, (), anchors, now, accept=pins.accept)
     except UnprovenError as error:
         if error.why == "stranger":
             raise TrustError(
@@ -252,12 +264,13 @@ def _check_ra(candidate: x509.Certificate, cas: Sequence[x509.Certificate], pins
             ) from None
         raise TrustError(f"RA {error}", error.hint) from None
     purposes = facts.extended_key_usage(candidate)
-    named = pins.names(candidate) or candidate in (pins.recipient, pins.signer)
-    if purposes and not purposes & _RA_PURPOSES and not named:
-        raise TrustError(
-            f"{who} is a certificate for other purposes than an RA's, as any device of this CA may hold",
-            f"if it is the RA, add {facts.fingerprint(candidate)} to the authority's `fingerprint` list",
-        )
+    if named or purposes & _RA_PURPOSES or (not purposes and facts.fingerprint(candidate) in pins.known_ras):
+        return
+    what = "is for other purposes than an RA's" if purposes else "says nothing of being an RA's"
+    raise TrustError(
+        f"{who} {what}, as any device of this CA may hold",
+        f"if it is the RA, add {facts.fingerprint(candidate)} to the authority's `fingerprint` list",
+    )
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:

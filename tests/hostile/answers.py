@@ -21,7 +21,7 @@ from certagent.lab import Call, HttpAnswer
 from certagent.lab.http import decode_message
 from certagent.scep import degenerate
 from tests.hostile.lab import CA_CERTIFICATES, REPLY, Fault, Hostile, body, offering, raw, serving
-from tests.unit.pki import Party, key, party, remade, rsa_key
+from tests.unit.pki import CMC_RA, Party, key, party, remade, rsa_key
 from tests.waiting import PATIENCE
 
 DAY = timedelta(days=1)
@@ -61,7 +61,7 @@ def _ra(ca: Hostile, issuer: Party, *, days: float = 90, start: float = -1, **ch
         with_key=rsa_key("old RA"),
         start=now + start * DAY,
         end=now + days * DAY,
-        **{"usage": usage, **changes},
+        **{"usage": usage, "purposes": (CMC_RA,), **changes},
     )
     return made.certificate
 

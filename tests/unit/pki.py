@@ -21,6 +21,7 @@ from certagent.keys import PrivateKey
 
 NOW = datetime(2027, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+CMC_RA = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")
 TLS = (Purpose.SERVER_AUTH, Purpose.CLIENT_AUTH)
 _serials = itertools.count(1)
 

@@ -14,7 +14,7 @@ from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
 from certagent.trust.next_ca import Link, Offer, Successor, extended, find_next
 from certagent.trust.rules import Believed, Pins
-from tests.unit.pki import DAY, NOW, Party, party, remade, rsa_key
+from tests.unit.pki import CMC_RA, DAY, NOW, Party, party, remade, rsa_key
 
 
 def ca(name: str, issuer: Party | None = None, *, key: str = "", start: int = -1, end: int = 300) -> Party:
@@ -50,13 +50,14 @@ def world() -> World:
     usage = ("key_encipherment", "digital_signature")
     return World(
         current=current,
-        ra=party("RA of today", current, with_key=rsa_key("ra"), usage=usage),
+        ra=party("RA of today", current, with_key=rsa_key("ra"), usage=usage, purposes=(CMC_RA,)),
         following=following,
         next_ra=party(
             "RA of tomorrow",
             following,
             with_key=rsa_key("next ra"),
             usage=usage,
+            purposes=(CMC_RA,),
             start=NOW + 50 * DAY,
             end=NOW + 99 * DAY,
         ),

@@ -22,9 +22,8 @@ from certagent.trust import next_ca as following
 from certagent.trust.proof import comes_from
 from certagent.trust.rules import SKEW, Asked, Believed, Pins, accept_certificate, believe
 
-from .pki import DAY, NOW, TLS, Party, key, party, remade, rsa_key
+from .pki import CMC_RA, DAY, NOW, TLS, Party, key, party, remade, rsa_key
 
-CMC_RA = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")
 REQUEST_AGENT = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.1")
 SMARTCARD = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.2")
 TWICE = [{"extn_id": "1.2.3.4", "extn_value": core.ParsableOctetString(b"\x05\x00")}] * 2  # forbidden
@@ -42,7 +41,8 @@ def cast() -> dict[str, Party]:
     leaf_as_ca = party("leaf", root)
 
     def ra(name: str, issuer: Party, **more: object) -> Party:
-        return party(name, issuer, with_key=rsa_key("ra"), **more)  # type: ignore[arg-type]  # party's own words
+        more = {"with_key": rsa_key("ra"), "purposes": (CMC_RA,), **more}
+        return party(name, issuer, **more)  # type: ignore[arg-type]  # party's own words
 
     whole = ("digital_signature", "key_encipherment")
     short = party("short", with_key=rsa_key("root"), ca=True, path_length=1)
@@ -90,16 +90,18 @@ def cast() -> dict[str, Party]:
         "ra of ec": ra("ra", ec_ca, usage=whole),
         "ra of stranger": ra("ra", stranger, usage=whole),
         "plain ra": ra("plain ra", root),
-        "signing ra": party("signing ra", root, usage=("digital_signature",)),
+        "signing ra": ra("signing ra", root, usage=("digital_signature",), with_key=key("signing ra")),
         "encryption ra": ra("encryption ra", root, usage=("key_encipherment",)),
         "data ra": ra("data ra", root, usage=("data_encipherment",)),
-        "ec ra": party("ec ra", ec_ca, usage=whole),
+        "ec ra": ra("ec ra", ec_ca, usage=whole, with_key=key("ec ra")),
         "expired ra": ra("expired ra", root, usage=whole, end=NOW - DAY),
         "future ra": ra("future ra", root, usage=whole, start=NOW + DAY),
         "sha1 ra": remade(ra("sha1 ra", root, usage=whole), root, digest="sha1"),
         "tls": ra("tls", root, usage=whole, purposes=TLS),
         "tls and card": ra("tls and card", root, usage=whole, purposes=(*TLS, SMARTCARD)),
-        "cmc ra": ra("cmc ra", root, usage=whole, purposes=(CMC_RA,)),
+        "cmc ra": ra("cmc ra", root, usage=whole),
+        "no purpose": ra("no purpose", root, usage=whole, purposes=()),
+        "newer ra": ra("newer ra", root, usage=whole, start=NOW - DAY),
         "agent": ra("agent", root, usage=whole, purposes=(REQUEST_AGENT, *TLS)),
         # R1 under its own name and certified by R2 as well
         "root by other": party("root", other_root, with_key=rsa_key("root"), ca=True),
@@ -119,13 +121,15 @@ class Offer:
     above: Sequence[str] = ()
     signers: Sequence[str] = ()  # beside the issuer
     recipient: str | None = ""  # the issuer, unless said; None: nobody
+    remembered: Sequence[str] = ()  # RAs believed before
     refused: str = ""
 
     def believed(self, sent: Sequence[str] | None = None) -> Believed:
         fingerprints = tuple(facts.fingerprint(cast()[name].certificate) for name in self.pinned)
         anchors = tuple(cast()[name].certificate for name in self.anchors)
         offered = [cast()[name].certificate for name in (self.sent if sent is None else sent)]
-        return believe(offered, Pins(fingerprints, anchors, self.accept), NOW)
+        known = frozenset(facts.fingerprint(cast()[name].certificate) for name in self.remembered)
+        return believe(offered, Pins(fingerprints, anchors, self.accept, known_ras=known), NOW)
 
 
 BELIEVED = [
@@ -266,6 +270,45 @@ BELIEVED = [
         id="an RA with a TLS certificate, pinned",
     ),
     pytest.param(
+        Offer(
+            ["root", "no purpose"],
+            ["root", "no purpose"],
+            issuer="root",
+            signers=["no purpose"],
+            recipient="no purpose",
+        ),
+        id="an RA without purposes, pinned",
+    ),
+    pytest.param(
+        Offer(
+            ["root", "no purpose"],
+            ["root"],
+            remembered=["no purpose"],
+            issuer="root",
+            signers=["no purpose"],
+            recipient="no purpose",
+        ),
+        id="an RA without purposes, believed before",
+    ),
+    pytest.param(
+        Offer(["root", "no purpose", "ra"], ["root"], issuer="root", signers=["ra"], recipient="ra"),
+        id="a device without purposes beside the RA",
+    ),
+    pytest.param(
+        Offer(["root", "ra", "newer ra"], ["root"], issuer="root", signers=["newer ra", "ra"], recipient="newer ra"),
+        id="of two RAs the newer",
+    ),
+    pytest.param(
+        Offer(
+            ["root", "ra of stranger"],
+            ["root", "ra of stranger"],
+            issuer="root",
+            signers=["ra of stranger"],
+            recipient="ra of stranger",
+        ),
+        id="an RA of another CA, pinned",
+    ),
+    pytest.param(
         Offer(["root", "cmc ra"], ["root"], issuer="root", signers=["cmc ra"], recipient="cmc ra"), id="cmcRA"
     ),
     pytest.param(
@@ -304,6 +347,7 @@ BELIEVED = [
 ]
 
 REFUSED = [
+    pytest.param(Offer(["root", "no purpose"], ["root"], refused="nothing of being an RA"), id="without purposes"),
     # What OpenSSL takes for no CA issues nothing that a consumer would believe.
     pytest.param(Offer(["bare"], anchors=["bare"], refused="is no CA"), id="an anchor that nothing makes a CA"),
     pytest.param(
@@ -443,7 +487,8 @@ def test_whatever_is_sent_only_what_is_pinned_is_believed(sent: list[str], pinne
     pins = {cast()[name].certificate for name in pinned}
     assert any(each in pins for each in believed.chain)
     for ra in believed.ras:
-        assert any(comes_from(ra, ca.certificate) for ca in cast().values() if facts.is_ca(ca.certificate))
+        issued = any(comes_from(ra, ca.certificate) for ca in cast().values() if facts.is_ca(ca.certificate))
+        assert issued or ra in pins
 
 
 @given(st.data())
