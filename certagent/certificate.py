@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from certagent.config.values import AlternativeName, Fingerprint
 from certagent.errors import ConfigError, KeystoreError, TrustError
 from certagent.keys import public_bytes
+from certagent.text import printable
 
 UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
@@ -80,8 +81,9 @@ def serial_hex(certificate: x509.Certificate) -> str:
 
 
 def subject_text(certificate: x509.Certificate) -> str:
-    """The subject in RFC 4514 form; for a certificate without one, its first alternative name."""
-    return certificate.subject.rfc4514_string() or next(iter(sorted(alternative_names(certificate))), "(no name)")
+    """The subject in RFC 4514 form, one printable line; for a certificate without one, its first alternative name."""
+    text = certificate.subject.rfc4514_string() or next(iter(sorted(alternative_names(certificate))), "(no name)")
+    return printable(text)
 
 
 # Beside RFC 4514's own short names those that devices' subjects are made of, as openssl writes them.

@@ -19,13 +19,20 @@ Neither ever holds a secret.
 
 from __future__ import annotations
 
+from certagent.text import printable
+
+_LONGEST = 2000  # characters
+
 
 class CertagentError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base of every error this project raises on purpose.
+
+    Whatever text from outside it quotes, it is one printable line of bounded length.
+    """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(printable(message, _LONGEST))
+        self.hint = printable(hint, _LONGEST)
 
     @property
     def kind(self) -> str:

@@ -27,6 +27,15 @@ def with_hint(message: str, hint: str | None) -> str:
     return f"{message}; {hint}" if hint else message
 
 
+def printable(text: str, limit: int = 300) -> str:
+    """All of `text` in one line: what no terminal or log should obey becomes `?`, and it is cut at `limit` characters.
+
+    Line breaks, escapes, and the marks that turn the direction of writing are none of them printable.
+    """
+    clean = "".join(char if char.isprintable() else "?" for char in text[: limit + 1])
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
 def span(time: timedelta) -> str:
     """A length of time in one unit, cut off: `40 s`, `15 min`, `6 h`, `30 d`, `12 y`."""
     seconds = int(abs(time).total_seconds())

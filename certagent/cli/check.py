@@ -112,6 +112,8 @@ def _authority(
         pins(authority)
         yield Finding(Mark.FINE, f"{authority.url} was not contacted")
         return
+    if doubt := authorities.doubt(name):
+        yield Finding(Mark.WRONG, doubt, "the next renewal asks the CA anew; then look at what lies in ca_file")
     contact = reached[name] = authorities.contact(name, now, remember=False)
     issuer = contact.believed.issuer
     renewal = ", RenewalReq" if contact.capabilities.renewal else ""

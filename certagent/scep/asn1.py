@@ -30,6 +30,8 @@ _PARSE_ERRORS = (
 # Far above what any sender makes of a message, far below what would keep us busy: a library that looks at
 # every element takes some 10 µs for each. Only headers count; what a string holds is never walked.
 _MAX_ELEMENTS = 20_000
+MAX_CERTIFICATES = 100
+MAX_LISTED = 500_000  # where a CRL may be inside, whose entries no library of ours looks at
 _MAX_DEPTH = 64
 _MAX_OID = 64  # bytes; asn1crypto's time grows with the square of it
 _MAX_NAME = 8 * 1024  # bytes of an issuer's name, which is compared character by character
@@ -77,14 +79,14 @@ def outer(data: bytes, what: str) -> None:
         )
 
 
-def measure(data: bytes, start: int = 0) -> int:
+def measure(data: bytes, start: int = 0, elements: int = _MAX_ELEMENTS) -> int:
     """Where the BER element that begins at `start` ends, after a walk over the headers of all it is made of.
 
-    Raises ValueError if it is cut short, malformed, or too much to be honest.
+    `elements`: how many may be honest; 1 µs for each. Raises ValueError if it is cut short, malformed, or too much.
     """
     ends: list[int | None] = []  # of the constructed elements around `at`; None: at their end-of-contents octets
     at = start
-    for _ in range(_MAX_ELEMENTS):
+    for _ in range(elements):
         first, begin, length = _header(data, at)
         if ends and ends[-1] is None and data[at:begin] == b"\0\0":
             ends.pop()
@@ -171,9 +173,28 @@ def load_certificate(der: bytes, what: str) -> x509.Certificate:
 
 
 def certificates_of(signed: cms.SignedData, what: str) -> tuple[x509.Certificate, ...]:
-    """The X.509 certificates a SignedData carries, in its order. They prove nothing by being there."""
+    """The X.509 certificates a SignedData carries, in its order. They prove nothing by being there.
+
+    What cannot be read is not there, unless nothing else is. Raises TrustError.
+    """
     with parsing(what):
-        return tuple(load_certificate(der, what) for der in _sequences(signed["certificates"]))
+        found = _sequences(signed["certificates"])
+    return readable(found, what)
+
+
+def readable(ders: Sequence[bytes], what: str) -> tuple[x509.Certificate, ...]:
+    """Those of the certificates that can be read. Raises TrustError if none of them can, or there are too many."""
+    if len(ders) > MAX_CERTIFICATES:
+        raise TrustError(f"{what} holds {len(ders)} certificates", f"no honest CA sends more than {MAX_CERTIFICATES}")
+    certificates, refusal = [], None
+    for der in ders:
+        try:
+            certificates.append(load_certificate(der, what))
+        except TrustError as error:
+            refusal = error
+    if refusal is not None and not certificates:
+        raise refusal
+    return tuple(certificates)
 
 
 def revocations_of(signed: cms.SignedData, what: str) -> tuple[x509.CertificateRevocationList, ...]:

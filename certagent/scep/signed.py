@@ -116,6 +116,8 @@ def read_degenerate(
 ) -> tuple[tuple[x509.Certificate, ...], tuple[x509.CertificateRevocationList, ...]]:
     """Certificates and CRLs of a SignedData without signers, as a ContentInfo or bare. Raises TrustError."""
     with asn1.parsing(what):
+        if asn1.measure(data, elements=asn1.MAX_LISTED) != len(data):
+            raise ValueError("bytes after its end")
         is_wrapped = asn1.is_content_info(data)
     if is_wrapped:
         inner = asn1.content_info(data, "signed_data", what)

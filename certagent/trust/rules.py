@@ -210,9 +210,9 @@ def _issuer(candidates: Sequence[Path], paths: Sequence[Path], failures: Failure
     present = [path for path in lowest if facts.fingerprint(path.target) not in pins.past]
     if not present:
         raise _gone_back(lowest[0].target)
-    named = [path for path in present if pins.names(path.target)] or present
+    newest = [path for path in present if not any(is_twin(other.target, path.target) for other in present)]
+    named = [path for path in newest if pins.names(path.target)] or newest
     named = [path for path in named if facts.fingerprint(path.target) not in pins.followed] or named
-    named = [path for path in named if not any(is_twin(other.target, path.target) for other in present)] or named
     if len(named) > 1:
         found = ", ".join(str(facts.fingerprint(path.target)) for path in named)
         raise TrustError(

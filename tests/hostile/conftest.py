@@ -12,6 +12,7 @@ import pytest
 from certagent.lab import Settings
 from certagent.transaction.report import Result
 from tests.hostile.lab import Hostile, start_hostile
+from tests.hostile.takeover import devices
 from tests.renewal.site import DAY, Clock, Site, start_lab
 
 pytest.register_assert_rewrite("tests.hostile.case")
@@ -48,6 +49,13 @@ def enrolled(tmp_path: Path, templates: dict[bool, Path]) -> Iterator[Enrolled]:
             site.write()
             return site
 
+        yield make
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
+    """A device on the real clock that has seen its CA: `device("fingerprint")`, `device("anchor")`."""
+    with devices(tmp_path) as make:
         yield make
 
 

@@ -6,91 +6,19 @@ he issues what is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 
 from certagent import certificate as facts
-from certagent import durable, keys
-from certagent.lab import LabCA, Settings
-from certagent.scep import Request
 from tests.hostile.case import consumers_files, successors
 from tests.hostile.conftest import hostile
-from tests.hostile.lab import REPLY, Hostile, start_hostile
-from tests.renewal.site import DAY, Clock, Site
+from tests.hostile.lab import Hostile
+from tests.hostile.takeover import DEVICE, SIGNS, held, real_clock, take_over
+from tests.renewal.site import DAY, Site
 from tests.unit.pki import TLS, Party, party, rsa_key
-
-SIGNS = ("key_cert_sign", "crl_sign")
-DEVICE = ("digital_signature", "key_encipherment")
-
-
-def real_clock() -> datetime:
-    return datetime.now(UTC)
-
-
-def keep(directory: Path, ca: Party) -> None:
-    """The CA of a lab that is to be opened in `directory`."""
-    directory.mkdir()
-    durable.write(directory / "ca.key", keys.to_pem(ca.key))
-    durable.write(directory / "ca.pem", ca.certificate.public_bytes(Encoding.PEM))
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
-    """A device that has a certificate and has seen its CA, on the real clock: `device("fingerprint")`."""
-    with ExitStack() as stack:
-
-        def make(pin: str) -> Site:
-            now, usage = real_clock(), (*SIGNS, *DEVICE)
-            # Its path length has no limit: nothing of what is refused below is refused for that.
-            fields: dict[str, Any] = {"ca": True, "usage": usage, "key_id": True, "with_key": rsa_key("root")}
-            keep(tmp_path / "lab", party("CN=lab CA", start=now - DAY, end=now + 999 * DAY, **fields))
-            server = stack.enter_context(start_hostile(tmp_path / "lab", Clock(now), Settings(lifetime=90 * DAY)))
-            site = Site(tmp_path, Clock(now), server)
-            stack.callback(hostile(site).released.set)
-            anchor = site.path("anchor.pem")
-            anchor.write_bytes(facts.to_pem([hostile(site).issuer.certificate]))
-            # A fingerprint of nothing that exists keeps the CA's own out of the configuration.
-            pins = {"fingerprint": "", "anchor": f"trust_anchor: {anchor}\nfingerprint: sha256:{'00' * 32}"}
-            site.write(authority=pins[pin])
-            done = site.command("enroll", "web")
-            assert done.returncode == 0, done.stderr
-            return site
-
-        yield make
-
-
-class Impostor(LabCA):
-    """A CA of somebody else; it issues to whoever asks."""
-
-    def authenticate(self, request: Request, csr: x509.CertificateSigningRequest) -> str:
-        return "renewal"
-
-
-def take_over(site: Site, held: list[Party], issuer: Party, **changes: Any) -> None:
-    """Let the holder of `issuer`'s key answer in the CA's place; `held`: what leads from the CA to his own."""
-    ca = hostile(site)
-    start = ca.issuer.certificate.not_valid_before_utc
-    fields: dict[str, Any] = {"usage": SIGNS, "key_id": True, "start": start, "end": start + 3000 * DAY}
-    false = party("CN=false CA", issuer, with_key=rsa_key("false CA"), ca=True, **{**fields, **changes})
-    keep(site.path("impostor"), false)
-    impostor = Impostor(site.path("impostor"), real_clock, Settings(lifetime=90 * DAY, ra=True))
-    ca.offered = [ca.issuer.certificate, *(each.certificate for each in held), *impostor.generation.certificates]
-    ca.serving[REPLY] = impostor.respond_http
-
-
-def held(by: Hostile, **fields: Any) -> Party:
-    """What the CA certified for `CN=device7`."""
-    now = real_clock()
-    words: dict[str, Any] = {"start": now - 9 * DAY, "end": now + 300 * DAY, "with_key": rsa_key("device7")}
-    return party("CN=device7", by.issuer, **{**words, **fields})
 
 
 def a_device(ca: Hostile) -> list[Party]:

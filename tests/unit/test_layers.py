@@ -29,7 +29,8 @@ LAYERS = (
     "certificate",
     "keys, durable, state_directory",
     "config",
-    "errors, text",
+    "errors",
+    "text",
 )
 
 DOORS = {

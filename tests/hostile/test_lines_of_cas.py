@@ -1,0 +1,139 @@
+"""By the command line, over the years of an authority: its CA is renewed with its key, followed, shown again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent.scep import Signer
+from certagent.trust.proof import comes_from
+from tests.hostile.case import consumers_files
+from tests.hostile.conftest import hostile
+from tests.hostile.lab import Hostile
+from tests.hostile.takeover import DEVICE, SIGNS, held, take_over
+from tests.renewal.site import DAY, Site
+from tests.unit.pki import TLS, Party, party, rsa_key
+
+USAGE = (*SIGNS, *DEVICE)
+
+
+def certificates(site: Site, name: str) -> tuple[x509.Certificate, ...]:
+    file = site.path("state") / f"authorities/lab/{name}"
+    return facts.load_pem(file.read_bytes(), name) if file.exists() else ()
+
+
+def renewed(ca: Hostile, *, end: datetime, with_key: Any = None) -> Party:
+    """The CA's new certificate, of its own name; of its own key unless said."""
+    own = with_key or ca.issuer.key
+    start = ca.issuer.certificate.not_valid_before_utc + timedelta(seconds=1)
+    return party("CN=lab CA", with_key=own, ca=True, usage=USAGE, key_id=True, start=start, end=end)
+
+
+def at_work(ca: Hostile, new: Party, offered: Sequence[x509.Certificate]) -> None:
+    """The CA works with `new` from now on, and shows what is `offered`."""
+    signer = Signer(new.key, new.certificate)
+    ca.generations._generations[ca.generations._current] = type(ca.generation)(signer, signer, signer)
+    ca.offered = offered
+
+
+@pytest.mark.parametrize("pin", ["fingerprint", "anchor"])
+@pytest.mark.parametrize("beside", [True, False], ids=["the old one beside it", "alone"])
+def test_a_ca_renewed_with_its_key_is_the_same_ca(device: Callable[[str], Site], pin: str, beside: bool) -> None:
+    site = device(pin)
+    ca = hostile(site)
+    old = ca.issuer.certificate
+    new = renewed(ca, end=old.not_valid_after_utc + 900 * DAY)
+    at_work(ca, new, [*([old] if beside else []), new.certificate])
+    for _ in range(2):  # the second time from memory
+        done = site.command("renew", "--force", "web")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert certificates(site, "ca.pem") == (new.certificate,)
+    assert certificates(site, "old-ca.pem") == (old,)
+    changes = json.loads((site.path("state") / "authorities/lab/authority.json").read_text())["changes"]
+    assert [each["proof"] for each in changes] == ["the same CA, renewed with its key"]
+    assert site.command("check").returncode == 0
+    assert site.command("status").returncode == 0
+    ca.offered = [old]  # a server behind the balancer that has the old one still
+    assert site.command("check").returncode == 0
+
+
+@pytest.mark.parametrize("pin", ["fingerprint", "anchor"])
+def test_somebody_elses_certificate_for_the_cas_name_and_key_is_not(device: Callable[[str], Site], pin: str) -> None:
+    site = device(pin)
+    ca = hostile(site)
+    before = consumers_files(site)
+    old = ca.issuer.certificate
+    stranger = Party(party("CN=lab CA", with_key=rsa_key("stranger"), ca=True).certificate, rsa_key("stranger"))
+    end = old.not_valid_after_utc + 900 * DAY
+    forged = party("CN=lab CA", stranger, with_key=ca.issuer.key, ca=True, usage=USAGE, key_id=True, end=end)
+    ca.offered = [forged.certificate]
+    assert site.command("renew", "--force", "web").returncode == 1
+    assert consumers_files(site) == before
+
+
+def followed(site: Site) -> Party:
+    """Another CA takes over, whose fingerprint a person has compared."""
+    ca = hostile(site)
+    start = ca.issuer.certificate.not_valid_before_utc
+    end = ca.issuer.certificate.not_valid_after_utc + 900 * DAY
+    new = party("CN=next CA", with_key=rsa_key("next"), ca=True, key_id=True, usage=USAGE, start=start, end=end)
+    site.config.write_text(
+        site.config.read_text().replace("  lab:", f"  lab:\n    next_fingerprint: {facts.fingerprint(new.certificate)}")
+    )
+    at_work(ca, new, [new.certificate])
+    done = site.command("renew", "--force", "web")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert certificates(site, "ca.pem") == (new.certificate,)
+    return new
+
+
+@pytest.mark.parametrize("pin", ["fingerprint", "anchor"])
+def test_after_a_switch_the_old_ca_alone_is_not_believed_again(device: Callable[[str], Site], pin: str) -> None:
+    site = device(pin)
+    ca = hostile(site)
+    old = ca.issuer
+    new = followed(site)
+    at_work(ca, old, [old.certificate])
+    before = consumers_files(site)
+    done = site.command("renew", "--force", "web")
+    assert done.returncode == 1
+    assert "a CA that another one has followed" in done.stdout + done.stderr
+    assert "authority.json" in done.stdout + done.stderr, "the way back is named"
+    assert consumers_files(site) == before
+    assert certificates(site, "ca.pem") == (new.certificate,)
+    (site.path("state") / "authorities/lab/authority.json").unlink()
+    assert site.command("check").returncode == 0, "a person said so"
+
+
+def test_a_successor_that_was_recorded_falsely_is_told_and_forgotten(device: Callable[[str], Site]) -> None:
+    """As an earlier release left it, which believed a path through a device's certificate."""
+    site = device("fingerprint")
+    ca = hostile(site)
+    honest = ca.issuer.certificate
+    way = [held(ca, usage=DEVICE, purposes=TLS)]
+    false = take_over(site, way, way[-1])
+    directory = site.path("state") / "authorities/lab"
+    memory = json.loads((directory / "authority.json").read_text())
+    names = {"successor": str(facts.fingerprint(false)), "predecessor": str(facts.fingerprint(honest))}
+    change = {**names, "proof": "it chains to a configured anchor", "seen_at": memory["seen_at"], "above": []}
+    memory |= {"issuer": names["successor"], "changes": [change]}
+    del memory["ras"]
+    (directory / "authority.json").write_text(json.dumps(memory))
+    (directory / "ca.pem").write_bytes(facts.to_pem([false]))
+    (directory / "old-ca.pem").write_bytes(facts.to_pem([honest]))
+    assert site.command("renew", "--force", "web").returncode == 1, "he answers, and is not believed any more"
+    ca.behave()
+    told = site.command("check").stdout
+    assert "CN=false CA" in told
+    assert "is not proven" in told
+    done = site.command("renew", "--force", "web")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert certificates(site, "ca.pem") == (honest,)
+    assert certificates(site, "old-ca.pem") == ()
+    assert comes_from(site.leaf(), honest)
