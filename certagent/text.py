@@ -28,11 +28,11 @@ def with_hint(message: str, hint: str | None) -> str:
 
 
 def printable(text: str, limit: int = 300) -> str:
-    """All of `text` in one line: what no terminal or log should obey becomes `?`, and it is cut at `limit` characters.
+    """All of `text` in one line: what no terminal or log should obey becomes `·`, and it is cut at `limit` characters.
 
     Line breaks, escapes, and the marks that turn the direction of writing are none of them printable.
     """
-    clean = "".join(char if char.isprintable() else "?" for char in text[: limit + 1])
+    clean = "".join(char if char.isprintable() else "·" for char in text[: limit + 1])
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 

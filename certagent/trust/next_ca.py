@@ -174,9 +174,10 @@ def _vouched(
     then: datetime,
 ) -> Path:
     """The path of a CA that came under the current one's signature: what came with it is believed, too."""
-    roots = [each for each in pool if each != issuer and each.subject == each.issuer and facts.is_ca(each)]
+    roots = [each for each in pool if each.subject == each.issuer and facts.is_ca(each)]
+    others = [each for each in (*anchors, *roots) if each != issuer]
     try:
-        return prove(issuer, pool, (*anchors, *roots), then, accept=pins.accept, issuer=True)
+        return prove(issuer, pool, others, then, accept=pins.accept, issuer=True)
     except UnprovenError as error:
         if error.why == "not allowed":
             raise

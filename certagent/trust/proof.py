@@ -229,6 +229,10 @@ class _Search:
             return None
         by_der = {each.der: each for each in path}
         chain = tuple(by_der[der] for der in proven)
+        for each in chain:
+            if each.ends <= self.at:  # OpenSSL before 4.0 ends a life a second earlier, and consumers have that
+                self._fail(len(path), chain, _Refusal(_EXPIRED, "", each.der))
+                return None
         stop = _not_allowed(chain, issuer=self.issuer)
         if stop is None:
             return chain

@@ -49,6 +49,7 @@ class Rollover:
     def _keep(self, *, announced: bool = False) -> None:
         directory = self.place.root / "state" / "authorities" / "corp"
         directory.mkdir(parents=True, exist_ok=True)
+        self.place.fingerprint = str(facts.fingerprint(self.ca))
         names = {word: str(facts.fingerprint(each)) for word, each in (("now", self.ca), ("next", self.next_ca))}
         change = Change(
             successor=names["next"], predecessor=names["now"], proof="signed by the current CA", seen_at=self.start

@@ -24,7 +24,7 @@ Announced = Callable[[LabCA, Signer, x509.Certificate], bytes]
 def ca(offset: timedelta = timedelta(0)) -> Signer:
     """A CA's key and certificate."""
     key = keys.generate(KeyType.RSA_2048)
-    return Signer(key, issuing.ca_certificate(key, datetime.now(UTC) + offset, timedelta(days=365), recipient=True))
+    return Signer(key, issuing.ca_certificate(key, datetime.now(UTC) + offset, timedelta(days=5000), recipient=True))
 
 
 @pytest.fixture(scope="module")

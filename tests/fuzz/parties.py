@@ -16,7 +16,7 @@ from certagent.lab import issuing
 from certagent.scep import Signer, build_csr
 from certagent.scep.asn1 import tlv
 from certagent.trust.rules import Asked, Believed
-from tests.unit.pki import NOW, Party, party, rsa_key
+from tests.unit.pki import CMC_RA, NOW, Party, party, rsa_key
 
 DAY = timedelta(days=1)
 SUBJECT = x509.Name.from_rfc4514_string("CN=web.example.net,O=Example")
@@ -64,7 +64,7 @@ class Parties:
 def parties() -> Parties:
     made = issuing.ca_certificate(rsa_key("CA"), NOW - DAY, 900 * DAY, recipient=True)
     ca = Party(made, rsa_key("CA"))
-    ra = party("CN=RA", ca, with_key=rsa_key("RA"), usage=("digital_signature",))
+    ra = party("CN=RA", ca, with_key=rsa_key("RA"), usage=("digital_signature",), purposes=(CMC_RA,))
     device = party("CN=web.example.net,O=Example", with_key=rsa_key("device"))
     issued = party("CN=web.example.net,O=Example", ca, with_key=rsa_key("device"), san=NAMES, purposes=())
     return Parties(ca, ra, device, issued.certificate)
