@@ -29,6 +29,8 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
     `plain`: a renewal goes as PKCSReq whatever the CA advertises.
     """
     contact = context.contact(transaction)  # trust first: without it no key is made and no secret read
+    for line in contact.news:
+        context.log(line)
     predecessor = context.predecessor(transaction)
     identity = predecessor.read() if predecessor else None
     if predecessor and identity is None:

@@ -25,6 +25,7 @@ from certagent.errors import CertagentError, ConfigError, HttpError, StateError,
 from certagent.scep import Capabilities, Client
 from certagent.state_directory import StateDirectory
 from certagent.trust.next_ca import Link, Offer, Successor, extended, find_next, is_rooted, renewals
+from certagent.trust.proof import is_twin
 from certagent.trust.rules import Believed, Pins, believe
 
 VERSION = 1
@@ -66,6 +67,8 @@ class Contact:
     capabilities: Capabilities
     believed: Believed
     offered: tuple[x509.Certificate, ...] = ()
+    news: tuple[str, ...] = ()
+    """What a person should hear of it, as lines of the log."""
 
     @property
     def recipient(self) -> bytes:
@@ -212,9 +215,21 @@ class Authorities:
         memory = self._memory(name)
         if memory is not None:
             self._refuse_downgrade(name, capabilities, Capabilities(frozenset(memory.capabilities)))
+        news = self._news(name, believed)
         if remember:
             self._remember(name, capabilities, believed, now)
-        return Contact(client, capabilities, believed, offered)
+        return Contact(client, capabilities, believed, offered, news)
+
+    def _news(self, name: str, believed: Believed) -> tuple[str, ...]:
+        """What is new since the contact before; of the first one nothing is."""
+        news, known = [self.doubt(name)], self.known(name)
+        if known is not None and known.memory.ras:
+            new = [ra for ra in believed.ras if str(facts.fingerprint(ra)) not in known.memory.ras]
+            news += [f"{name} has a new RA: {facts.subject_text(ra)} ({facts.fingerprint(ra)})" for ra in new]
+        if known is not None and is_twin(believed.issuer, known.issuer):
+            end = f"{believed.issuer.not_valid_after_utc:%F %T} UTC"
+            news.append(f"{name} has renewed its CA certificate with the same key, until {end}")
+        return tuple(filter(None, news))
 
     def _believe(self, name: str, offered: tuple[x509.Certificate, ...], now: datetime, *, remember: bool) -> Believed:
         """Whom to believe; also a CA that took over before it was ever seen as the next one, if it has a proof."""

@@ -50,9 +50,12 @@ def test_a_ca_renewed_with_its_key_is_the_same_ca(device: Callable[[str], Site],
     old = ca.issuer.certificate
     new = renewed(ca, end=old.not_valid_after_utc + 900 * DAY)
     at_work(ca, new, [*([old] if beside else []), new.certificate])
+    told = []
     for _ in range(2):  # the second time from memory
         done = site.command("renew", "--force", "web")
         assert done.returncode == 0, done.stdout + done.stderr
+        told.append("renewed its CA certificate with the same key" in done.stdout + done.stderr)
+    assert told == [True, False]
     assert certificates(site, "ca.pem") == (new.certificate,)
     assert certificates(site, "old-ca.pem") == (old,)
     changes = json.loads((site.path("state") / "authorities/lab/authority.json").read_text())["changes"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 
 import pytest
 from asn1crypto import core
 
+from certagent.certificate import to_der, to_pem
 from certagent.errors import TransientError, TrustError
 from certagent.scep import degenerate, encode_next_ca, read_ca_certificates, read_next_ca
 from certagent.scep.asn1 import tlv
+from certagent.scep.envelope import enveloped_data
 from certagent.scep.transport import MAX_SIZE
 from tests.cost import cost
 
@@ -104,6 +107,36 @@ def test_anybodys_bytes_are_refused_in_no_time(world: World, make: Make) -> None
         lambda: read_next_ca(data, signers=world.signers, accept=EVERYTHING),
     ):
         assert cost(refusal, parse) < 50
+
+
+def test_pem_blocks_are_counted_as_a_bundle_is(world: World) -> None:
+    """Each below every limit, all of them together not."""
+    many = b"".join(to_pem([world.ca.certificate]) for _ in range(300))
+    assert cost(refusal, lambda: read_ca_certificates(many)) < 50
+    filled_up = base64.encodebytes(tlv(b"\x05\x00" * 9000, 0x30))
+    block = b"-----BEGIN CERTIFICATE-----\n" + filled_up + b"-----END CERTIFICATE-----\n"
+    assert cost(refusal, lambda: read_ca_certificates(block * 60)) < 50
+
+
+def test_what_cannot_be_read_is_not_there(world: World) -> None:
+    """One broken certificate beside a good one costs itself alone."""
+    good = world.ca.certificate
+    subject = good.subject.public_bytes()
+    broken = to_der(good).replace(subject, bytes(len(subject)))
+    for bundle in (to_pem([good]) + pem_of(broken), pem_of(broken) + to_pem([good])):
+        assert read_ca_certificates(bundle) == (good,)
+    with pytest.raises(TrustError, match="malformed"):
+        read_ca_certificates(pem_of(broken))
+
+
+def pem_of(der: bytes) -> bytes:
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+
+
+def test_an_endless_oid_inside_an_envelope_is_refused_in_no_time(world: World) -> None:
+    oid = tlv(b"\x8f" * 300_000 + b"\x01", 0x06)
+    data = world.signed(content=enveloped_data(tlv(oid, 0x30), world.device.certificate, "aes128-cbc"))
+    assert cost(refusal, lambda: world.decode(data)) < 50
 
 
 ENVELOPES = [
