@@ -45,21 +45,45 @@ def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
         try:
             found = tuple(x509.load_pem_x509_certificates(data))
         except UNREADABLE:
-            found = ()
-        if not found or not all(map(is_readable, found)):
-            raise KeystoreError(f"{where} holds a certificate that cannot be read", "is the file damaged?")
+            raise KeystoreError(
+                f"{where} holds a certificate that cannot be read",
+                "it is damaged, or its CA wrote a name, a number or a date as RFC 5280 forbids",
+            ) from None
+        for number, each in enumerate(found, start=1):
+            if part := _unreadable_part(each):
+                raise KeystoreError(
+                    f"certificate {number} in {where} cannot be read: its {part}",
+                    "its CA wrote that as RFC 5280 forbids; ask the CA's operator for one as it should be",
+                )
     return found
+
+
+_PARTS = {
+    "subject": "subject",
+    "issuer": "issuer",
+    "extensions": "extensions",
+    "not_valid_before_utc": "dates",
+    "not_valid_after_utc": "dates",
+}
 
 
 def is_readable(certificate: x509.Certificate) -> bool:
     """Whether its names, extensions and key can be read: they are decoded late, and whatever sent it may be hostile."""
-    try:
-        for part in ("subject", "issuer", "extensions", "not_valid_before_utc", "not_valid_after_utc"):
+    return not _unreadable_part(certificate)
+
+
+def _unreadable_part(certificate: x509.Certificate) -> str:
+    """The first part of a certificate that cannot be decoded; empty for none."""
+    for part, word in _PARTS.items():
+        try:
             getattr(certificate, part)
+        except UNREADABLE:
+            return word
+    try:
         public_bytes(certificate.public_key())
     except UNREADABLE:
-        return False
-    return True
+        return "key"
+    return ""
 
 
 def to_pem(certificates: Iterable[x509.Certificate]) -> bytes:

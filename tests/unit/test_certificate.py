@@ -6,14 +6,15 @@ import contextlib
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from certagent import certificate as facts
 from certagent.config.values import AlternativeName
-from certagent.errors import ConfigError, KeystoreError
+from certagent.errors import ConfigError, KeystoreError, TrustError
 
-from .pki import party, rsa_key
+from .pki import DAY, NOW, key, party, rsa_key
 
 ONE, TWO = party("one").certificate, party("two").certificate
 
@@ -130,3 +131,23 @@ def test_a_path_in_circles_ends() -> None:
     two = party("two", party("one"), ca=True)
     leaf = party("leaf", one)
     assert facts.in_order(leaf.certificate, [one.certificate, two.certificate]) == (one.certificate, two.certificate)
+
+
+def test_a_name_that_cannot_be_decoded_is_said_to_be_the_fault() -> None:
+    """T61String in Latin-1, as old CAs write it: the file is whole."""
+    der = facts.to_der(party("CN=aaa").certificate).replace(b"\x0c\x03aaa", b"\x14\x03a\xe4a")
+    pem = facts.to_pem([x509.load_der_x509_certificate(der)])
+    with pytest.raises(KeystoreError, match=r"certificate 1 in web\.pem cannot be read: its subject") as caught:
+        facts.load_pem(pem, "web.pem")
+    assert "the CA's operator" in caught.value.hint
+
+
+def test_a_name_from_outside_is_one_printable_line() -> None:
+    made = party("", san=[]).certificate
+    assert facts.subject_text(made) == "(no name)"
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a\n\x1b[2J\u202eb" + "x" * 50)])
+    builder = x509.CertificateBuilder(name, name, key("x").public_key(), 1, NOW, NOW + DAY)
+    text = facts.subject_text(builder.sign(key("x"), hashes.SHA256()))
+    assert text.isprintable()
+    assert "\n" not in str(TrustError(f"the CA {name.rfc4514_string()} is none"))
+    assert str(TrustError(f"the CA {name.rfc4514_string()} is none")).isprintable()
