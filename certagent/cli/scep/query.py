@@ -100,7 +100,11 @@ def _from_points(
     arguments: argparse.Namespace, subject: x509.Certificate, now: datetime
 ) -> tuple[x509.CertificateRevocationList, x509.Certificate]:
     """The first believed list of those the certificate points at. Raises the last one's error if there is none."""
-    issuers = [each for each in _pool(arguments) if each == subject or comes_from(subject, each)]
+    issuers = [
+        each
+        for each in _pool(arguments)
+        if comes_from(subject, each) or (each == subject and facts.is_self_signed(each))
+    ]
     if not issuers:
         raise TrustError(
             f"{arguments.certificate} is not issued by the pinned CA", "give --ca with the certificate of its issuer"
