@@ -53,6 +53,7 @@ class Device:
     def from_release(cls, made: Path, directory: Path) -> Device:
         """A copy of what a release left, at the moment it was left."""
         shutil.copytree(made, directory, symlinks=True)
+        (directory / "files").mkdir(exist_ok=True)  # git keeps no empty directory either
         for path in (directory, *directory.rglob("*")):
             if not path.is_symlink():  # git keeps no modes
                 path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o600)
