@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from certagent import __version__
 from certagent.errors import CertagentError, ConfigError
@@ -54,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(error)
         return 2 if isinstance(error, ConfigError) else 1
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; keep the interpreter from complaining at exit.
-        sys.stderr.close()
-        return 0
+        return 0  # the reader (head, less) has seen enough
     except Exception as error:
         if arguments.debug:
             raise
@@ -64,6 +64,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    finally:
+        _let_go(sys.stdout, BrokenPipeError)
+        _let_go(sys.stderr, OSError)
+
+
+def _let_go(stream: TextIO | None, unheard: type[OSError]) -> None:
+    """Drop what a stream still holds and nobody takes: the interpreter would try again, and end with 120 for it."""
+    if stream is None or stream.closed:
+        return
+    try:
+        stream.flush()
+    except unheard:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError:
+        pass  # a full disk, say: the interpreter tells
 
 
 def internal_fault(error: Exception) -> CertagentError:
