@@ -122,3 +122,8 @@ class Journal:
         """The transaction is over: nothing of it is needed any more. Its record goes first."""
         durable.remove(self._file)
         durable.remove(self.directory)
+
+    def sweep(self) -> None:
+        """Where no transaction is open, remove what is left of one: a kill while it was begun, or closed."""
+        if self.directory.is_dir():
+            durable.remove(self.directory)

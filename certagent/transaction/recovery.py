@@ -54,7 +54,10 @@ def recover_keystore(journal: Journal) -> str | None:
     The caller holds the keystore's lock. Raises StateError, KeystoreError.
     """
     transaction = journal.open()
-    if transaction is None or transaction.phase not in _ENDS:
+    if transaction is None:
+        journal.sweep()
+        return None
+    if transaction.phase not in _ENDS:
         return None
     if transaction.swap is None:
         raise StateError(

@@ -182,6 +182,16 @@ def test_other_phases_are_left_alone(tmp_path: Path, phase: Phase) -> None:
     assert keystore.journal.open() == before
 
 
+@pytest.mark.parametrize("left", [[], [".transaction.json.new"]], ids=["as it was closed", "as it was begun"])
+def test_what_is_left_of_a_transaction_that_is_not_open_goes(tmp_path: Path, left: list[str]) -> None:
+    keystore = Keystore("web", tmp_path)
+    keystore.journal.directory.mkdir(parents=True)
+    for name in left:
+        (keystore.journal.directory / name).write_bytes(b"{")
+    assert recovery.recover_all(keystore.state) == []
+    assert not keystore.journal.directory.exists()
+
+
 def test_one_s_trouble_is_not_the_others(tmp_path: Path) -> None:
     """Damaged, newer, without files, busy, replaced by a file: each is told, and the last is served."""
     stores = {name: Keystore(name, tmp_path) for name in ("damaged", "newer", "nameless", "sound", "z-busy")}
