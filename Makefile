@@ -11,6 +11,9 @@ SECONDS_EACH ?= 60
 SEED ?= 0
 LIVES ?= 400
 YEARS ?= 5
+# What is empty is not said. A loss is told with the words that repeat it.
+TORTURE = $(if $(FLOW),--flow $(FLOW)) $(if $(MACHINE),--machine $(MACHINE)) $(if $(filter-out 0,$(SEED)),--seed $(SEED)) \
+	$(if $(POINTS),--points $(POINTS)) $(if $(POINT),--point $(POINT))
 DEBIAN ?= trixie
 COMMAND ?= make test
 
@@ -30,13 +33,13 @@ QUICK := tests/unit tests/config tests/scep
 BOTH_ENDS := tests/unit tests/config tests/scep tests/cli tests/keystore tests/agent
 
 # What the tests run against, besides Python: see PARTS in tests/conftest.py.
-PACKAGES := openssl scep nginx-light haproxy systemd-container faketime tmux util-linux mount \
+PACKAGES := openssl scep nginx-light haproxy systemd-container faketime strace tmux util-linux mount \
 	certmonger strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins dbus slapd default-jre-headless \
 	gcc libc6-dev softhsm2 opensc libengine-pkcs11-openssl \
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
 
-.PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate lock test-newest test-lowest packages clean
+.PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate torture lock test-newest test-lowest packages clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -97,6 +100,9 @@ fuzz: $(VENV)/.dev ## the coverage-guided fuzzers, SECONDS_EACH=60 for each pars
 
 simulate: $(VENV)/.dev ## lives of devices on a simulated clock: SEED=0 LIVES=400 YEARS=5 (about ten minutes)
 	@$(VENV)/bin/python -m tests.simulation --seed $(SEED) --lives $(LIVES) --years $(YEARS)
+
+torture: $(VENV)/.dev packages ## kills, failing calls, power cuts in every flow: FLOW= MACHINE= SEED= POINTS= POINT= (20 minutes)
+	@$(VENV)/bin/python -m tests.torture.run $(TORTURE)
 
 lock: ## renew constraints.txt: the newest versions that fit Python 3.11 to 3.14, and run the tests
 	@test -x $(VENV)-lock/bin/uv || { $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python $(PIP) uv; }

@@ -41,6 +41,7 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "nginx": (("nginx",), False, "nginx-light"),
     "haproxy": (("haproxy",), False, "haproxy"),
     "faketime": (("faketime",), False, "faketime"),
+    "strace": (("strace",), False, "strace"),
     "tmux": (("tmux",), False, "tmux"),
     "systemd-analyze": (("systemd-analyze",), False, "systemd"),
     "nspawn": (("systemd-nspawn", "mount"), True, "systemd-container"),
