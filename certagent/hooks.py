@@ -7,6 +7,7 @@ process group; and their output goes to the log line by line.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -40,6 +41,7 @@ _SECRET_TIME = timedelta(seconds=60)
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _LOOK = 0.5  # seconds between two looks whether we are to stop
 _SETTLE = 0.5  # seconds for the output of a command that has ended
+_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 Log = Callable[[str], None]
 
@@ -131,7 +133,11 @@ class _Output:
         self._dropped = 0
         # A daemon: a service that a hook started may hold the other end for as long as it runs.
         self._thread = threading.Thread(target=self._read, name="hook-output", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            os.close(descriptor)
+            raise
 
     def _read(self) -> None:
         while chunk := os.read(self._descriptor, 1 << 16):
@@ -171,9 +177,12 @@ def _run(
 
     What a command leaves running when it ends in time is left alone: it may be the service it restarted.
     """
-    reading, writing = os.pipe()
-    output = _Output(reading)
     try:
+        reading, writing = os.pipe()
+    except OSError as error:
+        raise _not_started(argv[0], error) from None
+    try:
+        output = _Output(reading)
         process = subprocess.Popen(
             argv,
             env=environment,
@@ -183,14 +192,20 @@ def _run(
             start_new_session=True,
             cwd="/",
         )
-    except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
-        why = error.strerror if isinstance(error, OSError) else error
-        raise HookError(f"{argv[0]} cannot be started: {why}", "is it there, and executable?") from None
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in an argument; no thread to be had
+        raise _not_started(argv[0], error) from None
     finally:
         os.close(writing)
     code = _wait(process, time.monotonic() + limit.total_seconds(), stopping)
     output.settle()
     return code, output
+
+
+def _not_started(name: str, error: Exception) -> HookError:
+    why = error.strerror if isinstance(error, OSError) else error
+    scarce = isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno in _SCARCE)
+    hint = "the host is short of memory, processes or open files" if scarce else "is it there, and executable?"
+    return HookError(f"{name} cannot be started: {why}", hint)
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: float, stopping: Callable[[], bool]) -> int | None:

@@ -187,7 +187,10 @@ class Transport:
         # A socket timeout is per read: a server that sends a byte now and then would hold us for ever, and a
         # name lookup has no timeout at all. So the exchange is left behind when its time is over.
         thread = threading.Thread(target=self._carry_out, args=(exchange,), name="scep-exchange", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise TransientError(f"{self.host} cannot be asked: {error}", "the host is short of processes") from None
         thread.join(self._timeout + 0.5)
         if exchange.error is not None:
             raise self._explain(exchange.error) from None

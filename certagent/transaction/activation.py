@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 
+from certagent.certificate import serial_hex
 from certagent.config.parts import HookCommand
 from certagent.errors import HookError, KeystoreError, ProbeError
 from certagent.hooks import run_hook
@@ -26,7 +27,7 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
 
     Raises HookError (veto), KeystoreError (the files are as they were), AbandonedError.
     """
-    if context.in_place()["old_serial"] != transaction.old_serial:
+    if _was_replaced(context, transaction):
         raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
     try:
         events.run_hooks(context, "pre", events.hook_environment(context, transaction))
@@ -36,6 +37,17 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
     shadow = context.shadow(transaction)
     plan = context.configured.keystore.plan_activation(shadow, context.trusted())
     return _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
+
+
+def _was_replaced(context: Context, transaction: Transaction) -> bool:
+    """Whether another certificate is in place than the one the transaction began with.
+
+    What cannot be read now was not replaced by anybody: raises KeystoreError. What could not be read then says nothing.
+    """
+    if not transaction.old_serial:
+        return not transaction.succeeds and bool(context.in_place()["old_serial"])
+    certificate = context.configured.keystore.read_certificate()
+    return certificate is None or serial_hex(certificate) != transaction.old_serial
 
 
 def _swap(

@@ -91,9 +91,16 @@ class Context:
         return self.configured.keystore if transaction.succeeds else None
 
     def begin(self, kind: Kind, phase: Phase = Phase.STARTED, name: str = "") -> Transaction:
-        """A transaction of this keystore, about what is in place now; not yet in any journal."""
-        # ca_file alone replaces no certificate.
-        replaced: InPlace = self.in_place() if kind is not Kind.TRUST else {"old_serial": "", "old_not_after": None}
+        """A transaction of this keystore, about what is in place now; not yet in any journal.
+
+        Raises KeystoreError where a successor is to be made of a certificate that cannot be read.
+        """
+        if kind is Kind.TRUST:  # ca_file alone replaces no certificate
+            replaced = _remembered(None)
+        elif kind is Kind.ENROLLMENT:
+            replaced = self.in_place()
+        else:
+            replaced = _remembered(self.configured.keystore.read_certificate())
         return Transaction(
             id=name or secrets.token_hex(16),
             kind=kind,
@@ -106,11 +113,8 @@ class Context:
         )
 
     def in_place(self) -> InPlace:
-        """What a transaction remembers of the certificate that it replaces."""
-        certificate = certificate_in_place(self.configured.keystore)
-        if certificate is None:
-            return {"old_serial": "", "old_not_after": None}
-        return {"old_serial": facts.serial_hex(certificate), "old_not_after": certificate.not_valid_after_utc}
+        """What a transaction remembers of the certificate that it replaces; nothing of one that cannot be read."""
+        return _remembered(certificate_in_place(self.configured.keystore))
 
     def shadow(self, transaction: Transaction) -> Shadow:
         """The transaction's shadow, made if a killed run did not come so far."""
@@ -126,3 +130,9 @@ class Context:
         if transaction is None:
             for line in configured.keystore.tidy(self.clock()):
                 self.log(line)
+
+
+def _remembered(certificate: x509.Certificate | None) -> InPlace:
+    if certificate is None:
+        return {"old_serial": "", "old_not_after": None}
+    return {"old_serial": facts.serial_hex(certificate), "old_not_after": certificate.not_valid_after_utc}

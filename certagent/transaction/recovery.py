@@ -105,8 +105,13 @@ def recover_all(state_dir: Path, names: Iterable[str] | None = None) -> list[Rec
 
 
 def _with_transaction(keystores: Path) -> list[str]:
+    return [each.name for each in _directories(keystores) if KeystoreDirectory(each).transaction.exists()]
+
+
+def _directories(keystores: Path) -> list[Path]:
+    """One for each keystore, by name. Raises StateError."""
     try:
-        return sorted(each.name for each in keystores.iterdir() if KeystoreDirectory(each).transaction.exists())
+        return sorted(keystores.iterdir())
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -116,9 +121,12 @@ def _with_transaction(keystores: Path) -> list[str]:
 
 
 def open_transactions(state_dir: Path) -> dict[str, Transaction]:
-    """Open transactions by keystore name, unreadable ones left out; nothing is locked or changed."""
+    """Open transactions by keystore name, unreadable ones left out; nothing is locked or changed.
+
+    Raises StateError if the state directory itself cannot be read.
+    """
     found = {}
-    for directory in sorted(StateDirectory(state_dir).keystores.glob("*")):
+    for directory in _directories(StateDirectory(state_dir).keystores):
         try:
             transaction = Journal(directory).open()
         except CertagentError:

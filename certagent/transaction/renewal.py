@@ -124,6 +124,8 @@ def _tidy_up(context: Context) -> None:
     if recovered:
         context.log(recovered)
         events.record(context, "recovered", message=recovered)
+    if context.configured.rollover.open() is None:
+        context.configured.rollover.sweep()
     context.sweep_shadows()  # of a run killed at its very end
 
 

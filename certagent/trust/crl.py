@@ -161,7 +161,10 @@ def _from_directory(uri: str, timeout: timedelta) -> bytes:
 
     # As in the transport: a time limit per read would let a slow server hold us for ever.
     thread = threading.Thread(target=search, name="crl-ldap", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise TransientError(f"{uri}: it cannot be asked: {error}", "the host is short of processes") from None
     thread.join(timeout.total_seconds() + 0.5)
     if not found:
         raise TransientError(f"{uri}: no answer within {timeout.total_seconds():g} seconds", "is the directory up?")

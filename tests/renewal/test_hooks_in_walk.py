@@ -43,6 +43,21 @@ def test_a_veto_keeps_the_old_pair_and_the_successor(site: Site) -> None:
     assert len(site.ca.issued()) == 2  # the successor that was vetoed, not another one
 
 
+def test_a_certificate_that_cannot_be_read_for_a_while_costs_no_other(site: Site) -> None:
+    site.run()
+    pre = recording_hook(site, "pre", exit_code="7")
+    site.write(f"hooks: {{pre: [[{pre}]]}}")
+    site.run(Wish.RENEW)
+    site.path("pre.exit").write_text("0")
+    aside = site.certificate.rename(site.path("aside"))
+    site.certificate.mkdir()
+    assert site.run(Wish.NOW).result is Result.FAILED
+    site.certificate.rmdir()
+    aside.rename(site.certificate)
+    assert site.run(Wish.NOW).result is Result.RENEWED
+    assert len(site.ca.issued()) == 2
+
+
 def test_a_failing_post_hook_is_retried_with_backoff_until_it_succeeds(site: Site) -> None:
     post = recording_hook(site, "post", exit_code="1")
     site.write(f"hooks: {{post: [[/bin/true], [{post}]]}}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
+import threading
 import tracemalloc
 from datetime import timedelta
 from pathlib import Path
@@ -101,6 +103,32 @@ def test_failure(command: HookCommand, message: str) -> None:
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.hint
+
+
+def test_no_descriptor_to_be_had() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = os.dup(0)  # the lowest that is free: with no higher one allowed, it was the last
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 1, hard))
+        with pytest.raises(HookError, match="/bin/sh cannot be started: Too many open files") as caught:
+            run_hook(shell("true"), {}, print)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(taken)
+    assert "open files" in caught.value.hint
+
+
+def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the host's or the unit's number of tasks is used up (TasksMax=)."""
+
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = len([*Path("/proc/self/fd").iterdir()])
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(HookError, match="/bin/sh cannot be started: can't start new thread"):
+        run_hook(shell("true"), {}, print)
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
 def test_a_script_for_a_missing_interpreter(tmp_path: Path) -> None:
