@@ -21,6 +21,7 @@ from certagent.errors import RejectedError
 from certagent.lab import Answer, LabCA, Settings, serve
 from certagent.scep import MessageType, Request, build_csr
 from tests.renewal.site import openssl
+from tests.waiting import until
 
 from .hand import Hand, Words
 
@@ -153,10 +154,14 @@ def test_pending_is_exit_code_3_and_the_same_command_goes_on(manual: Hand) -> No
 
 
 def test_it_polls_until_the_ca_has_decided(manual: Hand) -> None:
-    later = threading.Timer(1.0, approve, [manual])
-    later.start()
+    def approve_once_it_waits() -> None:
+        until(manual.server.ca.store.all_waiting)
+        approve(manual)
+
+    person = threading.Thread(target=approve_once_it_waits)
+    person.start()
     said = manual.enroll("--poll-interval", "0.3")
-    later.join()
+    person.join()
     assert "asking again in 0.3 s" in said.err
     assert len(manual.server.ca.issued()) == 1
 

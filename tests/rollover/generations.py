@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -57,6 +57,11 @@ class Schedule:
     overlap: int
     certificate: int
     rollover_at: str
+
+    def stretched(self, factor: float) -> Schedule:
+        """The same with longer lives, for a slow machine."""
+        longer = {name: round(getattr(self, name) * factor) for name in ("life", "announced", "overlap", "certificate")}
+        return replace(self, **longer)
 
     @property
     def period(self) -> int:
