@@ -5,6 +5,7 @@ state_dir/authorities/NAME/authority.json   what it could do, who issues, which 
                            ra.pem           its RA certificates
                            next-ca.pem      the authenticated next CA and what is above it
                            old-ca.pem       CAs it had before, until they expire
+                           first-ca.pem     the CA that the remembered changes begin at, and what is above it
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ class Known:
     chain: tuple[x509.Certificate, ...]
     next_chain: tuple[x509.Certificate, ...]
     old: tuple[x509.Certificate, ...]
+    first: tuple[x509.Certificate, ...] = ()
+    """Where the remembered changes begin. Expired or not, and no part of what is trusted."""
 
     @property
     def issuer(self) -> x509.Certificate:
@@ -176,7 +179,8 @@ class Authorities:
         chain = _read(directory / "ca.pem")
         if memory is None or not chain:
             return None
-        return Known(memory, chain, _read(directory / "next-ca.pem"), _read(directory / "old-ca.pem"))
+        next_chain, old, first = (_read(directory / file) for file in ("next-ca.pem", "old-ca.pem", "first-ca.pem"))
+        return Known(memory, chain, next_chain, old, first)
 
     def _memory(self, name: str) -> Memory | None:
         memory = durable.read_versioned(self._directory / name / "authority.json", Memory, VERSION)
@@ -187,7 +191,7 @@ class Authorities:
         configured, known = pins(self._authorities[name]), self._on_disk(name)
         if known is None:
             return configured
-        memory, before = known.memory, (*known.chain, *known.next_chain, *known.old)
+        memory, before = known.memory, (*known.chain, *known.next_chain, *known.old, *known.first)
         links = [change.link for change in memory.changes]
         reached = extended(configured, links, before, Fingerprint.parse(memory.issuer))
         return replace(reached, known_ras=frozenset(map(Fingerprint.parse, memory.ras)))
@@ -251,7 +255,7 @@ class Authorities:
             self._remember_successor(name, known.issuer, successor, now)
         change = _change(known.issuer, successor, now)
         links = [each.link for each in (*known.memory.changes, change)]
-        seen = (*known.chain, *successor.believed.chain, *known.old)
+        seen = (*known.chain, *successor.believed.chain, *known.old, *known.first)
         return believe(offered, extended(pins(self._authorities[name]), links, seen), now)
 
     def _refuse_downgrade(self, name: str, now: Capabilities, before: Capabilities) -> None:
@@ -282,7 +286,11 @@ class Authorities:
                 # Of another URL, or not proven any more.
                 durable.remove(directory / "next-ca.pem")
                 durable.remove(directory / "old-ca.pem")
+                durable.remove(directory / "first-ca.pem")
             elif known.memory.issuer != issuer:
+                if not any(each.successor == known.memory.issuer for each in memory.changes):
+                    # Kept after its end: the line of changes leads back to the pin through it.
+                    durable.write(directory / "first-ca.pem", facts.to_pem(known.chain))
                 _keep(directory / "old-ca.pem", (*known.chain, *known.old), now, but=believed.chain)
             if memory.next_issuer == issuer:
                 memory = msgspec.structs.replace(memory, next_issuer="")

@@ -213,6 +213,9 @@ CASES = [
             (live(310), "identity 1, shadow 2, ca_file 1+root1+2+root2, staged"),
             (live(365), "identity 2, shadow none, ca_file root1+2+root2, valid"),
             (live(440), "identity 2, shadow none, ca_file 2+root2+root1, valid"),
+            # The pin is the first root's fingerprint; what leads back to it has expired.
+            (live(520), "identity 2, shadow none, ca_file 2+root2+root1, valid"),
+            (live(600), "identity 2, shadow none, ca_file 2+root2+root1, valid"),
         ],
         id="an intermediate CA with an RA, and so is the next: new root, new RA",
     ),
