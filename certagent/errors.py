@@ -19,6 +19,9 @@ Neither ever holds a secret.
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 from certagent.text import printable
 
 _LONGEST = 2000  # characters
@@ -94,3 +97,12 @@ class KeystoreError(CertagentError):
 
 class TokenLockedError(KeystoreError):
     """The token's PIN is wrong or locked; remembered over restarts."""
+
+
+def internal_fault(error: Exception) -> CertagentError:
+    """A fault of certagent's own, in one line. Its text is not shown: who knows what it quotes."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    return CertagentError(
+        f"internal fault: {type(error).__name__} at {where}", "please report it, with what `certagent --debug …` prints"
+    )

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from certagent.config.values import Fraction, Threshold
+from certagent.moments import later
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -69,12 +70,17 @@ class Lifetime:
     def of(cls, certificate: x509.Certificate) -> Lifetime:
         return cls(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
+    @property
+    def length(self) -> timedelta:
+        """Nothing for one that ends before it begins."""
+        return max(self.not_after - self.not_before, timedelta(0))
+
     def remaining(self, now: datetime) -> timedelta:
         return max(self.not_after - now, timedelta(0))
 
     def remaining_share(self, now: datetime) -> float:
         """1 for a new certificate, 0 for an expired one."""
-        whole = (self.not_after - self.not_before).total_seconds()
+        whole = self.length.total_seconds()
         return min(1.0, self.remaining(now).total_seconds() / whole) if whole > 0 else 0.0
 
 
@@ -152,7 +158,7 @@ def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
     Neither does one whose successor under the next CA is about to take over anyway.
     """
     start, end = lifetime.not_before, lifetime.not_after
-    if rules.ca is not None and end >= rules.ca.not_after:
+    if end <= start or (rules.ca is not None and end >= rules.ca.not_after):
         return end
     threshold = rules.renew_at if fits(rules.renew_at, lifetime) else _FALLBACK
     moment = threshold.moment(start, end)
@@ -202,7 +208,7 @@ def rollover_begins(lifetime: Lifetime, ca: Lifetime, rules: Rules) -> datetime:
     """When to ask for the next CA: in the CA's rollover window, or when the CA's end would clip a renewal."""
     window = window_begins(ca, rules.rollover_at)
     renewal = renew_at(lifetime, rules)
-    clipped = renewal + (lifetime.not_after - lifetime.not_before) > ca.not_after
+    clipped = later(renewal, lifetime.length) > ca.not_after
     return min(window, renewal) if clipped else window
 
 
@@ -244,7 +250,7 @@ def sooner(one: Decision, other: Decision, now: datetime) -> Decision:
 
 def ask_again_for_next_ca(ca: Lifetime, now: datetime) -> datetime:
     """When to look again for a next CA that is not there yet."""
-    return now + min(max(ca.remaining(now) / 24, _SOONEST), timedelta(days=1))
+    return later(now, min(max(ca.remaining(now) / 24, _SOONEST), timedelta(days=1)))
 
 
 def next_ca_is_late(ca: Lifetime, now: datetime) -> bool:
@@ -289,7 +295,7 @@ def backoff(kind: str, failures: int, lifetime: Lifetime | None, now: datetime) 
     wait: timedelta = min(first * (1 << min(max(failures - 1, 0), 20)), longest)
     if lifetime is not None and lifetime.not_after > now:
         wait = min(wait, lifetime.remaining(now) / attempts)
-    return now + max(wait, _SOONEST)
+    return later(now, max(wait, _SOONEST))
 
 
 def is_expiring(lifetime: Lifetime, told_at: datetime | None, now: datetime) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 ISO = "%Y-%m-%dT%H:%M:%SZ"
+"""For `strftime`, of years with four digits: a log's."""
+
 _A_DAY = timedelta(hours=20)  # less than one: the same time tomorrow would be ambiguous
 
 
@@ -47,22 +49,22 @@ def span(time: timedelta) -> str:
 
 def iso(moment: datetime) -> str:
     """ISO 8601 in UTC to the second, as every file and command of certagent writes times for programs."""
-    return moment.astimezone(UTC).strftime(ISO)
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def stamp(moment: datetime, now: datetime) -> str:
     """A moment below a heading that says UTC: to the second where it is near `now`, else to the minute."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if _is_near(moment, now) else f"{moment:%Y-%m-%d %H:%M}"
+    return f"{moment.date()} {moment:%H:%M:%S}" if _is_near(moment, now) else f"{moment.date()} {moment:%H:%M}"
 
 
 def date(moment: datetime, now: datetime) -> str:
     """`2027-01-20`; near `now` to the second: `2026-12-01 12:00:00 UTC`."""
-    return f"{stamp(moment, now)} UTC" if _is_near(moment, now) else f"{moment:%Y-%m-%d}"
+    return f"{stamp(moment, now)} UTC" if _is_near(moment, now) else str(moment.date())
 
 
 def short_date(moment: datetime, now: datetime) -> str:
     """`2027-01-20`, or within the same night and day the time alone: `12:00:00 UTC`."""
-    return f"{moment:%H:%M:%S} UTC" if abs(moment - now) < _A_DAY else f"{moment:%Y-%m-%d}"
+    return f"{moment:%H:%M:%S} UTC" if abs(moment - now) < _A_DAY else str(moment.date())
 
 
 def ahead(moment: datetime, now: datetime) -> str:

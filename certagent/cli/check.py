@@ -22,7 +22,7 @@ from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_configuration
 from certagent.config.parts import Secret
-from certagent.errors import CertagentError
+from certagent.errors import CertagentError, internal_fault
 from certagent.hooks import read_secret
 from certagent.keystore.files import explained, ownership, resolve
 from certagent.scep import Capabilities
@@ -46,7 +46,7 @@ def check(arguments: argparse.Namespace) -> int:
     counts = dict.fromkeys(Mark, 0)
     for title, findings in _groups(configuration, arguments.config, offline=arguments.offline):
         print_title(console, title)
-        for finding in _guarded(findings):
+        for finding in _guarded(findings, debug=arguments.debug):
             counts[finding.mark] += 1
             print_findings(console, [finding], indent=2)
     print(f"\n{_many(counts[Mark.WRONG], 'fault')}, {_many(counts[Mark.WARNING], 'warning')}")
@@ -57,12 +57,18 @@ def _many(count: int, what: str) -> str:
     return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
-def _guarded(findings: Findings) -> Findings:
-    """The findings of a group, up to an error that ends it as the last of them."""
+def _guarded(findings: Findings, *, debug: bool) -> Findings:
+    """The findings of a group, up to an error that ends it as the last of them; the next group is looked at all the
+    same."""
     try:
         yield from findings
     except CertagentError as error:
         yield Finding(Mark.WRONG, str(error), error.hint)
+    except Exception as fault:
+        if debug:
+            raise
+        internal = internal_fault(fault)
+        yield Finding(Mark.WRONG, str(internal), internal.hint)
 
 
 def _groups(configuration: Configuration, path: Path, *, offline: bool) -> Iterator[tuple[str, Findings]]:

@@ -21,6 +21,7 @@ from certagent.cli.terminal import printable, shortened
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
+from certagent.moments import later
 from certagent.policy import Action, Condition
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import ahead, iso, span
@@ -46,7 +47,7 @@ def health(arguments: argparse.Namespace) -> int:
         configuration = load_configuration(arguments.config)
         names = assemble.chosen(configuration, arguments.names)
         now = assemble.clock()
-        taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names)
+        taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
     except CertagentError as error:
         return _say(Level.UNKNOWN, str(error))
     level, text = judged(taken, now, _patience(configuration))
@@ -96,7 +97,7 @@ def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[L
         yield (Level.CRITICAL if short or broken else Level.WARNING), f"{attempts} failed{left}{failing}"
     elif it.assessment.action is None:
         yield Level.WARNING, it.assessment.reason
-    elif it.assessment.at is not None and it.assessment.at + patience < now:
+    elif it.assessment.at is not None and later(it.assessment.at, patience) < now:
         yield Level.WARNING, f"{it.assessment.action} is overdue by {span(now - it.assessment.at)}: does the agent run?"
     if it.assessment.condition is Condition.PENDING and it.transaction is not None:
         yield from _pending(it, it.transaction.started_at, now)
@@ -107,7 +108,7 @@ def _pending(it: Snapshot, since: datetime, now: datetime) -> Iterator[tuple[Lev
     long = _LONG
     if it.certificate is not None:
         lifetime = it.certificate.lifetime
-        long = min(long, (lifetime.not_after - lifetime.not_before) / 10)
+        long = min(long, lifetime.length / 10)
     if now - since >= long:
         yield Level.WARNING, f"the CA has not decided for {span(now - since)}"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from certagent import state
+from certagent.cli.main import print_error
 from certagent.cli.terminal import WIDE, print_plain, printable, terminal
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
@@ -27,20 +28,27 @@ if TYPE_CHECKING:
 def history(arguments: argparse.Namespace) -> int:
     configuration = load_configuration(arguments.config)
     names = _remembered(configuration, arguments.names)
-    told = [(name, event) for name in names for event in _events(configuration, name)]
+    told, unread = [], 0
+    for name in names:
+        try:
+            told += [(name, event) for event in _events(configuration, name)]
+        except StateError as error:  # of this one; the others have theirs
+            unread += 1
+            print_error(error)
     told.sort(key=lambda each: each[1].at)
     if arguments.json:
         for name, event in told:
             print(json.dumps(_event_line(name, event)))
-        return 0
+        return 1 if unread else 0
     console = terminal()
     if not told:
-        print("nothing has happened yet")
+        if not unread:
+            print("nothing has happened yet")
     elif console is None:
         print_plain(("TIME (UTC)", "KEYSTORE", "EVENT", "DETAIL"), [_cells(name, event) for name, event in told])
     else:
         _print_events(console, told)
-    return 0
+    return 1 if unread else 0
 
 
 def _remembered(configuration: Configuration, names: Sequence[str]) -> list[str]:

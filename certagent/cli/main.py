@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from certagent import __version__
-from certagent.errors import CertagentError, ConfigError
+from certagent.errors import CertagentError, ConfigError, internal_fault
 
 DEFAULT_CONFIG = Path("/etc/certagent/agent.yaml")
 
@@ -79,15 +79,6 @@ def _let_go(stream: TextIO | None, unheard: type[OSError]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     except OSError:
         pass  # a full disk, say: the interpreter tells
-
-
-def internal_fault(error: Exception) -> CertagentError:
-    """A fault of certagent's own, in one line. Its text is not shown: who knows what it quotes."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(last.filename).name}:{last.lineno}"
-    return CertagentError(
-        f"internal fault: {type(error).__name__} at {where}", "please report it, with what `certagent --debug …` prints"
-    )
 
 
 def print_error(error: CertagentError) -> None:

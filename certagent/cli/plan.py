@@ -49,7 +49,7 @@ def plan(arguments: argparse.Namespace) -> int:
     configuration = load_configuration(arguments.config)
     now = assemble.clock()
     names = assemble.chosen(configuration, arguments.names)
-    taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names)
+    taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
     until = _read_date(arguments.until, now) if arguments.until else forecast.horizon(taken, now)
     events = forecast.events(taken, until, now)
     if arguments.json:

@@ -14,10 +14,9 @@ from pathlib import Path
 from certagent import policy
 from certagent.cli import token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
-from certagent.cli.main import internal_fault
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
-from certagent.errors import ConfigError, KeystoreError
+from certagent.errors import ConfigError, KeystoreError, internal_fault
 from certagent.state_directory import StateDirectory
 from certagent.status.metrics import prometheus_text, write_metrics
 from certagent.status.snapshot import take_snapshots
@@ -37,7 +36,7 @@ def renew(arguments: argparse.Namespace) -> int:
     configuration = load_configuration(arguments.config)
     names = chosen(configuration, arguments.names)
     if arguments.dry_run:
-        return _foretell(configuration, names, force=arguments.force)
+        return _foretell(configuration, names, arguments)
     wish = Wish.DUE if arguments.due else Wish.RENEW if arguments.force else Wish.NOW
     return _serve(configuration, names, wish, arguments)
 
@@ -114,7 +113,7 @@ def _serve(
             tell(outcome)
             results.append(outcome.result)
     if configuration.metrics_file:
-        _write_metrics(configuration)
+        _write_metrics(configuration, debug=arguments.debug)
     return _exit_code(results, wish)
 
 
@@ -140,9 +139,9 @@ def _bring_strays_to_an_end(configuration: Configuration) -> None:
         )
 
 
-def _write_metrics(configuration: Configuration) -> None:
+def _write_metrics(configuration: Configuration, *, debug: bool) -> None:
     now = clock()
-    text = prometheus_text(take_snapshots(configuration, now=now, host=host()), now)
+    text = prometheus_text(take_snapshots(configuration, now=now, host=host(), debug=debug), now)
     try:
         write_metrics(Path(str(configuration.metrics_file)), text)
     except ConfigError as error:
@@ -187,19 +186,20 @@ def _progress(*, quiet: bool) -> Iterator[Line]:
             yield lambda keystore, line: spinner.update(f"{keystore}: {line}")
 
 
-def _foretell(configuration: Configuration, names: Sequence[str], *, force: bool) -> int:
+def _foretell(configuration: Configuration, names: Sequence[str], arguments: argparse.Namespace) -> int:
     """--dry-run: what would be done, from the same decisions; nothing is contacted or changed."""
     now = clock()
     failed = False
-    for seen in take_snapshots(configuration, now=now, host=host(), names=names):
+    for seen in take_snapshots(configuration, now=now, host=host(), names=names, debug=arguments.debug):
         coming = seen.assessment
         if seen.last_error is not None and coming.action is None:
             failed = True
             print(f"{seen.name}: cannot: {with_hint(seen.last_error.message, seen.last_error.hint)}")
         elif coming.action is None or coming.at is None:
             print(f"{seen.name}: nothing: {coming.reason}")
-        elif force or coming.at <= now:
-            print(f"{seen.name}: would {coming.action} now ({'--force' if force else coming.reason})")
+        elif arguments.force or coming.at <= now:
+            why = "--force" if arguments.force else coming.reason
+            print(f"{seen.name}: would {coming.action} now ({why})")
         else:
             print(f"{seen.name}: nothing now; {coming.action} at {iso(coming.at)} ({coming.reason})")
     return 1 if failed else 0

@@ -41,7 +41,7 @@ def status(arguments: argparse.Namespace) -> int:
     configuration = load_configuration(arguments.config)
     now = assemble.clock()
     names = assemble.chosen(configuration, arguments.names)
-    taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names)
+    taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
     if arguments.json:
         print(json.dumps(as_json(taken), indent=2))
         return 0

@@ -15,6 +15,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from msgspec import Meta
 
+from certagent.moments import later
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -72,7 +74,7 @@ class Threshold:
         """When the threshold is passed in the lifetime from `start` to `end`; never before `start`."""
         if self.passed is not None:
             return start + (end - start) * float(self.passed)
-        return max(start, end - (self.before_end or timedelta(0)))
+        return max(start, later(end, -(self.before_end or timedelta(0))))
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certagent import policy
+from certagent.moments import later
 from certagent.policy import Action, Decision, Lifetime, Open, Past
 from certagent.status.rollover import Ca, RolloverStatus, Shadow
 from certagent.status.snapshot import Snapshot
@@ -22,8 +23,6 @@ from certagent.transaction.next_step import Situation
 
 LIMIT = 24
 """So many steps of one keystore are foretold; certificates of seconds would fill a year with millions."""
-
-_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 class What(StrEnum):
@@ -65,23 +64,18 @@ def events(snapshots: Iterable[Snapshot], until: datetime, now: datetime) -> lis
 
 
 def horizon(snapshots: Iterable[Snapshot], now: datetime) -> datetime:
-    """How far to look unless told: two lifetimes of the longest-lived certificate, and past a rollover begun."""
-    furthest = []
+    """How far to look unless told: two lifetimes of the longest-lived certificate, and past a rollover begun.
+
+    Behind `now` in any case, unless that is the last moment there is.
+    """
+    furthest = [now]
     for each in snapshots:
         if each.certificate is not None:
-            furthest.append(_after(now, 2 * _length(each.certificate.lifetime)))
+            furthest.append(later(now, 2 * each.certificate.lifetime.length))
         if each.rollover is not None and each.rollover.begun and each.rollover.ca is not None:
             furthest.append(each.rollover.ca.lifetime.not_after)
-    return max(furthest, default=now + timedelta(days=1))
-
-
-def _length(lifetime: Lifetime) -> timedelta:
-    return lifetime.not_after - lifetime.not_before
-
-
-def _after(moment: datetime, length: timedelta) -> datetime:
-    """`moment + length`, or the end of time: a certificate without an end is written 9999-12-31."""
-    return moment + length if length < _END_OF_TIME - moment else _END_OF_TIME
+    found = max(furthest)
+    return found if found > now else later(now, timedelta(days=1))
 
 
 def _of(it: Snapshot, until: datetime, now: datetime) -> Iterator[Event]:
@@ -97,8 +91,8 @@ def _of(it: Snapshot, until: datetime, now: datetime) -> Iterator[Event]:
     else:
         decision = future.next_step()
         if decision is not None and decision.at is not None and decision.at <= until:
-            detail = f"every {span(decision.at - future.at)}"
-            yield Event(decision.at, it.name, What.AND_SO_ON, detail, assumed=True)
+            at = max(decision.at, future.at)
+            yield Event(at, it.name, What.AND_SO_ON, f"every {span(at - future.at)}", assumed=True)
     yield from future.ends_of_cas(until, now)
 
 
@@ -116,7 +110,7 @@ class _Future:
         self._ended: list[Ca] = []  # left behind by a switch
         # Of those there are: one may be cut off at its CA's end.
         there = [each for each in (self._now.lifetime, self._shadow and self._shadow.lifetime) if each]
-        self._length = max((_length(each) for each in there), default=timedelta(0))
+        self._length = max((each.length for each in there), default=timedelta(0))
         self._assumed = False
         self._identity_waits = self._rollover_waits = it.assessment.action is None  # for a person
         self._of_rollover = Decision(None, None, "")
@@ -206,7 +200,7 @@ class _Future:
         self._ca, self._next_ca = self._next_ca, None
 
     def _issue(self, starts: datetime, ca: Ca | None) -> Lifetime:
-        ends = _after(starts, self._length)
+        ends = later(starts, self._length)
         return Lifetime(starts, min(ends, ca.lifetime.not_after) if ca else ends)
 
     def end(self, until: datetime, now: datetime) -> Iterator[Event]:

@@ -19,7 +19,7 @@ from certagent import certificate as facts
 from certagent import keys, policy, state
 from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
-from certagent.errors import CertagentError, KeystoreError
+from certagent.errors import CertagentError, KeystoreError, internal_fault
 from certagent.policy import Lifetime, Past
 from certagent.state import LastError, State
 from certagent.status.rollover import RolloverStatus, rollover_status
@@ -64,12 +64,43 @@ class Snapshot:
 
 
 def take_snapshots(
-    configuration: Configuration, *, now: datetime, host: str, names: Sequence[str] | None = None
+    configuration: Configuration,
+    *,
+    now: datetime,
+    host: str,
+    names: Sequence[str] | None = None,
+    debug: bool = False,
 ) -> list[Snapshot]:
-    """A snapshot of each configured keystore, or of those named."""
+    """A snapshot of each configured keystore, or of those named.
+
+    A fault of ours with one of them is shown there and costs the others nothing; with `debug` it is raised.
+    """
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
-    wanted = configuration.keystores if names is None else names
-    return [take_snapshot(configured_keystore(configuration, name, host), authorities, now) for name in wanted]
+    taken = []
+    for name in configuration.keystores if names is None else names:
+        try:
+            taken.append(take_snapshot(configured_keystore(configuration, name, host), authorities, now))
+        except Exception as fault:
+            if debug:
+                raise
+            taken.append(_unseen(name, configuration.keystores[name], internal_fault(fault), now))
+    return taken
+
+
+def _unseen(name: str, definition: KeystoreDefinition, error: CertagentError, now: datetime) -> Snapshot:
+    """Of a keystore that could not be looked at."""
+    rules = policy.Rules(definition.renew_at, definition.jitter, share=0, can_enroll=False)
+    situation = Situation(rules, readable=False)
+    return Snapshot(
+        name=name,
+        situation=situation,
+        assessment=assess(situation, now),
+        last_error=LastError.of(error, now),
+        certificate=None,
+        transaction=None,
+        renew_at_note="",
+        rollover=None,
+    )
 
 
 def take_snapshot(configured: ConfiguredKeystore, authorities: Authorities, now: datetime) -> Snapshot:
@@ -149,5 +180,5 @@ def _renew_at_note(definition: KeystoreDefinition, lifetime: Lifetime | None) ->
     wanted = definition.renew_at.before_end
     if lifetime is None or wanted is None or policy.fits(definition.renew_at, lifetime):
         return ""
-    whole = span(lifetime.not_after - lifetime.not_before)
+    whole = span(lifetime.length)
     return f"renew_at {span(wanted)} leaves too little of a lifetime of {whole}: renewed after two thirds of it instead"

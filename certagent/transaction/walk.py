@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from certagent.errors import CertagentError, RejectedError, StateError
+from certagent.moments import later
 from certagent.transaction import activation, exchange
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Phase, Transaction
@@ -69,7 +70,7 @@ def why_not(transaction: Transaction, endpoint: str, poll_limit: timedelta, now:
         return ""
     if transaction.endpoint != endpoint:
         return "the authority's URL changed since it was begun"
-    return "the CA did not answer within poll_limit" if transaction.started_at + poll_limit < now else ""
+    return "the CA did not answer within poll_limit" if later(transaction.started_at, poll_limit) < now else ""
 
 
 def give_up(context: Context, error: CertagentError) -> None:

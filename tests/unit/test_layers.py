@@ -30,7 +30,7 @@ LAYERS = (
     "keys, durable, state_directory",
     "config",
     "errors",
-    "text",
+    "text, moments",
 )
 
 DOORS = {

@@ -15,6 +15,7 @@ from certagent.config.values import KeyType
 from certagent.keystore.token import objects
 from certagent.keystore.token.own_keys import Entry, OwnKeys
 from certagent.keystore.token.session import Token
+from certagent.moments import later
 
 
 class OwnObjects:
@@ -63,7 +64,7 @@ class OwnObjects:
             # A moment in the future was written under a wrong clock.
             elif entry.used and (entry.retired_at is None or entry.retired_at > now):
                 self._keys.record(key_id, Entry(used=True, retired_at=now))
-            elif entry.retired_at is not None and entry.retired_at + retire_after <= now:
+            elif entry.retired_at is not None and later(entry.retired_at, retire_after) <= now:
                 over.append(key_id)
         return over
 
