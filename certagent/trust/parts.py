@@ -18,6 +18,7 @@ from certagent.text import one_line
 
 _MAX_CERTIFICATE = 64 * 1024
 _MAX_NAME = 8 * 1024
+_NO_NAME = b"\x30\x00"
 
 _RSA, _ECDSA, _NIST = "1.2.840.113549.1.1", "1.2.840.10045.4", "2.16.840.1.101.3.4.3"
 _PSS = f"{_RSA}.10"
@@ -98,9 +99,12 @@ class Parts:
         return self.subject == self.issuer and (self.version == 1 or signs) and self.ca is None
 
     def may_be_named(self, below: Parts) -> bool:
-        """Whether it goes by the name of the other's issuer; case and blanks do not count (RFC 5280 §7.1)."""
+        """Whether it goes by the name of the other's issuer; case and blanks do not count (RFC 5280 §7.1).
+
+        A CA has a name (§4.1.2.6): none issues for an empty one.
+        """
         if self.subject == below.issuer:
-            return bool(self.comparable_subject or len(self.subject) > len(b"\x30\x00"))
+            return self.subject != _NO_NAME
         return bool(self.comparable_subject) and self.comparable_subject == below.comparable_issuer
 
 

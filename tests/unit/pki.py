@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -128,4 +129,6 @@ def remade(made: Party, issuer: Party | None = None, *, digest: str = "sha256", 
             "signature_value": signature,
         }
     )
-    return Party(x509.load_der_x509_certificate(again.dump(force=True)), made.key)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of serial numbers of zero and below
+        return Party(x509.load_der_x509_certificate(again.dump(force=True)), made.key)
