@@ -160,7 +160,7 @@ def _key(info: asn1_x509.PublicKeyInfo) -> tuple[str, int, int]:
     algorithm = info["algorithm"]["algorithm"]
     if algorithm.native in {"rsa", "rsassa_pss"}:
         numbers = info["public_key"].parsed
-        return "rsa", int(numbers["modulus"]).bit_length(), int(numbers["public_exponent"])
+        return "rsa", max(0, int(numbers["modulus"])).bit_length(), int(numbers["public_exponent"])
     if algorithm.native == "ec":
         curve = info["algorithm"]["parameters"]
         return (str(curve.native) if curve.name == "named" else "a curve without a name"), 0, 0

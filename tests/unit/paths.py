@@ -18,7 +18,7 @@ import pytest
 from asn1crypto import core, parser
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 from certagent.keys import PrivateKey
 from certagent.scep.asn1 import split, tlv
@@ -26,6 +26,17 @@ from certagent.trust.proof import Path, UnprovenError, prove
 
 from .pki import DAY, NOW, Party, _usage, key
 
+Digest = (
+    hashes.SHA224
+    | hashes.SHA256
+    | hashes.SHA384
+    | hashes.SHA512
+    | hashes.SHA3_224
+    | hashes.SHA3_256
+    | hashes.SHA3_384
+    | hashes.SHA3_512
+)
+SHA256 = hashes.SHA256()
 Extension = tuple[x509.ExtensionType, bool]
 SIGNS = ("key_cert_sign", "crl_sign")
 SAN, CONSTRAINTS = x509.SubjectAlternativeName.oid, x509.NameConstraints.oid
@@ -85,6 +96,8 @@ def made(
     begins: datetime = NOW - 9 * DAY,
     ends: datetime = NOW + 9 * DAY,
     serial: int | None = None,
+    digest: Digest | None = SHA256,
+    scheme: padding.PSS | None = None,
 ) -> Party:
     """A certificate with key identifiers and `changes`, where the last of a kind counts.
 
@@ -109,7 +122,7 @@ def made(
     for oid, (value, critical) in {each[0].oid: each for each in (*default, *changes)}.items():
         if oid not in left_out:
             builder = builder.add_extension(value, critical)
-    return Party(builder.sign(signer, hashes.SHA256()), mine)
+    return Party(builder.sign(signer, digest, rsa_padding=scheme), mine)
 
 
 def root(*changes: Extension, subject: str = "CN=root", **fields: Any) -> Party:
@@ -128,23 +141,17 @@ def leaf(issuer: Party, *changes: Extension, subject: str = "CN=example.com", **
 FIELDS = ("version", "serial", "algorithm", "issuer", "validity", "subject", "key", "extensions")
 
 
-def altered(one: Party, issuer: Party, **fields: bytes) -> Party:
-    """The certificate once more with other fields in DER, signed by `issuer` (P-256) over SHA-256."""
-    _, body, _ = _parts(one.certificate.tbs_certificate_bytes)
-    was = dict(zip(FIELDS, split(body), strict=True))
-    changed = tlv(b"".join({**was, **fields}.values()), 0x30)
-    assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
-    signature = issuer.key.sign(changed, ec.ECDSA(hashes.SHA256()))
-    der = tlv(changed + was["algorithm"] + tlv(b"\0" + signature, 0x03), 0x30)
+def altered(one: Party, signer: Party, **fields: bytes) -> Party:
+    """The certificate once more with other fields in DER, signed by `signer` (P-256) over SHA-256."""
+    was = dict(zip(FIELDS, split(parser.parse(one.certificate.tbs_certificate_bytes)[4]), strict=True))
+    now = {**was, **fields}
+    changed = tlv(b"".join(now.values()), 0x30)
+    assert isinstance(signer.key, ec.EllipticCurvePrivateKey)
+    signature = signer.key.sign(changed, ec.ECDSA(hashes.SHA256()))
+    der = tlv(changed + now["algorithm"] + tlv(b"\0" + signature, 0x03), 0x30)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what cryptography will not read for ever
         return Party(x509.load_der_x509_certificate(der), one.key)
-
-
-def _parts(der: bytes) -> tuple[bytes, bytes, bytes]:
-    """Header, contents and trailer of an element."""
-    _, _, _, header, contents, trailer = parser.parse(der, strict=True)
-    return header, contents, trailer
 
 
 @dataclass(frozen=True)

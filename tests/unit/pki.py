@@ -37,6 +37,35 @@ def rsa_key(name: str) -> PrivateKey:
     return key(name, KeyType.RSA_2048)
 
 
+@cache
+def rsa_8192() -> rsa.RSAPrivateKey:
+    """Made of two primes of 4096 bits that are known, because looking for such takes a minute.
+
+    They are those of RFC 3526 (group 16) and RFC 7919 (ffdhe4096), which are made of pi and e.
+    """
+
+    def arctan_of_inverse(number: int) -> int:
+        term, total, odd = unit // number, 0, 1
+        while term:
+            total += term // odd if odd % 4 == 1 else -(term // odd)
+            term, odd = term // number**2, odd + 2
+        return total
+
+    unit, e, term, count = 1 << 4200, 0, 1 << 4200, 0
+    while term:
+        e, count = e + term, count + 1
+        term //= count
+    pi = 4 * (4 * arctan_of_inverse(5) - arctan_of_inverse(239))
+    p, q = (
+        2**4096 - 2**4032 - 1 + 2**64 * ((constant >> (4200 - 3966)) + add)
+        for constant, add in ((pi, 240904), (e, 5736041))
+    )
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(65537, p * q)
+    numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), rsa.rsa_crt_iqmp(p, q), public)
+    return numbers.private_key(unsafe_skip_rsa_key_validation=True)
+
+
 @dataclass(frozen=True)
 class Party:
     """A certificate and the key it is for."""

@@ -6,17 +6,23 @@ import random
 import re
 import subprocess
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from OpenSSL import crypto
 
 from certagent import certificate as facts
 from certagent.trust.proof import MAX_CAS, UnprovenError, comes_from, is_same_ca, is_twin, prove
+from certagent.trust.proof import Path as Proven
+from tests.unit.paths import AKI, SIGNS, SKI, UNKNOWN, Question, basic, constraints, leaf, made, usage
 from tests.unit.pki import DAY, NOW, Party, key, party, remade, rsa_key
 
-SIGNS = ("key_cert_sign", "crl_sign")
 PACKAGE = Path(__file__).parents[2] / "certagent"
 
 
@@ -36,64 +42,139 @@ def test_no_other_module_finds_a_path_or_verifies_one() -> None:
 # A forest: who is there is drawn, and the order they come in
 
 
-def forest(seed: int) -> tuple[x509.Certificate, list[x509.Certificate], list[x509.Certificate]]:
+def forest(seed: int) -> Question:
     """A leaf, what came with it, and what is believed: some of it as it should be, some not."""
     draw = random.Random(seed)
-    names = [f"CN=CA {number}" for number in range(4)]
-    made: list[Party] = []
+    trees: list[Party] = []
     for _ in range(draw.randint(3, 8)):
-        below = draw.choice(made) if made and draw.random() < 0.8 else None
-        fields: dict[str, object] = {
-            "ca": draw.choices([True, False, None], [8, 1, 1])[0],
-            "usage": draw.choices([SIGNS, None, ("digital_signature",)], [5, 4, 1])[0],
-            "path_length": draw.choices([None, 0, 1], [6, 1, 1])[0],
-            "key_id": draw.random() < 0.7,
-        }
-        begins = draw.choices([-1, -9, 1], [8, 1, 1])[0]
-        fields |= {"start": NOW + begins * DAY, "end": NOW + (9 if begins > -9 else -1) * DAY}
-        if not fields["ca"]:
-            fields["path_length"] = None
-        made.append(party(draw.choice(names), below, with_key=key(f"forest {draw.randint(0, 5)}"), **fields))  # type: ignore[arg-type]
-    target = party("CN=leaf", draw.choice(made), with_key=key("leaf"), key_id=True)
-    anchors = draw.sample(made, draw.randint(1, 2))
-    return target.certificate, [each.certificate for each in made], [each.certificate for each in anchors]
+        above = draw.choice(trees) if trees and draw.random() < 0.8 else None
+        trees.append(tree(draw, above))
+    issuer = draw.choice(trees)
+    target = leaf(issuer, but=[] if draw.random() < 0.7 else [AKI])
+    if draw.random() < 0.1:
+        target = remade(target, issuer, digest="sha1")
+    anchors = draw.sample(trees, draw.randint(1, 2))
+    return Question(target, trees, anchors)
 
 
-def outcome(
-    target: x509.Certificate, pool: list[x509.Certificate], anchors: list[x509.Certificate], *, issuer: bool = False
-) -> str:
+def tree(draw: random.Random, above: Party | None) -> Party:
+    """A CA, or what would be one: most draws make it sound."""
+    ca = draw.choices([True, False, None], [10, 1, 2])[0]
+    limit = draw.choices([None, 0, 1], [6, 1, 1])[0] if ca else None
+    words = draw.choices([SIGNS, None, ("digital_signature",)], [6, 4, 1])[0]
+    extra = draw.choices(
+        [None, (UNKNOWN, True), constraints(["dns:example.com"]), constraints(["dns:other.example"])], [12, 1, 2, 1]
+    )[0]
+    key_ids = draw.random() < 0.7
+    begins = draw.choices([-1, -9, 1], [10, 1, 1])[0]
+    found = made(
+        f"CN=CA {draw.randrange(4)}",
+        above,
+        *([basic(ca, limit)] if ca is not None else []),
+        *([usage(*words)] if words else []),
+        *([extra] if extra else []),
+        own=weak_key() if draw.random() < 0.12 else key(f"forest {draw.randrange(6)}"),
+        but=[] if key_ids else [AKI, SKI],
+        begins=NOW + begins * DAY,
+        ends=NOW + (9 if begins > -9 else -1) * DAY,
+    )
+    return remade(found, above, digest="sha1") if draw.random() < 0.12 else found
+
+
+@cache
+def weak_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 1024)
+
+
+# What a path that OpenSSL finds good must not have, by our rules: `chain` from the leaf to the anchor.
+RULES: dict[str, Callable[[Sequence[x509.Certificate]], bool]] = {
+    "an anchor is a CA by its own word, or a root of old": lambda chain: (
+        not facts.is_ca(chain[-1]) and chain[-1].subject != chain[-1].issuer
+    ),
+    "no weak digest": lambda chain: any(isinstance(each.signature_hash_algorithm, hashes.SHA1) for each in chain[:-1]),
+    "no weak key below the anchor": lambda chain: any(is_weak(each) for each in chain[:-1]),
+}
+
+
+def is_weak(certificate: x509.Certificate) -> bool:
+    public = certificate.public_key()
+    return isinstance(public, rsa.RSAPublicKey) and public.key_size < 2048
+
+
+def broken_rules(chain: Sequence[x509.Certificate]) -> list[str]:
+    return [rule for rule, breaks in RULES.items() if chain and breaks(chain)]
+
+
+def found_by_openssl(question: Question) -> list[x509.Certificate]:
+    """The path that OpenSSL finds and proves, all of the forest given; empty for none."""
+    store = crypto.X509Store()
+    for each in question.anchors:
+        store.add_cert(crypto.X509.from_cryptography(each.certificate))
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    store.set_time(question.at.replace(tzinfo=None))
+    pool = [crypto.X509.from_cryptography(each.certificate) for each in question.pool]
+    target = crypto.X509.from_cryptography(question.target.certificate)
     try:
-        path = prove(target, pool, anchors, NOW, issuer=issuer)
-    except UnprovenError as error:
-        return f"refused: {error.why}"
-    return "proven: " + " ".join(str(facts.fingerprint(each))[7:15] for each in path.certificates)
+        return [each.to_cryptography() for each in crypto.X509StoreContext(store, target, pool).get_verified_chain()]
+    except crypto.X509StoreContextError:
+        return []
 
 
-def openssl(
-    directory: Path, target: x509.Certificate, pool: list[x509.Certificate], anchors: list[x509.Certificate]
-) -> bool:
-    """Whether the host's `openssl verify` finds a path."""
-    for name, certificates in (("target", [target]), ("pool", pool), ("anchors", anchors)):
-        (directory / name).write_bytes(facts.to_pem(certificates) or b"\n")
-    words = ["openssl", "verify", "-partial_chain", "-attime", str(int(NOW.timestamp())), "-CAfile", "anchors"]
-    words += ["-untrusted", "pool"] if pool else []
+def proven_by_the_hosts(directory: Path, path: Sequence[x509.Certificate]) -> bool:
+    """Whether `openssl verify` proves a path when it is given that path alone."""
+    for name, certificates in (("target", path[:1]), ("between", path[1:-1]), ("anchor", path[-1:])):
+        (directory / name).write_bytes(facts.to_pem(certificates))
+    words = ["openssl", "verify", "-partial_chain", "-attime", str(int(NOW.timestamp())), "-CAfile", "anchor"]
+    words += ["-untrusted", "between"] if path[1:-1] else []
     return not subprocess.run([*words, "target"], cwd=directory, capture_output=True, check=False).returncode
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_a_forest_in_every_order(seed: int, tmp_path: Path) -> None:
-    target, pool, anchors = forest(seed)
-    shuffle = random.Random(seed).sample
-    outcomes = {outcome(target, shuffle(pool, len(pool)), shuffle(anchors, len(anchors))) for _ in range(4)}
-    assert len(outcomes) == 1, "the order decides nothing"
-    (found,) = outcomes
-    if found.startswith("proven"):
-        path = list(prove(target, pool, anchors, NOW).certificates)
-        assert openssl(tmp_path, path[0], path[1:-1], path[-1:])
-        assert all(facts.is_ca(each) for each in path[1:-1])
-    elif openssl(tmp_path, target, pool, anchors):
-        # An intermediate that its key usage alone makes a CA: a rule of ours.
-        assert found == "refused: not allowed"
+@dataclass(frozen=True)
+class Seen:
+    """What is made of one forest: in the first order, in all of them, and by OpenSSL."""
+
+    outcome: Proven | str
+    outcomes: frozenset[str]
+    openssl: list[x509.Certificate]
+
+
+@cache
+def seen(seed: int) -> Seen:
+    question = forest(seed)
+    every = [outcome(question, order) for order in range(4)]
+    return Seen(every[0], frozenset(map(str, every)), found_by_openssl(question))
+
+
+def outcome(question: Question, order: int) -> Proven | str:
+    try:
+        return question.asked(order)
+    except UnprovenError as error:
+        return f"refused: {error.why}"
+
+
+FORESTS = range(300)
+
+
+@pytest.mark.parametrize("first", FORESTS[::20])
+def test_forests_in_every_order(first: int, tmp_path: Path) -> None:
+    for seed in range(first, first + 20):
+        found = seen(seed)
+        assert len(found.outcomes) == 1, f"forest {seed}: the order decides something"
+        if isinstance(found.outcome, Proven):
+            path = found.outcome.certificates
+            assert proven_by_the_hosts(tmp_path, path), f"forest {seed}: accepted, and OpenSSL refuses"
+            assert broken_rules(path) == [], f"forest {seed}"
+        else:
+            named = broken_rules(found.openssl)
+            assert named or not found.openssl, f"forest {seed}: {found.outcome}, and no rule of ours says why"
+
+
+def test_the_forests_try_every_rule() -> None:
+    """Each rule alone refuses something that OpenSSL would let pass, and much is proven."""
+    every = [seen(seed) for seed in FORESTS]
+    refused = [broken_rules(each.openssl) for each in every if isinstance(each.outcome, str)]
+    assert {rules[0] for rules in refused if len(rules) == 1} == set(RULES)
+    assert sum(isinstance(each.outcome, Proven) for each in every) > 50
 
 
 # What OpenSSL alone would let pass
