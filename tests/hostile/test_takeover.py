@@ -90,7 +90,7 @@ def test_nobody_takes_over(device: Callable[[str], Site], shape: Callable[[Hosti
     assert site.command("renew", "--force", "web").returncode == 0, "the honest CA is believed as before"
 
 
-# What no other certificate than an RA's is for; id-kp of RFC 5280 and others, and products' own.
+# A few of what other certificates than an RA's are for; unit/test_ra_purposes.py has all.
 PURPOSES = {
     "server and client": TLS,
     "IKE intermediate (NDES's template for devices)": (x509.ObjectIdentifier("1.3.6.1.5.5.8.2.2"),),
@@ -101,6 +101,9 @@ PURPOSES = {
     "smart card and client": (Purpose.SMARTCARD_LOGON, Purpose.CLIENT_AUTH),
     "EAP over LAN": (x509.ObjectIdentifier("1.3.6.1.5.5.7.3.14"),),
     "SSH client": (x509.ObjectIdentifier("1.3.6.1.5.5.7.3.21"),),
+    "a CA's (id-kp-cmcCA)": (x509.ObjectIdentifier("1.3.6.1.5.5.7.3.27"),),
+    "Kerberos client": (x509.ObjectIdentifier("1.3.6.1.5.2.3.4"),),
+    "none at all": (),
     "one of somebody's own": (x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"),),
 }
 
