@@ -6,9 +6,15 @@ Moments are aware and in UTC.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import msgspec
 
 FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""In a file; a time without its zone would not compare with any other."""
 
 
 def later(moment: datetime, by: timedelta) -> datetime:

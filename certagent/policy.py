@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from certagent.config.values import Fraction, Threshold
-from certagent.moments import later
+from certagent.moments import Moment, later
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -33,6 +35,9 @@ _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
 }
 _USUAL = (timedelta(seconds=30), 24, timedelta(hours=6))
 _SOONEST = timedelta(seconds=1)
+
+# After a renewal that gained nothing: so many more, evenly, in what is left of the life.
+_FRUITLESS = 5
 
 
 class Condition(StrEnum):
@@ -84,12 +89,25 @@ class Lifetime:
         return min(1.0, self.remaining(now).total_seconds() / whole) if whole > 0 else 0.0
 
 
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """When certagent put the certificate in place, which its serial number and its end tell from others.
+
+    `again_after`: it ends with its predecessor; after so long the CA is asked for a better one. Else None.
+    """
+
+    serial: str
+    at: Moment
+    not_after: Moment
+    again_after: timedelta | None = None
+
+
 @dataclass(frozen=True)
 class Rules:
     """What the definition says about when: `share` is this keystore's own part of the jitter, 0 to 1.
 
     `ca`: the life of the CA that issued the certificate in place, where it is known to be the authority's.
-    `switch_at`: when a staged shadow becomes the identity.
+    `switch_at`: when a staged shadow becomes the identity. `arrival`: of the certificate in place, if certagent put
+    it there.
     """
 
     renew_at: Threshold
@@ -99,6 +117,7 @@ class Rules:
     ca: Lifetime | None = None
     rollover_at: Threshold = _ROLLOVER_FALLBACK
     switch_at: datetime | None = None
+    arrival: Arrival | None = None
 
 
 @dataclass(frozen=True)
@@ -155,21 +174,62 @@ def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
     """When this certificate is to be renewed.
 
     One that ends with its CA gains nothing by a renewal: the next would end then as well, and each come sooner.
-    Neither does one whose successor under the next CA is about to take over anyway.
+    Neither does one whose successor under the next CA is about to take over anyway. One that certagent put in place
+    stays there for a while, however late in its life it came.
     """
     start, end = lifetime.not_before, lifetime.not_after
     if end <= start or (rules.ca is not None and end >= rules.ca.not_after):
         return end
-    threshold = rules.renew_at if fits(rules.renew_at, lifetime) else _FALLBACK
-    moment = threshold.moment(start, end)
-    # Never down to the start: a jitter as large as the threshold would renew what has just been issued.
-    earlier = min((end - start) * float(rules.jitter), (moment - start) / 2)
-    moment -= earlier * rules.share
+    moment = _after_arrival(lifetime, rules.arrival, rules) if rules.arrival else _passed(lifetime, rules)
     switch = rules.switch_at
     if switch is not None and moment <= switch and switch - moment <= end - switch:
         # Should the switch not come about, as much time is left as it was waited for, or half of that.
         return switch + (end - switch) / 2
     return moment
+
+
+def _passed(lifetime: Lifetime, rules: Rules) -> datetime:
+    """The threshold in this lifetime, this keystore's part of the jitter earlier."""
+    start, end = lifetime.not_before, lifetime.not_after
+    threshold = rules.renew_at if fits(rules.renew_at, lifetime) else _FALLBACK
+    moment = threshold.moment(start, end)
+    # Never down to the start: a jitter as large as the threshold would renew what has just been issued.
+    earlier = min((end - start) * float(rules.jitter), (moment - start) / 2)
+    return moment - earlier * rules.share
+
+
+def _after_arrival(lifetime: Lifetime, arrival: Arrival, rules: Rules) -> datetime:
+    """The same for one that came late in its life, as from a CA that dates back: by its own threshold it would be
+    renewed at once, and so would each successor. What was left when it came is its life then."""
+    left = Lifetime(arrival.at, lifetime.not_after)
+    moment = _passed(lifetime, rules)
+    if arrival.again_after is not None:
+        moment = min(later(arrival.at, arrival.again_after), lifetime.not_after)
+    elif moment - arrival.at < left.length / 10:
+        moment = _passed(left, rules) if left.length else lifetime.not_after
+    return max(moment, later(arrival.at, _SOONEST))
+
+
+def came_late(lifetime: Lifetime, rules: Rules) -> bool:
+    """Whether the certificate was past its threshold already when certagent put it in place."""
+    return lifetime.length > timedelta(0) and rules.arrival is not None and _passed(lifetime, rules) <= rules.arrival.at
+
+
+def arrival(serial: str, not_after: datetime, before: Arrival | None, now: datetime) -> Arrival:
+    """Of a certificate that certagent has just put in place; `before`: of the one that it is a renewal of.
+
+    A renewal gains nothing where the successor ends no later, or hardly, though time has passed. If it was renewed
+    again as if it were any other, each pause would be a third of the one before.
+    """
+    left = not_after - now
+    if before is None or now < before.at or left <= timedelta(0):
+        return Arrival(serial=serial, at=now, not_after=not_after)
+    passed, gained = now - before.at, not_after - before.not_after
+    again_after = None
+    # Not of one that somebody renewed by hand a moment after the last.
+    if passed >= left / 200 and gained < passed / 10:
+        again_after = max(left / _FRUITLESS, before.again_after or timedelta(0))
+    return Arrival(serial=serial, at=now, not_after=not_after, again_after=again_after)
 
 
 def fits(threshold: Threshold, lifetime: Lifetime) -> bool:
@@ -201,6 +261,8 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
             return Decision(Action.ENROLL, after_backoff(now), "there is no certificate yet")
         return Decision(None, None, "there is no certificate, and no subject to ask for one")
     reason = "the certificate has expired" if lifetime.not_after <= now else "the renewal threshold"
+    if rules.arrival is not None and rules.arrival.again_after is not None and lifetime.not_after > now:
+        reason = "the last renewal gained nothing"
     return Decision(Action.RENEW, after_backoff(renewal_at), reason)
 
 

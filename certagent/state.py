@@ -10,19 +10,17 @@ import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 
 from certagent import durable
 from certagent.errors import CertagentError, StateError
-from certagent.policy import Condition
+from certagent.moments import Moment
+from certagent.policy import Arrival, Condition
 from certagent.state_directory import KeystoreDirectory
 
 VERSION = 1
 HISTORY_VERSION = 1
-# A time without its zone would not compare with any other.
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class LastError(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +57,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     definition: str = ""
     watched: dict[str, str] = {}
     expiring_told_at: Moment | None = None
+    arrival: Arrival | None = None
     rollover: Track = Track()
 
 

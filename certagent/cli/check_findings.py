@@ -10,7 +10,7 @@ from datetime import datetime
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent.cli.terminal import Finding, Mark
+from certagent.cli.terminal import PACE_HINT, Finding, Mark
 from certagent.config.authority import Authority
 from certagent.config.keystores import KeystoreDefinition
 from certagent.policy import Action
@@ -165,6 +165,8 @@ def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
         yield Finding(Mark.WARNING, f"the last attempt failed {ago} ago: {it.last_error.message}", it.last_error.hint)
     if it.renew_at_note:
         yield Finding(Mark.WARNING, it.renew_at_note, "write renew_at as a share, such as 66%, or as a shorter time")
+    for note in it.pace_notes:
+        yield Finding(Mark.WARNING, note, PACE_HINT)
     yield from _challenge_warnings(seen)
     if seen.certificate is not None:
         yield from _name_warnings(seen, seen.certificate)

@@ -99,6 +99,9 @@ def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[L
         yield Level.WARNING, it.assessment.reason
     elif it.assessment.at is not None and later(it.assessment.at, patience) < now:
         yield Level.WARNING, f"{it.assessment.action} is overdue by {span(now - it.assessment.at)}: does the agent run?"
+    arrival = it.situation.arrival
+    if arrival is not None and arrival.again_after is not None:
+        yield Level.WARNING, "renewals gain nothing: the CA's certificates all end at one moment"
     if it.assessment.condition is Condition.PENDING and it.transaction is not None:
         yield from _pending(it, it.transaction.started_at, now)
     yield from _rollover(it, now)

@@ -11,7 +11,17 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from certagent.cli import assemble
-from certagent.cli.terminal import WIDE, Finding, Mark, print_findings, print_plain, printable, shortened, terminal
+from certagent.cli.terminal import (
+    PACE_HINT,
+    WIDE,
+    Finding,
+    Mark,
+    print_findings,
+    print_plain,
+    printable,
+    shortened,
+    terminal,
+)
 from certagent.config.load import load_configuration
 from certagent.policy import Action, Condition, Lifetime
 from certagent.state import LastError
@@ -181,6 +191,7 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
             )
         if each.renew_at_note:
             found.append(Finding(Mark.WARNING, f"{each.name}: {each.renew_at_note}"))
+        found += [Finding(Mark.WARNING, f"{each.name}: {note}", PACE_HINT) for note in each.pace_notes]
     for (message, hint), concerned in errors.items():
         ago = now - max(error.at for _, error in concerned)
         since = f" ({span(ago)} ago)" if ago >= timedelta(seconds=1) else ""

@@ -24,6 +24,8 @@ class Mark(StrEnum):
     WRONG = "✗"
 
 
+PACE_HINT = "ask the CA's operator for certificates that live longer from the day they are issued"
+
 WIDE = 100
 """From this many columns on, there is room for longer bars and for dates."""
 

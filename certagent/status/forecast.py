@@ -161,7 +161,8 @@ class _Future:
         if self._next_ca is not None and (changed or opened.is_switch):
             self._change_ca()
         lifetime = self._issue(self.at, self._ca)
-        self._now = replace(self._now, lifetime=lifetime, ca=self._ca.lifetime if self._ca else self._now.ca)
+        ca = self._ca.lifetime if self._ca else self._now.ca
+        self._now = replace(self._now, lifetime=lifetime, ca=ca, arrival=None)
         self._assumed = True
         verb = (
             f"goes on with the {transaction.kind.value}" if action is Action.RESUME and transaction else "a successor"

@@ -26,7 +26,15 @@ from certagent.status.rollover import RolloverStatus, rollover_status
 from certagent.text import span
 from certagent.transaction.configured import ConfiguredKeystore, configured_keystore
 from certagent.transaction.journal import Transaction
-from certagent.transaction.next_step import Assessment, Situation, assess, situation_of, somebody_changed
+from certagent.transaction.next_step import (
+    Assessment,
+    Situation,
+    arrival_of,
+    assess,
+    pace_notes,
+    situation_of,
+    somebody_changed,
+)
 from certagent.trust.authorities import Authorities
 
 T = TypeVar("T")
@@ -50,6 +58,7 @@ class Snapshot:
 
     Where something could not be read (`situation.readable`), `last_error` says why, and the rest is what could.
     `renew_at_note` says how `renew_at` was replaced where the certificate's lifetime has no room for it; else empty.
+    `pace_notes` say where its CA's certificates leave no room for it.
     `rollover` is None where nothing is known of one.
     """
 
@@ -61,6 +70,7 @@ class Snapshot:
     transaction: Transaction | None
     renew_at_note: str
     rollover: RolloverStatus | None
+    pace_notes: tuple[str, ...] = ()
 
 
 def take_snapshots(
@@ -123,6 +133,7 @@ def take_snapshot(configured: ConfiguredKeystore, authorities: Authorities, now:
         rollover=preparation,
         past=Past(memory.failures, None if changed else memory.retry_at),
         rollover_past=Past(track.failures, None if changed else track.retry_at),
+        arrival=arrival_of(certificate, memory.arrival, now),
     )
     in_place = _tried(faults, lambda: _in_place(certificate, situation))
     rollover = _tried(faults, lambda: rollover_status(certificate, known, preparation, track, situation.rules))
@@ -136,6 +147,7 @@ def take_snapshot(configured: ConfiguredKeystore, authorities: Authorities, now:
         transaction=transaction,
         renew_at_note=_renew_at_note(definition, situation.lifetime),
         rollover=rollover,
+        pace_notes=tuple(pace_notes(situation)),
     )
 
 

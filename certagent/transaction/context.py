@@ -13,11 +13,11 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent.errors import TransientError
 from certagent.keystore.base import Keystore, Shadow
-from certagent.policy import Past
+from certagent.policy import Arrival, Past
 from certagent.state import Track
 from certagent.transaction.configured import ConfiguredKeystore, certificate_in_place
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
-from certagent.transaction.next_step import Situation, situation_of
+from certagent.transaction.next_step import Situation, arrival_of, situation_of
 from certagent.trust.authorities import Authorities, Contact, Known
 
 Clock = Callable[[], datetime]
@@ -72,8 +72,13 @@ class Context:
         known = self.known()
         return known.trusted(self.clock()) if known else ()
 
-    def situation(self, certificate: x509.Certificate | None, past: Past, track: Track) -> Situation:
-        """What decides what comes next, `certificate` being in place. Raises StateError."""
+    def situation(
+        self, certificate: x509.Certificate | None, past: Past, track: Track, arrival: Arrival | None = None
+    ) -> Situation:
+        """What decides what comes next, `certificate` being in place; `arrival`: what is remembered of that.
+
+        Raises StateError.
+        """
         return situation_of(
             self.configured.rules,
             certificate,
@@ -82,6 +87,7 @@ class Context:
             rollover=self.configured.rollover.open(),
             past=past,
             rollover_past=Past(track.failures, track.retry_at),
+            arrival=arrival_of(certificate, arrival, self.clock()),
         )
 
     def predecessor(self, transaction: Transaction) -> Keystore | None:

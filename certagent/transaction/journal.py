@@ -18,7 +18,7 @@ import msgspec
 
 from certagent import durable
 from certagent.keystore.swap import Record
-from certagent.state import Moment
+from certagent.moments import Moment
 
 VERSION = 1
 

@@ -13,9 +13,10 @@ from datetime import datetime
 from cryptography import x509
 
 from certagent import policy
-from certagent.policy import Action, Condition, Decision, Lifetime, Open, Past, Rules
+from certagent.certificate import serial_hex
+from certagent.policy import Action, Arrival, Condition, Decision, Lifetime, Open, Past, Rules
 from certagent.state import State
-from certagent.text import iso
+from certagent.text import date, iso, span
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.trust.authorities import Known
 from certagent.trust.proof import comes_from
@@ -28,6 +29,7 @@ class Situation:
     `lifetime`: of the certificate in place; `ca`: of the authority's CA that issued it, None where another one did.
     `transaction` is the open one, `rollover` the one in preparation; `past` and `rollover_past`: how the attempts at
     each went. `defined`: what the definition says about when. `readable` False: some of it could not be read.
+    `arrival`: of the certificate in place, None where certagent did not put it there.
     """
 
     defined: Rules
@@ -38,11 +40,13 @@ class Situation:
     past: Past = field(default_factory=Past)
     rollover_past: Past = field(default_factory=Past)
     readable: bool = True
+    arrival: Arrival | None = None
 
     @property
     def rules(self) -> Rules:
-        """The definition's rules, for this CA and this staged shadow."""
-        return replace(self.defined, ca=self.ca, switch_at=self.rollover.switch_at if self.rollover else None)
+        """The definition's rules, for this CA, this staged shadow, and this certificate's arrival."""
+        switch_at = self.rollover.switch_at if self.rollover else None
+        return replace(self.defined, ca=self.ca, switch_at=switch_at, arrival=self.arrival)
 
     @property
     def failures(self) -> int:
@@ -106,6 +110,7 @@ def situation_of(
     rollover: Transaction | None,
     past: Past,
     rollover_past: Past,
+    arrival: Arrival | None,
 ) -> Situation:
     """The situation of a keystore of which all could be read; `known`: what is remembered of its authority."""
     return Situation(
@@ -116,7 +121,31 @@ def situation_of(
         rollover_of(rollover),
         past,
         rollover_past,
+        arrival=arrival,
     )
+
+
+def pace_notes(situation: Situation) -> list[str]:
+    """Where the certificate in place is not renewed as `renew_at` says, because of what its CA does: why, and when."""
+    lifetime, arrival, rules = situation.lifetime, situation.arrival, situation.rules
+    if lifetime is None or arrival is None:
+        return []
+    end = date(lifetime.not_after, arrival.at)
+    if arrival.again_after is not None:
+        why = f"the successor ends no later than the one before, {end}"
+        return [f"renewals gain nothing: {why}; the CA is asked again every {span(arrival.again_after)}"]
+    if policy.came_late(lifetime, rules):
+        left = span(lifetime.not_after - arrival.at)
+        return [f"renew_at was past when the certificate came: it is counted in the {left} that were left, until {end}"]
+    return []
+
+
+def arrival_of(certificate: x509.Certificate | None, remembered: Arrival | None, now: datetime) -> Arrival | None:
+    """What is remembered, if it is of this certificate. One in the future was written under a wrong clock."""
+    if certificate is None or remembered is None or remembered.at > now:
+        return None
+    is_this = (remembered.serial, remembered.not_after) == (serial_hex(certificate), certificate.not_valid_after_utc)
+    return remembered if is_this else None
 
 
 def open_of(transaction: Transaction | None) -> Open | None:

@@ -8,18 +8,20 @@ from datetime import datetime
 import msgspec
 
 from certagent import policy, state
+from certagent.certificate import serial_hex
 from certagent.errors import CertagentError, KeystoreError
 from certagent.policy import Past
-from certagent.transaction import events
+from certagent.transaction import events, next_step
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
-from certagent.transaction.next_step import Situation, assess
+from certagent.transaction.journal import Kind, Phase
+from certagent.transaction.next_step import Situation, arrival_of, assess
 from certagent.transaction.report import Outcome, Result
 
 
 def went_well(context: Context, before: state.State, past: Past, result: Result) -> Outcome:
     """Nothing failed; whether earlier failures are forgotten depends on whether their cause is gone."""
-    situation = _look(context, Past(before.failures, past.retry_at), before.rollover)
+    situation = _look(context, Past(before.failures, past.retry_at), before)
     if result not in (Result.NOTHING, Result.STOPPED) or _settled(situation, context.clock()):
         situation = replace(situation, past=Past())
     return _remember(context, before, situation, result)
@@ -44,16 +46,39 @@ def failed(context: Context, before: state.State, error: CertagentError) -> Outc
         told_at = now
     past = Past(failures, policy.backoff(error.kind, failures, lifetime, now))
     before = msgspec.structs.replace(before, last_error=state.LastError.of(error, now), expiring_told_at=told_at)
-    remembered = _remember(context, before, _look(context, past, before.rollover), Result.FAILED)
+    remembered = _remember(context, before, _look(context, past, before), Result.FAILED)
     return msgspec.structs.replace(remembered, message=str(error), hint=error.hint)
 
 
-def _look(context: Context, past: Past, track: state.Track) -> Situation:
+def arrived(context: Context, before: state.State, result: Result) -> state.State:
+    """Remember when certagent put in place what is there now, by this attempt; also where its hooks are still owed."""
+    certificate, transaction = certificate_in_place(context.configured.keystore), context.journal.open()
+    if certificate is None or arrival_of(certificate, before.arrival, context.clock()) is not None:
+        return before
+    serial = serial_hex(certificate)
+    kind = _PLACES.get(result)
+    if transaction is not None and transaction.phase is Phase.ACTIVATED and transaction.serial == serial:
+        kind = transaction.kind
+    if kind is None:
+        return before
+    renewed = before.arrival if kind is Kind.RENEWAL else None
+    arrival = policy.arrival(serial, certificate.not_valid_after_utc, renewed, context.clock())
+    situation = context.situation(certificate, Past(), before.rollover, arrival)
+    for note in next_step.pace_notes(situation):
+        context.log(note)
+    return msgspec.structs.replace(before, arrival=arrival)
+
+
+_PLACES = {Result.ENROLLED: Kind.ENROLLMENT, Result.RENEWED: Kind.RENEWAL, Result.ROLLED_OVER: Kind.ROLLOVER}
+
+
+def _look(context: Context, past: Past, before: state.State) -> Situation:
     """Look afresh at what is there now."""
     try:
-        return context.situation(context.configured.keystore.read_certificate(), past, track)
+        certificate = context.configured.keystore.read_certificate()
+        return context.situation(certificate, past, before.rollover, before.arrival)
     except KeystoreError:
-        return replace(context.situation(None, past, track), readable=False)
+        return replace(context.situation(None, past, before.rollover), readable=False)
 
 
 def _remember(context: Context, before: state.State, situation: Situation, result: Result) -> Outcome:
@@ -72,6 +97,7 @@ def _remember(context: Context, before: state.State, situation: Situation, resul
             definition=configured.digest,
             watched=state.watch(configured.keystore.watched()),
             expiring_told_at=before.expiring_told_at,
+            arrival=before.arrival,
             rollover=track,
         ),
     )

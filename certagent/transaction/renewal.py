@@ -90,9 +90,10 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         at_once = wish is not Wish.DUE or next_step.somebody_changed(before, context.configured.digest, watched)
         past = Past(before.failures, None) if at_once else past
         result, error = _renewed(context, wish, past, before, stopping)
+        before = outcome.arrived(context, before, result)
         # A renewal that failed is no reason to miss the next CA; a keystore in trouble (a PIN!) is left alone.
         if result is not Result.STOPPED and not isinstance(error, KeystoreError):
-            track = rollover.prepare(context, before.rollover, stopping, at_once=at_once)
+            track = rollover.prepare(context, before, stopping, at_once=at_once)
             before = msgspec.structs.replace(before, rollover=track)
         if activation.update_trust(context) and result is Result.NOTHING:
             result = Result.TRUSTED
@@ -157,7 +158,7 @@ def _enroll_or_renew(
 def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Transaction | Result:
     """The transaction to carry on, open already or begun now; where there is none, what the attempt comes to."""
     transaction = _resumable(context, wish)
-    situation = context.situation(_certificate(context, wish), past, before.rollover)
+    situation = context.situation(_certificate(context, wish), past, before.rollover, before.arrival)
     decision = next_step.identity_step(situation, context.clock())
     if transaction is None or decision.action is Action.RENEW:
         kind = _kind(context, wish, decision, before, situation.lifetime)

@@ -9,8 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
+from certagent.moments import Moment
 from certagent.policy import Action, Condition
-from certagent.state import Moment
 
 
 class Result(StrEnum):

@@ -19,7 +19,7 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent import policy, state
 from certagent.errors import CertagentError, RejectedError, StateError, TransientError
-from certagent.policy import Action, Past
+from certagent.policy import Action, Arrival, Past
 from certagent.state import Track
 from certagent.text import iso, with_hint
 from certagent.transaction import activation, events, next_step, walk
@@ -54,16 +54,17 @@ def begin_switch(context: Context) -> None:
     rollover.close()
 
 
-def prepare(context: Context, track: Track, stopping: Callable[[], bool], *, at_once: bool) -> Track:
+def prepare(context: Context, before: state.State, stopping: Callable[[], bool], *, at_once: bool) -> Track:
     """Go as far towards the identity under the next CA as it gets now. Raises StateError only.
 
     `at_once`: a person asked, or changed something, so the pause after a failure does not count.
     """
     context = replace(context, journal=context.configured.rollover)
+    track = before.rollover
     asked = msgspec.structs.replace(track, retry_at=None) if at_once else track
     for last_try in (False, True):
         try:
-            return _prepare(context, track, asked, stopping)
+            return _prepare(context, track, asked, before.arrival, stopping)
         except StateError:
             raise
         except AbandonedError as error:
@@ -75,14 +76,16 @@ def prepare(context: Context, track: Track, stopping: Callable[[], bool], *, at_
     raise AssertionError  # the second round returns
 
 
-def _prepare(context: Context, track: Track, asked: Track, stopping: Callable[[], bool]) -> Track:
+def _prepare(
+    context: Context, track: Track, asked: Track, arrival: Arrival | None, stopping: Callable[[], bool]
+) -> Track:
     transaction = walk.resumable(context)
     if transaction is not None and transaction.phase is Phase.ISSUED:
         if transaction.checked_at is None:  # killed before it was told
             _staged(context, transaction)
             return Track()
         return Track() if _still_holds(context, transaction) else track
-    situation = context.situation(certificate_in_place(context.configured.keystore), Past(), asked)
+    situation = context.situation(certificate_in_place(context.configured.keystore), Past(), asked, arrival)
     if stopping() or not next_step.rollover_step(situation, context.clock()).is_due(context.clock()):
         return track
     return _make_shadow(context, transaction, situation.ca, stopping)

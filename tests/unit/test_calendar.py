@@ -18,7 +18,7 @@ from certagent.cli.health import judged
 from certagent.cli.status import notices, rollover_rows, staged
 from certagent.config.values import Duration, Fraction, Threshold
 from certagent.moments import FIRST, LAST, later
-from certagent.policy import Action, Lifetime, Open, Past, Rules
+from certagent.policy import Action, Arrival, Lifetime, Open, Past, Rules
 from certagent.state import LastError
 from certagent.status import forecast
 from certagent.status.as_json import as_json
@@ -41,6 +41,9 @@ thresholds = st.one_of(
     st.integers(1, 36525 * 86400).map(lambda seconds: Threshold(before_end=Duration(seconds=seconds))),
 )
 maybe_moments = st.one_of(st.none(), moments)
+arrivals = st.builds(
+    Arrival, serial=st.just("0A"), at=moments, not_after=moments, again_after=st.one_of(st.none(), lengths)
+)
 all_rules = st.builds(
     Rules,
     thresholds,
@@ -50,6 +53,7 @@ all_rules = st.builds(
     ca=st.one_of(st.none(), lifetimes),
     rollover_at=thresholds,
     switch_at=maybe_moments,
+    arrival=st.one_of(st.none(), arrivals),
 )
 opens = st.builds(Open, maybe_moments, st.booleans(), maybe_moments, st.booleans(), st.booleans())
 pasts = st.builds(Past, st.integers(0, 100), maybe_moments)
@@ -64,6 +68,7 @@ situations = st.builds(
     pasts,
     pasts,
     st.booleans(),
+    st.one_of(st.none(), arrivals),
 )
 cas = st.one_of(st.none(), lifetimes.map(lambda life: Ca("CN=CA", "sha256:aa", life)))
 
@@ -105,6 +110,10 @@ DECISIONS: dict[str, Callable[..., Any]] = {
         life.not_before, life.not_after, now
     ),
     "is_expiring": lambda life, ca, _rules, _past, now: policy.is_expiring(life, ca.not_before, now),
+    "came_late": lambda life, _ca, rules, _past, _now: policy.came_late(life, rules),
+    "arrival": lambda life, _ca, rules, _past, now: (
+        policy.arrival("0B", life.not_after, rules.arrival, now).again_after
+    ),
     "remaining": lambda life, _ca, _rules, _past, now: life.remaining_share(now),
 }
 

@@ -364,3 +364,42 @@ def test_no_renewal_shortly_before_the_switch(switch: int, renewed: int) -> None
     lifetime = Lifetime(start, start + timedelta(days=100))
     rules = Rules(Threshold.parse("66%"), Fraction(0), 0, can_enroll=True, switch_at=start + timedelta(days=switch))
     assert abs(policy.renew_at(lifetime, rules) - (start + timedelta(days=renewed))) < timedelta(seconds=1)
+
+
+def issue(at: datetime, behaviour: tuple[timedelta, timedelta], end: datetime | None) -> Lifetime:
+    backdated, left = behaviour
+    return Lifetime(at - backdated, min(at + left, end) if end else at + left)
+
+
+spans = st.integers(1, 400 * 86400).map(lambda seconds: timedelta(seconds=seconds))
+behaviours = st.lists(st.tuples(st.one_of(st.just(0 * DAY), spans), spans), min_size=1, max_size=5)
+
+
+@given(behaviours, all_rules)
+def test_whatever_the_ca_does_a_certificate_stays_for_its_share_of_the_life_it_had(
+    behaviours: list[tuple[timedelta, timedelta]], any_rules: Rules
+) -> None:
+    """`share`: half of the threshold's, for the jitter; a time before the end leaves a tenth at least."""
+    share = min(0.05, float(any_rules.renew_at.passed or 1) / 2)
+    now, before = START, None
+    for number in range(40):
+        lifetime = issue(now, behaviours[number % len(behaviours)], None)
+        before = policy.arrival(str(number), lifetime.not_after, before, now)
+        following = policy.renew_at(lifetime, replace(any_rules, arrival=before))
+        left = lifetime.not_after - now
+        assert following - now >= max(SECOND, left * share - SECOND)
+        assert following <= max(lifetime.not_after, now + SECOND)
+        now = following
+
+
+@given(spans, st.one_of(st.just(0 * DAY), spans), thresholds)
+def test_a_fixed_end_is_met_after_a_few_renewals(length: timedelta, backdated: timedelta, renew_at: Threshold) -> None:
+    """Each pause is as long as the one before; a threshold of less than 2% asks for more."""
+    end, now, before, pauses = START + length, START, None, list[timedelta]()
+    while now < end and len(pauses) < 20:
+        lifetime = issue(now, (backdated, length), end)
+        before = policy.arrival("", lifetime.not_after, before, now)
+        following = policy.renew_at(lifetime, Rules(renew_at, Fraction(0), 0, can_enroll=True, arrival=before))
+        pauses.append(following - now)
+        now = following
+    assert len(pauses) <= 8 or (renew_at.passed is not None and renew_at.passed < 0.02)
