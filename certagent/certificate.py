@@ -11,8 +11,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from certagent.config import names
 from certagent.config.values import AlternativeName, Fingerprint
 from certagent.errors import ConfigError, KeystoreError, TrustError
 from certagent.keys import public_bytes
@@ -110,33 +110,25 @@ def subject_text(certificate: x509.Certificate) -> str:
     return printable(text)
 
 
-# Beside RFC 4514's own short names those that devices' subjects are made of, as openssl writes them.
-_ATTRIBUTES = {
-    "emailAddress": x509.NameOID.EMAIL_ADDRESS,
-    "serialNumber": x509.NameOID.SERIAL_NUMBER,
-    "unstructuredName": x509.NameOID.UNSTRUCTURED_NAME,
-    "organizationIdentifier": x509.NameOID.ORGANIZATION_IDENTIFIER,
-    "dnQualifier": x509.NameOID.DN_QUALIFIER,
-    "pseudonym": x509.NameOID.PSEUDONYM,
-    "title": x509.NameOID.TITLE,
-    "GN": x509.NameOID.GIVEN_NAME,
-    "SN": x509.NameOID.SURNAME,
-}
+_ATTRIBUTES = {word: x509.ObjectIdentifier(each.oid) for word, each in names.ATTRIBUTES.items()}
 
 
 def parse_subject(text: str) -> x509.Name:
     """The name written in RFC 4514 form. Raises ConfigError."""
     try:
-        return x509.Name.from_rfc4514_string(text, _ATTRIBUTES)
+        return x509.Name.from_rfc4514_string(names.written_subject(text), _ATTRIBUTES)
     except ValueError as error:
-        why = str(error) or "it cannot be read, or names an attribute unknown here"
-        raise ConfigError(f"subject {text!r}: {why}", "write it as in RFC 4514, e.g. CN=web,O=Example") from None
+        why, _, hint = str(error).partition("; ")
+        why = why or "it cannot be read"
+        raise ConfigError(
+            f"subject {text[:100]!r}: {why}", hint or "write it as in RFC 4514, e.g. CN=web,O=Example"
+        ) from None
 
 
-def general_names(names: Iterable[AlternativeName]) -> x509.SubjectAlternativeName | None:
+def general_names(wanted: Iterable[AlternativeName]) -> x509.SubjectAlternativeName | None:
     """The extension for configured names; None for none. Raises ConfigError."""
     made: list[x509.GeneralName] = []
-    for name in names:
+    for name in wanted:
         try:
             made.append(_general_name(name))
         except ValueError as error:
@@ -159,13 +151,14 @@ def _general_name(name: AlternativeName) -> x509.GeneralName:
 
 
 def usage_extensions(key_usage: Collection[str], purposes: Collection[str]) -> list[x509.Extension[x509.ExtensionType]]:
-    """The extensions for configured usages (cryptography's words) and purposes (its words, or OIDs)."""
+    """The extensions for configured usages and purposes, in the words of `config.names`, or OIDs."""
     made: list[x509.Extension[x509.ExtensionType]] = []
     if key_usage:
         usage = x509.KeyUsage(**{word: word in key_usage for word in _USAGES})
         made.append(x509.Extension(usage.oid, critical=True, value=usage))
     if purposes:
-        extended = x509.ExtendedKeyUsage([_PURPOSES.get(word) or x509.ObjectIdentifier(word) for word in purposes])
+        oids = dict.fromkeys(names.PURPOSES.get(word, word) for word in purposes)
+        extended = x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in oids])
         made.append(x509.Extension(extended.oid, critical=False, value=extended))
     return made
 
@@ -181,13 +174,6 @@ _USAGES = (
     "encipher_only",
     "decipher_only",
 )
-_PURPOSES = {
-    "server_auth": ExtendedKeyUsageOID.SERVER_AUTH,
-    "client_auth": ExtendedKeyUsageOID.CLIENT_AUTH,
-    "code_signing": ExtendedKeyUsageOID.CODE_SIGNING,
-    "email_protection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
-    "ipsec_ike": ExtendedKeyUsageOID.IPSEC_IKE,
-}
 
 
 def san_extension(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:

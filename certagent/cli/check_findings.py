@@ -65,7 +65,9 @@ def next_step(seen: Seen, now: datetime) -> Finding:
     """What happens next, and when."""
     it, coming = seen.snapshot, seen.snapshot.assessment
     if coming.action is None or coming.at is None:
-        hint = "" if seen.certificate else "set `subject` in its definition, or put key and certificate in place"
+        hint = (
+            "" if seen.certificate else "set `subject` or `san` in its definition, or put key and certificate in place"
+        )
         return Finding(Mark.WRONG, coming.reason, hint)
     at = when(coming.at, now)
     if coming.of_rollover:
@@ -152,7 +154,7 @@ def request_words(seen: Seen, request: PlannedRequest) -> str:
     definition = seen.definition
     message = "request" if request.message is None else _MESSAGES[request.message]
     first = seen.snapshot.certificate is None
-    whom = f" for {', '.join([str(definition.subject), *map(str, definition.san)])}" if first else ""
+    whom = f" for {', '.join(map(str, filter(None, [definition.subject, *definition.san])))}" if first else ""
     challenge = " and the challenge password" if request.challenge else ""
     return f"{message}{whom} signed with {request.signed_by}{challenge}"
 
@@ -180,7 +182,7 @@ def _challenge_warnings(seen: Seen) -> Iterator[Finding]:
     name = definition.authority
     hint = f"set `challenge` for authority {name}, unless its requests are approved by hand"
     if it.certificate is None:
-        if definition.subject is not None:
+        if definition.says_whom:
             yield Finding(Mark.WARNING, f"authority {name} has no challenge for the first enrollment", hint)
         return
     request = planned(seen)

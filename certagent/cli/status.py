@@ -185,7 +185,7 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
             key = (each.last_error.message, each.last_error.hint)
             errors.setdefault(key, []).append((each.name, each.last_error))
         elif each.assessment.action is None:
-            hint = "set `subject` in its definition, or put key and certificate in place"
+            hint = "set `subject` or `san` in its definition, or put key and certificate in place"
             found.append(
                 Finding(Mark.WARNING, f"{each.name}: {each.assessment.reason}", "" if each.certificate else hint)
             )

@@ -236,6 +236,10 @@ class Decoder:
         if not node.items and any(meta.min_length for meta in metas):
             self.problems.add(node.place, path, "is an empty list", "put something in it, or remove the line")
             return BAD
+        longest = next((meta.max_length for meta in metas if meta.max_length), len(node.items))
+        if len(node.items) > longest:
+            self.problems.add(node.place, path, f"has {len(node.items)} entries, not at most {longest}", "shorten it")
+            return BAD
         if path[-2:-1] == ("hooks",) and any(isinstance(item, Scalar) for item in node.items):
             self.problems.add(
                 node.place, path, "must be a list of commands, each a list itself", "write [[systemctl, reload, nginx]]"

@@ -59,7 +59,7 @@ class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
     """
 
     subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
-    san: Annotated[tuple[AlternativeName, ...], Meta(description="names, likewise")] = ()
+    san: Annotated[tuple[AlternativeName, ...], Meta(description="names, likewise", max_length=250)] = ()
     key_usage: Annotated[
         tuple[KeyUsage, ...], Meta(description="asked for at the first enrollment; renewals keep what is in place")
     ] = ()
@@ -72,6 +72,11 @@ class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
         WrittenFile | None, Meta(description="trusted CA certificates, current and next, for the consumer's peers")
     ] = None
     probe: Annotated[Probe | None, Meta(description="look at what the consumer serves after the post hooks")] = None
+
+    @property
+    def says_whom(self) -> bool:
+        """Whether it can be enrolled: by a subject, alternative names, or both."""
+        return self.subject is not None or bool(self.san)
 
 
 class PemKeystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type", tag="pem"):

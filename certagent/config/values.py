@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from msgspec import Meta
 
+from certagent.config import names
 from certagent.moments import later
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -131,28 +132,54 @@ class AlternativeName:
                 raise ValueError(f"{value!r} is not an IP address; write e.g. ip:192.0.2.7") from None
         elif kind != "upn" and not value.isascii():
             raise ValueError(f"{text!r} is not ASCII; write an international name in its xn-- form")
+        if kind in _NAME_CHECKS:
+            _NAME_CHECKS[kind](value)
         return cls(kind, value)
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.value}"
 
 
-class Subject(str):
-    """A distinguished name in RFC 4514 form, e.g. `CN=web.example.net,O=Example`.
+_NAME_CHECKS = {"dns": names.check_dns, "email": names.check_email, "uri": names.check_uri}
 
-    Only its shape is checked here (the agent loads no cryptography); `certificate.parse_subject`
-    makes the name of it.
+
+class Subject(str):
+    """A distinguished name in RFC 4514 form, e.g. `CN=web.example.net,O=Example`, its attributes as in `names`.
+
+    `certificate.parse_subject` makes the name of it.
     """
 
     __slots__ = ()
-    _attribute: ClassVar[str] = r"(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+)=(?:[^,+\\\"<>;]|\\.)+"
+    _attribute: ClassVar[str] = r"(?:[A-Za-z][A-Za-z0-9.-]*|[0-9]+(?:\.[0-9]+)+)=(?:[^,+\\\"<>;]|\\.)+"
     pattern: ClassVar[str] = rf"^{_attribute}(?:[,+]\s*{_attribute})*$"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(cls.pattern, text):
             raise ValueError(f"{text!r} is not an RFC 4514 name; write e.g. CN=web.example.net,O=Example")
-        return cls(text)
+        return cls(names.written_subject(text))
+
+
+class KeyUsage(str):
+    """A key usage, written `digitalSignature` or `digital_signature`."""
+
+    __slots__ = ()
+    pattern: ClassVar[str] = names.USAGE_PATTERN
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        return cls(names.written_usage(text))
+
+
+class Purpose(str):
+    """An extended key usage, written `serverAuth` or `server_auth`, or an OID."""
+
+    __slots__ = ()
+    pattern: ClassVar[str] = names.PURPOSE_PATTERN
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        return cls(names.written_purpose(text))
 
 
 class Mode(int):
@@ -170,7 +197,7 @@ class Mode(int):
         return mode
 
 
-VALUE_TYPES = (Duration, Fraction, Threshold, Fingerprint, AlternativeName, Subject, Mode)
+VALUE_TYPES = (Duration, Fraction, Threshold, Fingerprint, AlternativeName, Subject, KeyUsage, Purpose, Mode)
 
 
 class KeyType(StrEnum):
@@ -244,16 +271,5 @@ Token = Annotated[
 ]
 Label = Annotated[str, Meta(min_length=1)]
 Argv = Annotated[tuple[str, ...], Meta(min_length=1, extra={"check": "program"})]
-KeyUsage = Literal["digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"]
-Purpose = Annotated[
-    str,
-    Meta(
-        pattern=r"^(server_auth|client_auth|code_signing|email_protection|ipsec_ike|[0-9]+(\.[0-9]+)+)$",
-        extra={
-            "what": "a purpose",
-            "hint": "write server_auth, client_auth, code_signing, email_protection, ipsec_ike or an OID",
-        },
-    ),
-]
 Weak = Literal["sha1", "md5", "3des", "des"]
 KeyTransport = Literal["rsa", "oaep", "password"]

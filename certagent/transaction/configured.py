@@ -54,7 +54,7 @@ class ConfiguredKeystore:
             renew_at=self.definition.renew_at,
             jitter=self.definition.jitter,
             share=policy.jitter_share(self.name, self.host),
-            can_enroll=self.definition.subject is not None,
+            can_enroll=self.definition.says_whom,
             rollover_at=self.authority.rollover_at,
         )
 

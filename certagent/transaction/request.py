@@ -135,13 +135,18 @@ def _wanted(context: Context, transaction: Transaction) -> tuple[x509.Name, x509
     definition = context.configured.definition
     predecessor = context.predecessor(transaction)
     in_place = certificate_in_place(predecessor or context.configured.keystore)
-    if in_place is not None and (predecessor or definition.subject is None):
+    if in_place is not None and (predecessor or not definition.says_whom):
         return in_place.subject, facts.san_extension(in_place)
-    if definition.subject is None:
+    if not definition.says_whom:
         raise ConfigError(
-            f"keystore {context.configured.name} has no subject to enroll with", "set `subject` in its definition"
+            f"keystore {context.configured.name} has no subject to enroll with",
+            "set `subject` or `san` in its definition",
         )
-    return facts.parse_subject(definition.subject), facts.general_names(definition.san)
+    if definition.subject is not None:
+        subject = facts.parse_subject(definition.subject)
+    else:
+        subject = in_place.subject if in_place is not None else x509.Name([])
+    return subject, facts.general_names(definition.san)
 
 
 def _extensions(context: Context, transaction: Transaction) -> Iterable[x509.Extension[x509.ExtensionType]]:

@@ -178,6 +178,81 @@ FIELDS = [
         id="subject that is no name",
     ),
     pytest.param(
+        {13: f"    subject: cn={'x' * 65},O=Example"},
+        "13: keystores.web.subject: CN has 65 characters, not at most 64; "
+        "a longer host name goes into san alone, as dns:NAME",
+        id="common name too long",
+    ),
+    pytest.param(
+        {13: f"    subject: CN={'ä' * 33}"},
+        "13: keystores.web.subject: CN has 66 characters, not at most 64; "
+        "a longer host name goes into san alone, as dns:NAME",
+        id="common name too long in UTF-8",
+    ),
+    pytest.param(
+        {13: "    subject: CN=web,C=DEU"},
+        "13: keystores.web.subject: C has 3 characters, not 2; write the two letters of ISO 3166, such as DE",
+        id="country of three letters",
+    ),
+    pytest.param(
+        {13: "    subject: CN=web,DEPARTMENT=x"},
+        "13: keystores.web.subject: 'DEPARTMENT' is no attribute known here; write its OID, such as 2.5.4.51=x",
+        id="attribute that nobody knows",
+    ),
+    pytest.param(
+        {14: "    san: [dns:ok.example, 'dns:a..example']"},
+        "14: keystores.web.san[1]: the DNS name 'a..example' has an empty part; "
+        "write it without dots at its ends or in a row",
+        id="empty label",
+    ),
+    pytest.param(
+        {14: f"    san: ['dns:{'x' * 64}.example']"},
+        f"14: keystores.web.san[0]: the part '{'x' * 64}' of a DNS name has 64 characters, not at most 63; shorten it",
+        id="label too long",
+    ),
+    pytest.param(
+        {14: f"    san: ['dns:{'x.' * 130}example']"},
+        "14: keystores.web.san[0]: the DNS name has 267 characters, not at most 253; shorten it",
+        id="DNS name too long",
+    ),
+    pytest.param(
+        {14: "    san: ['dns:www.*.example']"},
+        "14: keystores.web.san[0]: 'www.*.example' is no DNS name; a * may only stand alone as its first part",
+        id="asterisk in the middle",
+    ),
+    pytest.param(
+        {14: "    san: ['dns:https://www.example']"},
+        "14: keystores.web.san[0]: 'https://www.example' is no DNS name; use letters, digits, - and _",
+        id="URL for a DNS name",
+    ),
+    pytest.param(
+        {14: "    san: ['email:device']"},
+        "14: keystores.web.san[0]: 'device' is no e-mail address; write e.g. email:device@example.net",
+        id="address without its domain",
+    ),
+    pytest.param(
+        {14: "    san: ['uri:www.example.net']"},
+        "14: keystores.web.san[0]: 'www.example.net' is no absolute URI; "
+        "write it with its scheme, such as uri:https://example.net/",
+        id="URI without its scheme",
+    ),
+    pytest.param(
+        {14: f"    san: [{', '.join(f'dns:h{number}.example' for number in range(251))}]"},
+        "14: keystores.web.san: has 251 entries, not at most 250; shorten it",
+        id="too many names",
+    ),
+    pytest.param(
+        {14: "    extended_key_usage: [serverAuth, ServerAuth]"},
+        "14: keystores.web.extended_key_usage[1]: 'ServerAuth' is not a purpose; did you mean server_auth?",
+        id="purpose misspelled",
+    ),
+    pytest.param(
+        {14: "    key_usage: [keyCertSign]"},
+        "14: keystores.web.key_usage[0]: 'keyCertSign' is not a key usage; known here: digital_signature, "
+        "content_commitment, key_encipherment, data_encipherment, key_agreement; serverAuth is as good as server_auth",
+        id="a CA's key usage",
+    ),
+    pytest.param(
         {14: "    san: [dns:ok.example, 192.0.2.7]"},
         "14: keystores.web.san[1]: '192.0.2.7' is not a name; write dns:, ip:, email:, uri: or upn: and the name",
         id="alternative name without its kind",

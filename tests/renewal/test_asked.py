@@ -48,6 +48,38 @@ def asked(site: Site) -> x509.Extensions:
     return attentive(site).csrs[-1].extensions
 
 
+def test_a_keystore_is_enrolled_and_renewed_by_alternative_names_alone(make_site: Sites) -> None:
+    site = make_site(ca=Attentive)
+    site.write("san: [dns:web.example.net, ip:192.0.2.7]", subject=False)
+    assert site.run().result is Result.ENROLLED
+    csr = attentive(site).csrs[-1]
+    assert list(csr.subject) == []
+    assert csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
+    site.clock.advance(60 * DAY)
+    assert site.run().result is Result.RENEWED
+    assert facts.alternative_names(site.leaf()) == {"dns:web.example.net", "ip:192.0.2.7"}
+    assert list(site.leaf().subject) == []
+    assert site.run(Wish.ENROLL).result is Result.ENROLLED
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param("key_usage: [digitalSignature]\nextended_key_usage: [serverAuth]", id="as RFC 5280 spells them"),
+        pytest.param("key_usage: [digital_signature]\nextended_key_usage: [server_auth]", id="as Python does"),
+        pytest.param("key_usage: [digitalSignature]\nextended_key_usage: [id-kp-serverAuth, serverAuth]", id="twice"),
+        pytest.param("key_usage: [digitalSignature]\nextended_key_usage: [1.3.6.1.5.5.7.3.1]", id="by its OID"),
+    ],
+)
+def test_usages_are_asked_for_however_they_are_spelled(make_site: Sites, written: str) -> None:
+    site = make_site(ca=Attentive)
+    site.write(written)
+    assert site.run().result is Result.ENROLLED
+    assert asked(site).get_extension_for_class(x509.KeyUsage).value.digital_signature
+    purposes = asked(site).get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(purposes) == [ExtendedKeyUsageOID.SERVER_AUTH]
+
+
 def test_usages_and_template_are_asked_for_at_the_first_enrollment(make_site: Sites) -> None:
     site = make_site(ca=Attentive)
     site.write(

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID
 
 from certagent.certificate import alternative_names, general_names, parse_subject
-from certagent.config.values import AlternativeName
+from certagent.config.names import ATTRIBUTES
+from certagent.config.values import AlternativeName, Subject
 from certagent.errors import ConfigError
 from certagent.keys import PrivateKey
 from certagent.scep import build_csr, certificate_template, kept_extensions
@@ -81,6 +82,38 @@ def test_subjects(rsa_keys: list[PrivateKey], tmp_path: Path, subject: str) -> N
     assert load(request).subject == wanted
     assert load(request).subject.public_bytes() == wanted.public_bytes()
     assert "Subject: " in openssl_text(request, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        pytest.param("cn=web,o=Example,c=de", "CN=web,O=Example,C=de", id="small letters"),
+        pytest.param("commonName=web,OrganizationName=Example", "CN=web,O=Example", id="in full"),
+        pytest.param("CN=web,E=a@example.net", "CN=web,emailAddress=a@example.net", id="E"),
+        pytest.param("EMAILADDRESS=a@example.net", "emailAddress=a@example.net", id="as keytool prints it"),
+        pytest.param("S=Bavaria,L=Munich", "ST=Bavaria,L=Munich", id="S, as Windows writes it"),
+        pytest.param("sn=Smith,g=Ann,SERIALNUMBER=1", "SN=Smith,GN=Ann,serialNumber=1", id="SN is a surname"),
+        pytest.param("uid=7,dc=example,dc=net", "UID=7,DC=example,DC=net", id="a directory's"),
+        pytest.param("OID.2.5.4.3=web", "CN=web", id="an OID with its prefix"),
+        pytest.param("2.5.4.3=web", "CN=web", id="an OID that has a name"),
+        pytest.param("cn=a=b\\,o=c", "CN=a=b\\,o=c", id="what looks like an attribute inside a value"),
+        pytest.param("L=" + "\\c3\\a4" * 128, f"L={'ä' * 128}", id="characters are counted, not bytes"),
+    ],
+)
+def test_an_attribute_may_be_written_in_other_ways(written: str, meant: str) -> None:
+    assert parse_subject(written) == parse_subject(meant)
+    assert parse_subject(Subject.parse(written)) == parse_subject(meant)
+
+
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
+def test_every_attribute_is_held_to_its_bound(attribute: str) -> None:
+    longest = ATTRIBUTES[attribute].longest
+    value = "x" * (longest or 100)
+    name = parse_subject(f"{attribute}={value}")
+    assert [(each.oid.dotted_string, each.value) for each in name] == [(ATTRIBUTES[attribute].oid, value)]
+    if longest is not None:
+        with pytest.raises(ConfigError, match=f"{attribute} has {longest + 1} characters"):
+            parse_subject(f"{attribute}={value}x")
 
 
 @pytest.mark.needs("openssl")
