@@ -31,6 +31,8 @@ _PARSE_ERRORS = (
 # every element takes some 10 µs for each. Only headers count; what a string holds is never walked.
 _MAX_ELEMENTS = 20_000
 MAX_CERTIFICATES = 100
+_MAX_CERTIFICATE = 64 * 1024  # bytes; extensions are strings to the walk over headers, and may hold as much as fits
+_MAX_TOGETHER = 512 * 1024  # bytes of certificates that come together; a hundred with RSA-8192 keys have half of that
 MAX_LISTED = 500_000  # where a CRL may be inside, whose entries no library of ours looks at
 _MAX_DEPTH = 64
 _MAX_OID = 64  # bytes; asn1crypto's time grows with the square of it
@@ -163,6 +165,8 @@ def no_more(sequence: core.Sequence) -> core.Sequence:
 def load_certificate(der: bytes, what: str) -> x509.Certificate:
     """A certificate whose names, key, validity and extensions are known to be readable. Raises TrustError."""
     with parsing(f"a certificate in {what}"), warnings.catch_warnings():
+        if len(der) > _MAX_CERTIFICATE:
+            raise ValueError("a certificate out of all proportion")
         # Serial numbers of zero and the like: old CAs have them, and a warning on stderr helps nobody.
         warnings.simplefilter("ignore")
         certificate = x509.load_der_x509_certificate(der)
@@ -186,6 +190,8 @@ def readable(ders: Sequence[bytes], what: str) -> tuple[x509.Certificate, ...]:
     """Those of the certificates that can be read. Raises TrustError if none of them can, or there are too many."""
     if len(ders) > MAX_CERTIFICATES:
         raise TrustError(f"{what} holds {len(ders)} certificates", f"no honest CA sends more than {MAX_CERTIFICATES}")
+    if (size := sum(map(len, ders))) > _MAX_TOGETHER:
+        raise TrustError(f"{what} holds certificates of {size // 1024} KiB", "no honest CA sends so much")
     certificates, refusal = [], None
     for der in ders:
         try:
@@ -205,10 +211,30 @@ def revocations_of(signed: cms.SignedData, what: str) -> tuple[x509.CertificateR
 
 def load_revocations(der: bytes) -> x509.CertificateRevocationList:
     """A CRL whose issuer, times and extensions are known to be readable; its entries are not looked at."""
+    if _beside_entries(der) > _MAX_CERTIFICATE:
+        raise ValueError("a CRL with more than entries")
     revocations = x509.load_der_x509_crl(der)
     _ = (revocations.issuer, revocations.extensions, revocations.last_update_utc, revocations.next_update_utc)
     _ = revocations.signature_algorithm_oid
     return revocations
+
+
+def _beside_entries(der: bytes) -> int:
+    """How many bytes of a CRL are something else than its entries (RFC 5280 §5.1). Raises ValueError."""
+    _, at, _ = _header(der, 0)
+    _, at, length = _header(der, at)
+    if length is None:
+        raise ValueError("a CRL of indefinite length")
+    size, end, after_time = len(der), at + length, False
+    while at < end:
+        first, begin, length = _header(der, at)
+        if length is None:
+            raise ValueError("a field of indefinite length")
+        if after_time and first == 0x30:
+            size -= length
+        after_time = first in (0x17, 0x18)
+        at = begin + length
+    return size
 
 
 def _sequences(choices: core.Asn1Value) -> list[bytes]:

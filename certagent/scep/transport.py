@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -25,7 +26,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeoutError
 
 from certagent.errors import CertagentError, ConfigError, HttpError, TransientError
-from certagent.scep import tls
+from certagent.scep import tls, wire
 from certagent.text import one_line
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
@@ -86,10 +87,16 @@ class _Adapter(HTTPAdapter):
             return host, {}
         return host, {"ssl_context": self.server_context, "cert_reqs": ssl.CERT_REQUIRED}
 
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = wire.POOLS
+
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         if proxy.lower().startswith("https:"):
             options["proxy_ssl_context"] = self.proxy_context
-        return super().proxy_manager_for(proxy, **options)
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = wire.POOLS
+        return manager
 
     def cert_verify(self, *_: object, **__: object) -> None:
         """`requests` would add certifi's roots to what the context believes."""
@@ -246,18 +253,18 @@ class Transport:
                 f"{self.host} answers packed as {one_line(packed)}, which was not asked for",
                 "switch compression off for the SCEP address, at the CA or the proxy before it",
             )
-        body = bytearray()
+        body = BytesIO()  # whose value is no second copy
         # As it comes: how much a few packed bytes may become is no question then.
         for chunk in response.raw.stream(_CHUNK, decode_content=False):
-            body += chunk
-            if len(body) > self._max_size:
+            body.write(chunk)
+            if body.tell() > self._max_size:
                 raise TransientError(
                     f"{self.host} answers with more than {self._max_size // 1024} KiB",
                     "no SCEP answer is that large: is the authority's url the CA's SCEP address?",
                 )
             if time.monotonic() > deadline:
                 raise self._too_slow()
-        return bytes(body)
+        return body.getvalue()
 
     def _redirected(self, url: str, target: str) -> str:
         """Where a redirect leads: the same host, never from https to http (the answers may be secret)."""
@@ -289,6 +296,11 @@ class Transport:
                 what, hint = "cannot be reached through the proxy", "is the authority's proxy right, and up?"
             case requests.exceptions.Timeout() | ReadTimeoutError():
                 return self._too_slow()
+            case wire.EndlessError():
+                what, hint = (
+                    "answers with headers or chunks without end",
+                    "is the authority's url the CA's SCEP address?",
+                )
             case ProtocolError():
                 what, hint = "broke its answer off", "the connection or a proxy did; try again"
             case requests.exceptions.ConnectionError():

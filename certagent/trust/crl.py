@@ -6,6 +6,7 @@ A CRL vouches for itself by its signature, so the way it came does not matter: G
 
 from __future__ import annotations
 
+import binascii
 import math
 import threading
 import warnings
@@ -19,6 +20,7 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
 from certagent.scep import Transport
+from certagent.scep.asn1 import load_revocations
 from certagent.text import one_line
 from certagent.trust.rules import SKEW
 
@@ -70,12 +72,16 @@ def fetch(uri: str, *, timeout: timedelta, proxy: str | None = None) -> x509.Cer
 def read(data: bytes, where: str) -> x509.CertificateRevocationList:
     """A DER or PEM CRL; `where` names it in the TrustError for anything else. Its entries are not looked at."""
     try:
-        is_pem = data.lstrip().startswith(b"-----BEGIN ")
-        found = x509.load_pem_x509_crl(data) if is_pem else x509.load_der_x509_crl(data)
-        _ = (found.issuer, found.extensions, found.last_update_utc, found.next_update_utc, found.signature)
+        found = load_revocations(_der(data) if data.lstrip().startswith(b"-----BEGIN ") else data)
     except facts.UNREADABLE:
         raise TrustError(f"what lies at {where} is no CRL", "DER and PEM are known; ask the CA's operator") from None
     return found
+
+
+def _der(pem: bytes) -> bytes:
+    """The first CRL in PEM text. Raises ValueError."""
+    begun, ended = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
+    return binascii.a2b_base64(pem[pem.index(begun) + len(begun) : pem.index(ended)])
 
 
 def check(

@@ -177,12 +177,13 @@ class Question:
             self.asked()
 
     def answers(self) -> set[str]:
-        """`proven`, or `refused: ` and why: what is said in several orders."""
-        found = set()
+        """`proven`, or `refused: ` and why: what is said in several orders, where a path is the same path in all."""
+        found: set[str] = set()
+        paths: set[Path] = set()
         for seed in range(3 if len(self.pool) + len(self.anchors) > 1 else 1):
             try:
-                self.asked(seed)
-                found.add("proven")
+                paths.add(self.asked(seed))
+                found.add("proven" if len(paths) == 1 else "proven in another way")
             except UnprovenError as error:
                 told = error.hint and "\n" not in f"{error}{error.hint}"
                 found.add(f"refused: {error.why}" if told else f"refused without words: {error}")

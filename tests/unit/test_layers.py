@@ -35,7 +35,7 @@ LAYERS = (
 
 DOORS = {
     "requests": ("scep.transport",),
-    "urllib3": ("scep.transport",),
+    "urllib3": ("scep.transport", "scep.wire"),
     "apscheduler": ("agent.appointments",),
     "yaml": ("config.",),
     "subprocess": ("hooks", "demo."),

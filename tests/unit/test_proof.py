@@ -134,7 +134,7 @@ class Seen:
     """What is made of one forest: in the first order, in all of them, and by OpenSSL."""
 
     outcome: Proven | str
-    outcomes: frozenset[str]
+    outcomes: frozenset[Proven | str]
     openssl: list[x509.Certificate]
 
 
@@ -142,7 +142,7 @@ class Seen:
 def seen(seed: int) -> Seen:
     question = forest(seed)
     every = [outcome(question, order) for order in range(4)]
-    return Seen(every[0], frozenset(map(str, every)), found_by_openssl(question))
+    return Seen(every[0], frozenset(every), found_by_openssl(question))
 
 
 def outcome(question: Question, order: int) -> Proven | str:
