@@ -25,7 +25,8 @@ PIP := -m pip install --quiet --disable-pip-version-check
 LOCKED_PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(VENV)/bin/python $(PIP)
 
 PYTEST := $(VENV)/bin/python -m pytest
-TOGETHER := -n 2 --dist worksteal
+# Many tests wait for other programs: three at once keep two cores busy.
+TOGETHER := -n 3 --dist worksteal
 
 # Within a minute of CPU, lint included.
 QUICK := tests/unit tests/config tests/scep

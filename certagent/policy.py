@@ -38,6 +38,8 @@ _SOONEST = timedelta(seconds=1)
 
 # After a renewal that gained nothing: so many more, evenly, in what is left of the life.
 _FRUITLESS = 5
+# No pause between two looks for a next CA is longer.
+_LONGEST_WAIT = timedelta(days=1)
 
 
 class Condition(StrEnum):
@@ -118,6 +120,7 @@ class Rules:
     rollover_at: Threshold = _ROLLOVER_FALLBACK
     switch_at: datetime | None = None
     arrival: Arrival | None = None
+    poll_interval: timedelta = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -137,10 +140,11 @@ class Open:
 
 @dataclass(frozen=True)
 class Past:
-    """How the attempts before went: nothing is tried by itself before `retry_at`."""
+    """How the attempts before went: nothing is tried by itself before `retry_at`. `kind`: of the newest error."""
 
     failures: int = 0
     retry_at: datetime | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -246,12 +250,13 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
     """What the keystore needs next. An open transaction comes first, unless the identity became due over its hooks."""
 
     def after_backoff(moment: datetime) -> datetime:
-        return max(moment, past.retry_at) if past.retry_at else moment
+        return max(moment, pause_ends(past, lifetime, now) or moment)
 
     renewal_at = renew_at(lifetime, rules) if lifetime else None
     if transaction is not None:
         if transaction.poll_at is not None:
-            return Decision(Action.POLL, after_backoff(transaction.poll_at), "the CA has not decided yet")
+            poll_at = _poll_at(transaction.poll_at, rules, now)
+            return Decision(Action.POLL, after_backoff(poll_at), "the CA has not decided yet")
         if not transaction.hooks_owed:
             return Decision(Action.RESUME, after_backoff(now), "a transaction is open")
         if renewal_at is None or renewal_at > now:
@@ -288,15 +293,36 @@ def decide_rollover(
         return Decision(Action.SWITCH, preparation.switch_at, "the next CA takes over")
 
     def after_backoff(moment: datetime) -> datetime:
-        return max(moment, past.retry_at) if past.retry_at else moment
+        return max(moment, pause_ends(past, rules.ca, now) or moment)
 
     if preparation is not None:
         if preparation.poll_at is not None:
-            return Decision(Action.POLL, after_backoff(preparation.poll_at), "the next CA has not decided yet")
+            poll_at = _poll_at(preparation.poll_at, rules, now)
+            return Decision(Action.POLL, after_backoff(poll_at), "the next CA has not decided yet")
         return Decision(Action.RESUME, after_backoff(now), "a rollover is being prepared")
     if lifetime is None or rules.ca is None:
         return Decision(None, None, "the CA above the certificate is not known")
     return Decision(Action.ROLLOVER, after_backoff(rollover_begins(lifetime, rules.ca, rules)), "the CA's end is near")
+
+
+def pause_ends(past: Past, lifetime: Lifetime | None, now: datetime) -> datetime | None:
+    """When the next attempt may be made by itself, after one that came to nothing; None where there is no pause.
+
+    A pause that ends later than the same pause begun now was set while the clock was ahead: it is over.
+    `lifetime`: of the certificate, or for a rollover of the CA, that the pause was measured by.
+    """
+    if past.retry_at is None:
+        return None
+    if past.failures:
+        latest = backoff(past.kind, past.failures, lifetime, now)
+    else:
+        latest = later(now, _LONGEST_WAIT) if lifetime is None else ask_again_for_next_ca(lifetime, now)
+    return past.retry_at if past.retry_at <= latest else None
+
+
+def _poll_at(poll_at: datetime, rules: Rules, now: datetime) -> datetime:
+    """When to poll; at once where the moment is further away than the definition's rhythm lets it be."""
+    return poll_at if poll_at <= later(now, rules.poll_interval) else now
 
 
 def sooner(one: Decision, other: Decision, now: datetime) -> Decision:
@@ -312,7 +338,7 @@ def sooner(one: Decision, other: Decision, now: datetime) -> Decision:
 
 def ask_again_for_next_ca(ca: Lifetime, now: datetime) -> datetime:
     """When to look again for a next CA that is not there yet."""
-    return later(now, min(max(ca.remaining(now) / 24, _SOONEST), timedelta(days=1)))
+    return later(now, min(max(ca.remaining(now) / 24, _SOONEST), _LONGEST_WAIT))
 
 
 def next_ca_is_late(ca: Lifetime, now: datetime) -> bool:
@@ -322,6 +348,8 @@ def next_ca_is_late(ca: Lifetime, now: datetime) -> bool:
 
 def look_at_staged_again(checked_at: datetime, switch_at: datetime, now: datetime) -> bool:
     """Whether to see that the next CA a shadow waits for is still the one announced: daily, or a few times at all."""
+    if checked_at > now:
+        return True  # by a clock that was ahead
     return now - checked_at >= min(timedelta(days=1), max(switch_at - checked_at, timedelta(0)) / 4)
 
 
@@ -364,7 +392,7 @@ def is_expiring(lifetime: Lifetime, told_at: datetime | None, now: datetime) -> 
     """Whether to run the `expiring` hook: less than a tenth of the life left, told once per half of the rest."""
     if lifetime.remaining_share(now) > 0.1:
         return False
-    if told_at is None or told_at < lifetime.not_before:
+    if told_at is None or told_at < lifetime.not_before or told_at > now:
         return True
     rest_then = lifetime.not_after - told_at
     return timedelta(0) < rest_then and lifetime.not_after - now <= rest_then / 2 and now < lifetime.not_after

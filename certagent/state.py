@@ -16,7 +16,7 @@ import msgspec
 from certagent import durable
 from certagent.errors import CertagentError, StateError
 from certagent.moments import Moment
-from certagent.policy import Arrival, Condition
+from certagent.policy import Arrival, Condition, Past
 from certagent.state_directory import KeystoreDirectory
 
 VERSION = 1
@@ -43,6 +43,10 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     retry_at: Moment | None = None
     last_error: LastError | None = None
 
+    @property
+    def past(self) -> Past:
+        return Past(self.failures, self.retry_at, self.last_error.kind if self.last_error else "")
+
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """One keystore's memory. `failures` counts attempts failed in a row; none is made before `retry_at`."""
@@ -59,6 +63,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     expiring_told_at: Moment | None = None
     arrival: Arrival | None = None
     rollover: Track = Track()
+
+    @property
+    def past(self) -> Past:
+        """How the attempts at an enrollment or a renewal went."""
+        return Past(self.failures, self.retry_at, self.last_error.kind if self.failures and self.last_error else "")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,6 +1,7 @@
 """Where everything lies below `state_dir`. Pure paths: nothing is looked at or made.
 
 agent.lock                               held while an agent runs
+clock.json                               when the clock was last looked at, and believed
 keystores/NAME/lock                      held while somebody works on this keystore
                state.json history.jsonl  what is remembered of it
                transaction/ rollover/    its journals
@@ -23,6 +24,10 @@ class StateDirectory:
     @property
     def agent_lock(self) -> Path:
         return self.path / "agent.lock"
+
+    @property
+    def clock(self) -> Path:
+        return self.path / "clock.json"
 
     @property
     def keystores(self) -> Path:

@@ -110,6 +110,8 @@ class Keystores:
         if memory is None:
             return
         when = self._remember(name, memory) or outcome.next_action_at
+        if outcome.result is Result.WAITING:
+            when = outcome.next_action_at  # for the clock: what is remembered does not count by it
         if worker.timed_out and outcome.result is Result.STOPPED:
             return  # it hung; `judge` has the word
         if outcome.result in TOLD:

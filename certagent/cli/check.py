@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from certagent import certificate as facts
-from certagent import policy
+from certagent import policy, wall_clock
 from certagent.cli import assemble
 from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
@@ -86,6 +86,8 @@ def _groups(configuration: Configuration, path: Path, *, offline: bool) -> Itera
 def _host(configuration: Configuration, now: datetime) -> Findings:
     if not policy.clock_is_sane(now):
         yield Finding(Mark.WRONG, f"the clock says {iso(now)}: nothing is done until it is set", "set the clock")
+    elif doubt := wall_clock.doubt(Path(configuration.state_dir), now):
+        yield Finding(Mark.WRONG, doubt.reason, "if it is right, `certagent renew` believes it now; else set it")
     directories = {"state_dir": Path(configuration.state_dir)}
     if any(definition.swap == "symlink" for definition in configuration.keystores.values()):
         directories["live_dir"] = Path(configuration.live_dir)

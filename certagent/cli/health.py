@@ -69,6 +69,8 @@ def judged(taken: Sequence[Snapshot], now: datetime, patience: timedelta) -> tup
     """The worst of all keystores, and a line that names everything that is not in order, the worst first."""
     if not policy.clock_is_sane(now):
         return Level.UNKNOWN, f"the clock says {iso(now)}: nothing is done until it is set"
+    if doubts := [each.situation.doubt for each in taken if each.situation.doubt is not None]:
+        return Level.UNKNOWN, doubts[0].reason
     wrong: dict[tuple[Level, str], list[str]] = {}
     for each in taken:
         for fault in faults(each, now, patience):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from certagent import policy
+from certagent import policy, wall_clock
 from certagent.cli import token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.config.configuration import Configuration
@@ -97,6 +97,7 @@ def _serve(
     _bring_strays_to_an_end(configuration)
     tell = _report_json if as_json else _report_text
     results = []
+    doubt = wall_clock.look(Path(configuration.state_dir), clock(), believed=wish is not Wish.DUE)
     with _progress(quiet=as_json or wish is Wish.DUE) as say:
         for context in contexts(configuration, names, _log, say):
             if stop:
@@ -104,7 +105,7 @@ def _serve(
             apart = token_workers.wants_its_own(context, names)
             attempt = partial(token_workers.advance_apart, configuration=configuration, file=file) if apart else advance
             try:
-                outcome = attempt(replace(context, moves_from=moves_from), wish, stopping)
+                outcome = attempt(replace(context, moves_from=moves_from, doubt=doubt), wish, stopping)
             except Exception as fault:  # ours, and with one keystore: it must not cost the others
                 if arguments.debug:
                     raise

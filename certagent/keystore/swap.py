@@ -125,8 +125,8 @@ def _by_symlink(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: 
     linked = all(_link_of(Path(change.target)) == _through(pointer, change) for change in changes)
     something = any(file.target.exists() for file in files)
     base = "" if linked or not something else str(_unused(live / f"generation-{swap_id}-base"))
-    # Readers may still hold what the pointer leads to now; all older generations go.
-    left = live / (_link_of(pointer) or POINTER)
+    # Readers may still hold what the pointer leads to now, or leads to meanwhile; all older generations go.
+    left = Path(base) if base else live / (_link_of(pointer) or POINTER)
     sweep = tuple(str(path) for path in sorted(live.glob("generation-*")) if path != left)
     return Record(swap_id, "symlink", changes, str(previous), str(generation), str(pointer), base, sweep)
 

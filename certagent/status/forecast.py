@@ -59,8 +59,14 @@ def events(snapshots: Iterable[Snapshot], until: datetime, now: datetime) -> lis
     """
     if not policy.clock_is_sane(now):
         return []
-    found = [event for each in snapshots for event in _of(each, until, now)]
+    found = [event for each in snapshots for event in _of(each, until, _begin(each, now))]
     return sorted(found, key=lambda event: event.at)
+
+
+def _begin(snapshot: Snapshot, now: datetime) -> datetime:
+    """From when anything is done: not before the clock is believed."""
+    doubt = snapshot.situation.doubt
+    return now if doubt is None else doubt.until
 
 
 def horizon(snapshots: Iterable[Snapshot], now: datetime) -> datetime:

@@ -16,11 +16,11 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from certagent import certificate as facts
-from certagent import keys, policy, state
+from certagent import keys, policy, state, wall_clock
 from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
 from certagent.errors import CertagentError, KeystoreError, internal_fault
-from certagent.policy import Lifetime, Past
+from certagent.policy import Lifetime
 from certagent.state import LastError, State
 from certagent.status.rollover import RolloverStatus, rollover_status
 from certagent.text import span
@@ -36,6 +36,7 @@ from certagent.transaction.next_step import (
     somebody_changed,
 )
 from certagent.trust.authorities import Authorities
+from certagent.wall_clock import Doubt
 
 T = TypeVar("T")
 
@@ -86,10 +87,11 @@ def take_snapshots(
     A fault of ours with one of them is shown there and costs the others nothing; with `debug` it is raised.
     """
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
+    doubt = wall_clock.doubt(Path(configuration.state_dir), now)
     taken = []
     for name in configuration.keystores if names is None else names:
         try:
-            taken.append(take_snapshot(configured_keystore(configuration, name, host), authorities, now))
+            taken.append(take_snapshot(configured_keystore(configuration, name, host), authorities, now, doubt))
         except Exception as fault:
             if debug:
                 raise
@@ -113,7 +115,9 @@ def _unseen(name: str, definition: KeystoreDefinition, error: CertagentError, no
     )
 
 
-def take_snapshot(configured: ConfiguredKeystore, authorities: Authorities, now: datetime) -> Snapshot:
+def take_snapshot(
+    configured: ConfiguredKeystore, authorities: Authorities, now: datetime, doubt: Doubt | None = None
+) -> Snapshot:
     """Look at one keystore, and at what is remembered of its authority. Raises nothing for what it finds."""
     definition, keystore = configured.definition, configured.keystore
     faults: list[CertagentError] = []
@@ -131,13 +135,13 @@ def take_snapshot(configured: ConfiguredKeystore, authorities: Authorities, now:
         known,
         transaction=transaction,
         rollover=preparation,
-        past=Past(memory.failures, None if changed else memory.retry_at),
-        rollover_past=Past(track.failures, None if changed else track.retry_at),
+        past=replace(memory.past, retry_at=None) if changed else memory.past,
+        rollover_past=replace(track.past, retry_at=None) if changed else track.past,
         arrival=arrival_of(certificate, memory.arrival, now),
     )
     in_place = _tried(faults, lambda: _in_place(certificate, situation))
     rollover = _tried(faults, lambda: rollover_status(certificate, known, preparation, track, situation.rules))
-    situation = replace(situation, readable=not faults)
+    situation = replace(situation, readable=not faults, doubt=doubt)
     return Snapshot(
         name=configured.name,
         situation=situation,

@@ -56,6 +56,7 @@ class ConfiguredKeystore:
             share=policy.jitter_share(self.name, self.host),
             can_enroll=self.definition.says_whom,
             rollover_at=self.authority.rollover_at,
+            poll_interval=self.authority.poll_interval,
         )
 
 

@@ -19,6 +19,7 @@ from certagent.transaction.configured import ConfiguredKeystore, certificate_in_
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 from certagent.transaction.next_step import Situation, arrival_of, situation_of
 from certagent.trust.authorities import Authorities, Contact, Known
+from certagent.wall_clock import Doubt
 
 Clock = Callable[[], datetime]
 Log = Callable[[str], None]
@@ -39,7 +40,7 @@ class Context:
 
     `journal` is that of the transaction at hand: the keystore's first, or its rollover's. `log` takes lines for the
     log, `say` what a person at a terminal may like to know. `peer` opens another keystore by its name: an enrollment
-    may be signed by the identity in there, `moves_from` (docs/tokens.md).
+    may be signed by the identity in there, `moves_from` (docs/tokens.md). `doubt`: why the clock is not believed.
     """
 
     configured: ConfiguredKeystore
@@ -50,6 +51,7 @@ class Context:
     say: Log
     peer: Callable[[str], Keystore]
     moves_from: str = ""
+    doubt: Doubt | None = None
 
     def contact(self, transaction: Transaction) -> Contact:
         """The authority as this transaction sees it: of a rollover, the next CA is the recipient and the issuer."""
@@ -86,7 +88,7 @@ class Context:
             transaction=self.configured.journal.open(),
             rollover=self.configured.rollover.open(),
             past=past,
-            rollover_past=Past(track.failures, track.retry_at),
+            rollover_past=track.past,
             arrival=arrival_of(certificate, arrival, self.clock()),
         )
 

@@ -20,6 +20,7 @@ from certagent.text import date, iso, span
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.trust.authorities import Known
 from certagent.trust.proof import comes_from
+from certagent.wall_clock import Doubt
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Situation:
     `transaction` is the open one, `rollover` the one in preparation; `past` and `rollover_past`: how the attempts at
     each went. `defined`: what the definition says about when. `readable` False: some of it could not be read.
     `arrival`: of the certificate in place, None where certagent did not put it there.
+    `doubt`: why the clock is not believed.
     """
 
     defined: Rules
@@ -41,6 +43,7 @@ class Situation:
     rollover_past: Past = field(default_factory=Past)
     readable: bool = True
     arrival: Arrival | None = None
+    doubt: Doubt | None = None
 
     @property
     def rules(self) -> Rules:
@@ -70,10 +73,13 @@ class Assessment:
 def assess(situation: Situation, now: datetime) -> Assessment:
     """The keystore's condition, and what a worker does next."""
     if not situation.readable:
-        return Assessment(Condition.FAILED, None, situation.past.retry_at, "what is there cannot be read")
+        again = policy.pause_ends(situation.past, situation.lifetime, now)
+        return Assessment(Condition.FAILED, None, again, "what is there cannot be read")
     condition = _condition(situation, now)
     if not policy.clock_is_sane(now):
         return Assessment(condition, None, None, f"the clock says {iso(now)}: nothing is done until it is set")
+    if situation.doubt is not None:
+        return Assessment(condition, None, situation.doubt.until, situation.doubt.reason)
     rollover = rollover_step(situation, now)
     first = policy.sooner(identity_step(situation, now), rollover, now)
     return Assessment(condition, first.action, first.at, first.reason, of_rollover=first is rollover)

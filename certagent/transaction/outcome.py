@@ -21,7 +21,7 @@ from certagent.transaction.report import Outcome, Result
 
 def went_well(context: Context, before: state.State, past: Past, result: Result) -> Outcome:
     """Nothing failed; whether earlier failures are forgotten depends on whether their cause is gone."""
-    situation = _look(context, Past(before.failures, past.retry_at), before)
+    situation = _look(context, past, before)
     if result not in (Result.NOTHING, Result.STOPPED) or _settled(situation, context.clock()):
         situation = replace(situation, past=Past())
     return _remember(context, before, situation, result)
@@ -44,7 +44,7 @@ def failed(context: Context, before: state.State, error: CertagentError) -> Outc
     if lifetime is not None and policy.is_expiring(lifetime, told_at, now):
         events.notify(context, "expiring", transaction, failures)
         told_at = now
-    past = Past(failures, policy.backoff(error.kind, failures, lifetime, now))
+    past = Past(failures, policy.backoff(error.kind, failures, lifetime, now), error.kind)
     before = msgspec.structs.replace(before, last_error=state.LastError.of(error, now), expiring_told_at=told_at)
     remembered = _remember(context, before, _look(context, past, before), Result.FAILED)
     return msgspec.structs.replace(remembered, message=str(error), hint=error.hint)

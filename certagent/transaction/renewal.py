@@ -9,6 +9,7 @@ the next keystore is served.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 
 import msgspec
@@ -52,6 +53,14 @@ def advance(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
             message=f"the clock says {iso(context.clock())}",
             hint="set the clock",
         )
+    if context.doubt is not None and wish is Wish.DUE:
+        return Outcome(
+            context.configured.name,
+            Result.WAITING,
+            next_action_at=context.doubt.until,
+            message=context.doubt.reason,
+            hint=f"`certagent renew {context.configured.name}` believes it now",
+        )
     return _locked(context, lambda: _attend(context, wish, stopping))
 
 
@@ -81,14 +90,14 @@ def _locked(context: Context, attempt: Callable[[], Outcome]) -> Outcome:
 def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     """With the lock held: one attempt, and its memory."""
     before = state.load(context.configured.directory) or state.State()
-    past, result = Past(before.failures, before.retry_at), Result.NOTHING
+    past, result = before.past, Result.NOTHING
     error: CertagentError | None = None
     try:
         _tidy_up(context)
         rollover.begin_switch(context)
         watched = state.watch(context.configured.keystore.watched())
         at_once = wish is not Wish.DUE or next_step.somebody_changed(before, context.configured.digest, watched)
-        past = Past(before.failures, None) if at_once else past
+        past = replace(past, retry_at=None) if at_once else past
         result, error = _renewed(context, wish, past, before, stopping)
         before = outcome.arrived(context, before, result)
         # A renewal that failed is no reason to miss the next CA; a keystore in trouble (a PIN!) is left alone.

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
+import msgspec
+
 from certagent.errors import CertagentError, RejectedError, StateError
 from certagent.moments import later
 from certagent.transaction import activation, exchange
@@ -55,7 +57,10 @@ def resumable(context: Context) -> Transaction | None:
     transaction, configured = context.journal.open(), context.configured
     if transaction is None:
         return None
-    reason = why_not(transaction, configured.endpoint, configured.authority.poll_limit, context.clock())
+    now = context.clock()
+    if transaction.started_at > now:  # the clock was ahead then; what counts from there begins anew
+        transaction = context.journal.write(msgspec.structs.replace(transaction, started_at=now))
+    reason = why_not(transaction, configured.endpoint, configured.authority.poll_limit, now)
     if reason:
         give_up(context, AbandonedError(reason))
         return None

@@ -319,8 +319,8 @@ WARNINGS: list[tuple[str, list[Step], str]] = [
     ("the last attempt failed", [Place.put_living, fail], "corp was down"),
     (
         "pending",
-        [Place.put_living, lambda p: p.open_transaction(Phase.PENDING, poll_at=datetime.now(UTC) + DAY)],
-        "the CA has not decided yet; asked again on ",
+        [Place.put_living, lambda p: p.open_transaction(Phase.PENDING, poll_at=datetime.now(UTC) + DAY / 360)],
+        "the CA has not decided yet; asked again at ",
     ),
     ("issued", [Place.put_living, lambda p: p.open_transaction(Phase.ISSUED)], "issued, but not yet in place"),
     ("hooks owed", [Place.put_living, lambda p: p.open_transaction(Phase.ACTIVATED)], "post hooks are owed"),

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certagent import certificate as facts
-from certagent import keys, state
+from certagent import keys, state, wall_clock
 from certagent.cli.assemble import contexts
 from certagent.config.load import load_configuration
 from certagent.lab import LabCA, LabServer, Settings, serve
@@ -49,6 +49,7 @@ class Site:
     clock: Clock
     server: LabServer
     log: list[str] = field(default_factory=list)
+    keeps_time: bool = True  # as a machine with NTP does
 
     @property
     def ca(self) -> LabCA:
@@ -107,9 +108,11 @@ class Site:
 
     def run(self, wish: Wish = Wish.DUE, stopping: Callable[[], bool] = lambda: False) -> Outcome:
         """One attempt. What it left for the agent is what `status` shows."""
-        context = self.context()
+        now = self.clock()
+        doubt = wall_clock.look(self.path("state"), now, believed=self.keeps_time or wish is not Wish.DUE)
+        context = replace(self.context(), doubt=doubt)
         outcome = advance(context, wish, stopping)
-        seen = take_snapshot(context.configured, context.authorities, self.clock()).assessment
+        seen = take_snapshot(context.configured, context.authorities, self.clock(), doubt).assessment
         remembered = state.load(self.keystore_directory) if outcome.next_action else None
         if remembered is not None:
             left = (remembered.condition, remembered.next_action, remembered.next_action_at)

@@ -6,17 +6,18 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from certagent import certificate as facts
-from certagent import keys
+from certagent import keys, wall_clock
 from certagent.cli import assemble
 from certagent.config.load import load_configuration
 from certagent.config.values import KeyType
 from certagent.keys import PrivateKey
 from certagent.lab import LabCA, Settings
+from certagent.moments import later
 from certagent.scep import client as scep_client
 from certagent.transaction import recovery
 from certagent.transaction.journal import Journal
@@ -28,6 +29,8 @@ from .power import CutError, Power
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+# Dead batteries, firmware's dates, a hand that slipped: by how many days a clock is wrong, from and to.
+WRONG_CLOCKS = ((-20_000, -10_000), (-300, -1), (1, 30), (30, 350), (370, 5000))
 # After a trouble has gone the next attempt may be a day away, and every third one fails for the network's sake.
 GRACE = 4 * DAY
 
@@ -78,6 +81,8 @@ class Life:
         self._dice = random.Random(plan.seed)
         self._directory = directory
         self._down_until = self._excused_until = START
+        self._skew = timedelta(0)
+        self._skewed_until = START
         self._power = Power()
         self._keys = pool.deal(KeyType.RSA_2048)
         self._looks: dict[str, datetime] = {}
@@ -99,7 +104,7 @@ class Life:
         """Raises BrokenPromiseError as soon as something is as it must never be."""
         with ExitStack() as stack:
             for module, name, value in (
-                (assemble, "clock", lambda: self.now),
+                (assemble, "clock", self._clock),
                 (assemble, "host", lambda: f"device {self.plan.seed}"),
                 (keys, "generate", lambda _kind: next(self._keys)),
             ):
@@ -112,6 +117,10 @@ class Life:
             stack.enter_context(self._power.supplied())
             self._live()
         self._account()
+
+    def _clock(self) -> datetime:
+        """What the device believes; the CA's clock is right."""
+        return self.now + self._skew
 
     def _settings(self) -> Settings:
         return Settings(
@@ -161,6 +170,11 @@ class Life:
         """What happens to the device before its next look."""
         dice = self._dice.random() * 100
         keystore = self._dice.choice(self._keystores)
+        if self._skew and self.now >= self._skewed_until:
+            self._skew = timedelta(0)
+            self._look_at_all()  # as the agent does when its clock is set
+            self._excuse(self.now)
+            self._tell("clock right again", count=False)
         if (dice := dice - 3) < 0:
             self._down_until = self.now + self._dice.random() * 12 * DAY
             self._excuse(self._down_until)
@@ -179,10 +193,21 @@ class Life:
         elif (dice := dice - 1) < 0:
             keystore.broken.touch()
             self._tell("hook broken")
+        elif (dice := dice - 2) < 0:
+            days = self._dice.uniform(*self._dice.choice(WRONG_CLOCKS))
+            self._skew = timedelta(days=days)
+            self._skewed_until = self.now + self._dice.random() ** 3 * 3 * DAY
+            self._look_at_all()
+            self._excuse(self._skewed_until)
+            self._tell(f"clock {days:+.0f} d", count=False)
+            self.counts["clock wrong"] += 1
         elif (dice := dice - 10) < 0:
             keystore.broken.unlink(missing_ok=True)
         if self._ca.settings.manual:
             self._operator_of_the_ca()
+
+    def _look_at_all(self) -> None:
+        self._looks = dict.fromkeys(self._looks, self.now)
 
     def _restore(self, keystore: Keystore) -> None:
         if keystore.backup is None or keystore.combined != (keystore.key_file == keystore.certificate_file):
@@ -205,19 +230,21 @@ class Life:
         self._power.fails_after(int(self._dice.random() ** 2 * 190) if self._dice.random() < 0.25 else None)
         at = None
         try:
+            doubt = wall_clock.look(self._directory / "state", self._clock(), believed=False)
             [context] = assemble.contexts(
                 self._configuration, [keystore.name], lambda _name, _line: None, lambda _name, _line: None
             )
-            outcome = advance(context, Wish.DUE, lambda: False)
+            outcome = advance(replace(context, doubt=doubt), Wish.DUE, lambda: False)
             self.counts[outcome.result.value] += 1
-            at = outcome.next_action_at or self.now + DAY
+            at = self.now + DAY if outcome.next_action_at is None else later(outcome.next_action_at, -self._skew)
             if outcome.message:
                 self._tell(f"{keystore.name} {outcome.result}: {outcome.message}", count=False)
         except CutError:
             self._tell("power cut")
             at = self.now
         self._power.fails_after(None)
-        self._looks[keystore.name] = max(self.now, min(at, self.now + 10 * DAY))
+        latest = self._skewed_until if self._skew else self.now + 10 * DAY
+        self._looks[keystore.name] = max(self.now, min(at, latest))
 
     def _boot(self) -> None:
         if not self.plan.recovers:

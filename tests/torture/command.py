@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,8 @@ def _run(argv: Sequence[str], gate: int, output: Path) -> None:
         said = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         for descriptor, stream in ((os.open(os.devnull, os.O_RDONLY), 0), (said, 1), (said, 2)):
             os.dup2(descriptor, stream)
-        os.read(gate, 1)
+        with suppress(OSError):  # the call to fail may be this one
+            os.read(gate, 1)
         code = main(argv)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 # What the code under test names at random: transactions, generations, copies.
-_RANDOM = re.compile(r"[0-9a-f]{32}(-\d+)?")
+_RANDOM = re.compile(r"[0-9a-f]{32}(-base)?(-\d+)?")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,11 @@ def shape(tree: Tree, besides: Sequence[str]) -> list[str]:
     What lies below those `besides` does not count, nor do locks.
     """
     return sorted(
-        f"{_RANDOM.sub('ID', name)} {entry.kind} {entry.mode:04o} {entry.uid}:{entry.gid}"
+        f"{_called(name)} {entry.kind} {entry.mode:04o} {entry.uid}:{entry.gid}"
         for name, entry in tree.items()
         if name.split("/", 1)[0] not in besides and not name.endswith("lock")  # who comes first makes them
     )
+
+
+def _called(name: str) -> str:
+    return _RANDOM.sub(lambda found: f"ID{found[1] or ''}", name)

@@ -23,7 +23,8 @@ from certagent.transaction.next_step import Situation, assess, open_of
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
-HALF = Rules(renew_at=Threshold(passed=Fraction(0.5)), jitter=Fraction(0), share=0, can_enroll=True)
+HALF = Rules(Threshold(passed=Fraction(0.5)), Fraction(0), 0, can_enroll=True, poll_interval=2 * DAY)
+PAUSE = Past(9, NOW + DAY, "rejected")  # the longest there is
 
 
 def life(begin: float, end: float, unit: timedelta = DAY) -> Lifetime:
@@ -118,9 +119,9 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
     ),
     (
         "a failed attempt is made again after its pause",
-        snapshot(life(-30, 10), past=Past(3, NOW + 2 * DAY)),
+        snapshot(life(-30, 10), past=PAUSE),
         25,
-        [(2, "renew"), (22, "renew")],
+        [(1, "renew"), (21, "renew")],
     ),
     (
         "a pending request is for a person to decide",
@@ -148,9 +149,9 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
     ),
     (
         "hooks that failed, and a switch before they are run again",
-        open_in(staged(life(1, 41), life(0, 40), past=Past(3, NOW + 2 * DAY)), transaction(Phase.ACTIVATED)),
+        open_in(staged(life(0.5, 41), life(0, 40), past=PAUSE), transaction(Phase.ACTIVATED)),
         20,
-        [(1, "switch")],
+        [(0.5, "switch")],
     ),
     (
         "no next CA yet: the certificates end with this one",
@@ -193,9 +194,9 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
     ),
     (
         "a refused next CA is asked for again after the pause",
-        under(RolloverStatus(ca=replace(OLD, lifetime=life(-1000, 10))), rollover_past=Past(2, NOW + 3 * DAY)),
+        under(RolloverStatus(ca=replace(OLD, lifetime=life(-1000, 10))), rollover_past=PAUSE),
         5,
-        [(3, "rollover")],
+        [(1, "rollover")],
     ),
     (
         "the authority has changed its CA already: the renewal goes to the next",

@@ -24,7 +24,7 @@ LAYERS = (
     "status",
     "transaction",
     "trust",
-    "scep, keystore, hooks, state",
+    "scep, keystore, hooks, state + wall_clock",
     "policy",
     "certificate",
     "keys, durable, state_directory",

@@ -16,7 +16,7 @@ from certagent.transaction.next_step import Assessment, Situation, assess, open_
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-HALF = Rules(Threshold(passed=Fraction(0.5)), Fraction(0), 0, can_enroll=True)
+HALF = Rules(Threshold(passed=Fraction(0.5)), Fraction(0), 0, can_enroll=True, poll_interval=2 * DAY)
 CA_OF_YEARS, CA_AT_ITS_END = Lifetime(NOW - 900 * DAY, NOW + 9000 * DAY), Lifetime(NOW - 900 * DAY, NOW + 60 * DAY)
 
 
@@ -38,15 +38,16 @@ def staged(switch: float) -> Open | None:
     return rollover_of(transaction(Kind.ROLLOVER, Phase.ISSUED, switch_at=NOW + switch * DAY))
 
 
-def failing(failures: int, days: float) -> Past:
-    return Past(failures, NOW + days * DAY)
+def failing(days: float) -> Past:
+    """Refused again and again: the longest pause is a day."""
+    return Past(9, NOW + days * DAY, "rejected")
 
 
 HOOKS_OWED = opened(Kind.RENEWAL, Phase.ACTIVATED)
 PUT_BACK = opened(Kind.RENEWAL, Phase.REVERTED)
 SWITCHING = opened(Kind.ROLLOVER, Phase.ACTIVATED)
 POLLING = opened(Kind.RENEWAL, Phase.PENDING, poll_at=NOW + 2 * DAY)
-ROLLOVER_POLLING = rollover_of(transaction(Kind.ROLLOVER, Phase.PENDING, poll_at=NOW + DAY))
+ROLLOVER_POLLING = rollover_of(transaction(Kind.ROLLOVER, Phase.PENDING, poll_at=NOW + DAY / 2))
 ROLLOVER_CUT_SHORT = rollover_of(transaction(Kind.ROLLOVER, Phase.REQUESTED))
 
 CASES: list[tuple[str, Situation, str]] = [
@@ -56,8 +57,8 @@ CASES: list[tuple[str, Situation, str]] = [
     ("a fresh certificate", at(-10, 90), "valid: renew in 40"),
     ("past the threshold", at(-60, 40), "due: renew since 10"),
     ("past its end", at(-60, -1), "expired: renew since 30.5"),
-    ("after a failure, until its pause is over", at(-60, 40, past=failing(2, 3)), "failed: renew in 3"),
-    ("what cannot be read is looked at again", at(-60, 40, past=failing(2, 3), readable=False), "failed: nothing in 3"),
+    ("after a failure, until its pause is over", at(-60, 40, past=failing(1)), "failed: renew in 1"),
+    ("what cannot be read is looked at again", at(-60, 40, past=failing(1), readable=False), "failed: nothing in 1"),
     ("a transaction cut short", at(-60, 40, transaction=opened(Kind.RENEWAL, Phase.ISSUED)), "due: resume now"),
     ("the CA has not decided", at(-60, 40, transaction=POLLING), "pending: poll in 2"),
     ("hooks owed", at(-10, 90, transaction=HOOKS_OWED), "valid: hooks now"),
@@ -75,12 +76,12 @@ CASES: list[tuple[str, Situation, str]] = [
         at(-60, 40, rollover=staged(-1)),
         "staged: switch since 1, of the rollover",
     ),
-    ("the next CA has not decided", at(-10, 90, rollover=ROLLOVER_POLLING), "valid: poll in 1, of the rollover"),
+    ("the next CA has not decided", at(-10, 90, rollover=ROLLOVER_POLLING), "valid: poll in 0.5, of the rollover"),
     ("a preparation cut short", at(-10, 90, rollover=ROLLOVER_CUT_SHORT), "valid: resume now, of the rollover"),
     (
         "a refused next CA, until its pause is over",
-        at(-10, 30, ca=CA_AT_ITS_END, rollover_past=failing(1, 2)),
-        "failed: rollover in 2, of the rollover",
+        at(-10, 30, ca=CA_AT_ITS_END, rollover_past=failing(1)),
+        "failed: rollover in 1, of the rollover",
     ),
     # Both at once: an open transaction does not stop the rollover, and a switch supersedes it.
     ("hooks owed, and a shadow waits", at(-10, 90, transaction=HOOKS_OWED, rollover=staged(20)), "staged: hooks now"),
@@ -91,8 +92,8 @@ CASES: list[tuple[str, Situation, str]] = [
     ),
     (
         "hooks that failed, and a switch before they are run again",
-        at(-10, 90, transaction=HOOKS_OWED, rollover=staged(1), past=failing(3, 2)),
-        "failed: switch in 1, of the rollover",
+        at(-10, 90, transaction=HOOKS_OWED, rollover=staged(0.5), past=failing(1)),
+        "failed: switch in 0.5, of the rollover",
     ),
     (
         "the CA has not decided, and a switch comes before it is asked again",
@@ -102,7 +103,7 @@ CASES: list[tuple[str, Situation, str]] = [
     (
         "neither CA has decided, and the next one is asked first",
         at(-60, 40, transaction=POLLING, rollover=ROLLOVER_POLLING),
-        "pending: poll in 1, of the rollover",
+        "pending: poll in 0.5, of the rollover",
     ),
     (
         "the CA has not decided, and its end is near",
@@ -117,8 +118,8 @@ CASES: list[tuple[str, Situation, str]] = [
     ),
     (
         "the old identity put back, its hooks failed: the next CA is asked meanwhile",
-        at(-10, 90, transaction=PUT_BACK, rollover=ROLLOVER_POLLING, past=failing(1, 2)),
-        "failed: poll in 1, of the rollover",
+        at(-10, 90, transaction=PUT_BACK, rollover=ROLLOVER_POLLING, past=failing(1)),
+        "failed: poll in 0.5, of the rollover",
     ),
     ("hooks owed after a switch", at(-10, 30, ca=CA_AT_ITS_END, transaction=SWITCHING), "valid: hooks now"),
 ]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from certagent import policy
 from certagent.config.values import Duration, Fraction, Threshold
 from certagent.policy import Action, Condition, Lifetime, Open, Past, Rules
+from certagent.wall_clock import Looks
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=count) for count in (1, 60, 3600, 86400))
@@ -156,7 +157,7 @@ def test_a_certificate_is_tried_many_times_before_its_end(kind: str, at_least: i
 NOW = START + 50 * DAY
 YOUNG, OLD, DEAD = Lifetime(START, START + 100 * DAY), Lifetime(START, START + 51 * DAY), Lifetime(START, START + DAY)
 RETRY = NOW + HOUR
-FAILED = Past(3, RETRY)
+FAILED = Past(9, RETRY)
 FRESH = Past()
 POLL = Open(poll_at=NOW + MINUTE)
 
@@ -167,7 +168,7 @@ POLL = Open(poll_at=NOW + MINUTE)
         # nothing open
         pytest.param(YOUNG, None, FRESH, Action.RENEW, START + 66 * DAY, id="young"),
         pytest.param(YOUNG, None, Past(0, NOW - DAY), Action.RENEW, START + 66 * DAY, id="young, an old retry"),
-        pytest.param(YOUNG, None, Past(1, START + 70 * DAY), Action.RENEW, START + 70 * DAY, id="young, a late retry"),
+        pytest.param(YOUNG, None, Past(9, NOW + 6 * HOUR), Action.RENEW, START + 66 * DAY, id="young, a retry before"),
         pytest.param(OLD, None, FRESH, Action.RENEW, START + 51 * DAY * 0.66, id="old"),
         pytest.param(OLD, None, FAILED, Action.RENEW, RETRY, id="old, failed"),
         pytest.param(DEAD, None, FRESH, Action.RENEW, START + DAY * 0.66, id="expired"),
@@ -228,9 +229,102 @@ lifetimes = st.one_of(st.none(), lengths.map(life))
 def test_after_a_failure_nothing_is_done_for_a_second(  # noqa: PLR0917 -- hypothesis hands them over
     lifetime: Lifetime | None, transaction: Open | None, any_rules: Rules, kind: str, failures: int, now: datetime
 ) -> None:
-    past = Past(failures, policy.backoff(kind, failures, lifetime, now))
+    past = Past(failures, policy.backoff(kind, failures, lifetime, now), kind)
     decision = policy.decide(lifetime, transaction, past, any_rules, now)
     assert decision.at is None or decision.at >= now + SECOND
+
+
+# Stored moments. Each was right by the clock that wrote it; none is obeyed beyond what its rule allows from now on.
+
+
+@given(lifetimes, kinds, st.integers(1, 50), moments, st.floats(0, 1))
+def test_a_pause_is_kept_to_its_end(
+    lifetime: Lifetime | None, kind: str, failures: int, then: datetime, part: float
+) -> None:
+    end = policy.backoff(kind, failures, lifetime, then)
+    now = then + (end - then) * part
+    assert policy.pause_ends(Past(failures, end, kind), lifetime, now) == end
+
+
+@given(lifetimes, kinds, st.integers(1, 50), moments, st.timedeltas(-9000 * DAY, 9000 * DAY))
+def test_no_pause_is_longer_than_its_rule_whatever_the_clock_said(
+    lifetime: Lifetime | None, kind: str, failures: int, now: datetime, wrong: timedelta
+) -> None:
+    past = Past(failures, policy.backoff(kind, failures, lifetime, now + wrong), kind)
+    end = policy.pause_ends(past, lifetime, now)
+    assert end is None or end <= policy.backoff(kind, failures, lifetime, now) <= now + DAY
+
+
+@pytest.mark.parametrize(
+    ("ahead", "poll_at"),
+    [
+        pytest.param(timedelta(0), NOW + 5 * MINUTE, id="the clock was right"),
+        pytest.param(SECOND, NOW, id="a second ahead"),
+        pytest.param(730 * DAY, NOW, id="two years ahead"),
+        pytest.param(-730 * DAY, NOW - 730 * DAY + 5 * MINUTE, id="two years behind: overdue"),
+    ],
+)
+def test_a_poll_is_never_further_away_than_its_interval(ahead: timedelta, poll_at: datetime) -> None:
+    """Of a renewal and of a rollover's shadow alike."""
+    pending = Open(poll_at=NOW + ahead + 5 * MINUTE)
+    assert policy.decide(YOUNG, pending, FRESH, PLAIN, NOW).at == poll_at
+    assert policy.decide_rollover(YOUNG, pending, FRESH, PLAIN, NOW).at == poll_at
+
+
+@pytest.mark.parametrize("ahead", [SECOND, DAY, 730 * DAY])
+def test_a_look_at_the_next_ca_in_the_future_does_not_count(ahead: timedelta) -> None:
+    assert policy.look_at_staged_again(NOW + ahead, NOW + 1000 * DAY, NOW)
+
+
+def test_a_next_ca_that_was_not_there_is_asked_for_again_within_a_day() -> None:
+    ca = Lifetime(START, START + 60 * DAY)
+    under = replace(PLAIN, ca=ca)
+    kept = Past(0, policy.ask_again_for_next_ca(ca, NOW))
+    lost = Past(0, policy.ask_again_for_next_ca(Lifetime(START, START + 6000 * DAY), NOW + 730 * DAY))
+    assert policy.decide_rollover(YOUNG, None, kept, under, NOW).at == kept.retry_at
+    assert policy.decide_rollover(YOUNG, None, lost, under, NOW).is_due(NOW)
+
+
+def test_told_in_the_future_is_not_told() -> None:
+    assert policy.is_expiring(DEAD, DEAD.not_after - MINUTE, DEAD.not_after - HOUR)
+
+
+LOOKED = Looks(NOW)
+
+
+@pytest.mark.parametrize(
+    ("looks", "now", "doubts", "waits"),
+    [
+        pytest.param(Looks(), NOW, False, False, id="the first look"),
+        pytest.param(LOOKED, NOW, False, False, id="at once"),
+        pytest.param(LOOKED, NOW + 360 * DAY, False, False, id="a winter in a drawer"),
+        pytest.param(LOOKED, NOW - HOUR, False, False, id="an hour set back"),
+        pytest.param(LOOKED, NOW + 365 * DAY, True, True, id="a year ahead"),
+        pytest.param(LOOKED, datetime(9999, 12, 31, tzinfo=UTC), True, True, id="9999"),
+        pytest.param(LOOKED, NOW - 2 * DAY, True, False, id="behind: nothing is given up"),
+        pytest.param(LOOKED, datetime(1970, 1, 1, tzinfo=UTC), True, False, id="1970"),
+        pytest.param(Looks(NOW, NOW + 730 * DAY), NOW + 730 * DAY + MINUTE, True, True, id="a minute of doubt"),
+        pytest.param(Looks(NOW, NOW + 730 * DAY), NOW + 730 * DAY + HOUR, False, False, id="an hour of doubt"),
+        pytest.param(Looks(NOW, NOW + 730 * DAY), NOW + 9000 * DAY, True, True, id="another jump"),
+        pytest.param(Looks(NOW, NOW + 730 * DAY), NOW + 400 * DAY, True, True, id="some of the way back"),
+        pytest.param(Looks(NOW, NOW + 730 * DAY), NOW + MINUTE, False, False, id="right again"),
+    ],
+)
+def test_a_clock_that_jumped_is_doubted(looks: Looks, now: datetime, doubts: bool, waits: bool) -> None:
+    assert (looks.doubts(now), looks.waits(now)) == (doubts, waits)
+
+
+@given(moments, st.timedeltas(361 * DAY, 9000 * DAY), st.lists(st.timedeltas(SECOND, HOUR), min_size=1, max_size=9))
+def test_a_doubt_lasts_an_hour_however_often_one_looks(
+    then: datetime, ahead: timedelta, waits: list[timedelta]
+) -> None:
+    looks, begun = Looks(then), then + ahead
+    now, until = begun, Looks(then).until(begun)
+    for wait in waits:
+        doubted = looks.waits(now)
+        assert doubted == (now < begun + HOUR)
+        assert not doubted or looks.until(now) == until
+        looks, now = looks.after(now, believed=not doubted), now + wait
 
 
 @given(lengths, all_rules)

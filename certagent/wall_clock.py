@@ -1,0 +1,152 @@
+"""The clock that people set: whether somebody keeps it right, and whether it ran away since the last look.
+
+One memory for the machine, `clock.json`; a convenience like all memory, so what cannot be read or kept is as if there
+had been no look before. No cryptography is loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from certagent import durable
+from certagent.errors import StateError
+from certagent.moments import Moment, later
+from certagent.policy import clock_is_sane
+from certagent.state_directory import StateDirectory
+from certagent.text import iso, span
+
+VERSION = 1
+# How often a look by a clock that goes well is kept.
+_OFTEN = timedelta(hours=1)
+_NEVER = datetime.min.replace(tzinfo=UTC)
+# How far the clock may go on, or back, between two looks at a keystore before it is doubted, and for how long it is.
+_REST = timedelta(days=360)
+_SET_BACK = timedelta(days=1)
+_DOUBT = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """When certagent last looked by a clock that it believed, and since when it doubts the clock.
+
+    A clock that ran away (a dead battery, before NTP) must not have a pending request given up, nor a shadow put in
+    place before its time. But a device may have lain in a drawer: what goes on for an hour is believed.
+    """
+
+    at: datetime | None = None
+    doubted_since: datetime | None = None
+
+    def doubts(self, now: datetime) -> bool:
+        """Whether the clock went on by a year, or back by a day, and not on from there for an hour."""
+        if self.at is None or -_SET_BACK <= now - self.at <= _REST:
+            return False
+        return self.doubted_since is None or not _DOUBT <= now - self.doubted_since <= _REST
+
+    def waits(self, now: datetime) -> bool:
+        """Whether nothing is to be done by this clock: it is doubted, and ahead. Behind, nothing is given up."""
+        return self.at is not None and now > self.at and self.doubts(now)
+
+    def until(self, now: datetime) -> datetime:
+        """When a clock that is doubted now will be believed, if it goes on as it does."""
+        since = self.doubted_since
+        begun = since if since is not None and timedelta(0) <= now - since <= _DOUBT else now
+        return later(begun, _DOUBT)
+
+    def after(self, now: datetime, *, believed: bool) -> Looks:
+        """What is remembered of a look at `now`."""
+        return Looks(now) if believed else Looks(self.at, later(self.until(now), -_DOUBT))
+
+
+class _Memory(msgspec.Struct, frozen=True, kw_only=True):
+    version: int = VERSION
+    looked_at: Moment | None = None
+    doubted_since: Moment | None = None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why the clock is not believed now; `until`: when it will be, if it goes on as it does."""
+
+    reason: str
+    until: datetime
+
+
+def look(state_dir: Path, now: datetime, *, believed: bool) -> Doubt | None:
+    """Look, and remember it; None where everything may be done by this clock. `believed`: a person asked.
+
+    Raises nothing: without memory the clock is believed.
+    """
+    if not clock_is_sane(now):
+        return None  # told by itself, everywhere
+    before = _looks(state_dir)
+    doubted = not believed and before.doubts(now) and not is_synchronised(now)
+    after = before.after(now, believed=not doubted)
+    if after == Looks(now) and before == Looks(before.at) and timedelta(0) <= now - (before.at or _NEVER) < _OFTEN:
+        return None  # a write for each worker would be for nothing
+    with suppress(OSError):
+        durable.make_directory(state_dir)
+        memory = _Memory(looked_at=after.at, doubted_since=after.doubted_since)
+        durable.write(StateDirectory(state_dir).clock, msgspec.json.encode(memory))
+    return _doubt(before, now) if doubted and before.waits(now) else None
+
+
+def doubt(state_dir: Path, now: datetime) -> Doubt | None:
+    """What `look` would say, for who only tells it."""
+    before = _looks(state_dir)
+    return _doubt(before, now) if clock_is_sane(now) and before.waits(now) and not is_synchronised(now) else None
+
+
+def is_steady(state_dir: Path, now: datetime) -> bool:
+    """Whether this clock neither ran away nor was set back since the last look, or has gone on for an hour since."""
+    return not _looks(state_dir).doubts(now) or is_synchronised(now)
+
+
+def _looks(state_dir: Path) -> Looks:
+    try:
+        memory = durable.read_versioned(StateDirectory(state_dir).clock, _Memory, VERSION)
+    except StateError:
+        return Looks()
+    return Looks() if memory is None else Looks(memory.looked_at, memory.doubted_since)
+
+
+def _doubt(looks: Looks, now: datetime) -> Doubt | None:
+    if looks.at is None:
+        return None
+    ahead, until = span(now - looks.at), looks.until(now)
+    return Doubt(
+        f"the clock says {iso(now)}, {ahead} after the last look: it is believed from {iso(until)}, "
+        "or as soon as it is synchronised",
+        until,
+    )
+
+
+class _Timex(ctypes.Structure):
+    """struct timex of adjtimex(2)."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        *((name, ctypes.c_long) for name in ("offset", "frequency", "maximum_error", "estimated_error")),
+        ("status", ctypes.c_int),
+        *((name, ctypes.c_long) for name in ("constant", "precision", "tolerance", "seconds", "fraction", "tick")),
+        ("rest", ctypes.c_long * 24),
+    )
+
+
+_ERROR = 5  # TIME_ERROR of sys/timex.h: nobody keeps the clock, or not well
+
+
+def is_synchronised(now: datetime) -> bool:
+    """Whether the kernel says that somebody keeps its clock right (NTP, PTP), and `now` is that clock's time."""
+    timex = _Timex()
+    try:
+        answer = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
+        kernel = datetime.fromtimestamp(timex.seconds, UTC)
+    except (OSError, AttributeError, ValueError, OverflowError):
+        return False
+    return 0 <= answer < _ERROR and abs(kernel - now) < timedelta(minutes=1)
