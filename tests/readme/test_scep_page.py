@@ -62,8 +62,10 @@ NAMED = sorted(set(references(PAGE)))
 def test_the_tests_it_names_exist(file: str, test: str, case: str) -> None:
     source = (ROOT / "tests" / file).read_text()
     assert not test or re.search(rf"^ *def {test}\(", source, re.MULTILINE)
-    # A case is the id of a parameter, or the first argument of a call that makes one.
-    assert not case or f'id="{case}"' in source or re.search(rf'\b(?:case|reply)\(\s*"{re.escape(case)}",', source)
+    # A case is the id of a parameter, the first argument of a call that makes one, or its name in a table.
+    known = (f'id="{case}"', f'    "{case}": ')
+    made = rf'\b(?:case|reply)\(\s*"{re.escape(case)}",'
+    assert not case or any(each in source for each in known) or re.search(made, source)
 
 
 @pytest.mark.parametrize("title", [RFC, DRAFT])
@@ -85,10 +87,16 @@ def test_whatever_is_done_is_shown_by_a_test(title: str) -> None:
 
 def test_the_checks_are_as_many_as_promised_and_each_is_shown() -> None:
     (title,) = re.findall(r"^## (\d+ checks on every answer)$", PAGE, re.MULTILINE)
-    checks = re.split(r"^\d+\. ", chapter(title), flags=re.MULTILINE)[1:]
-    numbers = re.findall(r"^(\d+)\. ", chapter(title), re.MULTILINE)
+    listed, _, passing = chapter(title).partition("### What passes")
+    checks = re.split(r"^\d+\. ", listed, flags=re.MULTILINE)[1:]
+    numbers = re.findall(r"^(\d+)\. ", listed, re.MULTILINE)
     assert numbers == [str(number) for number in range(1, int(title.split()[0]) + 1)]
     assert [check for check in checks if not references(check)] == []
+    # Each says what passes it, too.
+    first, second = (table.splitlines() for table in re.findall(r"(?:^\|.*\n)+", passing, re.MULTILINE))
+    counterparts = [line.split("|")[1] for line in first[2:]]
+    assert [each.strip() for cell in counterparts for each in cell.split(",")] == numbers
+    assert [line for line in (*first[2:], *second[2:]) if not references(line)] == []
     assert f"then {title}" in (ROOT / "README.md").read_text()
 
 

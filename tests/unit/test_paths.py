@@ -6,7 +6,7 @@ Each is asked in several orders, and says the same in all of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from functools import cache, partial
 from typing import Any
 
@@ -325,9 +325,9 @@ def dates(begins: bytes, ends: bytes, at: datetime = NOW) -> Question:
     return asked(top, mine, at=at)
 
 
-def lasting(begins: timedelta, ends: timedelta) -> Question:
+def lasting(begins: timedelta, ends: timedelta, at: datetime = NOW) -> Question:
     top = root()
-    return asked(top, leaf(top, begins=NOW + begins, ends=NOW + ends))
+    return asked(top, leaf(top, begins=NOW + begins, ends=NOW + ends), at=at)
 
 
 def version_one(*, anchor: bool) -> Question:
@@ -354,6 +354,7 @@ def below(*changes: Extension, **fields: Any) -> Question:
 
 
 SECOND, ZERO = timedelta(seconds=1), timedelta()
+EAST = timezone(timedelta(hours=9))
 NUMBERS: Table = {
     "serial number 0": (PROVEN, lambda: with_field(serial=b"\x02\x01\x00")),
     "a negative serial number": (PROVEN, lambda: with_field(serial=b"\x02\x01\xf9")),
@@ -369,6 +370,7 @@ NUMBERS: Table = {
         PROVEN,
         lambda: dates(b"270101000000Z", b"99991231235959Z", datetime(2060, 1, 1, tzinfo=UTC)),
     ),
+    "asked in another time zone": (PROVEN, lambda: lasting(-SECOND, SECOND, at=NOW.astimezone(EAST))),
     "begins now": (PROVEN, lambda: lasting(ZERO, DAY)),
     "begins in a second": (EARLY, lambda: lasting(SECOND, DAY)),
     "ends in a second": (PROVEN, lambda: lasting(-DAY, SECOND)),
@@ -399,6 +401,16 @@ def room(limit: int, below_it: int, *, issuer: bool = False, self_issued: bool =
 def as_issuer(*changes: Extension, **fields: Any) -> Question:
     top = root()
     return asked(top, sub(top, *changes, **fields), issuer=True)
+
+
+def self_named_issuer() -> Question:
+    """As only a root of old may be, whom a person named."""
+    top = root(own=key("other"))
+    return asked(top, sub(top, subject="CN=root", own=key("CN=root"), but=[BASIC]), issuer=True)
+
+
+def huge() -> Extension:
+    return x509.UnrecognizedExtension(UNKNOWN.oid, bytes(70_000)), False
 
 
 def netscape(*, bits: int) -> Extension:
@@ -442,11 +454,16 @@ CAS: Table = {
     "an issuer": (PROVEN, as_issuer),
     "an issuer that is no CA": (NOT_ALLOWED, lambda: as_issuer(basic(False), usage("digital_signature"))),
     "an issuer without basicConstraints": (NOT_ALLOWED, lambda: as_issuer(but=[BASIC])),
+    "an issuer without basicConstraints, by the name of its issuer": (NOT_ALLOWED, self_named_issuer),
     "an issuer without keyCertSign": (NOT_ALLOWED, lambda: as_issuer(usage("crl_sign"))),
     "an issuer without room for CAs": (PROVEN, lambda: as_issuer(basic(True, 0))),
     "an unknown critical extension, a leaf's": (OTHER, lambda: with_leaf((UNKNOWN, True))),
     "an unknown critical extension, a CA's": (OTHER, lambda: below((UNKNOWN, True))),
     "an unknown critical extension, an anchor's": (OTHER, lambda: anchor((UNKNOWN, True))),
+    "an extension of 70 KB": (
+        OTHER,
+        lambda: with_leaf((x509.UnrecognizedExtension(UNKNOWN.oid, bytes(70_000)), False)),
+    ),
     "an unknown extension": (PROVEN, lambda: below((UNKNOWN, False))),
     "no key identifiers": (PROVEN, lambda: below(but=[SKI, AKI])),
     "an authority key identifier of another key": (

@@ -227,6 +227,8 @@ def test_who_issued_what_is_asked_of_the_time_it_was_issued() -> None:
     root = party("CN=root", ca=True, start=NOW - 9 * DAY, end=NOW - DAY)
     leaf = party("CN=leaf", root, start=NOW - 5 * DAY, end=NOW - 2 * DAY)
     assert comes_from(leaf.certificate, root.certificate)
+    backdated = party("CN=backdated", root, start=NOW - 20 * DAY, end=NOW - 2 * DAY)
+    assert comes_from(backdated.certificate, root.certificate), "from before its CA was"
     assert not comes_from(root.certificate, leaf.certificate)
 
 

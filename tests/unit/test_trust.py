@@ -106,6 +106,8 @@ def cast() -> dict[str, Party]:
         # R1 under its own name and certified by R2 as well
         "root by other": party("root", other_root, with_key=rsa_key("root"), ca=True),
         "next root by root": party("root", root, with_key=rsa_key("issuing"), ca=True),
+        # Without key identifiers OpenSSL takes it for self-signed, and finds no path at all.
+        "next root by root, told apart": party("root", root, with_key=rsa_key("issuing"), ca=True, key_id=True),
     }
 
 
@@ -344,6 +346,10 @@ BELIEVED = [
         Offer(["root", "next root by root"], ["root"], issuer="root"),
         id="the CA's next certificate waits for its rollover",
     ),
+    pytest.param(
+        Offer(["root", "next root by root, told apart"], ["root"], issuer="root"),
+        id="the CA's next certificate waits, where a path leads to it",
+    ),
 ]
 
 REFUSED = [
@@ -443,6 +449,14 @@ def test_refused_in_any_order(offer: Offer) -> None:
             offer.believed(sent)
         assert caught.value.hint
         assert "\n" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_a_ca_that_another_one_followed_vouches_for_nobody() -> None:
+    root, issuing = cast()["root"].certificate, cast()["issuing"].certificate
+    pins = Pins((facts.fingerprint(root),), (), past=frozenset({facts.fingerprint(root)}))
+    for offered in ([root], [issuing, root], [root, issuing]):
+        with pytest.raises(TrustError, match="a CA that another one has followed"):
+            believe(offered, pins, NOW)
 
 
 def test_a_leaf_makes_no_ca() -> None:
