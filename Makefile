@@ -11,6 +11,7 @@ SECONDS_EACH ?= 60
 SEED ?= 0
 LIVES ?= 400
 YEARS ?= 5
+MINUTES ?= 20
 # What is empty is not said. A loss is told with the words that repeat it.
 TORTURE = $(if $(FLOW),--flow $(FLOW)) $(if $(MACHINE),--machine $(MACHINE)) $(if $(filter-out 0,$(SEED)),--seed $(SEED)) \
 	$(if $(POINTS),--points $(POINTS)) $(if $(POINT),--point $(POINT))
@@ -40,7 +41,7 @@ PACKAGES := openssl scep nginx-light haproxy systemd-container faketime strace t
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
 
-.PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate torture lock test-newest test-lowest packages clean
+.PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate torture soak lock test-newest test-lowest packages clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -104,6 +105,9 @@ simulate: $(VENV)/.dev ## lives of devices on a simulated clock: SEED=0 LIVES=40
 
 torture: $(VENV)/.dev packages ## kills, failing calls, power cuts in every flow: FLOW= MACHINE= SEED= POINTS= POINT= (20 minutes)
 	@$(VENV)/bin/python -m tests.torture.run $(TORTURE)
+
+soak: $(VENV)/.dev packages ## the real agent and nginx in real time, troubles from a seed: MINUTES=20 SEED=
+	@$(VENV)/bin/python -m tests.soak --minutes $(MINUTES) $(if $(filter-out 0,$(SEED)),--seed $(SEED))
 
 lock: ## renew constraints.txt: the newest versions that fit Python 3.11 to 3.14, and run the tests
 	@test -x $(VENV)-lock/bin/uv || { $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python $(PIP) uv; }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -108,10 +109,15 @@ def watch(paths: Iterable[Path]) -> dict[str, str]:
 def append_history(directory: Path, event: Event) -> None:
     """Add a line, unless the newest line already tells of the same event of the same transaction."""
     durable.make_directory(directory)
-    newest = next(_events(directory, reversed(_lines(directory, tail=_TAIL))), None)
-    if event.transaction and newest and (newest.transaction, newest.event) == (event.transaction, event.event):
+    last = next(_events(directory, reversed(_lines(directory, tail=_TAIL))), None)
+    if event.transaction and last and (last.transaction, last.event) == (event.transaction, event.event):
         return
-    durable.append_line(KeystoreDirectory(directory).history, msgspec.json.encode(event))
+    path = KeystoreDirectory(directory).history
+    durable.append_line(path, msgspec.json.encode(event))
+    if path.stat().st_size > _HISTORY_LIMIT:
+        _, *newest = _lines(directory, tail=_HISTORY_LIMIT // 2)  # the first may be cut
+        with suppress(OSError):  # a full disk: it is tried again at the next line
+            durable.write(path, b"".join(line + b"\n" for line in newest))
 
 
 def read_history(directory: Path) -> list[Event]:
@@ -119,6 +125,8 @@ def read_history(directory: Path) -> list[Event]:
     return list(_events(directory, _lines(directory)))
 
 
+# A router whose CA is gone for years writes some lines a day. The older half goes.
+_HISTORY_LIMIT = 1024 * 1024
 # Many lines; a history of years is not read whole for each one that is added.
 _TAIL = 64 * 1024
 

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.rollover.generations import Schedule, observe
-
-
-def slowness() -> float:
-    """How much longer a worker takes to start here and now than on a quiet machine: 1 to 6.
-
-    The lives of these certificates are seconds of real time, and each needs some workers before its end.
-    """
-    took = []
-    for _ in range(3):
-        began = time.monotonic()
-        subprocess.run([sys.executable, "-c", "import certagent.transaction.renewal"], check=True)
-        took.append(time.monotonic() - began)
-    return min(6.0, max(1.0, sorted(took)[1] / 0.5))
+from tests.waiting import slowness
 
 
 @pytest.mark.needs("nginx")

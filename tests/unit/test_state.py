@@ -177,3 +177,16 @@ def test_the_newest_line_of_a_long_history_is_not_added_twice(tmp_path: Path) ->
     for event in (*[first] * 100, last, last):
         state.append_history(tmp_path, event)
     assert state.read_history(tmp_path) == [*[first] * 100, last]
+
+
+def test_a_history_is_bounded(tmp_path: Path) -> None:
+    """The newest lines stay, each whole."""
+    told = [Event(at=NOW, event="failed", message=f"{number} {'x' * 40_000}") for number in range(120)]
+    sizes = []
+    for event in told:
+        state.append_history(tmp_path, event)
+        sizes.append((tmp_path / "history.jsonl").stat().st_size)
+    kept = state.read_history(tmp_path)
+    assert max(sizes) <= 1024 * 1024
+    assert len(kept) >= 10
+    assert kept == told[-len(kept) :]
