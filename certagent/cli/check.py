@@ -32,7 +32,8 @@ from certagent.text import ahead, date, ends, iso, span, when
 from certagent.transaction import recovery
 from certagent.transaction.configured import configured_keystore
 from certagent.transaction.journal import Transaction
-from certagent.trust.authorities import Authorities, Contact, Known, pins
+from certagent.trust.authorities import Authorities, Contact
+from certagent.trust.memory import Known, pins
 
 Findings = Iterator[Finding]
 
@@ -80,7 +81,7 @@ def _groups(configuration: Configuration, path: Path, *, offline: bool) -> Itera
     for name, authority in configuration.authorities.items():
         yield f"authority {name}", _authority(name, authority, None if offline else authorities, reached, now)
     for name in configuration.keystores:
-        yield f"keystore {name}", _keystore(configuration, name, reached, now)
+        yield f"keystore {name}", _keystore(configuration, name, authorities, reached, now)
 
 
 def _host(configuration: Configuration, now: datetime) -> Findings:
@@ -180,11 +181,13 @@ def _secret(what: str, secret: Secret | None) -> Findings:
         yield Finding(Mark.WRONG, f"{what} is not text", "use a password in UTF-8")
 
 
-def _keystore(configuration: Configuration, name: str, reached: dict[str, Contact], now: datetime) -> Findings:
+def _keystore(
+    configuration: Configuration, name: str, authorities: Authorities, reached: dict[str, Contact], now: datetime
+) -> Findings:
     configured = configured_keystore(configuration, name, assemble.host())
     definition, authority, keystore = configured.definition, configured.authority, configured.keystore
     yield from _files(definition, Path(configuration.live_dir) / name)
-    snapshot = take_snapshot(configured, Authorities(configuration.authorities, Path(configuration.state_dir)), now)
+    snapshot = take_snapshot(configured, authorities, now)
     if not snapshot.situation.readable and snapshot.last_error is not None:
         yield Finding(Mark.WRONG, snapshot.last_error.message, snapshot.last_error.hint)
         return

@@ -16,7 +16,7 @@ from certagent.errors import StateError
 from certagent.policy import Lifetime
 from certagent.state import LastError, Track
 from certagent.transaction.journal import Phase, Transaction
-from certagent.trust.authorities import Known
+from certagent.trust.memory import Known
 from certagent.trust.proof import comes_from
 
 _START_AGAIN = (

@@ -18,7 +18,8 @@ from certagent.state import Track
 from certagent.transaction.configured import ConfiguredKeystore, certificate_in_place
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 from certagent.transaction.next_step import Situation, arrival_of, situation_of
-from certagent.trust.authorities import Authorities, Contact, Known
+from certagent.trust.authorities import Authorities, Contact
+from certagent.trust.memory import Known
 from certagent.wall_clock import Doubt
 
 Clock = Callable[[], datetime]

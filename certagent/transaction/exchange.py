@@ -19,7 +19,7 @@ from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.transaction.request import ANEW, encode, make_request, password, signer_of, subject_of
 from certagent.trust.authorities import Contact
-from certagent.trust.rules import Asked, accept_certificate
+from certagent.trust.issued import Asked, accept_certificate
 
 
 def ask(context: Context, transaction: Transaction) -> Transaction:

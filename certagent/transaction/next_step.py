@@ -18,7 +18,7 @@ from certagent.policy import Action, Arrival, Condition, Decision, Lifetime, Ope
 from certagent.state import State
 from certagent.text import date, iso, span
 from certagent.transaction.journal import Kind, Phase, Transaction
-from certagent.trust.authorities import Known
+from certagent.trust.memory import Known
 from certagent.trust.proof import comes_from
 from certagent.wall_clock import Doubt
 

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import msgspec
 from cryptography import x509
 
 from certagent import certificate as facts
@@ -41,6 +42,9 @@ from certagent.trust.rules import Believed, Pins, with_ras
 
 CHAINS = "it chains to a configured anchor"
 RENEWED = "the same CA, renewed with its key"
+CERTIFIED = "its key is certified by the current CA"
+# So 0.1 wrote it, which did not ask whether the current CA's certificate for that key was valid, and made for a CA.
+_CERTIFIED_ONCE = "certified by the current CA"
 # Operators set the hands of a clock; a day between two CAs is one, more is another thing.
 _GAP = timedelta(days=1)
 
@@ -64,6 +68,15 @@ class Successor:
     def starts(self) -> datetime:
         """When the CA changes."""
         return self.believed.issuer.not_valid_before_utc
+
+    def change(self, predecessor: x509.Certificate) -> Change:
+        """What is remembered of it."""
+        return Change(
+            successor=str(facts.fingerprint(self.believed.issuer)),
+            predecessor=str(facts.fingerprint(predecessor)),
+            proof=self.proof,
+            above=tuple(str(facts.fingerprint(each)) for each in self.believed.above),
+        )
 
 
 def find_next(
@@ -156,7 +169,7 @@ def _proof(
         if cross == issuer or is_same_ca(issuer, cross):
             at = max(now, cross.not_valid_before_utc)
             prove(cross, current.chain, (current.chain[-1],), at, accept=pins.accept, issuer=True)
-            return "certified by the current CA", prove(issuer, (), (issuer,), then, issuer=True)
+            return CERTIFIED, prove(issuer, (), (issuer,), then, issuer=True)
     if refusal.why != "stranger":
         raise refusal
     name = facts.fingerprint(issuer)
@@ -196,56 +209,62 @@ def _check_dates(ca: x509.Certificate, current: x509.Certificate) -> None:
         raise TrustError(f"the next CA {name} ends before the current one, at {ca.not_valid_after_utc:%F %T} UTC", hint)
 
 
-@dataclass(frozen=True)
-class Link:
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One authenticated change of CA, as it is remembered: fingerprints of the CA, of the one it followed, and of
     those above it that were proven with it; and its proof, in words.
     """
 
-    successor: Fingerprint
-    predecessor: Fingerprint
-    above: tuple[Fingerprint, ...] = ()
+    successor: str
+    predecessor: str
     proof: str = ""
+    above: tuple[str, ...] = ()
 
 
 def extended(
-    pins: Pins, links: Sequence[Link], believed_before: Sequence[x509.Certificate], issuer: Fingerprint | None = None
+    pins: Pins, changes: Sequence[Change], believed_before: Sequence[x509.Certificate], issuer: str = ""
 ) -> Pins:
     """Rule 4: the pins with every remembered successor whose line leads back to what the configuration names.
 
     `believed_before` are certificates of CAs believed before: where `pins` names one, or a CA above it, a line may
     begin at it. A pin taken out of the configuration takes its successors with it, and a successor that was believed
-    for a path is so only as long as that path is proven. `issuer`: the CA that was last seen at work; those it
-    followed are of the past.
+    for a path is so only as long as that path is proven. `issuer`: the fingerprint of the CA that was last seen at
+    work; those it followed are of the past.
     """
     pool = [*believed_before, *pins.anchors]
-    links = [each for each in links if each.proof != CHAINS or _still_chains(each, pool, pins)]
-    known = set(pins.fingerprints) | {facts.fingerprint(each) for each in pool if is_rooted(each, pool, pins)}
-    pending = list(links)
-    while reached := [link for link in pending if link.predecessor in known]:
-        known |= {link.successor for link in reached}
-        pending = [link for link in pending if link not in reached]
-    made = [link for link in links if link.successor in known and link.predecessor in known]
-    added = [each for link in made for each in (link.successor, *link.above) if each not in pins.fingerprints]
+    rooted = [each for each in pool if is_rooted(each, pool, pins)]
+    known = {str(each) for each in (*pins.fingerprints, *map(facts.fingerprint, rooted))}
+    pending = changes = [each for each in changes if _still_holds(each, pool, pins)]
+    while reached := [each for each in pending if each.predecessor in known]:
+        known |= {each.successor for each in reached}
+        pending = [each for each in pending if each not in reached]
+    made = [each for each in changes if each.successor in known and each.predecessor in known]
+    added = _fingerprints(name for each in made for name in (each.successor, *each.above))
     return replace(
         pins,
-        fingerprints=(*pins.fingerprints, *dict.fromkeys(added)),
-        followed=frozenset(link.predecessor for link in made),
-        past=_before(issuer, made),
+        fingerprints=tuple(dict.fromkeys((*pins.fingerprints, *added))),
+        followed=frozenset(_fingerprints(each.predecessor for each in made)),
+        past=frozenset(_fingerprints(_before(issuer, made))),
         remembered=tuple(believed_before),
     )
 
 
-def _before(issuer: Fingerprint | None, links: Sequence[Link]) -> frozenset[Fingerprint]:
+def _fingerprints(names: Iterable[str]) -> list[Fingerprint]:
+    return list(map(Fingerprint.parse, names))
+
+
+def _before(issuer: str, changes: Sequence[Change]) -> set[str]:
     """The CAs that `issuer` has followed. One renewed with its key is no other CA."""
     found = {issuer}
-    while more := {each.predecessor for each in links if each.successor in found and each.proof != RENEWED} - found:
+    while more := {each.predecessor for each in changes if each.successor in found and each.proof != RENEWED} - found:
         found |= more
-    return frozenset(each for each in found if each is not None and each != issuer)
+    return found - {issuer}
 
 
-def _still_chains(link: Link, pool: Sequence[x509.Certificate], pins: Pins) -> bool:
-    return any(facts.fingerprint(each) == link.successor and is_rooted(each, pool, pins) for each in pool)
+def _still_holds(change: Change, pool: Sequence[x509.Certificate], pins: Pins) -> bool:
+    """A path is proven anew. The other proofs were a signature or a person's word, and are believed as recorded."""
+    if change.proof == CHAINS:
+        return any(str(facts.fingerprint(each)) == change.successor and is_rooted(each, pool, pins) for each in pool)
+    return change.proof != _CERTIFIED_ONCE
 
 
 def is_rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], pins: Pins) -> bool:
@@ -261,10 +280,10 @@ def is_rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], p
     )
 
 
-def renewals(believed: Believed, among: Sequence[x509.Certificate], pins: Pins) -> list[Link]:
+def renewals(believed: Believed, among: Sequence[x509.Certificate], pins: Pins) -> list[Change]:
     """Which of a believed authority's CAs are others, renewed with their key, that are named by themselves."""
     return [
-        Link(facts.fingerprint(new), facts.fingerprint(old), (), RENEWED)
+        Change(successor=str(facts.fingerprint(new)), predecessor=str(facts.fingerprint(old)), proof=RENEWED)
         for new in believed.chain
         for old in dict.fromkeys((*among, *pins.anchors, *pins.remembered))
         if pins.names(old) and is_twin(new, old)

@@ -14,10 +14,11 @@ names, serial numbers and algorithms that cryptography's own verification does n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import ParamSpec
 
 from cryptography import x509
 from OpenSSL import crypto
@@ -45,6 +46,8 @@ _CONSTRAINED = frozenset(range(47, 54))
 _NOT_ALLOWED = frozenset({24, 25, 32, 79})
 
 _LOOK = "nothing was installed; the CA's operator should look"
+
+Asked = ParamSpec("Asked")
 
 
 class UnprovenError(TrustError):
@@ -101,20 +104,21 @@ def prove(
     return Path(tuple(known[each.der] for each in found))
 
 
-def is_proven(
-    target: x509.Certificate,
-    pool: Iterable[x509.Certificate],
-    anchors: Iterable[x509.Certificate],
-    at: datetime,
-    *,
-    accept: Collection[str] = (),
-    issuer: bool = False,
-) -> bool:
-    try:
-        prove(target, pool, anchors, at, accept=accept, issuer=issuer)
-    except UnprovenError:
-        return False
-    return True
+def _whether(question: Callable[Asked, Path]) -> Callable[Asked, bool]:
+    """The same question, where a yes or a no is all that counts."""
+
+    @wraps(question)
+    def answer(*arguments: Asked.args, **words: Asked.kwargs) -> bool:
+        try:
+            question(*arguments, **words)
+        except UnprovenError:
+            return False
+        return True
+
+    return answer
+
+
+is_proven = _whether(prove)
 
 
 def comes_from(certificate: x509.Certificate, ca: x509.Certificate) -> bool:

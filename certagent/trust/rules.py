@@ -18,7 +18,7 @@ The rules (docs/security.md; RFC 8894 §2.2 and §4.2). Every path in them is on
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -28,7 +28,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from certagent import certificate as facts
 from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
-from certagent.keys import public_bytes
 from certagent.trust.proof import Path, UnprovenError, comes_from, is_same_ca, is_twin, prove
 
 # A device's clock may be a little behind its CA's; more than that is an error worth a person's look.
@@ -161,31 +160,22 @@ def _highest(
     """The path of a CA; of an anchor that stands below another one the path up to that."""
     others = [each for each in anchors if each != ca]
     try:
-        return prove_soon(ca, offered, others, now, accept=pins.accept, issuer=True)
+        return soon(lambda at: prove(ca, offered, others, at, accept=pins.accept, issuer=True), now)
     except UnprovenError:
         if ca not in anchors:
             raise
-    return prove_soon(ca, (), (ca,), now, issuer=True)
+    return soon(lambda at: prove(ca, (), (ca,), at, issuer=True), now)
 
 
-def prove_soon(
-    target: x509.Certificate,
-    pool: Iterable[x509.Certificate],
-    anchors: Collection[x509.Certificate],
-    now: datetime,
-    *,
-    accept: Collection[str] = (),
-    issuer: bool = False,
-    until: datetime | None = None,
-) -> Path:
+def soon(proof: Callable[[datetime], Path], now: datetime, until: datetime | None = None) -> Path:
     """A path that is valid now, or a little later: at `until`, by default as far ahead as a CA's clock may be."""
     try:
-        return prove(target, pool, anchors, now, accept=accept, issuer=issuer)
+        return proof(now)
     except UnprovenError as error:
         if error.why != "early":
             raise
         try:
-            return prove(target, pool, anchors, until or now + SKEW, accept=accept, issuer=issuer)
+            return proof(until or now + SKEW)
         except UnprovenError:
             raise error from None
 
@@ -256,7 +246,7 @@ def _check_ra(candidate: x509.Certificate, cas: Sequence[x509.Certificate], pins
     # An RA of another CA is believed for its own fingerprint alone.
     anchors = (*cas, candidate) if pins.names(candidate) else cas
     try:
-        prove_soon(candidate, (), anchors, now, accept=pins.accept)
+        soon(lambda at: prove(candidate, (), anchors, at, accept=pins.accept), now)
     except UnprovenError as error:
         if error.why == "stranger":
             raise TrustError(
@@ -316,74 +306,3 @@ def _pin_hint(offered: Sequence[x509.Certificate]) -> str:
     if not offered:
         return "does the URL lead to the SCEP service, and is ca_identifier right?"
     return "nothing secret was sent; compare the fingerprint with the CA's operator by another way before changing it"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the certificate that comes back is held against. `key`: DER SubjectPublicKeyInfo; `names`: words.
-
-    `subject` None: the CA may write the subject its own way (`check_subject: key`).
-    """
-
-    key: bytes
-    subject: x509.Name | None
-    names: frozenset[str]
-    old: x509.Certificate | None = None
-
-
-def accept_certificate(
-    received: Sequence[x509.Certificate],
-    asked: Asked,
-    authority: Believed,
-    accept: Collection[str],
-    now: datetime,
-    *,
-    may_begin: datetime | None = None,
-) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
-    """Rule 5: the one certificate for our key, with the chain above it; or TrustError.
-
-    `may_begin`: how late its validity may begin; only a rollover's may begin in the future.
-    """
-    received = [each for each in dict.fromkeys(received) if facts.is_readable(each)]
-    ours = [each for each in received if public_bytes(each.public_key()) == asked.key]
-    if len(ours) != 1:
-        found = "no certificate for our key" if not ours else f"{len(ours)} certificates for our key"
-        raise TrustError(f"the CA's answer holds {found}", "nothing was installed; the CA's operator should look")
-    mine = ours[0]
-    chain = _chain(mine, received, authority, accept, now, until=max(now, may_begin or now) + SKEW)
-    if mine == asked.old:
-        raise TrustError("the CA sent the certificate in place once more", "it may want a new key: rekey: always")
-    if facts.is_ca(mine):
-        raise TrustError("the CA issued a CA certificate to us", "nothing was installed; the CA's operator should look")
-    if asked.subject is not None and mine.subject != asked.subject:
-        raise TrustError(
-            f"the CA issued {mine.subject.rfc4514_string() or '(no subject)'!r}, "
-            f"not {asked.subject.rfc4514_string() or '(no subject)'!r} as asked",
-            "ask for the subject as this CA writes it, or set check_subject: key",
-        )
-    unasked = facts.alternative_names(mine) - asked.names
-    if unasked:
-        raise TrustError(
-            f"the certificate has names nobody asked for: {', '.join(sorted(unasked))}", "nothing was installed"
-        )
-    return mine, chain
-
-
-def _chain(
-    mine: x509.Certificate,
-    received: Sequence[x509.Certificate],
-    authority: Believed,
-    accept: Collection[str],
-    now: datetime,
-    *,
-    until: datetime,
-) -> tuple[x509.Certificate, ...]:
-    """The path from our certificate up to where the authority's own chain ends."""
-    *below, top = authority.chain
-    begins = max(each.not_valid_before_utc for each in (mine, *authority.chain))
-    try:
-        return prove_soon(mine, (*below, *received), (top,), now, accept=accept, until=min(begins, until)).above
-    except UnprovenError as error:
-        if error.why == "stranger":
-            raise TrustError("the certificate is not issued by the pinned CA", "nothing was installed") from None
-        raise

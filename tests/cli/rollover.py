@@ -12,7 +12,8 @@ from certagent import certificate as facts
 from certagent.keys import PrivateKey
 from certagent.state import LastError, Track
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
-from certagent.trust.authorities import Change, Memory
+from certagent.trust.memory import Memory
+from certagent.trust.next_ca import Change
 
 from .place import Place, certify
 
@@ -51,14 +52,11 @@ class Rollover:
         directory.mkdir(parents=True, exist_ok=True)
         self.place.fingerprint = str(facts.fingerprint(self.ca))
         names = {word: str(facts.fingerprint(each)) for word, each in (("now", self.ca), ("next", self.next_ca))}
-        change = Change(
-            successor=names["next"], predecessor=names["now"], proof="signed by the current CA", seen_at=self.start
-        )
+        change = Change(successor=names["next"], predecessor=names["now"], proof="signed by the current CA")
         memory = Memory(
             url=self.place.url,
             capabilities=("AES", "GetNextCACert"),
             issuer=names["now"],
-            seen_at=self.start,
             next_issuer=names["next"] if announced else "",
             changes=(change,) if announced else (),
         )

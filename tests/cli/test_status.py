@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 
 import pytest
 
@@ -21,6 +24,7 @@ from certagent.text import span
 from certagent.transaction.journal import Phase
 
 from .place import Place, certify
+from .rollover import Rollover
 
 NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -260,6 +264,30 @@ def test_an_unknown_name_is_a_usage_error(place: Place) -> None:
     done = place.run("status", "wbe")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "certagent: there is no keystore 'wbe'\n  configured: web\n"
+
+
+@pytest.mark.parametrize("many", [1, 20])
+def test_an_authority_is_looked_at_once_however_many_keystores_have_it(place: Place, many: int) -> None:
+    """Counted in what is done, not in seconds: files read, and paths proven for the authority's sake."""
+    place.names = tuple(f"web{number}" for number in range(many))
+    Rollover(place).announce()
+    for name in place.names:
+        place.put_living(name=name)
+    place.configure()
+    calls: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.endswith(("trust/memory.py", "trust/next_ca.py")):
+            calls[frame.f_code.co_name] += 1
+
+    sys.setprofile(count)
+    try:
+        take_snapshots(load_configuration(place.config), now=datetime.now(UTC), host="device")
+    finally:
+        sys.setprofile(None)
+    assert calls["_written"] == 1, "the files were read once"
+    assert calls["extended"] == 1
+    assert calls["is_rooted"] <= 8
 
 
 def test_two_hundred_keystores_are_one_table(place: Place) -> None:

@@ -25,8 +25,8 @@ from certagent.text import iso
 from certagent.transaction import recovery
 from certagent.transaction.journal import VERSION, Journal, Phase, Transaction
 from certagent.trust import crl
-from certagent.trust.authorities import VERSION as AUTHORITY_VERSION
-from certagent.trust.authorities import Memory
+from certagent.trust.memory import VERSION as AUTHORITY_VERSION
+from certagent.trust.memory import Memory
 from tests.fuzz.parties import (
     DAY,
     EVERYTHING,

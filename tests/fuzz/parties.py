@@ -15,7 +15,8 @@ from certagent.keys import public_bytes
 from certagent.lab import issuing
 from certagent.scep import Signer, build_csr
 from certagent.scep.asn1 import tlv
-from certagent.trust.rules import Asked, Believed
+from certagent.trust.issued import Asked
+from certagent.trust.rules import Believed
 from tests.unit.pki import CMC_RA, NOW, Party, party, rsa_key
 
 DAY = timedelta(days=1)

@@ -114,22 +114,28 @@ def test_after_a_switch_the_old_ca_alone_is_not_believed_again(device: Callable[
     assert site.command("check").returncode == 0, "a person said so"
 
 
-def test_a_successor_that_was_recorded_falsely_is_told_and_forgotten(device: Callable[[str], Site]) -> None:
+def as_of_0_1(site: Site, old: x509.Certificate, new: x509.Certificate, proof: str) -> None:
+    """The memory of an authority whose CA `old` was followed by `new`, as release 0.1 wrote it."""
+    directory = site.path("state") / "authorities/lab"
+    memory = json.loads((directory / "authority.json").read_text())
+    names = {"successor": str(facts.fingerprint(new)), "predecessor": str(facts.fingerprint(old))}
+    change = {**names, "proof": proof, "seen_at": "2026-11-25T12:00:00Z", "above": []}
+    memory |= {"issuer": names["successor"], "seen_at": "2026-11-25T12:00:00Z", "changes": [change]}
+    del memory["ras"]
+    (directory / "authority.json").write_text(json.dumps(memory))
+    (directory / "ca.pem").write_bytes(facts.to_pem([new]))
+    (directory / "old-ca.pem").write_bytes(facts.to_pem([old]))
+
+
+@pytest.mark.parametrize("proof", ["it chains to a configured anchor", "certified by the current CA"])
+def test_a_successor_that_was_recorded_falsely_is_told_and_forgotten(device: Callable[[str], Site], proof: str) -> None:
     """As an earlier release left it, which believed a path through a device's certificate."""
     site = device("fingerprint")
     ca = hostile(site)
     honest = ca.issuer.certificate
     way = [held(ca, usage=DEVICE, purposes=TLS)]
     false = take_over(site, way, way[-1])
-    directory = site.path("state") / "authorities/lab"
-    memory = json.loads((directory / "authority.json").read_text())
-    names = {"successor": str(facts.fingerprint(false)), "predecessor": str(facts.fingerprint(honest))}
-    change = {**names, "proof": "it chains to a configured anchor", "seen_at": memory["seen_at"], "above": []}
-    memory |= {"issuer": names["successor"], "changes": [change]}
-    del memory["ras"]
-    (directory / "authority.json").write_text(json.dumps(memory))
-    (directory / "ca.pem").write_bytes(facts.to_pem([false]))
-    (directory / "old-ca.pem").write_bytes(facts.to_pem([honest]))
+    as_of_0_1(site, honest, false, proof)
     assert site.command("renew", "--force", "web").returncode == 1, "he answers, and is not believed any more"
     ca.behave()
     told = site.command("check").stdout
@@ -140,3 +146,26 @@ def test_a_successor_that_was_recorded_falsely_is_told_and_forgotten(device: Cal
     assert certificates(site, "ca.pem") == (honest,)
     assert certificates(site, "old-ca.pem") == ()
     assert comes_from(site.leaf(), honest)
+
+
+def test_a_change_that_is_proven_anew_goes_on(device: Callable[[str], Site]) -> None:
+    """0.1 believed any certificate of the current CA for the next one's key; this one stands the test."""
+    site = device("fingerprint")
+    ca = hostile(site)
+    old, start = ca.issuer, ca.issuer.certificate.not_valid_before_utc
+    end = old.certificate.not_valid_after_utc + 900 * DAY
+    fields: dict[str, Any] = {"with_key": rsa_key("next"), "ca": True, "key_id": True, "usage": USAGE, "start": start}
+    new, cross = party("CN=next CA", end=end, **fields), party("CN=next CA", old, end=end, **fields)
+    as_of_0_1(site, old.certificate, new.certificate, "certified by the current CA")
+    at_work(ca, new, [new.certificate])
+    done = site.command("check")
+    assert done.returncode == 1, "nothing proves it as long as its certificate by the old CA does not come along"
+    assert "is not proven" in done.stdout
+    ca.offered = [new.certificate, cross.certificate]
+    done = site.command("renew", "--force", "web")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert certificates(site, "ca.pem") == (new.certificate,)
+    memory = json.loads((site.path("state") / "authorities/lab/authority.json").read_text())
+    assert [each["proof"] for each in memory["changes"]] == ["its key is certified by the current CA"]
+    ca.offered = [new.certificate]
+    assert site.command("check").returncode == 0

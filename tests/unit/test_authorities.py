@@ -17,7 +17,8 @@ from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
 from certagent.errors import CertagentError, ConfigError, StateError, TransientError, TrustError
 from certagent.lab import Call, HttpAnswer, LabCA, LabServer, Settings, serve
-from certagent.trust.authorities import Authorities, pins
+from certagent.trust.authorities import Authorities
+from certagent.trust.memory import pins
 
 from .pki import party, rsa_key
 

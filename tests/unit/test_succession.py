@@ -12,7 +12,7 @@ import pytest
 from certagent import certificate as facts
 from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
-from certagent.trust.next_ca import Link, Offer, Successor, extended, find_next
+from certagent.trust.next_ca import CERTIFIED, CHAINS, Change, Offer, Successor, extended, find_next
 from certagent.trust.rules import Believed, Pins
 from tests.unit.pki import CMC_RA, DAY, NOW, Party, party, remade, rsa_key
 
@@ -107,8 +107,8 @@ LEAF = party("CN=a device", W.current, with_key=rsa_key("device"))
         ),
         pytest.param([W.below], {"anchors": [W.root]}, "it chains to a configured anchor", id="anchor"),
         pytest.param([W.below, W.root], {"named": [W.root]}, "it chains to a configured anchor", id="root by name"),
-        pytest.param([W.following, W.cross], {}, "certified by the current CA", id="cross-certificate"),
-        pytest.param([W.cross], {}, "certified by the current CA", id="cross-certificate alone"),
+        pytest.param([W.following, W.cross], {}, "its key is certified by the current CA", id="cross-certificate"),
+        pytest.param([W.cross], {}, "its key is certified by the current CA", id="cross-certificate alone"),
         pytest.param(
             [W.current, W.ra, W.following, W.next_ra], {"signed_by": W.current}, "signed by the current CA", id="all"
         ),
@@ -207,8 +207,9 @@ def test_what_is_above_it(how: dict[str, object], above: list[Party]) -> None:
 A, B, C, D = (ca(f"CN={name}") for name in "ABCD")
 
 
-def link(successor: Party, predecessor: Party, *above: Party) -> Link:
-    return Link(fingerprint(successor), fingerprint(predecessor), tuple(map(fingerprint, above)))
+def link(successor: Party, predecessor: Party, *above: Party, proof: str = "") -> Change:
+    names = [str(fingerprint(each)) for each in (successor, predecessor, *above)]
+    return Change(successor=names[0], predecessor=names[1], above=tuple(names[2:]), proof=proof)
 
 
 @pytest.mark.parametrize(
@@ -221,10 +222,15 @@ def link(successor: Party, predecessor: Party, *above: Party) -> Link:
         pytest.param([D], [link(B, A), link(C, B)], [], [D], id="the pin was taken out"),
         pytest.param([A], [link(B, A, C)], [], [A, B, C], id="what was proven above it"),
         pytest.param([A], [link(B, A), link(A, B)], [], [A, B], id="round and round"),
+        pytest.param([A], [link(B, A, proof="signed by the current CA")], [], [A, B], id="signed by the CA before"),
+        pytest.param([A], [link(B, A, proof="its fingerprint is configured")], [], [A, B], id="a person's word"),
+        pytest.param([A], [link(B, A, proof="certified by the current CA")], [], [A], id="certified, as 0.1 saw it"),
+        pytest.param([A], [link(B, A, proof=CERTIFIED)], [], [A, B], id="certified, as it is seen now"),
+        pytest.param([A], [link(B, A, proof=CHAINS)], [B], [A], id="a path that is none"),
     ],
 )
 def test_a_line_is_believed_as_long_as_its_beginning(
-    pinned: list[Party], links: list[Link], before: list[Party], believed: list[Party]
+    pinned: list[Party], links: list[Change], before: list[Party], believed: list[Party]
 ) -> None:
     pins = extended(Pins(tuple(map(fingerprint, pinned)), ()), links, [each.certificate for each in before])
     assert set(pins.fingerprints) == set(map(fingerprint, believed))

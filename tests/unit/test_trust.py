@@ -19,8 +19,9 @@ from certagent import certificate as facts
 from certagent import keys
 from certagent.errors import TrustError
 from certagent.trust import next_ca as following
+from certagent.trust.issued import Asked, accept_certificate
 from certagent.trust.proof import comes_from
-from certagent.trust.rules import SKEW, Asked, Believed, Pins, accept_certificate, believe
+from certagent.trust.rules import SKEW, Believed, Pins, believe
 
 from .pki import CMC_RA, DAY, NOW, TLS, Party, key, party, remade, rsa_key
 

@@ -29,7 +29,7 @@ from certagent.hooks import read_secret
 from certagent.keys import PrivateKey
 from certagent.scep import FailInfo, MessageType, Reply, Signer
 from certagent.trust.authorities import Contact
-from certagent.trust.rules import Asked, accept_certificate
+from certagent.trust.issued import Asked, accept_certificate
 
 Names = x509.SubjectAlternativeName | None
 
