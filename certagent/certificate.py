@@ -5,13 +5,15 @@ from __future__ import annotations
 import ipaddress
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 
-from asn1crypto import core
+from asn1crypto import core, pem
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
+from certagent import lenient
 from certagent.config import names
 from certagent.config.values import AlternativeName, Fingerprint
 from certagent.errors import ConfigError, KeystoreError, TrustError
@@ -33,29 +35,56 @@ UNREADABLE = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+WRITTEN_WRONG = "its CA wrote that as RFC 5280 forbids; ask the CA's operator for one as it should be"
 _STRONG = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"})
+
+
+def load_der(der: bytes) -> x509.Certificate:
+    """A certificate whose names can be read, whatever letters they are written in. Raises one of UNREADABLE.
+
+    The one door for certificates: cryptography alone refuses names that OpenSSL and the world use.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of serial numbers of zero and the like: a line on stderr helps nobody
+        try:
+            found = x509.load_der_x509_certificate(der)
+            _ = (found.subject, found.issuer, found.extensions)
+        except UNREADABLE:
+            try:
+                return lenient.load(der)
+            except UNREADABLE:
+                return x509.load_der_x509_certificate(der)  # it was not the letters
+        return found
 
 
 def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
     """Every certificate in PEM text, in order; none is an empty tuple. Raises KeystoreError naming `where`."""
-    if b"-----BEGIN CERTIFICATE-----" not in data:
+    count = data.count(b"-----BEGIN CERTIFICATE-----")
+    if not count:
         return ()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of serial numbers of zero and the like: a line on stderr helps nobody
-        try:
-            found = tuple(x509.load_pem_x509_certificates(data))
-        except UNREADABLE:
-            raise KeystoreError(
-                f"{where} holds a certificate that cannot be read",
-                "it is damaged, or its CA wrote a name, a number or a date as RFC 5280 forbids",
-            ) from None
-        for number, each in enumerate(found, start=1):
-            if part := _unreadable_part(each):
-                raise KeystoreError(
-                    f"certificate {number} in {where} cannot be read: its {part}",
-                    "its CA wrote that as RFC 5280 forbids; ask the CA's operator for one as it should be",
-                )
-    return found
+    with suppress(*UNREADABLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if all(map(is_readable, found := x509.load_pem_x509_certificates(data))):
+            return tuple(found)
+    try:
+        blocks = [der for kind, _, der in pem.unarmor(data, multiple=True) if kind == "CERTIFICATE"]
+    except UNREADABLE:
+        blocks = []
+    if len(blocks) != count:
+        raise KeystoreError(f"{where} is PEM text that was cut or changed", "restore the file, or remove it")
+    return tuple(_loaded(der, f"certificate {number} in {where}") for number, der in enumerate(blocks, start=1))
+
+
+def _loaded(der: bytes, which: str) -> x509.Certificate:
+    try:
+        certificate = load_der(der)
+    except UNREADABLE:
+        raise KeystoreError(
+            f"{which} cannot be read", "it is damaged, or its CA wrote a number, a date or a key as RFC 5280 forbids"
+        ) from None
+    if part := unreadable_part(certificate):
+        raise KeystoreError(f"{which} cannot be read: its {part}", WRITTEN_WRONG)
+    return certificate
 
 
 _PARTS = {
@@ -69,10 +98,10 @@ _PARTS = {
 
 def is_readable(certificate: x509.Certificate) -> bool:
     """Whether its names, extensions and key can be read: they are decoded late, and whatever sent it may be hostile."""
-    return not _unreadable_part(certificate)
+    return not unreadable_part(certificate)
 
 
-def _unreadable_part(certificate: x509.Certificate) -> str:
+def unreadable_part(certificate: x509.Certificate) -> str:
     """The first part of a certificate that cannot be decoded; empty for none."""
     for part, word in _PARTS.items():
         try:
@@ -189,8 +218,9 @@ def san_extension(certificate: x509.Certificate) -> x509.SubjectAlternativeName 
 
 def alternative_names(source: x509.Certificate | x509.SubjectAlternativeName | None) -> frozenset[str]:
     """The names as comparable words: `dns:web.example.net` (lower case), `ip:192.0.2.7` …"""
-    extension = san_extension(source) if isinstance(source, x509.Certificate) else source
-    return frozenset(map(_word, extension or ()))
+    if source is None or isinstance(source, x509.SubjectAlternativeName):
+        return frozenset(map(_word, source or ()))
+    return frozenset(map(_word, san_extension(source) or ()))
 
 
 def _word(name: x509.GeneralName) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,7 +25,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import pkcs12 as library
 
-from certagent.certificate import in_order, is_readable
+from certagent.certificate import in_order, is_readable, load_der
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 
@@ -139,11 +138,9 @@ def _bag(bag: pkcs12.SafeBag) -> Bag:
 
 
 def _certificate(der: bytes) -> x509.Certificate:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of serial numbers of zero and the like: a line on stderr helps nobody
-        found = x509.load_der_x509_certificate(der)
-        if not is_readable(found):
-            raise ValueError
+    found = load_der(der)
+    if not is_readable(found):
+        raise ValueError
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,7 +10,7 @@ from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from certagent.certificate import to_der
+from certagent.certificate import WRITTEN_WRONG, load_der, to_der, unreadable_part
 from certagent.errors import TransientError, TrustError
 
 # Everything asn1crypto and cryptography were seen to raise on bytes that are not what they claim to be.
@@ -164,16 +163,14 @@ def no_more(sequence: core.Sequence) -> core.Sequence:
 
 def load_certificate(der: bytes, what: str) -> x509.Certificate:
     """A certificate whose names, key, validity and extensions are known to be readable. Raises TrustError."""
-    with parsing(f"a certificate in {what}"), warnings.catch_warnings():
+    with parsing(f"a certificate in {what}"):
         if len(der) > _MAX_CERTIFICATE:
             raise ValueError("a certificate out of all proportion")
-        # Serial numbers of zero and the like: old CAs have them, and a warning on stderr helps nobody.
-        warnings.simplefilter("ignore")
-        certificate = x509.load_der_x509_certificate(der)
+        certificate = load_der(der)
         certificate.public_key()
-        _ = (certificate.subject, certificate.issuer, certificate.serial_number)
-        _ = (certificate.extensions, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-        return certificate
+        if not (part := unreadable_part(certificate)):
+            return certificate
+    raise TrustError(f"a certificate in {what} cannot be read: its {part}", WRITTEN_WRONG)
 
 
 def certificates_of(signed: cms.SignedData, what: str) -> tuple[x509.Certificate, ...]:
@@ -298,6 +295,8 @@ def names_certificate(identifier: cms.SignerIdentifier, certificate: x509.Certif
         return bool(identifier.name == "subject_key_identifier" and theirs.native == ours.key_identifier)
     if theirs["serial_number"].native != ours.serial_number:
         return False
+    if theirs["issuer"].dump() == ours.issuer.dump():
+        return True
     # asn1crypto compares names as RFC 5280 §7.1 says: other string types and case are the same name.
     return bool(theirs["issuer"] == ours.issuer)
 

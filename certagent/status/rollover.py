@@ -132,7 +132,7 @@ def _with_shadow(status: RolloverStatus, rollover: Transaction) -> RolloverStatu
     if rollover.phase is not Phase.ISSUED:
         return status
     try:
-        shadow = x509.load_der_x509_certificate(rollover.certificate)
-    except ValueError as error:
+        shadow = facts.load_der(rollover.certificate)
+    except facts.UNREADABLE as error:
         raise StateError(f"the shadow kept in transaction {rollover.id} is damaged: {error}", _START_AGAIN) from None
     return replace(status, shadow=Shadow(rollover.serial, Lifetime.of(shadow)), switch_at=rollover.switch_at)

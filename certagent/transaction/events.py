@@ -68,5 +68,5 @@ def hook_environment(context: Context, transaction: Transaction | None, attempt:
 def _certificate(context: Context, transaction: Transaction | None) -> x509.Certificate | None:
     """The successor once it is issued, for `pre` decides about it; else, and when it was reverted, what is in place."""
     if transaction is not None and transaction.certificate and transaction.phase is not Phase.REVERTED:
-        return x509.load_der_x509_certificate(transaction.certificate)
+        return facts.load_der(transaction.certificate)
     return certificate_in_place(context.configured.keystore)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import durable, keys, scep
+from certagent import durable, keys, lenient, scep
 from certagent.config.values import KeyType
 from certagent.errors import ConfigError
 from certagent.hooks import read_secret
@@ -102,12 +102,12 @@ def password(context: Context) -> bytes | None:
 
 def subject_of(transaction: Transaction) -> x509.Name:
     """The subject asked for: the signer's, which is the identity's or made for this request."""
-    return x509.Name([]) if transaction.nameless else x509.load_der_x509_certificate(transaction.signer).subject
+    return x509.Name([]) if transaction.nameless else lenient.proper(facts.load_der(transaction.signer).subject)
 
 
 def signer_of(context: Context, transaction: Transaction) -> Signer:
     """The signer of a request made earlier. Raises AbandonedError if its key is no longer to be had."""
-    certificate = x509.load_der_x509_certificate(transaction.signer)
+    certificate = facts.load_der(transaction.signer)
     file = context.journal.directory / "transport.pem"
     if file.exists():
         key = keys.load_private(file.read_bytes(), None, str(file))
@@ -136,7 +136,7 @@ def _wanted(context: Context, transaction: Transaction) -> tuple[x509.Name, x509
     predecessor = context.predecessor(transaction)
     in_place = certificate_in_place(predecessor or context.configured.keystore)
     if in_place is not None and (predecessor or not definition.says_whom):
-        return in_place.subject, facts.san_extension(in_place)
+        return lenient.proper(in_place.subject), facts.san_extension(in_place)
     if not definition.says_whom:
         raise ConfigError(
             f"keystore {context.configured.name} has no subject to enroll with",
@@ -145,7 +145,7 @@ def _wanted(context: Context, transaction: Transaction) -> tuple[x509.Name, x509
     if definition.subject is not None:
         subject = facts.parse_subject(definition.subject)
     else:
-        subject = in_place.subject if in_place is not None else x509.Name([])
+        subject = lenient.proper(in_place.subject) if in_place is not None else x509.Name([])
     return subject, facts.general_names(definition.san)
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
-from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import policy, state
@@ -166,7 +165,7 @@ def _still_holds(context: Context, transaction: Transaction) -> bool:
         return False
     if successor is None:
         return False
-    shadow = x509.load_der_x509_certificate(transaction.certificate)
+    shadow = facts.load_der(transaction.certificate)
     if not comes_from(shadow, successor.believed.issuer):
         walk.give_up(context, AbandonedError("the CA announces another next CA than before"))
     return True

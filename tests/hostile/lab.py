@@ -49,6 +49,11 @@ class Hostile(LabCA):
         self.serving: dict[str, Serve] = {}
         self.offered: Sequence[x509.Certificate] | None = None
         self.words: Sequence[str] | None = None
+        self.spelling: Callable[[Party], Party] | None = None
+
+    def issue(self, csr: x509.CertificateSigningRequest) -> x509.Certificate:
+        made = super().issue(csr)
+        return self.spelling(Party(made, self.issuer.key)).certificate if self.spelling else made
 
     def respond_http(self, call: Call) -> HttpAnswer:
         return self.serving.get(call.operation, self.honest)(call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certagent import certificate as facts
 from certagent import durable, keys
 from certagent.lab import LabCA, Settings
-from certagent.scep import Request
+from certagent.scep import Request, Signer
 from tests.hostile.lab import REPLY, Hostile, start_hostile
 from tests.renewal.site import DAY, Clock, Site
 from tests.unit.pki import Party, party, rsa_key
@@ -89,3 +89,10 @@ def held(by: Hostile, **fields: Any) -> Party:
     now = real_clock()
     words: dict[str, Any] = {"start": now - 9 * DAY, "end": now + 300 * DAY, "with_key": rsa_key("device7")}
     return party("CN=device7", by.issuer, **{**words, **fields})
+
+
+def at_work(ca: Hostile, new: Party, offered: Sequence[x509.Certificate]) -> None:
+    """The CA works with `new` from now on, and shows what is `offered`."""
+    signer = Signer(new.key, new.certificate)
+    ca.generations._generations[ca.generations._current] = type(ca.generation)(signer, signer, signer)
+    ca.offered = offered

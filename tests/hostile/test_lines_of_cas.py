@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,12 +11,11 @@ import pytest
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent.scep import Signer
 from certagent.trust.proof import comes_from
 from tests.hostile.case import consumers_files
 from tests.hostile.conftest import hostile
 from tests.hostile.lab import Hostile
-from tests.hostile.takeover import DEVICE, SIGNS, held, take_over
+from tests.hostile.takeover import DEVICE, SIGNS, at_work, held, take_over
 from tests.renewal.site import DAY, Site
 from tests.unit.pki import TLS, Party, party, rsa_key
 
@@ -33,13 +32,6 @@ def renewed(ca: Hostile, *, end: datetime, with_key: Any = None) -> Party:
     own = with_key or ca.issuer.key
     start = ca.issuer.certificate.not_valid_before_utc + timedelta(seconds=1)
     return party("CN=lab CA", with_key=own, ca=True, usage=USAGE, key_id=True, start=start, end=end)
-
-
-def at_work(ca: Hostile, new: Party, offered: Sequence[x509.Certificate]) -> None:
-    """The CA works with `new` from now on, and shows what is `offered`."""
-    signer = Signer(new.key, new.certificate)
-    ca.generations._generations[ca.generations._current] = type(ca.generation)(signer, signer, signer)
-    ca.offered = offered
 
 
 @pytest.mark.parametrize("pin", ["fingerprint", "anchor"])

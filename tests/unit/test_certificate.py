@@ -133,15 +133,6 @@ def test_a_path_in_circles_ends() -> None:
     assert facts.in_order(leaf.certificate, [one.certificate, two.certificate]) == (one.certificate, two.certificate)
 
 
-def test_a_name_that_cannot_be_decoded_is_said_to_be_the_fault() -> None:
-    """T61String in Latin-1, as old CAs write it: the file is whole."""
-    der = facts.to_der(party("CN=aaa").certificate).replace(b"\x0c\x03aaa", b"\x14\x03a\xe4a")
-    pem = facts.to_pem([x509.load_der_x509_certificate(der)])
-    with pytest.raises(KeystoreError, match=r"certificate 1 in web\.pem cannot be read: its subject") as caught:
-        facts.load_pem(pem, "web.pem")
-    assert "the CA's operator" in caught.value.hint
-
-
 def test_a_name_from_outside_is_one_printable_line() -> None:
     made = party("", san=[]).certificate
     assert facts.subject_text(made) == "(no name)"

@@ -27,6 +27,7 @@ LAYERS = (
     "scep, keystore, hooks, state + wall_clock",
     "policy",
     "certificate",
+    "lenient",
     "keys, durable, state_directory",
     "config",
     "errors",

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import certificate as facts
-from certagent import keys, scep
+from certagent import keys, lenient, scep
 from certagent.cli.assemble import clock
 from certagent.cli.scep import files
 from certagent.cli.scep.contact import ask, check_pair, describe, progress, reach, refused, say, signer
@@ -112,7 +112,7 @@ def _subject_and_names(
     if arguments.subject:
         subject = facts.parse_subject(arguments.subject)
     else:
-        subject = old.certificate.subject if old is not None else x509.Name([])
+        subject = lenient.proper(old.certificate.subject) if old is not None else x509.Name([])
     if arguments.san or arguments.subject or old is None:
         return subject, facts.general_names(arguments.san)
     return subject, facts.san_extension(old.certificate)
