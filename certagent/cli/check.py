@@ -122,7 +122,7 @@ def _authority(
         yield Finding(Mark.FINE, f"{authority.url} was not contacted")
         return
     if doubt := authorities.doubt(name):
-        yield Finding(Mark.WRONG, doubt, "the next renewal asks the CA anew; then look at what lies in ca_file")
+        yield Finding(Mark.WRONG, doubt.text, doubt.hint)
     contact = reached[name] = authorities.contact(name, now, remember=False)
     issuer = contact.believed.issuer
     renewal = ", RenewalReq" if contact.capabilities.renewal else ""
@@ -133,6 +133,12 @@ def _authority(
         f"valid {ends(issuer.not_valid_after_utc, now)}; "
         f"{capability_words(contact.capabilities)}{renewal}",
     )
+    for each in contact.news:
+        if each != doubt:
+            yield Finding(Mark.WARNING if each.hint else Mark.FINE, each.text, each.hint)
+    for pin in authorities.idle_pins(name, contact):
+        hint = "if no RA or CA of this authority has it any more, take it out"
+        yield Finding(Mark.WARNING, f"`fingerprint` names {pin}, which {name} does not offer", hint)
     yield from _next_ca(name, authority, contact, authorities.known(name), now)
     yield from _weakness(authority, contact.capabilities)
 

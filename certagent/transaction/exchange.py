@@ -13,6 +13,7 @@ from certagent import certificate as facts
 from certagent import keys, scep
 from certagent.errors import HttpError, RejectedError
 from certagent.scep import FailInfo, MessageType
+from certagent.text import with_hint
 from certagent.transaction import events
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
@@ -50,6 +51,7 @@ def send(context: Context, transaction: Transaction) -> Transaction:
         return _answered(context, transaction, contact, transaction.sender_nonce, answer)
     except (HttpError, RejectedError) as error:
         if transaction.message_type != MessageType.RENEWAL_REQ or not _may_mean_the_type(error):
+            _mention_recipient(error, contact)
             raise
         context.log(f"{error}; trying once more with PKCSReq, signed by the old certificate")
         return make_request(context, transaction, plain=True)
@@ -74,10 +76,29 @@ def poll(context: Context, transaction: Transaction) -> Transaction:
     context.say(f"asking {context.configured.definition.authority} whether it has decided")
     try:
         return _answered(context, transaction, contact, nonce, contact.operate(message))
-    except RejectedError as error:
-        if error.fail_info == FailInfo.BAD_CERT_ID.word:
+    except (HttpError, RejectedError) as error:
+        if isinstance(error, RejectedError) and error.fail_info == FailInfo.BAD_CERT_ID.word:
             raise AbandonedError(f"the CA does not know the request it had to decide on: {error}", ANEW) from None
+        _mention_recipient(error, contact)
         raise
+
+
+def _mention_recipient(error: HttpError | RejectedError, contact: Contact) -> None:
+    """A refusal as of somebody who cannot open the envelope says whom it was for, where that was not certain."""
+    cannot_read = (
+        error.status == 500 if isinstance(error, HttpError) else error.fail_info == FailInfo.BAD_MESSAGE_CHECK.word
+    )
+    believed = contact.believed
+    if not cannot_read or believed.recipient is None or not (believed.or_for or contact.recipient_is_new):
+        return
+    others = ", ".join(f"{facts.subject_text(each)} ({facts.fingerprint(each)})" for each in believed.or_for)
+    error.hint = with_hint(
+        error.hint,
+        f"the request was encrypted to {facts.subject_text(believed.recipient)} "
+        f"({facts.fingerprint(believed.recipient)})"
+        f"{', a new RA' if contact.recipient_is_new else ''}; if that is the wrong one, name the right one with "
+        f"`recipient`{f': perhaps {others}' if others else ''}",
+    )
 
 
 def _answered(context: Context, transaction: Transaction, contact: Contact, nonce: bytes, answer: bytes) -> Transaction:

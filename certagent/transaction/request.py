@@ -14,6 +14,7 @@ from certagent.errors import ConfigError
 from certagent.hooks import read_secret
 from certagent.keystore.base import Identity, Shadow
 from certagent.scep import MessageType, Signer
+from certagent.text import with_hint
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Phase, Transaction
@@ -29,8 +30,8 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
     `plain`: a renewal goes as PKCSReq whatever the CA advertises.
     """
     contact = context.contact(transaction)  # trust first: without it no key is made and no secret read
-    for line in contact.news:
-        context.log(line)
+    for each in contact.news:
+        context.log(with_hint(each.text, each.hint))
     predecessor = context.predecessor(transaction)
     identity = predecessor.read() if predecessor else None
     if predecessor and identity is None:

@@ -12,6 +12,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent.config.authority import Authority
+from certagent.config.values import Fingerprint
 from certagent.errors import CertagentError, HttpError, TrustError
 from certagent.scep import Capabilities, Client
 from certagent.state_directory import StateDirectory
@@ -22,6 +23,14 @@ from certagent.trust.rules import Believed, believe
 
 
 @dataclass(frozen=True)
+class News:
+    """What a person should hear of an authority. With a `hint` it may be wrong, and that says what to do."""
+
+    text: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
 class Contact:
     """An authority that was reached and is believed."""
 
@@ -29,8 +38,9 @@ class Contact:
     capabilities: Capabilities
     believed: Believed
     offered: tuple[x509.Certificate, ...] = ()
-    news: tuple[str, ...] = ()
-    """What a person should hear of it, as lines of the log."""
+    news: tuple[News, ...] = ()
+    recipient_is_new: bool = False
+    """Whether requests are enveloped to an RA that was none at the contact before."""
 
     @property
     def recipient(self) -> bytes:
@@ -92,16 +102,26 @@ class Authorities:
         """
         return self._memories[name].known()
 
-    def doubt(self, name: str) -> str:
-        """What to say where the disk remembers a CA that nothing proves; empty where all is well."""
+    def doubt(self, name: str) -> News | None:
+        """What to say where the disk remembers a CA that nothing proves; None where all is well."""
         look = self._memories[name].look()
         if look.written is None or look.known is not None:
-            return ""
-        issuer = look.written.issuer
-        return (
-            f"the CA remembered for {name}, {facts.subject_text(issuer)} ({facts.fingerprint(issuer)}), is not proven "
-            "by what is configured: nothing of it is used, and certificates that it issued are to be replaced"
+            return None
+        return News(
+            f"the CA remembered for {name}, {_words(look.written.issuer)}, is not proven by what is configured: "
+            "nothing of it is used, and certificates that it issued are to be replaced",
+            "the next renewal asks the CA anew; then look at what lies in ca_file",
         )
+
+    def idle_pins(self, name: str, contact: Contact) -> list[Fingerprint]:
+        """The configured fingerprints of nothing that is offered, or remembered, or an anchor."""
+        look = self._memories[name].look()
+        every = dict.fromkeys((*contact.offered, *contact.believed.chain, *look.pins.anchors, *look.pins.remembered))
+        return [
+            pin
+            for pin in self._authorities[name].fingerprints
+            if not any(facts.fingerprint(each, pin.algorithm) == pin for each in every)
+        ]
 
     def _reach(self, name: str, now: datetime, *, remember: bool) -> Contact:
         definition = self._authorities[name]
@@ -114,9 +134,8 @@ class Authorities:
             client_certificate=definition.client_certificate,
         )
         memory = self._memories[name]
-        believed_pins = memory.look().pins
-        named = (each for each in (believed_pins.recipient, believed_pins.signer) if each is not None)
-        offered = tuple(dict.fromkeys((*client.get_ca_certificates(), *named)))
+        memory.look()  # what is wrong here is told before anybody is asked
+        offered = tuple(dict.fromkeys(client.get_ca_certificates()))
         believed = self._believe(name, offered, now, remember=remember)
         if believed.recipient is None and definition.key_transport != "password":
             raise TrustError(
@@ -127,21 +146,43 @@ class Authorities:
         before = memory.look().memory
         if before is not None:
             self._refuse_downgrade(name, capabilities, Capabilities(frozenset(before.capabilities)))
-        news = self._news(name, believed)
+        new = self._new_ras(name, believed)
+        news = self._news(name, believed, offered, new)
         if remember:
             memory.keep(capabilities, believed, now)
-        return Contact(client, capabilities, believed, offered, news)
+        return Contact(client, capabilities, believed, offered, news, believed.recipient in new)
 
-    def _news(self, name: str, believed: Believed) -> tuple[str, ...]:
-        """What is new since the contact before; of the first one nothing is."""
-        news, known = [self.doubt(name)], self.known(name)
-        if known is not None and known.memory.ras is not None:
-            new = [ra for ra in believed.ras if str(facts.fingerprint(ra)) not in known.memory.ras]
-            news += [f"{name} has a new RA: {facts.subject_text(ra)} ({facts.fingerprint(ra)})" for ra in new]
-        if known is not None and is_twin(believed.issuer, known.issuer):
-            end = f"{believed.issuer.not_valid_after_utc:%F %T} UTC"
-            news.append(f"{name} has renewed its CA certificate with the same key, until {end}")
-        return tuple(filter(None, news))
+    def _new_ras(self, name: str, believed: Believed) -> list[x509.Certificate]:
+        """Those that were none at the contact before; of the first one none is."""
+        known = self.known(name)
+        if known is None or known.memory.ras is None:
+            return []
+        return [ra for ra in believed.ras if str(facts.fingerprint(ra)) not in known.memory.ras]
+
+    def _news(
+        self, name: str, believed: Believed, offered: tuple[x509.Certificate, ...], new: list[x509.Certificate]
+    ) -> tuple[News, ...]:
+        news, known = [], self.known(name)
+        if doubt := self.doubt(name):
+            news.append(doubt)
+        for ra in new:
+            hint = "it reads the challenges of all: if nobody announced it, ask the CA's operator"
+            news.append(News(f"{name} has a new RA: {_words(ra)}", hint))
+        for word, certificate in believed.passed_over:
+            stands = believed.recipient if word == "recipient" else None
+            instead = f"; requests go to {_words(stands)}" if stands else ""
+            text = f"`{word}` names {_words(certificate)}, no RA that {name} offers now: it is passed over{instead}"
+            news.append(News(text, f"name the one that the CA has now, or take `{word}` out"))
+        if known is not None:
+            there = {str(facts.fingerprint(each)) for each in offered}
+            named = {str(each) for each in self._authorities[name].fingerprints} - there
+            for gone in sorted(named.intersection(known.memory.ras or ())):
+                text = f"{name} does not offer the RA any more that `fingerprint` names, {gone}"
+                news.append(News(text, "take that fingerprint out; the CA's operator knows the new one"))
+            if is_twin(believed.issuer, known.issuer):
+                end = f"{believed.issuer.not_valid_after_utc:%F %T} UTC"
+                news.append(News(f"{name} has renewed its CA certificate with the same key, until {end}"))
+        return tuple(news)
 
     def _believe(self, name: str, offered: tuple[x509.Certificate, ...], now: datetime, *, remember: bool) -> Believed:
         """Whom to believe; also a CA that took over before it was ever seen as the next one, if it has a proof."""
@@ -202,3 +243,7 @@ class Authorities:
         if successor is not None:
             memory.keep_successor(contact.believed.issuer, successor, now)
         return successor
+
+
+def _words(certificate: x509.Certificate) -> str:
+    return f"{facts.subject_text(certificate)} ({facts.fingerprint(certificate)})"

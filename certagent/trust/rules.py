@@ -80,13 +80,17 @@ class Pins:
 class Believed:
     """An authority as far as it is believed: who issues, what is above it, who signs, whom requests are for.
 
-    `recipient` None: nobody here has an RSA key, so that requests can only be locked with a password.
+    `recipient` None: nobody here has an RSA key, so that requests can only be locked with a password. `or_for`: whom
+    they may be for as well, by all that certificates tell. `passed_over`: RA certificates that a person named for a
+    part (`recipient`, `signer`), which they do not have: this CA did not issue them, or offers others instead.
     """
 
     issuer: x509.Certificate
     above: tuple[x509.Certificate, ...]
     signers: tuple[x509.Certificate, ...]
     recipient: x509.Certificate | None
+    or_for: tuple[x509.Certificate, ...] = ()
+    passed_over: tuple[tuple[str, x509.Certificate], ...] = ()
 
     @property
     def chain(self) -> tuple[x509.Certificate, ...]:
@@ -121,14 +125,30 @@ def with_ras(
     now: datetime,
 ) -> Believed:
     """A believed issuer with the RA certificates among what is offered (rule 3)."""
-    ras = _believed_ras(offered, (issuer, *above), pins, now)
-    # A named RA that this CA did not issue was another CA's: it has no part any more.
-    signing = (pins.signer,) if pins.signer in ras and pins.signer else tuple(ra for ra in ras if _may_sign(ra))
-    recipient = pins.recipient if pins.recipient in ras and pins.recipient else _recipient(ras, issuer)
+    by_file = [each for each in (pins.recipient, pins.signer) if each is not None]
+    believed = _believed_ras([*dict.fromkeys((*offered, *by_file))], (issuer, *above), pins, now)
+    ras = [ra for ra in believed if ra in offered]
+    signing, recipients = [ra for ra in ras if _may_sign(ra)], _recipients(ras)
+    parts = {"recipient": (pins.recipient, recipients), "signer": (pins.signer, signing)}
+    # A named RA that this CA did not issue was another CA's; one that it does not offer beside others was replaced.
+    passed_over = {
+        word: named
+        for word, (named, others) in parts.items()
+        if named is not None and (named not in believed or (named not in offered and others))
+    }
+    if pins.signer is not None and "signer" not in passed_over:
+        signing = [pins.signer]
+    if pins.recipient is not None and "recipient" not in passed_over:
+        recipients = [pins.recipient, *(ra for ra in recipients if ra != pins.recipient)]
+    elif not recipients and _has_rsa(issuer):
+        # The CA whatever its key usage says: some set but one of the two bits that SCEP wants (RFC 8894 §3.5.2).
+        recipients = [issuer, *filter(_has_rsa, ras)]
     # A CA renewed with its key may sign under its old certificate's name.
     every = dict.fromkeys((*offered, *pins.anchors, *pins.remembered))
     twins = [each for each in every if each != issuer and facts.is_ca(each) and is_same_ca(each, issuer)]
-    return Believed(issuer, above, (issuer, *twins, *signing), recipient)
+    recipient = recipients[0] if recipients else None
+    signers = (issuer, *twins, *signing)
+    return Believed(issuer, above, signers, recipient, tuple(recipients[1:]), tuple(passed_over.items()))
 
 
 Failures = Sequence[tuple[x509.Certificate, UnprovenError]]
@@ -268,20 +288,15 @@ def _may_sign(certificate: x509.Certificate) -> bool:
     return usage is None or usage.digital_signature or usage.content_commitment
 
 
-def _recipient(ras: Sequence[x509.Certificate], issuer: x509.Certificate) -> x509.Certificate | None:
-    """Whom a request is enveloped to: an RA for key encipherment, else one for data encipherment, else the CA.
+def _recipients(ras: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+    """Whom a request may be enveloped to: the RAs for key encipherment, else those for data encipherment."""
+    usages = [(ra, facts.key_usage(ra)) for ra in ras if _has_rsa(ra)]
+    for_keys = [ra for ra, usage in usages if usage is None or usage.key_encipherment]
+    return for_keys or [ra for ra, usage in usages if usage is not None and usage.data_encipherment]
 
-    The CA whatever its key usage says: some set but one of the two bits that SCEP wants (RFC 8894 §3.5.2).
-    """
-    rsa_ras = [ra for ra in ras if isinstance(ra.public_key(), rsa.RSAPublicKey)]
-    usages = [(ra, facts.key_usage(ra)) for ra in rsa_ras]
-    for ra, usage in usages:
-        if usage is None or usage.key_encipherment:
-            return ra
-    for ra, usage in usages:
-        if usage is not None and usage.data_encipherment:
-            return ra
-    return issuer if isinstance(issuer.public_key(), rsa.RSAPublicKey) else None
+
+def _has_rsa(certificate: x509.Certificate) -> bool:
+    return isinstance(certificate.public_key(), rsa.RSAPublicKey)
 
 
 def _why_nobody(offered: Sequence[x509.Certificate], pins: Pins, failures: Failures) -> TrustError:
