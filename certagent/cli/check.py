@@ -121,9 +121,12 @@ def _authority(
         pins(authority)
         yield Finding(Mark.FINE, f"{authority.url} was not contacted")
         return
-    if doubt := authorities.doubt(name):
-        yield Finding(Mark.WRONG, doubt.text, doubt.hint)
-    contact = reached[name] = authorities.contact(name, now, remember=False)
+    try:
+        contact = reached[name] = authorities.contact(name, now, remember=False)
+    finally:
+        doubt = authorities.doubt(name, reached[name].believed if name in reached else None)
+        if doubt:
+            yield Finding(Mark.WRONG, doubt.text, doubt.hint)
     issuer = contact.believed.issuer
     renewal = ", RenewalReq" if contact.capabilities.renewal else ""
     behind = " behind an RA" if contact.believed.ras else ""

@@ -153,7 +153,9 @@ def rollover_rows(it: Snapshot, found: RolloverStatus, now: datetime) -> list[tu
         rows.append(("shadow", f"in preparation: {found.phase}"))
     if found.switch_at is not None:
         rows.append(("switch", when(found.switch_at, now)))
-    rows += [("old CA", f"{ca.subject}, trusted until {date(ca.lifetime.not_after, now)}") for ca in found.old]
+    for ca in found.old:
+        renewed = ", renewed with its key" if ca.renewed else ""
+        rows.append(("old CA", f"{ca.subject}, trusted until {date(ca.lifetime.not_after, now)}{renewed}"))
     return rows
 
 

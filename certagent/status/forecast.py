@@ -225,7 +225,7 @@ class _Future:
         for ca in cas:
             if now < ca.lifetime.not_after <= until:
                 bad = ca not in behind
-                detail = f"{ca.subject}{'' if bad else ', trusted no more'}"
+                detail = f"{ca.subject}{'' if bad else ', renewed with its key' if ca.renewed else ', trusted no more'}"
                 yield Event(ca.lifetime.not_after, self._it.name, What.CA_EXPIRES, detail, bad=bad)
 
 

@@ -17,6 +17,7 @@ from certagent.policy import Lifetime
 from certagent.state import LastError, Track
 from certagent.transaction.journal import Phase, Transaction
 from certagent.trust.memory import Known
+from certagent.trust.next_ca import RENEWED
 from certagent.trust.proof import comes_from
 
 _START_AGAIN = (
@@ -28,13 +29,14 @@ _START_AGAIN = (
 class Ca:
     """A CA of today, of tomorrow or of before. `fingerprint` as the configuration writes it.
 
-    `proof`: why a next CA is believed, in words.
+    `proof`: why a next CA is believed, in words. `renewed`: it goes on, with the same key in another certificate.
     """
 
     subject: str
     fingerprint: str
     lifetime: Lifetime
     proof: str = ""
+    renewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def rollover_status(
     status = RolloverStatus(
         ca=_ca(above) if above else None,
         next_ca=_next(known, above) if known else None,
-        old=tuple(_ca(each) for each in known.old if each != above) if known else (),
+        old=tuple(_old(known, each) for each in known.old if each != above) if known else (),
         last_error=track.last_error,
     )
     if status.ca is not None and certificate is not None:
@@ -120,6 +122,12 @@ def _next(known: Known, above: x509.Certificate | None) -> Ca | None:
     name = str(facts.fingerprint(following))
     proofs = [change.proof for change in known.memory.changes if change.successor == name]
     return _ca(following, proofs[-1] if proofs else "")
+
+
+def _old(known: Known, certificate: x509.Certificate) -> Ca:
+    ca = _ca(certificate)
+    followed = [each.proof for each in known.memory.changes if each.predecessor == ca.fingerprint]
+    return replace(ca, renewed=RENEWED in followed)
 
 
 def _ca(certificate: x509.Certificate, proof: str = "") -> Ca:

@@ -102,10 +102,15 @@ class Authorities:
         """
         return self._memories[name].known()
 
-    def doubt(self, name: str) -> News | None:
-        """What to say where the disk remembers a CA that nothing proves; None where all is well."""
+    def doubt(self, name: str, believed: Believed | None = None) -> News | None:
+        """What to say where the disk remembers a CA that nothing proves; None where all is well.
+
+        `believed`: who answers now. A person may have named what the remembered CA was renewed to, with its key.
+        """
         look = self._memories[name].look()
         if look.written is None or look.known is not None:
+            return None
+        if believed is not None and is_twin(believed.issuer, look.written.issuer):
             return None
         return News(
             f"the CA remembered for {name}, {_words(look.written.issuer)}, is not proven by what is configured: "
@@ -163,7 +168,7 @@ class Authorities:
         self, name: str, believed: Believed, offered: tuple[x509.Certificate, ...], new: list[x509.Certificate]
     ) -> tuple[News, ...]:
         news, known = [], self.known(name)
-        if doubt := self.doubt(name):
+        if doubt := self.doubt(name, believed):
             news.append(doubt)
         for ra in new:
             hint = "it reads the challenges of all: if nobody announced it, ask the CA's operator"

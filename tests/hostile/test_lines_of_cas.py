@@ -58,6 +58,49 @@ def test_a_ca_renewed_with_its_key_is_the_same_ca(device: Callable[[str], Site],
     assert site.command("check").returncode == 0
 
 
+def test_what_happened_to_a_ca_that_was_renewed_is_said_everywhere(device: Callable[[str], Site]) -> None:
+    site = device("fingerprint")
+    ca = hostile(site)
+    trusted, hook, told = (site.path(name) for name in ("ca.pem", "changed.sh", "changed"))
+    hook.write_text(f'#!/bin/sh\ngrep -c BEGIN "$CERTAGENT_CA_FILE" >> {told}\n')
+    hook.chmod(0o755)
+    site.write(f"ca_file: {trusted}\nhooks: {{ca_changed: [[{hook}]]}}")
+    assert site.command("renew", "web").returncode == 0
+    old = ca.issuer.certificate
+    new = renewed(ca, end=old.not_valid_after_utc + 900 * DAY)
+    at_work(ca, new, [new.certificate])
+    words = f"lab has renewed its CA certificate with the same key, until {new.certificate.not_valid_after_utc:%F %T}"
+    assert f"✓ {words}" in site.command("check").stdout, "before the worker has seen it"
+    assert words in site.command("renew", "--force", "web").stderr
+    assert facts.load_pem(trusted.read_bytes(), "ca.pem") == (new.certificate, old)
+    assert told.read_text().split() == ["1", "2"], "both are trusted, and the consumer is told"
+    status = site.command("status", "web").stdout
+    assert f"old CA    CN=lab CA, trusted until {old.not_valid_after_utc:%F}, renewed with its key" in status
+    assert f"until {new.certificate.not_valid_after_utc:%F}" in status
+    plan = site.command("plan", "--until", f"{old.not_valid_after_utc + DAY:%F}").stdout
+    assert "CN=lab CA, renewed with its key" in plan
+    assert "trusted no more" not in plan
+
+
+def test_a_pin_that_was_replaced_after_the_ca_was_renewed_ends_the_failure(device: Callable[[str], Site]) -> None:
+    """As operators had to do with 0.1: the CA's new fingerprint in the place of the old one."""
+    site = device("fingerprint")
+    ca = hostile(site)
+    new = renewed(ca, end=ca.issuer.certificate.not_valid_after_utc + 900 * DAY)
+    at_work(ca, new, [new.certificate])
+    site.write(authority=f"fingerprint: sha256:{'00' * 32}")
+    assert site.command("renew", "--force", "web").returncode == 1
+    assert "1 failed" in site.command("status").stdout
+    site.write(authority=f"fingerprint: {facts.fingerprint(new.certificate)}")
+    done = site.command("check")
+    assert done.returncode == 0, done.stdout
+    assert "is not proven" not in done.stdout
+    assert site.command("renew", "web").returncode == 0
+    status = site.command("status").stdout
+    assert "1 valid" in status
+    assert "not the configured one" not in status
+
+
 @pytest.mark.parametrize("pin", ["fingerprint", "anchor"])
 def test_somebody_elses_certificate_for_the_cas_name_and_key_is_not(device: Callable[[str], Site], pin: str) -> None:
     site = device(pin)
