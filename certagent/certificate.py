@@ -35,6 +35,7 @@ UNREADABLE = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+_NAME = 300  # characters of a name that are shown
 WRITTEN_WRONG = "its CA wrote that as RFC 5280 forbids; ask the CA's operator for one as it should be"
 _STRONG = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"})
 
@@ -134,9 +135,20 @@ def serial_hex(certificate: x509.Certificate) -> str:
 
 
 def subject_text(certificate: x509.Certificate) -> str:
-    """The subject in RFC 4514 form, one printable line; for a certificate without one, its first alternative name."""
-    text = certificate.subject.rfc4514_string() or next(iter(sorted(alternative_names(certificate))), "(no name)")
-    return printable(text)
+    """The subject for people, see `name_text`; for a certificate without one, its first alternative name."""
+    if list(certificate.subject):
+        return name_text(certificate.subject)
+    return printable(next(iter(sorted(alternative_names(certificate))), "(no name)"), _NAME)
+
+
+def name_text(name: x509.Name) -> str:
+    """A name in RFC 4514 form, one printable line of bounded length; `(no name)` for an empty one."""
+    return printable(name.rfc4514_string() or "(no name)", _NAME)
+
+
+def names_text(names: Iterable[str]) -> str:
+    """Alternative names for people: the first few, one printable line of bounded length."""
+    return printable(", ".join(printable(name, _NAME // 3) for name in sorted(names)), _NAME)
 
 
 _ATTRIBUTES = {word: x509.ObjectIdentifier(each.oid) for word, each in names.ATTRIBUTES.items()}

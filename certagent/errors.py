@@ -24,8 +24,6 @@ from pathlib import Path
 
 from certagent.text import printable
 
-_LONGEST = 2000  # characters
-
 
 class CertagentError(Exception):
     """Base of every error this project raises on purpose.
@@ -34,8 +32,8 @@ class CertagentError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(printable(message, _LONGEST))
-        self.hint = printable(hint, _LONGEST)
+        super().__init__(printable(message))
+        self.hint = printable(hint)
 
     @property
     def kind(self) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from certagent.config.parts import HookCommand, Secret
 from certagent.errors import ConfigError, HookError
+from certagent.text import printable
 
 # Inherited by hooks. Everything else stays behind: an `env` secret of the agent is nobody's business.
 _INHERITED = (
@@ -52,14 +53,14 @@ def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> 
     code, output = _run(command.run, {**_base(), **environment}, command.timeout, errors=subprocess.STDOUT)
     lines = output.lines()
     for line in lines:
-        log(f"{Path(name).name}: {_printable(line)}")
+        log(f"{Path(name).name}: {printable(line, 500)}")
     if code is None:
         raise HookError(
             f"hook {name} did not end within {command.timeout.total_seconds():g} s and was killed",
             "give it more time with {run: [..], timeout: 5m}, or see what it waits for",
         )
     if code:
-        last = f": {_printable(lines[-1])}" if lines else ""
+        last = f": {printable(lines[-1], 500)}" if lines else ""
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
         raise HookError(f"hook {name} {ended}{last}", "run it by hand to see why")
 
@@ -236,7 +237,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(OSError):  # none left, or another user's
         os.killpg(process.pid, number)
-
-
-def _printable(line: str) -> str:
-    return "".join(character if character.isprintable() else "·" for character in line)[:500]

@@ -29,10 +29,11 @@ def with_hint(message: str, hint: str | None) -> str:
     return f"{message}; {hint}" if hint else message
 
 
-def printable(text: str, limit: int = 300) -> str:
+def printable(text: str, limit: int = 2000) -> str:
     """All of `text` in one line: what no terminal or log should obey becomes `·`, and it is cut at `limit` characters.
 
-    Line breaks, escapes, and the marks that turn the direction of writing are none of them printable.
+    Line breaks, escapes, and the marks that turn the direction of writing are none of them printable. Every text from
+    outside goes through here before it is shown, logged, kept in a history or handed to a hook.
     """
     clean = "".join(char if char.isprintable() else "·" for char in text[: limit + 1])
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -13,7 +13,7 @@ import sys
 import time
 
 from certagent.errors import CertagentError, ConfigError
-from certagent.text import ISO
+from certagent.text import ISO, printable
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ class _Lines(logging.Formatter):
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
+        record.msg, record.args = printable(record.getMessage()), None
         lines = super().format(record)
         if not self._journal:
             return lines

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import certagent
 from certagent.agent import schedule, systemd
+from certagent.text import printable
 from certagent.transaction import report
 from certagent.transaction.report import Outcome, Result
 
@@ -174,8 +175,7 @@ class Worker:
 
 
 def _pass_on(line: bytes) -> None:
-    text = line.decode("utf-8", "replace").rstrip()
-    log.info("%s", text if text.isprintable() else ascii(text))  # a vendor's module may write anything
+    log.info("%s", printable(line.decode("utf-8", "replace").rstrip()))  # a vendor's module may write anything
 
 
 def _environment() -> dict[str, str]:

@@ -202,7 +202,7 @@ def _name_warnings(seen: Seen, certificate: x509.Certificate) -> Iterator[Findin
     wanted = facts.alternative_names(facts.general_names(definition.san))
     found_names = facts.alternative_names(certificate)
     if definition.san and wanted != found_names:
-        missing, more = ", ".join(sorted(wanted - found_names)), ", ".join(sorted(found_names - wanted))
+        missing, more = facts.names_text(wanted - found_names), facts.names_text(found_names - wanted)
         parts = [f"lacks {missing}" if missing else "", f"has {more} besides" if more else ""]
         yield Finding(Mark.WARNING, f"san: the certificate in place {' and '.join(filter(None, parts))}", hint)
 

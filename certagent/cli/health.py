@@ -17,14 +17,14 @@ from enum import IntEnum
 
 from certagent import policy
 from certagent.cli import assemble
-from certagent.cli.terminal import printable, shortened
+from certagent.cli.terminal import shortened
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
 from certagent.moments import later
 from certagent.policy import Action, Condition
 from certagent.status.snapshot import Snapshot, take_snapshots
-from certagent.text import ahead, iso, span
+from certagent.text import ahead, iso, printable, span
 
 _LONG = timedelta(days=1)  # a person may take so much time to approve a request, or a tenth of the certificate's life
 

@@ -13,13 +13,13 @@ import msgspec
 
 from certagent import state
 from certagent.cli.main import print_error
-from certagent.cli.terminal import WIDE, print_plain, printable, terminal
+from certagent.cli.terminal import WIDE, print_plain, terminal
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError, StateError
 from certagent.state import Event
 from certagent.state_directory import StateDirectory
-from certagent.text import iso, stamp
+from certagent.text import iso, printable, stamp
 
 if TYPE_CHECKING:
     from rich.console import Console

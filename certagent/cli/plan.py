@@ -12,13 +12,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from certagent.cli import assemble
-from certagent.cli.terminal import print_plain, printable, shortened, terminal
+from certagent.cli.terminal import print_plain, shortened, terminal
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
 from certagent.status import forecast
 from certagent.status.forecast import Event, What
 from certagent.status.snapshot import take_snapshots
-from certagent.text import ahead, iso, stamp
+from certagent.text import ahead, iso, printable, stamp
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -20,7 +20,7 @@ from certagent.errors import ConfigError, KeystoreError, internal_fault
 from certagent.state_directory import StateDirectory
 from certagent.status.metrics import prometheus_text, write_metrics
 from certagent.status.snapshot import take_snapshots
-from certagent.text import iso, with_hint
+from certagent.text import iso, printable, with_hint
 from certagent.transaction import recovery, report
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
@@ -166,7 +166,7 @@ def _report_text(outcome: Outcome) -> None:
 def _log(keystore: str, line: str) -> None:
     # A log that nobody reads any more (the agent was killed), or on a full disk, is no fault of the keystore.
     with suppress(OSError):
-        print(f"{keystore}: {line}", file=sys.stderr, flush=True)
+        print(f"{keystore}: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def _silent(_keystore: str, _line: str) -> None:

@@ -18,7 +18,6 @@ from certagent.cli.terminal import (
     Mark,
     print_findings,
     print_plain,
-    printable,
     shortened,
     terminal,
 )
@@ -28,7 +27,7 @@ from certagent.state import LastError
 from certagent.status.as_json import as_json
 from certagent.status.rollover import RolloverStatus
 from certagent.status.snapshot import Snapshot, take_snapshots
-from certagent.text import ahead, date, ends, short_date, span, when
+from certagent.text import ahead, date, ends, printable, short_date, span, when
 from certagent.transaction.next_step import Assessment
 
 if TYPE_CHECKING:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from certagent.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -51,11 +53,6 @@ def terminal() -> Console | None:
     from rich.console import Console  # noqa: PLC0415 -- loaded where somebody looks on
 
     return Console(highlight=False, markup=False, emoji=False)
-
-
-def printable(text: str) -> str:
-    """Text from certificates, servers and files, without what would steer a terminal."""
-    return "".join(character if character.isprintable() else "·" for character in text)
 
 
 def print_findings(console: Console | None, findings: Iterable[Finding], indent: int = 0) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from certagent.cli.terminal import printable, terminal
+from certagent.cli.terminal import terminal
 from certagent.demo import service, site, view
 from certagent.demo.processes import DemoError, EndedError, Processes
 from certagent.demo.site import CA_LIFETIME, LIFETIME, OVERLAP, ROLLOVER, Site
 from certagent.demo.watch import Sighting, Watch
+from certagent.text import printable
 
 _LIMIT = timedelta(seconds=110)
 _LOOK = 0.1  # seconds between two looks

@@ -15,8 +15,8 @@ from typing import Self
 
 import certagent
 from certagent.agent import systemd
-from certagent.cli.terminal import printable
 from certagent.errors import CertagentError
+from certagent.text import printable
 
 _START = 20.0  # seconds a process may take to say that it is there
 _STOP = 10.0  # seconds it may take to end

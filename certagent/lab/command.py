@@ -21,7 +21,7 @@ from certagent.lab.ca import LabCA
 from certagent.lab.generation import Settings
 from certagent.lab.server import LabServer, log, serve
 from certagent.lab.store import Store, Waiting, read_challenge
-from certagent.text import span
+from certagent.text import printable, span
 
 _DIRECTORY = Path("certagent-lab")
 _LONGEST_LIFE = 100 * 366 * 86400  # seconds; X.509 itself ends with the year 9999
@@ -191,7 +191,7 @@ def _choose(waiting: list[Waiting], transaction: str) -> Waiting:
     exact = [each for each in found if each.transaction_id == transaction]
     if len(exact or found) != 1:
         many = "several waiting requests start" if found else "no waiting request starts"
-        raise ConfigError(f"{many} with {_printable(transaction)}", "see `certagent lab list`")
+        raise ConfigError(f"{many} with {printable(transaction)}", "see `certagent lab list`")
     return (exact or found)[0]
 
 
@@ -201,7 +201,7 @@ def _revoke(directory: Path, serial: int, now: datetime) -> int:
     if found is None:
         raise ConfigError(f"no certificate with serial {serial:x} was issued here", "see `certagent lab list`")
     store.revoke(serial, now)
-    print(f"revoked: {serial:x}  {_printable(found.subject)}")
+    print(f"revoked: {serial:x}  {printable(found.subject)}")
     return 0
 
 
@@ -213,7 +213,7 @@ def _list(directory: Path) -> int:
     for record in store.all_issued():
         state = "revoked" if record.serial in revoked else "issued"
         print(
-            f"{state:9} {_printable(record.transaction_id)}  {record.kind}  {_printable(record.subject)}  "
+            f"{state:9} {printable(record.transaction_id)}  {record.kind}  {printable(record.subject)}  "
             f"serial {record.serial:x}  until {record.not_after:%Y-%m-%dT%H:%M:%SZ}"
         )
     return 0
@@ -228,12 +228,7 @@ def _existing(directory: Path) -> Store:
 
 def _waiting_line(waiting: Waiting) -> str:
     subject = waiting.csr.subject.rfc4514_string()
-    return f"{_printable(waiting.transaction_id)}  {waiting.kind}  {_printable(subject)}"
-
-
-def _printable(text: str) -> str:
-    """What a client chose, safe for a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return f"{printable(waiting.transaction_id)}  {waiting.kind}  {printable(subject)}"
 
 
 def _is_loopback(address: str) -> bool:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.errors import CertagentError, ConfigError
 from certagent.lab import Call, HttpAnswer, LabCA
+from certagent.text import printable
 
 log = logging.getLogger("certagent.lab")
 
@@ -124,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, answer: HttpAnswer, operation: str) -> None:
         line = f"{self.server.ca.clock():%Y-%m-%dT%H:%M:%SZ} {operation} {answer.note}"
         # What a client sent may hold anything; a log line stays a line, and a terminal a terminal.
-        log.info("%s", "".join(character if character.isprintable() else "?" for character in line))
+        log.info("%s", printable(line))
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
+from certagent.certificate import name_text
 from certagent.config.values import KeyTransport
 from certagent.errors import KeystoreError, TrustError
 from certagent.scep import asn1
@@ -69,7 +70,7 @@ def _key_transport(
     public = recipient.public_key()
     if not isinstance(public, rsa.RSAPublicKey):
         raise TrustError(
-            f"the certificate {recipient.subject.rfc4514_string()!r} cannot receive an envelope: its key is not RSA",
+            f"the certificate {name_text(recipient.subject)!r} cannot receive an envelope: its key is not RSA",
             "give an EC CA an RA with an RSA encryption certificate; or key_transport: password, where the CA can",
         )
     algorithm: dict[str, object] = {"algorithm": "rsaes_pkcs1v15"}

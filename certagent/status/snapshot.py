@@ -170,7 +170,7 @@ def _in_place(certificate: x509.Certificate | None, situation: Situation) -> InP
     try:
         return InPlace(
             subject=facts.subject_text(certificate),
-            issuer=certificate.issuer.rfc4514_string(),
+            issuer=facts.name_text(certificate.issuer),
             serial=facts.serial_hex(certificate),
             key=_key_words(certificate),
             lifetime=lifetime,

@@ -98,7 +98,7 @@ def check(
     signer = next((each for each in issuers if facts.crl_issued_by(revocations, each, accept)), None)
     if signer is None:
         raise TrustError(
-            f"the CRL of {revocations.issuer.rfc4514_string()!r} is not signed by the pinned CA",
+            f"the CRL of {facts.name_text(revocations.issuer)!r} is not signed by the pinned CA",
             "nothing of it was used; was the CA's certificate replaced?",
         )
     if revocations.last_update_utc > now + SKEW:

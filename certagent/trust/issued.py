@@ -54,16 +54,19 @@ def accept_certificate(
         raise TrustError("the CA issued a CA certificate to us", "nothing was installed; the CA's operator should look")
     if asked.subject is not None and mine.subject != asked.subject:
         raise TrustError(
-            f"the CA issued {mine.subject.rfc4514_string() or '(no subject)'!r}, "
-            f"not {asked.subject.rfc4514_string() or '(no subject)'!r} as asked",
+            f"the CA issued {_quoted(mine.subject)}, not {_quoted(asked.subject)} as asked",
             "ask for the subject as this CA writes it, or set check_subject: key",
         )
     unasked = facts.alternative_names(mine) - asked.names
     if unasked:
         raise TrustError(
-            f"the certificate has names nobody asked for: {', '.join(sorted(unasked))}", "nothing was installed"
+            f"the certificate has names nobody asked for: {facts.names_text(unasked)}", "nothing was installed"
         )
     return mine, chain
+
+
+def _quoted(name: x509.Name) -> str:
+    return repr(facts.name_text(name) if list(name) else "(no subject)")
 
 
 def _chain(

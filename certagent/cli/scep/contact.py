@@ -15,9 +15,9 @@ from certagent import certificate as facts
 from certagent import keys, scep
 from certagent.cli.assemble import clock
 from certagent.cli.scep import files
-from certagent.cli.terminal import printable
 from certagent.errors import ConfigError, RejectedError
 from certagent.scep import Algorithms, Client, MessageType, Reply, Signer
+from certagent.text import printable
 from certagent.trust.authorities import Contact
 from certagent.trust.rules import Pins, believe
 
