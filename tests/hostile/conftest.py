@@ -53,7 +53,7 @@ def enrolled(tmp_path: Path, templates: dict[bool, Path]) -> Iterator[Enrolled]:
 
 
 @pytest.fixture
-def device(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
+def device(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     """A device on the real clock that has seen its CA: `device("fingerprint")`, `device("anchor")`."""
     with devices(tmp_path) as make:
         yield make

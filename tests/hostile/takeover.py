@@ -35,15 +35,18 @@ def keep(directory: Path, ca: Party) -> None:
 
 
 @contextmanager
-def devices(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
-    """A device that has a certificate and has seen its CA, on the real clock: `device("fingerprint")`."""
+def devices(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """A device that has a certificate and has seen its CA, on the real clock: `device("fingerprint")`.
+
+    Its CA is `age` days old and has 999 left.
+    """
     with ExitStack() as stack:
 
-        def make(pin: str) -> Site:
+        def make(pin: str, age: int = 1) -> Site:
             now, usage = real_clock(), (*SIGNS, *DEVICE)
             # Its path length has no limit: nothing of what is refused below is refused for that.
             fields: dict[str, Any] = {"ca": True, "usage": usage, "key_id": True, "with_key": rsa_key("root")}
-            keep(tmp_path / "lab", party("CN=lab CA", start=now - DAY, end=now + 999 * DAY, **fields))
+            keep(tmp_path / "lab", party("CN=lab CA", start=now - age * DAY, end=now + 999 * DAY, **fields))
             server = stack.enter_context(start_hostile(tmp_path / "lab", Clock(now), Settings(lifetime=90 * DAY)))
             site = Site(tmp_path, Clock(now), server)
             stack.callback(_ca(site).released.set)
