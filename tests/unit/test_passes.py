@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.trust.rules import Asked, Pins, accept_certificate, believe
+from certagent.trust.issued import Asked, accept_certificate
+from certagent.trust.rules import Pins, believe
 
 from .paths import AKI, BASIC, SKI, UNKNOWN, USAGE, altered, basic, constraints, leaf, root, sub, usage
 from .pki import CMC_RA, DAY, NOW, Party, key, remade, rsa_8192, rsa_key
