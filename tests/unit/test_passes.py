@@ -176,3 +176,10 @@ def test_it_is_taken(name: str) -> None:
         got, chain = accept_certificate([mine.certificate], asked, believed, (), NOW)
         assert got == mine.certificate
         assert chain == believed.chain
+
+
+def test_a_renewed_ca_signs_under_either_certificate() -> None:
+    world = renewed()
+    sent = [each.certificate for each in world.sent]
+    believed = believe(sent, Pins((facts.fingerprint(sent[0]),), ()), NOW)
+    assert believed.signers == (world.issuer.certificate, sent[0])

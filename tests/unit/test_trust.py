@@ -6,6 +6,7 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cache
 
 import pytest
@@ -25,6 +26,7 @@ from certagent.trust.rules import SKEW, Believed, Pins, believe
 
 from .pki import CMC_RA, DAY, NOW, TLS, Party, key, party, remade, rsa_key
 
+MINUTE = timedelta(minutes=1)
 REQUEST_AGENT = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.1")
 SMARTCARD = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.2")
 TWICE = [{"extn_id": "1.2.3.4", "extn_value": core.ParsableOctetString(b"\x05\x00")}] * 2  # forbidden
@@ -94,6 +96,8 @@ def cast() -> dict[str, Party]:
         "signing ra": ra("signing ra", root, usage=("digital_signature",), with_key=key("signing ra")),
         "encryption ra": ra("encryption ra", root, usage=("key_encipherment",)),
         "data ra": ra("data ra", root, usage=("data_encipherment",)),
+        "newer data ra": ra("newer data ra", root, usage=("data_encipherment",), start=NOW - DAY),
+        "newer signing ra": ra("newer signing ra", root, usage=("digital_signature",), start=NOW - DAY),
         "ec ra": ra("ec ra", ec_ca, usage=whole, with_key=key("ec ra")),
         "expired ra": ra("expired ra", root, usage=whole, end=NOW - DAY),
         "future ra": ra("future ra", root, usage=whole, start=NOW + DAY),
@@ -231,6 +235,20 @@ BELIEVED = [
     pytest.param(
         Offer(["root", "data ra", "encryption ra"], ["root"], issuer="root", recipient="encryption ra"),
         id="key encipherment before data encipherment",
+    ),
+    pytest.param(
+        Offer(["root", "newer data ra", "encryption ra"], ["root"], issuer="root", recipient="encryption ra"),
+        id="key encipherment before data encipherment, though newer",
+    ),
+    pytest.param(
+        Offer(
+            ["root", "newer signing ra", "encryption ra"],
+            ["root"],
+            issuer="root",
+            signers=["newer signing ra"],
+            recipient="encryption ra",
+        ),
+        id="an RA to sign, with an RSA key, is no recipient",
     ),
     pytest.param(
         Offer(
@@ -403,6 +421,10 @@ REFUSED = [
     pytest.param(Offer(["root", "sha1 ra"], ["root"], refused="signed with sha1"), id="an RA over SHA-1"),
     pytest.param(Offer(["root", "tls"], ["root"], refused="for other purposes than an RA's"), id="a sibling as RA"),
     pytest.param(
+        Offer(["root", "tls"], ["root"], remembered=["tls"], refused="for other purposes than an RA's"),
+        id="a sibling as RA, which an older release believed",
+    ),
+    pytest.param(
         Offer(["root", "tls and card"], ["root"], refused="for other purposes than an RA's"),
         id="a sibling with more purposes",
     ),
@@ -450,6 +472,20 @@ def test_refused_in_any_order(offer: Offer) -> None:
             offer.believed(sent)
         assert caught.value.hint
         assert "\n" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_a_ca_that_another_one_followed_is_not_believed_for_its_path_either() -> None:
+    root, issuing = cast()["root"].certificate, cast()["issuing"].certificate
+    pins = Pins((), (root,), past=frozenset({facts.fingerprint(issuing)}))
+    with pytest.raises(TrustError, match="a CA that another one has followed"):
+        believe([issuing], pins, NOW)
+
+
+def test_of_two_named_cas_the_one_that_follows_the_other_issues() -> None:
+    first, second = cast()["root"].certificate, cast()["other root"].certificate
+    names = (facts.fingerprint(first), facts.fingerprint(second))
+    for offered in ([first, second], [second, first]):
+        assert believe(offered, Pins(names, (), followed=frozenset({names[0]})), NOW).issuer == second
 
 
 def test_a_ca_that_another_one_followed_vouches_for_nobody() -> None:
@@ -594,6 +630,7 @@ def cast_of_replies() -> dict[str, Party]:
         "no basicConstraints": mine(root, ca=None),
         "future": mine(root, start=NOW + DAY),
         "a little later": mine(root, start=NOW + SKEW),
+        "a little later, for a minute": mine(root, start=NOW + MINUTE, end=NOW + 2 * MINUTE),
         "expired": mine(root, end=NOW - DAY),
         "sha1": remade(good, root, digest="sha1"),
         "md5": remade(good, root, digest="md5"),
@@ -625,6 +662,7 @@ ROOT_AND_ISSUING = Offer(["root", "issuing"], ["root"])
         pytest.param(replies("no names"), id="fewer names"),
         pytest.param(replies("no basicConstraints"), id="without basicConstraints"),
         pytest.param(replies("a little later"), id="from a little later on"),
+        pytest.param(replies("a little later, for a minute"), id="from a little later on, and not for long"),
         pytest.param(replies("sha1", accept=SHA1), id="over SHA-1, accepted"),
         pytest.param(replies("md5", accept=frozenset({"md5"})), id="over MD5, accepted"),
         pytest.param(replies("by issuing", "issuing", chain=("issuing", "root")), id="with the intermediate"),
