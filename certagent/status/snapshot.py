@@ -177,7 +177,7 @@ def _in_place(certificate: x509.Certificate | None, situation: Situation) -> InP
             renew_at=policy.renew_at(lifetime, situation.rules),
         )
     except ValueError as error:  # cryptography looks into some parts only when they are asked for
-        raise KeystoreError(f"the certificate in place cannot be read: {error}", "is the file damaged?") from None
+        raise KeystoreError(f"the certificate in place cannot be read: {error}", facts.WRITTEN_WRONG) from None
 
 
 def _key_words(certificate: x509.Certificate) -> str:

@@ -29,12 +29,14 @@ from certagent.trust.next_ca import Change, Successor, extended, is_rooted, rene
 from certagent.trust.rules import Believed, Pins
 
 VERSION = 1
+_MAX_WITHDRAWN = 50
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """authority.json: the authority when it was last believed. `issuer`, `next_issuer`, `ras`: fingerprints.
+    """authority.json: the authority when it was last believed. CAs and RAs are named by fingerprints.
 
-    `ras` None: written by 0.1, which believed more RAs than are believed now.
+    `ras` None: written by 0.1, which believed more RAs than are believed now. `withdrawn`: CAs that were announced as
+    the next one, and another instead of them since.
     """
 
     version: int = VERSION
@@ -44,6 +46,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     next_issuer: str = ""
     changes: tuple[Change, ...] = ()
     ras: tuple[str, ...] | None = None
+    withdrawn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,11 @@ class AuthorityMemory:
             return Look(configured, memory)
         everything = (*written.chain, *written.next_chain, *written.old, *written.first)
         named = extended(configured, memory.changes, everything, memory.issuer)
-        named = replace(named, known_ras=frozenset(map(Fingerprint.parse, memory.ras or ())))
+        named = replace(
+            named,
+            known_ras=frozenset(map(Fingerprint.parse, memory.ras or ())),
+            withdrawn=frozenset(map(Fingerprint.parse, memory.withdrawn)),
+        )
         pool = (*everything, *named.anchors)
 
         def proven(certificates: tuple[x509.Certificate, ...]) -> tuple[x509.Certificate, ...]:
@@ -141,6 +148,7 @@ class AuthorityMemory:
                 next_issuer=known.memory.next_issuer if known else "",
                 changes=_with_renewals(known, believed, look.pins),
                 ras=tuple(str(facts.fingerprint(ra)) for ra in believed.ras),
+                withdrawn=known.memory.withdrawn if known else (),
             )
             if known is None:
                 # Of another URL, or not proven any more.
@@ -159,7 +167,7 @@ class AuthorityMemory:
             durable.write(self.directory / "authority.json", msgspec.json.encode(memory))
 
     def keep_successor(self, current: x509.Certificate, successor: Successor, now: datetime) -> None:
-        """Keep it as the one successor of the current CA: one announced before and replaced since is forgotten."""
+        """Keep it as the one successor of the current CA: one announced before and replaced since is so no more."""
         with self._changing() as look:
             if look.memory is None:
                 place = self.directory / "authority.json"
@@ -167,7 +175,11 @@ class AuthorityMemory:
             memory, change = look.memory, successor.change(current)
             if change not in memory.changes:
                 others = tuple(each for each in memory.changes if each.predecessor != change.predecessor)
-                memory = msgspec.structs.replace(memory, changes=(*others, change))
+                replaced = {each.successor for each in memory.changes if each not in others}
+                withdrawn = {*memory.withdrawn, *replaced} - {change.successor}
+                memory = msgspec.structs.replace(
+                    memory, changes=(*others, change), withdrawn=tuple(sorted(withdrawn))[:_MAX_WITHDRAWN]
+                )
             _keep(self.directory / "next-ca.pem", successor.believed.chain, now)
             memory = msgspec.structs.replace(memory, next_issuer=change.successor)
             durable.write(self.directory / "authority.json", msgspec.json.encode(memory))

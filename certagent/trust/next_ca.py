@@ -10,7 +10,8 @@ that `proof.prove` proves, at the moment the next CA begins:
    - the current CA has certified its key (a cross-certificate among what is offered).
    The flat form of GetNextCACert, and GetCACert, prove nothing by themselves.
 2. It is a CA that may issue, over a sane key, another than the current one. It begins no earlier than that one, may
-   begin in the future, but not after that one's end, and does not end before it.
+   begin in the future, but not after that one's end, and does not end before it. It is none that was announced before
+   and replaced since.
 3. Its RA certificates are issued by it.
 4. Once believed it stays so, as the successor of the one it followed, for as long as that one is believed.
 """
@@ -107,6 +108,11 @@ def find_next(
     if not believed_pins.names(issuer):
         check_fit(issuer, pins.accept)
         _check_dates(issuer, current.issuer)
+        if facts.fingerprint(issuer) in pins.withdrawn:
+            raise TrustError(
+                f"the next CA {facts.subject_text(issuer)} was announced before, and another one instead since",
+                f"an old answer may be replayed; {_meant(issuer)}",
+            )
     above = path.above
     # An RA of the next CA may begin with it.
     others = [each for each in readable if not comes_from(each, current.issuer)]  # the current CA has RAs too
@@ -197,10 +203,13 @@ def _vouched(
     return prove(issuer, (), (issuer,), then, issuer=True)
 
 
+def _meant(ca: x509.Certificate) -> str:
+    return f"if its operator says that this is meant, add `next_fingerprint: {facts.fingerprint(ca)}` to the authority"
+
+
 def _check_dates(ca: x509.Certificate, current: x509.Certificate) -> None:
     """Rule 2: one that leaves a gap, or ends before the one it follows, is a mistake or a trick."""
-    hint = f"if its operator says that this is meant, add `next_fingerprint: {facts.fingerprint(ca)}` to the authority"
-    name = facts.subject_text(ca)
+    hint, name = _meant(ca), facts.subject_text(ca)
     if ca.not_valid_before_utc > current.not_valid_after_utc + _GAP:
         raise TrustError(
             f"the next CA {name} begins at {ca.not_valid_before_utc:%F %T} UTC, long after the current one's end", hint

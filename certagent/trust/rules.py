@@ -54,6 +54,9 @@ class Pins:
     past: frozenset[Fingerprint] = frozenset()
     """CAs whose successor has taken over."""
 
+    withdrawn: frozenset[Fingerprint] = frozenset()
+    """Next CAs that were announced, and another instead of them since."""
+
     known_ras: frozenset[Fingerprint] = frozenset()
     """RA certificates that were believed before, under these very rules."""
 

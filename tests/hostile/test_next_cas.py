@@ -145,3 +145,27 @@ def test_an_announcement_that_is_replayed_after_the_switch_does_no_harm(
     assert not (memory / "next-ca.pem").exists()
     assert site.command("renew", "--force", "web").returncode == 0
     assert comes_from(site.leaf(), following.certificate)
+
+
+def test_an_announcement_that_was_withdrawn_is_not_believed_again(device: Callable[..., Site]) -> None:
+    """Whoever kept it, and perhaps the key for which it was withdrawn, shows it once more."""
+    site = device("fingerprint", age=1500)
+    ca = hostile(site)
+    lost, following = next_ca(with_key=rsa_key("lost")), next_ca(start=90)
+    announce(ca, lost)
+    asked_for_the_next(site)
+    assert trusted(site) == (ca.issuer.certificate, lost.certificate)
+    announce(ca, following)
+    asked_for_the_next(site)
+    assert trusted(site) == (ca.issuer.certificate, following.certificate)
+    announce(ca, lost)
+    seen = asked_for_the_next(site)
+    assert "was announced before, and another one instead since" in seen
+    assert f"next_fingerprint: {facts.fingerprint(lost.certificate)}" in seen
+    assert trusted(site) == (ca.issuer.certificate, following.certificate)
+    announce(ca, following)
+    asked_for_the_next(site)
+    assert trusted(site) == (ca.issuer.certificate, following.certificate)
+    announce(ca, lost)
+    asked_for_the_next(site, f"next_fingerprint: {facts.fingerprint(lost.certificate)}")
+    assert trusted(site) == (ca.issuer.certificate, lost.certificate)
