@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from certagent import certificate as facts
 from certagent.errors import KeystoreError
 from certagent.keys import to_pem
+from certagent.keystore import pkcs12_codec
 from certagent.lab import Settings
 from certagent.scep.asn1 import tlv
 from tests.hostile.conftest import hostile
@@ -217,6 +218,16 @@ def test_it_is_read_under_its_own_bytes(name: str) -> None:
     assert {made} == {facts.load_der(der)}
     assert made != root.certificate
     assert facts.fingerprint(made).digest.hex() == openssl_fingerprint(der)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_a_pkcs12_file(name: str) -> None:
+    tag, letters, _ = NAMES[name]
+    root = party("CN=root", ca=True, with_key=rsa_key("root"))
+    made = spelled(root, root, subject=common_name(tag, letters), issuer_name=common_name(tag, letters))
+    file = pkcs12_codec.dump(pkcs12_codec.entry(made.key, [made.certificate], "web", b"secret"), b"secret")
+    found = [each.certificate for each in pkcs12_codec.load(file, b"secret", "web.p12")]
+    assert made.certificate in found
 
 
 def openssl_fingerprint(der: bytes) -> str:
