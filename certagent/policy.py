@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-import msgspec
 
 from certagent.config.values import Fraction, Threshold
-from certagent.moments import Moment, later
+from certagent.lifetime import (
+    Arrival,
+    Lifetime,
+    Rules,
+    arrival,
+    came_late,
+    fits,
+    jitter_share,
+    lifetime_of,
+    renew_at,
+)
+from certagent.moments import later
 
-if TYPE_CHECKING:
-    from cryptography import x509
+__all__ = [
+    "Action",
+    "Arrival",
+    "Condition",
+    "Decision",
+    "Lifetime",
+    "Open",
+    "Past",
+    "Rules",
+    "arrival",
+    "ask_again_for_next_ca",
+    "backoff",
+    "came_late",
+    "clock_is_sane",
+    "comes_back",
+    "condition",
+    "decide",
+    "decide_rollover",
+    "fits",
+    "is_expiring",
+    "jitter_share",
+    "lifetime_of",
+    "look_at_staged_again",
+    "next_ca_is_late",
+    "pause_ends",
+    "renew_at",
+    "rollover_begins",
+    "sooner",
+    "takes_over",
+    "window_begins",
+]
 
 # Older than this release: no certificate made with it can be older. A device that boots without a
 # battery-backed clock shows 1970 or its firmware's date.
 _RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
 _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 
-# Used in place of a `renew_at` that the certificate's lifetime has no room for.
-_FALLBACK = Threshold(passed=Fraction(2 / 3))
+# Used in place of a `rollover_at` that the CA's lifetime has no room for.
 _ROLLOVER_FALLBACK = Threshold(passed=Fraction(0.8))
 
 # How a certificate's remaining life divides into attempts, and the slowest rhythm: (first, share, longest).
@@ -36,8 +71,6 @@ _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
 _USUAL = (timedelta(seconds=30), 24, timedelta(hours=6))
 _SOONEST = timedelta(seconds=1)
 
-# After a renewal that gained nothing: so many more, evenly, in what is left of the life.
-_FRUITLESS = 5
 # No pause between two looks for a next CA is longer.
 _LONGEST_WAIT = timedelta(days=1)
 
@@ -52,6 +85,7 @@ class Condition(StrEnum):
     STAGED = "staged"
     FAILED = "failed"
     EXPIRED = "expired"
+    NOT_YET_VALID = "not-yet-valid"
 
 
 class Action(StrEnum):
@@ -67,67 +101,11 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class Lifetime:
-    """The validity of a certificate."""
-
-    not_before: datetime
-    not_after: datetime
-
-    @classmethod
-    def of(cls, certificate: x509.Certificate) -> Lifetime:
-        return cls(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-
-    @property
-    def length(self) -> timedelta:
-        """Nothing for one that ends before it begins."""
-        return max(self.not_after - self.not_before, timedelta(0))
-
-    def remaining(self, now: datetime) -> timedelta:
-        return max(self.not_after - now, timedelta(0))
-
-    def remaining_share(self, now: datetime) -> float:
-        """1 for a new certificate, 0 for an expired one."""
-        whole = self.length.total_seconds()
-        return min(1.0, self.remaining(now).total_seconds() / whole) if whole > 0 else 0.0
-
-
-class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """When certagent put the certificate in place, which its serial number and its end tell from others.
-
-    `again_after`: it ends with its predecessor; after so long the CA is asked for a better one. Else None.
-    """
-
-    serial: str
-    at: Moment
-    not_after: Moment
-    again_after: timedelta | None = None
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the definition says about when: `share` is this keystore's own part of the jitter, 0 to 1.
-
-    `ca`: the life of the CA that issued the certificate in place, where it is known to be the authority's.
-    `switch_at`: when a staged shadow becomes the identity. `arrival`: of the certificate in place, if certagent put
-    it there.
-    """
-
-    renew_at: Threshold
-    jitter: Fraction
-    share: float
-    can_enroll: bool
-    ca: Lifetime | None = None
-    rollover_at: Threshold = _ROLLOVER_FALLBACK
-    switch_at: datetime | None = None
-    arrival: Arrival | None = None
-    poll_interval: timedelta = timedelta(minutes=5)
-
-
-@dataclass(frozen=True)
 class Open:
     """An open transaction, as far as it bears on what is next.
 
     `poll_at` set: the CA has not decided yet. `switch_at` set: a rollover's shadow is complete, and waits for that.
+    `begins_at` set: the successor is there, and what is in place serves until it is valid.
     `is_switch`: it makes such a shadow the identity. `is_put_back`: the old identity was put back, its hooks are owed.
     """
 
@@ -136,6 +114,7 @@ class Open:
     switch_at: datetime | None = None
     is_switch: bool = False
     is_put_back: bool = False
+    begins_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -159,91 +138,9 @@ class Decision:
         return self.action is not None and self.at is not None and self.at <= now
 
 
-def lifetime_of(certificate: x509.Certificate | None) -> Lifetime | None:
-    return None if certificate is None else Lifetime.of(certificate)
-
-
 def clock_is_sane(now: datetime) -> bool:
     """Whether the clock can be believed at all: certificates are neither judged nor asked for before."""
     return _RELEASED <= now < _FAR
-
-
-def jitter_share(keystore: str, host: str) -> float:
-    """A number in [0, 1), fixed for a keystore on a host, so that a fleet does not renew at one moment."""
-    digest = hashlib.sha256(f"{host}\0{keystore}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
-    """When this certificate is to be renewed.
-
-    One that ends with its CA gains nothing by a renewal: the next would end then as well, and each come sooner.
-    Neither does one whose successor under the next CA is about to take over anyway. One that certagent put in place
-    stays there for a while, however late in its life it came.
-    """
-    start, end = lifetime.not_before, lifetime.not_after
-    if end <= start or (rules.ca is not None and end >= rules.ca.not_after):
-        return end
-    moment = _after_arrival(lifetime, rules.arrival, rules) if rules.arrival else _passed(lifetime, rules)
-    switch = rules.switch_at
-    if switch is not None and moment <= switch and switch - moment <= end - switch:
-        # Should the switch not come about, as much time is left as it was waited for, or half of that.
-        return switch + (end - switch) / 2
-    return moment
-
-
-def _passed(lifetime: Lifetime, rules: Rules) -> datetime:
-    """The threshold in this lifetime, this keystore's part of the jitter earlier."""
-    start, end = lifetime.not_before, lifetime.not_after
-    threshold = rules.renew_at if fits(rules.renew_at, lifetime) else _FALLBACK
-    moment = threshold.moment(start, end)
-    # Never down to the start: a jitter as large as the threshold would renew what has just been issued.
-    earlier = min((end - start) * float(rules.jitter), (moment - start) / 2)
-    return moment - earlier * rules.share
-
-
-def _after_arrival(lifetime: Lifetime, arrival: Arrival, rules: Rules) -> datetime:
-    """The same for one that came late in its life, as from a CA that dates back: by its own threshold it would be
-    renewed at once, and so would each successor. What was left when it came is its life then."""
-    left = Lifetime(arrival.at, lifetime.not_after)
-    moment = _passed(lifetime, rules)
-    if arrival.again_after is not None:
-        moment = min(later(arrival.at, arrival.again_after), lifetime.not_after)
-    elif moment - arrival.at < left.length / 10:
-        moment = _passed(left, rules) if left.length else lifetime.not_after
-    return max(moment, later(arrival.at, _SOONEST))
-
-
-def came_late(lifetime: Lifetime, rules: Rules) -> bool:
-    """Whether the certificate was past its threshold already when certagent put it in place."""
-    return lifetime.length > timedelta(0) and rules.arrival is not None and _passed(lifetime, rules) <= rules.arrival.at
-
-
-def arrival(serial: str, not_after: datetime, before: Arrival | None, now: datetime) -> Arrival:
-    """Of a certificate that certagent has just put in place; `before`: of the one that it is a renewal of.
-
-    A renewal gains nothing where the successor ends no later, or hardly, though time has passed. If it was renewed
-    again as if it were any other, each pause would be a third of the one before.
-    """
-    left = not_after - now
-    if before is None or now < before.at or left <= timedelta(0):
-        return Arrival(serial=serial, at=now, not_after=not_after)
-    passed, gained = now - before.at, not_after - before.not_after
-    again_after = None
-    # Not of one that somebody renewed by hand a moment after the last.
-    if passed >= left / 200 and gained < passed / 10:
-        again_after = max(left / _FRUITLESS, before.again_after or timedelta(0))
-    return Arrival(serial=serial, at=now, not_after=not_after, again_after=again_after)
-
-
-def fits(threshold: Threshold, lifetime: Lifetime) -> bool:
-    """Whether a time before the end leaves at least a tenth of the lifetime; a share always fits.
-
-    `30d` on a certificate of 7 days would renew for ever, and on one of 30 days that its CA dated back by
-    a minute just as well.
-    """
-    start, end = lifetime.not_before, lifetime.not_after
-    return threshold.passed is not None or threshold.moment(start, end) - start >= (end - start) / 10
 
 
 def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rules: Rules, now: datetime) -> Decision:
@@ -258,7 +155,9 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
             poll_at = _poll_at(transaction.poll_at, rules, now)
             return Decision(Action.POLL, after_backoff(poll_at), "the CA has not decided yet")
         if not transaction.hooks_owed:
-            return Decision(Action.RESUME, after_backoff(now), "a transaction is open")
+            begins = max(transaction.begins_at or now, now)
+            reason = "a transaction is open" if begins == now else "the successor is not valid yet"
+            return Decision(Action.RESUME, after_backoff(begins), reason)
         if renewal_at is None or renewal_at > now:
             return Decision(Action.HOOKS, after_backoff(now), "hooks are owed")
     if lifetime is None or renewal_at is None:
@@ -269,6 +168,17 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
     if rules.arrival is not None and rules.arrival.again_after is not None and lifetime.not_after > now:
         reason = "the last renewal gained nothing"
     return Decision(Action.RENEW, after_backoff(renewal_at), reason)
+
+
+def comes_back(in_place: Lifetime, kept: Lifetime, now: datetime) -> bool:
+    """Whether the pair from before takes its place again: it is valid, and what followed it is not."""
+    return clock_is_sane(now) and kept.is_valid(now) and not in_place.is_valid(now)
+
+
+def takes_over(begins: datetime | None, old_not_after: datetime | None) -> datetime | None:
+    """When a successor whose validity begins then takes the place of a certificate that ends then: at once (None)
+    where there is nothing to wait for, and never later than its predecessor's end."""
+    return min(begins, old_not_after) if begins is not None and old_not_after is not None else None
 
 
 def rollover_begins(lifetime: Lifetime, ca: Lifetime, rules: Rules) -> datetime:
@@ -363,8 +273,8 @@ def condition(
     staged: bool = False,
 ) -> Condition:
     """The one word for how a keystore is; what a person has to act on comes first."""
-    if lifetime is not None and lifetime.not_after <= now:
-        return Condition.EXPIRED
+    if lifetime is not None and not lifetime.is_valid(now):
+        return Condition.EXPIRED if lifetime.not_after <= now else Condition.NOT_YET_VALID
     if past.failures:
         return Condition.FAILED
     if transaction is not None and transaction.poll_at is not None:

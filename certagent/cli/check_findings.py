@@ -10,13 +10,13 @@ from datetime import datetime
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent.cli.terminal import PACE_HINT, Finding, Mark
+from certagent.cli.terminal import EARLY_HINT, PACE_HINT, Finding, Mark
 from certagent.config.authority import Authority
 from certagent.config.keystores import KeystoreDefinition
 from certagent.policy import Action
 from certagent.scep import Capabilities, MessageType
 from certagent.status.snapshot import InPlace, Snapshot
-from certagent.text import ends, span, when
+from certagent.text import date, ends, span, when
 from certagent.transaction.journal import Phase
 from certagent.transaction.planned_request import PlannedRequest, plan_request
 from certagent.trust.authorities import Contact
@@ -58,6 +58,8 @@ def in_place(certificate: InPlace, now: datetime) -> Finding:
     end = ends(lifetime.not_after, now)
     if lifetime.not_after <= now:
         return Finding(Mark.WRONG, f"{what}, {end}", "if the CA still renews it, `certagent renew` brings it back")
+    if lifetime.not_before > now:
+        return Finding(Mark.WRONG, f"{what}, not valid before {date(lifetime.not_before, now)}", EARLY_HINT)
     return Finding(Mark.FINE, f"{what}, valid {end}")
 
 

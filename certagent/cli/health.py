@@ -91,6 +91,8 @@ def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[L
     lifetime = it.certificate.lifetime if it.certificate else None
     if it.assessment.condition is Condition.EXPIRED and lifetime is not None:
         yield Level.CRITICAL, f"expired {span(now - lifetime.not_after)} ago{failing}"
+    elif it.assessment.condition is Condition.NOT_YET_VALID and lifetime is not None:
+        yield Level.CRITICAL, f"not valid for another {span(lifetime.not_before - now)}: is the clock right?{failing}"
     elif it.situation.failures:
         short = lifetime is not None and lifetime.remaining_share(now) < 0.1
         broken = it.last_error is not None and it.last_error.kind in ("keystore", "tokenlocked")

@@ -102,6 +102,7 @@ _EVENT_STYLES = {
     "failed": "red",
     "rejected": "red",
     "rolled back": "red",
+    "put back": "yellow",
     "abandoned": "yellow",
 }
 

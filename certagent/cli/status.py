@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from certagent.cli import assemble
 from certagent.cli.terminal import (
+    EARLY_HINT,
     PACE_HINT,
     WIDE,
     Finding,
@@ -42,6 +43,7 @@ _STYLES = {
     Condition.MISSING: "magenta",
     Condition.FAILED: "bold red",
     Condition.EXPIRED: "bold red",
+    Condition.NOT_YET_VALID: "bold red",
 }
 _ACTIONS = {Action.HOOKS: "run hooks"}
 
@@ -190,6 +192,9 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
             found.append(
                 Finding(Mark.WARNING, f"{each.name}: {each.assessment.reason}", "" if each.certificate else hint)
             )
+        if each.assessment.condition is Condition.NOT_YET_VALID and each.certificate is not None:
+            begins = date(each.certificate.lifetime.not_before, now)
+            found.append(Finding(Mark.WRONG, f"{each.name}: what is in place is not valid before {begins}", EARLY_HINT))
         if each.renew_at_note:
             found.append(Finding(Mark.WARNING, f"{each.name}: {each.renew_at_note}"))
         found += [Finding(Mark.WARNING, f"{each.name}: {note}", PACE_HINT) for note in each.pace_notes]

@@ -26,6 +26,7 @@ class Mark(StrEnum):
     WRONG = "✗"
 
 
+EARLY_HINT = "is the clock right? else ask the CA's operator; `certagent renew --force` asks for another"
 PACE_HINT = "ask the CA's operator for certificates that live longer from the day they are issued"
 
 WIDE = 100

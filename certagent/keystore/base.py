@@ -102,6 +102,10 @@ class Keystore(ABC):
         """How `shadow` becomes the identity; `trusted` goes into ca_file where one is configured."""
 
     @abstractmethod
+    def previous_certificate(self) -> x509.Certificate | None:
+        """The certificate of the old identity, from previous/, without a token's PIN; None if there is none."""
+
+    @abstractmethod
     def plan_rollback(self, rollback_id: str) -> Plan | None:
         """How the old identity comes back from previous/; None if there is no old one."""
 

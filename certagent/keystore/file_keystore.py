@@ -76,6 +76,10 @@ class FileKeystore(Keystore, Generic[Definition]):
             shadow.id, {role: content for role, content in contents.items() if content and role in self._paths}
         )
 
+    def previous_certificate(self) -> x509.Certificate | None:
+        identity = self._identity({role: self._kept(role) for role in self._paths})
+        return identity.certificate if identity is not None else None
+
     def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
         kept = {role: self._kept(role) for role in self._paths}
         if self._identity(kept) is None:

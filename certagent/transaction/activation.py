@@ -6,20 +6,33 @@ The swap itself is `keystore/swap.py`'s; here stands the order in which journal,
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 
-from certagent.certificate import serial_hex
+from cryptography import x509
+
+from certagent import policy, wall_clock
+from certagent.certificate import serial_hex, to_der
 from certagent.config.parts import HookCommand
 from certagent.errors import HookError, KeystoreError, ProbeError
 from certagent.hooks import run_hook
 from certagent.keystore import swap
+from certagent.policy import Arrival, Lifetime
+from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
 from certagent.transaction import events
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
-from certagent.transaction.journal import Kind, Phase, Transaction
+from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
+from certagent.transaction.next_step import is_arrival_of
 from certagent.transaction.probe import wait_until_served
 
-_DONE = {Kind.ENROLLMENT: "enrolled", Kind.RENEWAL: "renewed", Kind.ROLLOVER: "rolled over", Kind.TRUST: "trusted"}
+_DONE = {
+    Kind.ENROLLMENT: "enrolled",
+    Kind.RENEWAL: "renewed",
+    Kind.ROLLOVER: "rolled over",
+    Kind.TRUST: "trusted",
+    Kind.PUT_BACK: "put back",
+}
 
 
 def activate(context: Context, transaction: Transaction) -> Transaction:
@@ -27,6 +40,8 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
 
     Raises HookError (veto), KeystoreError (the files are as they were), AbandonedError.
     """
+    if transaction.kind in (Kind.TRUST, Kind.PUT_BACK):
+        raise AbandonedError("it was cut short before anything was replaced", "where it is still due it is begun anew")
     if _was_replaced(context, transaction):
         raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
     try:
@@ -151,6 +166,71 @@ def update_trust(context: Context) -> bool:
     context.say("bringing ca_file up to date")
     conclude(context, _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED)))
     return True
+
+
+def put_back(context: Context, arrival: Arrival | None) -> bool:
+    """Put the pair of previous/ back in place if what followed it is not valid, in a transaction of its own.
+
+    Only where certagent itself put there what is there (`arrival`), and the clock can be believed: `policy.comes_back`.
+    Whether it was done. Raises as `activate` and `conclude` do.
+    """
+    keystore, current = context.configured.keystore, context.journal.open()
+    name = secrets.token_hex(16)
+    try:
+        kept = _comes_back(context, arrival)
+        if kept is None or not (current is None or current.phase in _GIVES_WAY or current.kind is Kind.PUT_BACK):
+            return False
+        plan = keystore.plan_rollback(name)
+    except KeystoreError as error:
+        context.log(f"what is in place is not valid, and the old pair is of no use: {error}")
+        return False
+    if plan is None:
+        return False
+    if current is not None:
+        close(context, current, "superseded", "the old pair is put back")
+    transaction = context.begin(Kind.PUT_BACK, Phase.ISSUED, name).at(
+        Phase.ISSUED,
+        certificate=to_der(kept),
+        serial=serial_hex(kept),
+        not_after=kept.not_valid_after_utc,
+        changes_ca=current is not None and current.changes_ca,
+    )
+    context.log(f"what is in place is not valid: going back to certificate {transaction.serial}, which is")
+    transaction = context.journal.write(transaction)
+    conclude(context, _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED)))
+    return True
+
+
+# Asked for with the pair that goes, or its hooks: the pair that comes makes both void.
+_GIVES_WAY = (*NOT_ISSUED, Phase.ACTIVATED)
+
+
+def _comes_back(context: Context, arrival: Arrival | None) -> x509.Certificate | None:
+    """The certificate of the pair in previous/, if that is to be put back. Raises KeystoreError."""
+    keystore, now = context.configured.keystore, context.clock()
+    if arrival is None or arrival.is_valid(now):  # as nearly always: nothing is opened for it
+        return None
+    certificate = certificate_in_place(keystore)
+    if certificate is None or not is_arrival_of(certificate, arrival):
+        return None
+    kept = keystore.previous_certificate()
+    if (
+        kept
+        and policy.comes_back(Lifetime.of(certificate), Lifetime.of(kept), now)
+        and _believes_the_clock(context, arrival.at, now)
+    ):
+        return kept
+    return None
+
+
+def _believes_the_clock(context: Context, arrived_at: datetime, now: datetime) -> bool:
+    """A clock that shows less than when the pair was put there is wrong now, or was then: somebody has to keep it.
+
+    A device that boots an hour behind, until NTP has set its clock, is not to give up what it was given in that hour.
+    """
+    if now < arrived_at:
+        return context.synchronised(now)
+    return wall_clock.is_steady(KeystoreDirectory(context.configured.directory).state_directory.path, now)
 
 
 def close(context: Context, transaction: Transaction, event: str, message: str = "") -> None:

@@ -20,7 +20,7 @@ from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 from certagent.transaction.next_step import Situation, arrival_of, situation_of
 from certagent.trust.authorities import Authorities, Contact
 from certagent.trust.memory import Known
-from certagent.wall_clock import Doubt
+from certagent.wall_clock import Doubt, is_synchronised
 
 Clock = Callable[[], datetime]
 Log = Callable[[str], None]
@@ -42,6 +42,7 @@ class Context:
     `journal` is that of the transaction at hand: the keystore's first, or its rollover's. `log` takes lines for the
     log, `say` what a person at a terminal may like to know. `peer` opens another keystore by its name: an enrollment
     may be signed by the identity in there, `moves_from` (docs/tokens.md). `doubt`: why the clock is not believed.
+    `synchronised`: whether somebody (NTP) keeps it right.
     """
 
     configured: ConfiguredKeystore
@@ -53,6 +54,7 @@ class Context:
     peer: Callable[[str], Keystore]
     moves_from: str = ""
     doubt: Doubt | None = None
+    synchronised: Callable[[datetime], bool] = is_synchronised
 
     def contact(self, transaction: Transaction) -> Contact:
         """The authority as this transaction sees it: of a rollover, the next CA is the recipient and the issuer."""
@@ -104,7 +106,7 @@ class Context:
 
         Raises KeystoreError where a successor is to be made of a certificate that cannot be read.
         """
-        if kind is Kind.TRUST:  # ca_file alone replaces no certificate
+        if kind in (Kind.TRUST, Kind.PUT_BACK):  # neither is about a successor
             replaced = _remembered(None)
         elif kind is Kind.ENROLLMENT:
             replaced = self.in_place()

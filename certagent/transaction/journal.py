@@ -28,6 +28,7 @@ class Kind(StrEnum):
     RENEWAL = "renewal"
     ROLLOVER = "rollover"
     TRUST = "trust"  # ca_file alone
+    PUT_BACK = "put back"  # what was in place before, from previous/
 
 
 class Phase(StrEnum):

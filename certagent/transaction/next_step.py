@@ -148,10 +148,14 @@ def pace_notes(situation: Situation) -> list[str]:
 
 def arrival_of(certificate: x509.Certificate | None, remembered: Arrival | None, now: datetime) -> Arrival | None:
     """What is remembered, if it is of this certificate. One in the future was written under a wrong clock."""
-    if certificate is None or remembered is None or remembered.at > now:
-        return None
-    is_this = (remembered.serial, remembered.not_after) == (serial_hex(certificate), certificate.not_valid_after_utc)
+    is_this = remembered is not None and remembered.at <= now and is_arrival_of(certificate, remembered)
     return remembered if is_this else None
+
+
+def is_arrival_of(certificate: x509.Certificate | None, arrival: Arrival) -> bool:
+    if certificate is None:
+        return False
+    return (arrival.serial, arrival.not_after) == (serial_hex(certificate), certificate.not_valid_after_utc)
 
 
 def open_of(transaction: Transaction | None) -> Open | None:
@@ -160,10 +164,18 @@ def open_of(transaction: Transaction | None) -> Open | None:
         return None
     return Open(
         poll_at=transaction.poll_at if transaction.phase is Phase.PENDING else None,
-        hooks_owed=transaction.phase is Phase.ACTIVATED,
+        hooks_owed=transaction.phase is Phase.ACTIVATED and transaction.kind is not Kind.PUT_BACK,
         is_switch=transaction.kind is Kind.ROLLOVER,
-        is_put_back=transaction.phase is Phase.REVERTED,
+        is_put_back=transaction.phase is Phase.REVERTED or transaction.kind is Kind.PUT_BACK,
+        begins_at=begins_at(transaction),
     )
+
+
+def begins_at(transaction: Transaction) -> datetime | None:
+    """When the successor that this transaction holds may take its place; None: at once, or there is none yet."""
+    if transaction.phase is not Phase.ISSUED or not transaction.succeeds:
+        return None
+    return policy.takes_over(transaction.switch_at, transaction.old_not_after)
 
 
 def rollover_of(transaction: Transaction | None) -> Open | None:

@@ -59,10 +59,10 @@ def arrived(context: Context, before: state.State, result: Result) -> state.Stat
     kind = _PLACES.get(result)
     if transaction is not None and transaction.phase is Phase.ACTIVATED and transaction.serial == serial:
         kind = transaction.kind
-    if kind is None:
+    if kind not in _PLACES.values():
         return before
     renewed = before.arrival if kind is Kind.RENEWAL else None
-    arrival = policy.arrival(serial, certificate.not_valid_after_utc, renewed, context.clock())
+    arrival = policy.arrival(serial, policy.Lifetime.of(certificate), renewed, context.clock())
     situation = context.situation(certificate, Past(), before.rollover, arrival)
     for note in next_step.pace_notes(situation):
         context.log(note)

@@ -1,6 +1,7 @@
 """One attempt at a keystore, from whatever it is now to its next durable point.
 
-    lock → recovery → the switch, if it is due → enrollment or renewal → the rollover's preparation → ca_file
+    lock → recovery → the switch, if it is due → back to the old pair, if only that is valid
+         → enrollment or renewal → the rollover's preparation → ca_file
 
 `advance` never raises for what happened to the keystore: it returns an Outcome, keeps it in state.json, and
 the next keystore is served.
@@ -31,8 +32,13 @@ _RESULTS = {
     Kind.RENEWAL: Result.RENEWED,
     Kind.ROLLOVER: Result.ROLLED_OVER,
     Kind.TRUST: Result.TRUSTED,
+    Kind.PUT_BACK: Result.PUT_BACK,
 }
-_UNFINISHED = {Progress.PENDING: Result.PENDING, Progress.STOPPED: Result.STOPPED}
+_UNFINISHED = {
+    Progress.PENDING: Result.PENDING,
+    Progress.STOPPED: Result.STOPPED,
+    Progress.WAITING: Result.WAITING,
+}
 
 
 class Wish(StrEnum):
@@ -95,10 +101,13 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
     try:
         _tidy_up(context)
         rollover.begin_switch(context)
+        is_back = wish is not Wish.ENROLL and activation.put_back(context, before.arrival)
         watched = state.watch(context.configured.keystore.watched())
         at_once = wish is not Wish.DUE or next_step.somebody_changed(before, context.configured.digest, watched)
         past = replace(past, retry_at=None) if at_once else past
         result, error = _renewed(context, wish, past, before, stopping)
+        if is_back and result is Result.NOTHING:
+            result = Result.PUT_BACK
         before = outcome.arrived(context, before, result)
         # A renewal that failed is no reason to miss the next CA; a keystore in trouble (a PIN!) is left alone.
         if result is not Result.STOPPED and not isinstance(error, KeystoreError):

@@ -20,9 +20,10 @@ class Result(StrEnum):
     RENEWED = "renewed"
     ROLLED_OVER = "rolled over"
     TRUSTED = "trusted"  # ca_file alone was brought up to date
+    PUT_BACK = "put back"  # what was there before is in place again: what followed it is not valid
     PENDING = "pending"  # the CA wants a person
     NOTHING = "nothing"  # nothing was due
-    WAITING = "waiting"  # the clock is not set
+    WAITING = "waiting"  # the clock is not set, or the successor is not valid yet
     STOPPED = "stopped"  # asked to stop; goes on next time
     BUSY = "busy"  # somebody else is at it
     FAILED = "failed"

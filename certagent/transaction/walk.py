@@ -15,7 +15,8 @@ import msgspec
 
 from certagent.errors import CertagentError, RejectedError, StateError
 from certagent.moments import later
-from certagent.transaction import activation, exchange
+from certagent.text import iso
+from certagent.transaction import activation, exchange, next_step
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Phase, Transaction
 from certagent.transaction.request import make_request
@@ -27,6 +28,7 @@ class Progress(Enum):
     DONE = auto()
     PENDING = auto()  # the CA wants a person
     STOPPED = auto()  # asked to stop; the next run carries on
+    WAITING = auto()  # the successor is not valid yet
 
 
 def carry_on(
@@ -42,6 +44,10 @@ def carry_on(
                 if transaction.phase is Phase.PENDING:
                     return Progress.PENDING
             case Phase.ISSUED:
+                begins_at = next_step.begins_at(transaction)
+                if begins_at is not None and begins_at > context.clock():
+                    context.log(f"certificate {transaction.serial} waits: it is not valid before {iso(begins_at)}")
+                    return Progress.WAITING
                 transaction = activation.activate(context, transaction)
             case Phase.ACTIVATED | Phase.REVERTED:
                 activation.conclude(context, transaction)

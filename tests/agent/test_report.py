@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +15,7 @@ from certagent.agent.worker_process import Worker, worker_command
 from certagent.lab import Settings
 from certagent.policy import Action, Condition
 from certagent.transaction import report
+from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Outcome, Result
 from tests.renewal.conftest import make_site
 from tests.renewal.site import DAY, Site, Sites
@@ -53,6 +54,14 @@ def ready_to_switch(site: Site) -> None:
 def ca_file_wanted(site: Site) -> None:
     enrolled(site)
     site.write(f"ca_file: {site.path('files/ca.pem')}")
+
+
+def shorter_than_the_one_before(site: Site) -> None:
+    enrolled(site)
+    site.clock.advance(DAY)
+    site.ca.settings = replace(site.ca.settings, lifetime=7 * DAY)
+    assert site.run(Wish.RENEW).result is Result.RENEWED
+    site.clock.advance(8 * DAY)
 
 
 def clock_lost(site: Site) -> None:
@@ -94,6 +103,7 @@ CASES = [
     Case(Result.RENEWED, due, faked=True),
     Case(Result.ROLLED_OVER, ready_to_switch, settings=YEARLY, faked=True),
     Case(Result.TRUSTED, ca_file_wanted),
+    Case(Result.PUT_BACK, shorter_than_the_one_before, faked=True),
     Case(Result.PENDING, approval_needed, Condition.PENDING, Action.POLL, Settings(manual=True)),
     Case(Result.NOTHING, enrolled),
     Case(Result.WAITING, clock_lost, None, None, faked=True),

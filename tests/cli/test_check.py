@@ -384,6 +384,7 @@ def test_a_warning_leaves_the_exit_code_0(place: Place, check: Check, steps: lis
 FAULTS: list[tuple[str, list[Step], str]] = [
     ("nothing, and no subject", [], "no certificate, and no subject"),
     ("expired", [lambda p: put(p, 100)], "expired on 20"),
+    ("not yet valid", [lambda p: put(p, -10)], "match, not valid before 20"),
     ("key and certificate do not match", [mismatch], "does not match the certificate"),
     ("the key is gone", [Place.put_living, lambda p: p.files()[0].unlink()], "has no private key"),
     ("the key is garbage", [Place.put_living, lambda p: p.files()[0].write_text("hello")], "holds no private key"),

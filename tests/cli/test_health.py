@@ -63,6 +63,12 @@ SITUATIONS: list[tuple[str, list[Step], Level, str]] = [
     ("a broken keystore", [lambda p: put(p, 1), lambda p: fail(p, "keystore")], Level.CRITICAL, "failed, 88 d left"),
     ("a locked token", [lambda p: put(p, 1), lambda p: fail(p, "tokenlocked")], Level.CRITICAL, "failed, 88 d left"),
     ("expired", [lambda p: put(p, 100)], Level.CRITICAL, "web: expired 10 d ago"),
+    (
+        "not yet valid",
+        [lambda p: put(p, -10.5)],
+        Level.CRITICAL,
+        "web: not valid for another 10 d: is the clock right?",
+    ),
     ("expired and failing", [lambda p: put(p, 100), fail], Level.CRITICAL, "web: expired 10 d ago: corp / is down"),
     ("unreadable", [lambda p: p.files()[1].write_text("hello")], Level.CRITICAL, "web: cannot be read: "),
     ("a damaged state", [damage_state], Level.UNKNOWN, "web: cannot be read: "),

@@ -62,6 +62,7 @@ SITUATIONS: list[tuple[str, list[Callable[[Place], None]], Condition, Action | N
     ("fresh", [lambda p: old(p, 10)], Condition.VALID, Action.RENEW, 49.4 * DAY),
     ("past the threshold", [lambda p: old(p, 70)], Condition.DUE, Action.RENEW, -10.6 * DAY),
     ("expired", [lambda p: old(p, 100)], Condition.EXPIRED, Action.RENEW, -40.6 * DAY),
+    ("not yet valid", [lambda p: old(p, -10)], Condition.NOT_YET_VALID, Action.RENEW, 69.4 * DAY),
     ("failed before", [lambda p: old(p, 70), failed], Condition.FAILED, Action.RENEW, 4 * DAY),
     ("pending", [lambda p: old(p, 70), pending], Condition.PENDING, Action.POLL, timedelta(minutes=5)),
     ("first request pending", [pending], Condition.PENDING, Action.POLL, timedelta(minutes=5)),

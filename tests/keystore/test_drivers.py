@@ -50,6 +50,7 @@ class TestShadow:
         assert host.keystore.read() is None
         assert host.keystore.read_certificate() is None
         assert host.keystore.plan_rollback("none") is None
+        assert host.keystore.previous_certificate() is None
 
     @pytest.mark.parametrize("key_type", [KeyType.RSA_2048, KeyType.EC_P256, KeyType.EC_P384])
     def test_its_key_is_of_the_type_asked_for(self, host: Host, key_type: KeyType) -> None:
@@ -159,6 +160,7 @@ class TestActivation:
     def test_the_old_identity_comes_back_and_can_be_left_again(self, host: Host) -> None:
         old, new = host.activate("old"), host.activate("new")
         for expected in (old, new):
+            assert host.keystore.previous_certificate() == expected.certificate
             plan = host.keystore.plan_rollback("back")
             assert plan
             carry_out(plan)

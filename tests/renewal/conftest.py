@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from certagent.lab import LabCA, Settings
+from tests.renewal.dating import Dates, DatingCA, date_by
 from tests.renewal.site import DAY, Clock, Site, Sites, start_lab
 
 
@@ -23,6 +24,19 @@ def make_site(tmp_path: Path) -> Iterator[Sites]:
             return Site(tmp_path, clock, stack.enter_context(lab))
 
         yield make
+
+
+@pytest.fixture
+def dated(make_site: Sites) -> Callable[[Dates], Site]:
+    """A site whose CA dates its certificates so; renewals keep the key, which costs less."""
+
+    def make(dates: Dates) -> Site:
+        site = make_site(Settings(lifetime=90 * DAY), ca=DatingCA)
+        date_by(site, dates)
+        site.write("rekey: never")
+        return site
+
+    return make
 
 
 @pytest.fixture

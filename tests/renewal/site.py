@@ -48,6 +48,7 @@ class Site:
     directory: Path
     clock: Clock
     server: LabServer
+    synchronised: bool = False
     log: list[str] = field(default_factory=list)
     keeps_time: bool = True  # as a machine with NTP does
 
@@ -104,7 +105,7 @@ class Site:
     def context(self, name: str = "web") -> Context:
         configuration = load_configuration(self.config)
         made = contexts(configuration, [name], lambda _name, line: self.log.append(line), lambda _name, _line: None)
-        return replace(made[0], clock=self.clock)
+        return replace(made[0], clock=self.clock, synchronised=lambda _now: self.synchronised)
 
     def run(self, wish: Wish = Wish.DUE, stopping: Callable[[], bool] = lambda: False) -> Outcome:
         """One attempt. What it left for the agent is what `status` shows."""

@@ -6,49 +6,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-
 from certagent.cli.health import Level, judged
-from certagent.lab import LabCA, Settings
 from certagent.status.snapshot import Snapshot, take_snapshot
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
-from tests.renewal.site import DAY, Site, Sites
+from tests.renewal.dating import Dates, date_by
+from tests.renewal.site import DAY, Site
 
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
-Dates = Callable[[datetime], tuple[datetime, datetime]]
-
-
-class DatingCA(LabCA):
-    """Its certificates are valid as `dates` says at the moment of issue."""
-
-    dates: Dates
-
-    def issue(self, csr: x509.CertificateSigningRequest) -> x509.Certificate:
-        made, (begins, ends) = super().issue(csr), self.dates(self.clock().replace(microsecond=0))
-        builder = x509.CertificateBuilder(made.issuer, made.subject, made.public_key(), made.serial_number)
-        builder = builder.not_valid_before(begins).not_valid_after(ends)
-        for each in made.extensions:
-            builder = builder.add_extension(each.value, each.critical)
-        return builder.sign(self.generation.issuer.key, hashes.SHA256())
-
-
-@pytest.fixture
-def dated(make_site: Sites) -> Callable[[Dates], Site]:
-    def make(dates: Dates) -> Site:
-        site = make_site(Settings(lifetime=90 * DAY), ca=DatingCA)
-        date_by(site, dates)
-        site.write("rekey: never")
-        return site
-
-    return make
-
-
-def date_by(site: Site, dates: Dates) -> None:
-    assert isinstance(site.ca, DatingCA)
-    site.ca.dates = dates
 
 
 def live(site: Site, length: timedelta) -> list[timedelta]:

@@ -111,9 +111,7 @@ DECISIONS: dict[str, Callable[..., Any]] = {
     ),
     "is_expiring": lambda life, ca, _rules, _past, now: policy.is_expiring(life, ca.not_before, now),
     "came_late": lambda life, _ca, rules, _past, _now: policy.came_late(life, rules),
-    "arrival": lambda life, _ca, rules, _past, now: (
-        policy.arrival("0B", life.not_after, rules.arrival, now).again_after
-    ),
+    "arrival": lambda life, _ca, rules, _past, now: policy.arrival("0B", life, rules.arrival, now).again_after,
     "remaining": lambda life, _ca, _rules, _past, now: life.remaining_share(now),
 }
 

@@ -26,6 +26,7 @@ LAYERS = (
     "trust",
     "scep, keystore, hooks, state + wall_clock",
     "policy",
+    "lifetime",
     "certificate",
     "lenient",
     "keys, durable, state_directory",
@@ -185,6 +186,7 @@ def test_what_the_agent_reaches_is_light(start: str) -> None:
     "module",
     [
         "policy",
+        "lifetime",
         "transaction.planned_request",
         "trust.rules",
         "trust.next_ca",

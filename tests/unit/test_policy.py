@@ -156,6 +156,7 @@ def test_a_certificate_is_tried_many_times_before_its_end(kind: str, at_least: i
 
 NOW = START + 50 * DAY
 YOUNG, OLD, DEAD = Lifetime(START, START + 100 * DAY), Lifetime(START, START + 51 * DAY), Lifetime(START, START + DAY)
+EARLY = Lifetime(NOW + HOUR, NOW + 90 * DAY)
 RETRY = NOW + HOUR
 FAILED = Past(9, RETRY)
 FRESH = Past()
@@ -186,6 +187,8 @@ POLL = Open(poll_at=NOW + MINUTE)
         pytest.param(OLD, Open(), FAILED, Action.RESUME, RETRY, id="open, failed"),
         pytest.param(DEAD, Open(), FRESH, Action.RESUME, NOW, id="open, expired"),
         pytest.param(None, Open(), FRESH, Action.RESUME, NOW, id="open, nothing in place"),
+        pytest.param(OLD, Open(begins_at=RETRY), FRESH, Action.RESUME, RETRY, id="the successor is valid later"),
+        pytest.param(OLD, Open(begins_at=NOW - DAY), FRESH, Action.RESUME, NOW, id="the successor is valid by now"),
         # hooks owed
         pytest.param(YOUNG, Open(hooks_owed=True), FRESH, Action.HOOKS, NOW, id="hooks"),
         pytest.param(YOUNG, Open(hooks_owed=True), FAILED, Action.HOOKS, RETRY, id="hooks, failed"),
@@ -347,6 +350,8 @@ def test_what_was_just_issued_is_not_due(length: timedelta, any_rules: Rules) ->
         pytest.param(YOUNG, None, FAILED, Condition.FAILED, id="failed"),
         pytest.param(DEAD, None, FRESH, Condition.EXPIRED, id="expired"),
         pytest.param(DEAD, POLL, FAILED, Condition.EXPIRED, id="expired comes before all"),
+        pytest.param(EARLY, None, FAILED, Condition.NOT_YET_VALID, id="not yet valid comes before all else"),
+        pytest.param(Lifetime(NOW + DAY, NOW), None, FRESH, Condition.EXPIRED, id="never valid"),
         pytest.param(Lifetime(START, NOW), None, FRESH, Condition.EXPIRED, id="expired at this moment"),
     ],
 )
@@ -478,7 +483,7 @@ def test_whatever_the_ca_does_a_certificate_stays_for_its_share_of_the_life_it_h
     now, before = START, None
     for number in range(40):
         lifetime = issue(now, behaviours[number % len(behaviours)], None)
-        before = policy.arrival(str(number), lifetime.not_after, before, now)
+        before = policy.arrival(str(number), lifetime, before, now)
         following = policy.renew_at(lifetime, replace(any_rules, arrival=before))
         left = lifetime.not_after - now
         assert following - now >= max(SECOND, left * share - SECOND)
@@ -492,7 +497,7 @@ def test_a_fixed_end_is_met_after_a_few_renewals(length: timedelta, backdated: t
     end, now, before, pauses = START + length, START, None, list[timedelta]()
     while now < end and len(pauses) < 20:
         lifetime = issue(now, (backdated, length), end)
-        before = policy.arrival("", lifetime.not_after, before, now)
+        before = policy.arrival("", lifetime, before, now)
         following = policy.renew_at(lifetime, Rules(renew_at, Fraction(0), 0, can_enroll=True, arrival=before))
         pauses.append(following - now)
         now = following

@@ -98,6 +98,10 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
             durable.write(directory / "certificate.pem", to_pem([certificate]))
         return self._shadow(shadow_id)
 
+    def previous_certificate(self) -> x509.Certificate | None:
+        found = certificates_in(self._kept(FileRole.CERTIFICATE))
+        return None if found is None else leaf_of(found)
+
     def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
         file = self._kept(FileRole.URI)
         if not file.exists() or load(self._token, key_id_in(file)) is None:  # the old key was destroyed meanwhile

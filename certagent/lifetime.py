@@ -1,0 +1,171 @@
+"""The life of a certificate, and when in it the certificate is renewed. Pure: `policy` is the door to this."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from certagent.config.values import Fraction, Threshold
+from certagent.moments import Moment, later
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+# Used in place of a `renew_at` that the certificate's lifetime has no room for.
+_FALLBACK = Threshold(passed=Fraction(2 / 3))
+_SOONEST = timedelta(seconds=1)
+
+# After a renewal that gained nothing: so many more, evenly, in what is left of the life.
+_FRUITLESS = 5
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """The validity of a certificate."""
+
+    not_before: datetime
+    not_after: datetime
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> Lifetime:
+        return cls(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+
+    @property
+    def length(self) -> timedelta:
+        """Nothing for one that ends before it begins."""
+        return max(self.not_after - self.not_before, timedelta(0))
+
+    def is_valid(self, now: datetime) -> bool:
+        return self.not_before <= now < self.not_after
+
+    def remaining(self, now: datetime) -> timedelta:
+        return max(self.not_after - now, timedelta(0))
+
+    def remaining_share(self, now: datetime) -> float:
+        """1 for a new certificate, 0 for an expired one."""
+        whole = self.length.total_seconds()
+        return min(1.0, self.remaining(now).total_seconds() / whole) if whole > 0 else 0.0
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """When certagent put the certificate in place, which its serial number and its end tell from others.
+
+    `not_before` None: it was kept by a certagent that did not keep that.
+    `again_after`: it ends with its predecessor; after so long the CA is asked for a better one. Else None.
+    """
+
+    serial: str
+    at: Moment
+    not_after: Moment
+    not_before: Moment | None = None
+    again_after: timedelta | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether the certificate is valid now, as far as is known of it."""
+        return (self.not_before is None or self.not_before <= now) and now < self.not_after
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the definition says about when: `share` is this keystore's own part of the jitter, 0 to 1.
+
+    `ca`: the life of the CA that issued the certificate in place, where it is known to be the authority's.
+    `switch_at`: when a staged shadow becomes the identity. `arrival`: of the certificate in place, if certagent put
+    it there.
+    """
+
+    renew_at: Threshold
+    jitter: Fraction
+    share: float
+    can_enroll: bool
+    ca: Lifetime | None = None
+    rollover_at: Threshold = Threshold(passed=Fraction(0.8))  # noqa: RUF009 -- it is frozen
+    switch_at: datetime | None = None
+    arrival: Arrival | None = None
+    poll_interval: timedelta = timedelta(minutes=5)
+
+
+def lifetime_of(certificate: x509.Certificate | None) -> Lifetime | None:
+    return None if certificate is None else Lifetime.of(certificate)
+
+
+def jitter_share(keystore: str, host: str) -> float:
+    """A number in [0, 1), fixed for a keystore on a host, so that a fleet does not renew at one moment."""
+    digest = hashlib.sha256(f"{host}\0{keystore}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
+    """When this certificate is to be renewed.
+
+    One that ends with its CA gains nothing by a renewal: the next would end then as well, and each come sooner.
+    Neither does one whose successor under the next CA is about to take over anyway. One that certagent put in place
+    stays there for a while, however late in its life it came.
+    """
+    start, end = lifetime.not_before, lifetime.not_after
+    if end <= start or (rules.ca is not None and end >= rules.ca.not_after):
+        return end
+    moment = _after_arrival(lifetime, rules.arrival, rules) if rules.arrival else _passed(lifetime, rules)
+    switch = rules.switch_at
+    if switch is not None and moment <= switch and switch - moment <= end - switch:
+        # Should the switch not come about, as much time is left as it was waited for, or half of that.
+        return switch + (end - switch) / 2
+    return moment
+
+
+def _passed(lifetime: Lifetime, rules: Rules) -> datetime:
+    """The threshold in this lifetime, this keystore's part of the jitter earlier."""
+    start, end = lifetime.not_before, lifetime.not_after
+    threshold = rules.renew_at if fits(rules.renew_at, lifetime) else _FALLBACK
+    moment = threshold.moment(start, end)
+    # Never down to the start: a jitter as large as the threshold would renew what has just been issued.
+    earlier = min((end - start) * float(rules.jitter), (moment - start) / 2)
+    return moment - earlier * rules.share
+
+
+def _after_arrival(lifetime: Lifetime, arrival: Arrival, rules: Rules) -> datetime:
+    """The same for one that came late in its life, as from a CA that dates back: by its own threshold it would be
+    renewed at once, and so would each successor. What was left when it came is its life then."""
+    left = Lifetime(arrival.at, lifetime.not_after)
+    moment = _passed(lifetime, rules)
+    if arrival.again_after is not None:
+        moment = min(later(arrival.at, arrival.again_after), lifetime.not_after)
+    elif moment - arrival.at < left.length / 10:
+        moment = _passed(left, rules) if left.length else lifetime.not_after
+    return max(moment, later(arrival.at, _SOONEST))
+
+
+def came_late(lifetime: Lifetime, rules: Rules) -> bool:
+    """Whether the certificate was past its threshold already when certagent put it in place."""
+    return lifetime.length > timedelta(0) and rules.arrival is not None and _passed(lifetime, rules) <= rules.arrival.at
+
+
+def arrival(serial: str, lifetime: Lifetime, before: Arrival | None, now: datetime) -> Arrival:
+    """Of a certificate that certagent has just put in place; `before`: of the one that it is a renewal of.
+
+    A renewal gains nothing where the successor ends no later, or hardly, though time has passed. If it was renewed
+    again as if it were any other, each pause would be a third of the one before.
+    """
+    begins, ends, again_after = lifetime.not_before, lifetime.not_after, None
+    left = ends - now
+    if before is None or now < before.at or left <= timedelta(0):
+        return Arrival(serial=serial, at=now, not_before=begins, not_after=ends)
+    passed, gained = now - before.at, ends - before.not_after
+    # Not of one that somebody renewed by hand a moment after the last.
+    if passed >= left / 200 and gained < passed / 10:
+        again_after = max(left / _FRUITLESS, before.again_after or timedelta(0))
+    return Arrival(serial=serial, at=now, not_before=begins, not_after=ends, again_after=again_after)
+
+
+def fits(threshold: Threshold, lifetime: Lifetime) -> bool:
+    """Whether a time before the end leaves at least a tenth of the lifetime; a share always fits.
+
+    `30d` on a certificate of 7 days would renew for ever, and on one of 30 days that its CA dated back by
+    a minute just as well.
+    """
+    start, end = lifetime.not_before, lifetime.not_after
+    return threshold.passed is not None or threshold.moment(start, end) - start >= (end - start) / 10
