@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
+from certagent import certificate as facts
 from certagent.keys import PrivateKey
 from certagent.scep.asn1 import split, tlv
 from certagent.trust.proof import Path, UnprovenError, prove
@@ -149,9 +149,7 @@ def altered(one: Party, signer: Party, **fields: bytes) -> Party:
     assert isinstance(signer.key, ec.EllipticCurvePrivateKey)
     signature = signer.key.sign(changed, ec.ECDSA(hashes.SHA256()))
     der = tlv(changed + now["algorithm"] + tlv(b"\0" + signature, 0x03), 0x30)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what cryptography will not read for ever
-        return Party(x509.load_der_x509_certificate(der), one.key)
+    return Party(facts.load_der(der), one.key)
 
 
 @dataclass(frozen=True)

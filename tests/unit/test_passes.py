@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 
 from certagent import certificate as facts
 from certagent import keys
+from certagent.scep.asn1 import tlv
 from certagent.trust.issued import Asked, accept_certificate
 from certagent.trust.rules import Pins, believe
 
@@ -105,6 +106,12 @@ def beside_unreadable() -> World:
     return World(top, [top, broken], [top])
 
 
+def with_letters(tag: int, text: bytes) -> World:
+    top = root()
+    subject = tlv(tlv(tlv(b"\x06\x03\x55\x04\x03" + tlv(text, tag), 0x30)), 0x30)
+    return alone(altered(top, top, subject=subject, issuer=subject))
+
+
 def constrained() -> World:
     top = root(constraints(["dns:example.com"]))
     return World(top, [top], [top])
@@ -148,6 +155,8 @@ WORLDS: dict[str, Callable[[], World]] = {
     "renewed with its key, both sent": renewed,
     "renewed with its key, the old one the anchor": renewed_alone,
     "an unreadable certificate beside it": beside_unreadable,
+    "a name with & _ @ in a PrintableString": lambda: with_letters(0x13, b"R&D_1@x"),
+    "a name in Latin-1": lambda: with_letters(0x14, b"Z\xfcrich"),
     "name constraints that allow the name": constrained,
     "policies that nobody asks for": with_policies,
 }

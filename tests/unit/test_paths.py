@@ -264,6 +264,8 @@ def named(subject: bytes, *, ca: bool, says: bytes | None = None) -> Question:
 TEXTS: dict[str, bytes] = {
     "UTF8String": attribute(0x0C, "Zürich".encode()),
     "PrintableString": attribute(0x13, b"Zuerich"),
+    "PrintableString with & _ @ *": attribute(0x13, b"a&b_c@d*"),
+    "PrintableString in UTF-8": attribute(0x13, "Zürich".encode()),
     "T61String": attribute(0x14, b"Zuerich"),
     "T61String in Latin-1": attribute(0x14, b"Z\xfcrich"),
     "IA5String": attribute(0x16, b"a@b.example"),
