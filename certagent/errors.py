@@ -10,6 +10,7 @@
     │   └── ProbeError     the consumer did not serve the new certificate; the old pair is back
     ├── RejectedError      the CA said no; retry slowly, warn
     ├── TrustError         the other side is not who it should be; alarm, never retried blindly
+    │   └── UnfitError     the CA issued what would not serve; alarm, asked again rarely: each time costs a certificate
     └── KeystoreError      the keystore cannot be read or written; the consumer's files are untouched
         └── TokenLockedError   stop: one more wrong PIN locks the token
 
@@ -87,6 +88,10 @@ class RejectedError(CertagentError):
 
 class TrustError(CertagentError):
     """Who answered, or what it answered, cannot be believed."""
+
+
+class UnfitError(TrustError):
+    """What the CA issued for our key is not fit to take the place of what is there."""
 
 
 class KeystoreError(CertagentError):

@@ -67,6 +67,7 @@ _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
     "trust": (timedelta(minutes=15), 8, timedelta(days=1)),
     # Each new attempt costs the CA a certificate.
     "probe": (timedelta(minutes=15), 8, timedelta(days=1)),
+    "unfit": (timedelta(hours=6), 2, timedelta(days=7)),
 }
 _USUAL = (timedelta(seconds=30), 24, timedelta(hours=6))
 _SOONEST = timedelta(seconds=1)

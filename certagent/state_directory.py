@@ -6,6 +6,7 @@ keystores/NAME/lock                      held while somebody works on this keyst
                state.json history.jsonl  what is remembered of it
                transaction/ rollover/    its journals
                shadow/ previous/         identities that are not active yet, or no more
+               refused/                  certificates that were issued and not fit for use
                keys.json certificate.pem of a token: the keys made in it, and the certificate in use
 authorities/NAME/                        what is remembered of an authority
 tokens/DIGEST/lock pin.json              held while a token is changed; logins that may have failed
@@ -80,6 +81,10 @@ class KeystoreDirectory:
     @property
     def previous(self) -> Path:
         return self.path / "previous"
+
+    @property
+    def refused(self) -> Path:
+        return self.path / "refused"
 
     @property
     def own_keys(self) -> Path:

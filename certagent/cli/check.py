@@ -34,6 +34,7 @@ from certagent.transaction.configured import configured_keystore
 from certagent.transaction.journal import Transaction
 from certagent.trust.authorities import Authorities, Contact
 from certagent.trust.memory import Known, pins
+from certagent.trust.proof_of_use import untried
 
 Findings = Iterator[Finding]
 
@@ -207,6 +208,8 @@ def _keystore(
     certificate = identity.certificate if identity else None
     if snapshot.certificate is not None:
         yield in_place(snapshot.certificate, now)
+    if identity is not None and (why := untried(identity.key)):
+        yield Finding(Mark.FINE, f"a successor is not tried out in TLS before it takes its place: {why}")
     for remark in keystore.remarks():
         yield Finding(Mark.WARNING if remark.hint else Mark.FINE, remark.message, remark.hint)
     seen = Seen(definition, authority, snapshot, certificate, reached.get(definition.authority))

@@ -174,6 +174,9 @@ def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
     yield from _challenge_warnings(seen)
     if seen.certificate is not None:
         yield from _name_warnings(seen, seen.certificate)
+        if lost := [lack.word for lack in it.lacks if lack.kind != "san"]:
+            hint = f"if the CA grants it now, `certagent enroll --force {it.name}` asks for it; else drop it here"
+            yield Finding(Mark.WARNING, f"the certificate in place lacks {', '.join(lost)}, which is asked for", hint)
         yield from _issuer_warnings(seen, seen.certificate)
 
 

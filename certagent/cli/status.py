@@ -195,6 +195,9 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
         if each.assessment.condition is Condition.NOT_YET_VALID and each.certificate is not None:
             begins = date(each.certificate.lifetime.not_before, now)
             found.append(Finding(Mark.WRONG, f"{each.name}: what is in place is not valid before {begins}", EARLY_HINT))
+        if each.lacks:
+            words = ", ".join(lack.word for lack in each.lacks)
+            found.append(Finding(Mark.WARNING, f"{each.name}: the certificate lacks {words}, which was asked for"))
         if each.renew_at_note:
             found.append(Finding(Mark.WARNING, f"{each.name}: {each.renew_at_note}"))
         found += [Finding(Mark.WARNING, f"{each.name}: {note}", PACE_HINT) for note in each.pace_notes]

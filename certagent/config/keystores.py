@@ -10,6 +10,7 @@ from msgspec import Meta, field
 from certagent.config.file_roles import FileRole
 from certagent.config.parts import Definition, Hooks, Probe, Secret
 from certagent.config.values import (
+    AcceptedName,
     Account,
     AlternativeName,
     AuthorityName,
@@ -18,6 +19,7 @@ from certagent.config.values import (
     KeyType,
     KeyUsage,
     Label,
+    Loss,
     Mode,
     Purpose,
     ReadFile,
@@ -45,6 +47,14 @@ class KeystoreDefaults(Definition, frozen=True, kw_only=True):
     hooks: Annotated[Hooks, Meta(description="commands to run at events, see below")] = Hooks()
     owner: Annotated[Account | None, Meta(description="user, by name or number; default: as the file in place")] = None
     group: Annotated[Account | None, Meta(description="group name or number")] = None
+    accept_names: Annotated[
+        tuple[AcceptedName, ...],
+        Meta(description="names that the CA may add to those asked for, e.g. dns:*.corp.example"),
+    ] = ()
+    may_lose: Annotated[
+        tuple[Loss, ...],
+        Meta(description="what a certificate may lack of what was asked for or is in place: a name, usage or purpose"),
+    ] = ()
     mode: Annotated[Mode | None, Meta(description='of the key; default: as the file in place, else "0600"')] = None
 
 

@@ -6,6 +6,7 @@ Pure. Every one has `parse(text)`, which raises ValueError with a message fit fo
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -143,6 +144,46 @@ class AlternativeName:
 _NAME_CHECKS = {"dns": names.check_dns, "email": names.check_email, "uri": names.check_uri}
 
 
+@dataclass(frozen=True)
+class AcceptedName:
+    """A name that a CA may add, written as an alternative name is.
+
+    `dns:*.corp.example` stands for itself and every name with one label in the star's place, `uri:tag:corp,*` for
+    every URI that begins so. `dir:` (RFC 4514) and `other:` (OID:hex) are names that error messages write so.
+    """
+
+    kind: str
+    value: str
+
+    pattern: ClassVar[str] = r"^(dns|ip|email|uri|upn|dir|other):.+$"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        kind, _, value = text.partition(":")
+        if kind in ("dir", "other") and value:
+            return cls(kind, value)
+        if "*" not in value or kind not in ("dns", "uri"):
+            name = AlternativeName.parse(text)
+            return cls(kind, name.value.lower() if kind == "dns" else name.value)
+        if kind == "dns" and not re.fullmatch(r"\*(\.[A-Za-z0-9_-]+){2,}", value):
+            raise ValueError(f"{text!r} is too wide; write a star for the first label alone, e.g. dns:*.corp.example")
+        if kind == "uri" and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^*\s]+\*", value):
+            raise ValueError(f"{text!r} is too wide; write a star at its end alone, e.g. uri:tag:corp.example,2026:*")
+        return cls(kind, value.lower() if kind == "dns" else value)
+
+    def covers(self, word: str) -> bool:
+        """Whether it names `word`, a name as `certificate.alternative_names` writes it."""
+        if word == str(self):
+            return True
+        if not self.value.startswith("*.") and not self.value.endswith("*"):
+            return False
+        pattern = re.escape(str(self)).replace(r"\*", r"[^.*]+" if self.kind == "dns" else r"\S*")
+        return re.fullmatch(pattern, word) is not None
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}"
+
+
 class Subject(str):
     """A distinguished name in RFC 4514 form, e.g. `CN=web.example.net,O=Example`, its attributes as in `names`.
 
@@ -182,6 +223,27 @@ class Purpose(str):
         return cls(names.written_purpose(text))
 
 
+class Loss(str):
+    """What a certificate may lose: a name, a usage, a purpose, or all of a kind."""
+
+    __slots__ = ()
+    pattern: ClassVar[str] = r"^([A-Za-z0-9_.-]+|(dns|ip|email|uri|upn|dir|other):.+)$"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if text in ("san", "key_usage", "extended_key_usage"):
+            return cls(text)
+        if ":" in text:
+            return cls(AcceptedName.parse(text))
+        for written in (names.written_usage, names.written_purpose):
+            with contextlib.suppress(ValueError):
+                return cls(written(text))
+        raise ValueError(
+            f"{text!r} is nothing that a certificate may lose; write a name (dns:old.example.net), a usage, a purpose, "
+            "or all of a kind: san, key_usage, extended_key_usage"
+        )
+
+
 class Mode(int):
     """File permission bits, written in octal between quotes: `"0640"`."""
 
@@ -197,7 +259,8 @@ class Mode(int):
         return mode
 
 
-VALUE_TYPES = (Duration, Fraction, Threshold, Fingerprint, AlternativeName, Subject, KeyUsage, Purpose, Mode)
+_NAMES = (AlternativeName, AcceptedName, Subject, KeyUsage, Purpose, Loss)
+VALUE_TYPES = (Duration, Fraction, Threshold, Fingerprint, *_NAMES, Mode)
 
 
 class KeyType(StrEnum):

@@ -60,6 +60,9 @@ class FileKeystore(Keystore, Generic[Definition]):
     ) -> dict[FileRole, bytes]:
         """What each file is to hold once `shadow` is active. Empty, or a role without a path: no such file."""
 
+    def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
+        """Read the files of a new identity once more as consumers will, before any is written. KeystoreError."""
+
     @abstractmethod
     def _key_place(self, shadow_id: str) -> str:
         """Where the key of a shadow is, for errors."""
@@ -72,6 +75,7 @@ class FileKeystore(Keystore, Generic[Definition]):
             raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
         prove_pair(shadow.key, shadow.certificate, self._key_place(shadow.id))
         contents = self._contents(shadow, shadow.certificate, trusted)
+        self._check_contents(contents, shadow.certificate)
         return self._plan(
             shadow.id, {role: content for role, content in contents.items() if content and role in self._paths}
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
@@ -78,14 +79,18 @@ class PemFiles(FileKeystore[PemKeystore]):
         content = read_file(path)
         if content is None:
             return None
-        secret = self._definition.key_passphrase
-        passphrase = self._read_secret(secret) if secret and b"ENCRYPTED" in content else None
+        passphrase = self._passphrase if b"ENCRYPTED" in content else None
         return keys.load_private(content, passphrase, str(path))
 
-    def _key_pem(self, key: PrivateKey) -> bytes:
+    @cached_property
+    def _passphrase(self) -> bytes | None:
+        """Fetched once: its command may ask a person."""
         secret = self._definition.key_passphrase
+        return self._read_secret(secret) if secret else None
+
+    def _key_pem(self, key: PrivateKey) -> bytes:
         try:
-            return keys.to_pem(key, self._read_secret(secret) if secret else None)
+            return keys.to_pem(key, self._passphrase)
         except ValueError:  # empty, or longer than OpenSSL takes; the text is not to be told
             hint = "it must be between 1 and 1023 bytes long"
             raise KeystoreError(f"the key_passphrase of {self.name} cannot encrypt a key", hint) from None
@@ -110,3 +115,7 @@ class PemFiles(FileKeystore[PemKeystore]):
         # Combined: certificates first, which OpenSSL's readers, nginx, HAProxy, stunnel and lighttpd all take.
         contents[FileRole.KEY] = contents[FileRole.CERTIFICATE] + key if self._definition.combined else key
         return contents
+
+    def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
+        key_file = self._definition.key_file
+        prove_pair(keys.load_private(contents[FileRole.KEY], self._passphrase, key_file), certificate, key_file)

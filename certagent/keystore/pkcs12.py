@@ -69,6 +69,16 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
         file = self._replaced(shadow.key, certificate, shadow.chain)
         return {FileRole.PKCS12: file, FileRole.CA: to_pem(trusted)}
 
+    def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
+        """OpenSSL has to open it too, unless other entries kept it from that before."""
+        if not pkcs12_codec.opens(contents[FileRole.PKCS12], self._password, certificate):
+            there = read_file(self._file)
+            if there is None or pkcs12_codec.opens(there, self._password):
+                hint = (
+                    "nothing was replaced; please report it, with what `openssl pkcs12 -info` says of the file in place"
+                )
+                raise KeystoreError(f"OpenSSL cannot open what {self._file} was to hold", hint)
+
     def _holds_key(self, content: bytes) -> bool:
         bags = self._load(content, self._password, str(self._file)) if content else ()
         return any(bag.kind is Kind.KEY for bag in bags)

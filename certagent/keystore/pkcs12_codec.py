@@ -100,6 +100,16 @@ def load(content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
     return _bags(contents, content, password, where)
 
 
+def opens(content: bytes, password: bytes, certificate: x509.Certificate | None = None) -> bool:
+    """Whether OpenSSL's own reader opens a file with its password; and finds `certificate` in it."""
+    try:
+        found = library.load_pkcs12(content, password)
+    except _UNREADABLE:
+        return False
+    every = [each.certificate for each in (*([found.cert] if found.cert else []), *found.additional_certs)]
+    return certificate is None or certificate in every
+
+
 def _bags(contents: Sequence[cms.ContentInfo], content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
     bags: list[Bag] = []
     old = False

@@ -73,7 +73,7 @@ class RolloverStatus:
     @property
     def refused(self) -> bool:
         """Whether a next CA was not believed, or did not give a certificate: somebody has to look."""
-        return self.last_error is not None and self.last_error.kind in ("trust", "rejected")
+        return self.last_error is not None and self.last_error.kind in ("trust", "unfit", "rejected")
 
     def late(self, now: datetime) -> bool:
         """Whether the CA's end is near, and no next one is believed yet."""

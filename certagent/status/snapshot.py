@@ -36,6 +36,7 @@ from certagent.transaction.next_step import (
     somebody_changed,
 )
 from certagent.trust.authorities import Authorities
+from certagent.trust.fitness import Lack, lacks_of
 from certagent.wall_clock import Doubt
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ class Snapshot:
     Where something could not be read (`situation.readable`), `last_error` says why, and the rest is what could.
     `renew_at_note` says how `renew_at` was replaced where the certificate's lifetime has no room for it; else empty.
     `pace_notes` say where its CA's certificates leave no room for it.
-    `rollover` is None where nothing is known of one.
+    `rollover` is None where nothing is known of one. `lacks`: what the certificate lacks that the definition asks for.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Snapshot:
     renew_at_note: str
     rollover: RolloverStatus | None
     pace_notes: tuple[str, ...] = ()
+    lacks: tuple[Lack, ...] = ()
 
 
 def take_snapshots(
@@ -152,6 +154,7 @@ def take_snapshot(
         renew_at_note=_renew_at_note(definition, situation.lifetime),
         rollover=rollover,
         pace_notes=tuple(pace_notes(situation)),
+        lacks=_lacks(definition, certificate),
     )
 
 
@@ -178,6 +181,16 @@ def _in_place(certificate: x509.Certificate | None, situation: Situation) -> InP
         )
     except ValueError as error:  # cryptography looks into some parts only when they are asked for
         raise KeystoreError(f"the certificate in place cannot be read: {error}", facts.WRITTEN_WRONG) from None
+
+
+def _lacks(definition: KeystoreDefinition, certificate: x509.Certificate | None) -> tuple[Lack, ...]:
+    if certificate is None:
+        return ()
+    try:
+        usages, purposes = definition.key_usage, definition.extended_key_usage
+        return tuple(lacks_of(certificate, definition.san, usages, purposes))
+    except CertagentError:  # of names that cannot be: who asks for them says so
+        return ()
 
 
 def _key_words(certificate: x509.Certificate) -> str:

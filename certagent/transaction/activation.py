@@ -19,7 +19,7 @@ from certagent.keystore import swap
 from certagent.policy import Arrival, Lifetime
 from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
-from certagent.transaction import events
+from certagent.transaction import acceptance, events
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
@@ -44,12 +44,13 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
         raise AbandonedError("it was cut short before anything was replaced", "where it is still due it is begun anew")
     if _was_replaced(context, transaction):
         raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
+    shadow = context.shadow(transaction)
+    acceptance.check_use(context, transaction, shadow)  # it may have waited for weeks
     try:
         events.run_hooks(context, "pre", events.hook_environment(context, transaction))
     except HookError as error:
         raise HookError(f"vetoed: {error}", f"the successor is kept; {error.hint}") from None
     context.say("putting the new certificate in place")
-    shadow = context.shadow(transaction)
     plan = context.configured.keystore.plan_activation(shadow, context.trusted())
     return _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
 

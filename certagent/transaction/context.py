@@ -101,10 +101,11 @@ class Context:
             return self.peer(transaction.source)
         return self.configured.keystore if transaction.succeeds else None
 
-    def begin(self, kind: Kind, phase: Phase = Phase.STARTED, name: str = "") -> Transaction:
+    def begin(self, kind: Kind, phase: Phase = Phase.STARTED, name: str = "", *, forced: bool = False) -> Transaction:
         """A transaction of this keystore, about what is in place now; not yet in any journal.
 
-        Raises KeystoreError where a successor is to be made of a certificate that cannot be read.
+        `forced`: a person wants it now, whatever is in place. Raises KeystoreError where a successor is to be made of
+        a certificate that cannot be read.
         """
         if kind in (Kind.TRUST, Kind.PUT_BACK):  # neither is about a successor
             replaced = _remembered(None)
@@ -120,6 +121,7 @@ class Context:
             authority=self.configured.definition.authority,
             endpoint=self.configured.endpoint,
             source=self.moves_from if kind is Kind.ENROLLMENT else "",
+            forced=forced,
             **replaced,
         )
 

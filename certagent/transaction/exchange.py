@@ -7,24 +7,22 @@ same bytes however often it is repeated: a CA that answered before gives the sam
 
 from __future__ import annotations
 
-from cryptography import x509
-
 from certagent import certificate as facts
-from certagent import keys, scep
+from certagent import scep
 from certagent.errors import HttpError, RejectedError
 from certagent.scep import FailInfo, MessageType
 from certagent.text import with_hint
-from certagent.transaction import events
-from certagent.transaction.configured import certificate_in_place
+from certagent.transaction import acceptance, events
 from certagent.transaction.context import AbandonedError, Context
-from certagent.transaction.journal import Kind, Phase, Transaction
+from certagent.transaction.journal import Phase, Transaction
 from certagent.transaction.request import ANEW, encode, make_request, password, signer_of, subject_of
 from certagent.trust.authorities import Contact
-from certagent.trust.issued import Asked, accept_certificate
 
 
 def ask(context: Context, transaction: Transaction) -> Transaction:
     """`send` or `poll`, as the phase has it. When the CA first wants a person, those who want to know are told."""
+    if transaction.refused and (accepted := acceptance.accept_after_all(context, transaction)) is not None:
+        return accepted
     if transaction.phase is Phase.PENDING:
         return poll(context, transaction)
     transaction = send(context, transaction)
@@ -114,7 +112,7 @@ def _answered(context: Context, transaction: Transaction, contact: Contact, nonc
     )
     match reply:
         case scep.Issued():
-            return _accept(context, transaction, contact, reply.certificates)
+            return acceptance.accept(context, transaction, contact, reply.certificates)
         case scep.Pending():
             poll_at = context.clock() + context.configured.authority.poll_interval
             return context.journal.write(transaction.at(Phase.PENDING, poll_at=poll_at))
@@ -132,32 +130,3 @@ def _refusal_hint(context: Context, reply: scep.Rejected) -> str:
     ):
         return f"{meaning}; if this CA wants the challenge on renewals too, set send_challenge: always"
     return meaning
-
-
-def _accept(
-    context: Context, transaction: Transaction, contact: Contact, received: tuple[x509.Certificate, ...]
-) -> Transaction:
-    """Hold the answer against what was asked, and keep it: ISSUED."""
-    shadow = context.shadow(transaction)
-    asked = Asked(
-        key=keys.public_bytes(shadow.key.public_key()),
-        subject=subject_of(transaction) if context.configured.definition.check_subject == "exact" else None,
-        names=frozenset(transaction.names),
-        old=certificate_in_place(context.configured.keystore),
-    )
-    issuer = contact.believed.issuer
-    may_begin = issuer.not_valid_after_utc if transaction.kind is Kind.ROLLOVER else None
-    mine, chain = accept_certificate(
-        received, asked, contact.believed, context.configured.authority.accept, context.clock(), may_begin=may_begin
-    )
-    context.configured.keystore.complete_shadow(transaction.id, mine, chain)
-    return context.journal.write(
-        transaction.at(
-            Phase.ISSUED,
-            poll_at=None,
-            certificate=facts.to_der(mine),
-            switch_at=max(mine.not_valid_before_utc, issuer.not_valid_before_utc),
-            serial=facts.serial_hex(mine),
-            not_after=mine.not_valid_after_utc,
-        )
-    )

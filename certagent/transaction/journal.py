@@ -52,9 +52,10 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
 
     `id` names it on this host (shadow, temporary files, history); `transaction_id` is the one on the wire.
     `signer` is the certificate the request is signed with: the reply is enveloped to its key. `names` are the
-    alternative names asked for, `nameless` says that the subject asked for is empty. A rollover is activated at
-    `switch_at`; at `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an
-    enrollment, if one does.
+    alternative names asked for, `usages` and `purposes` what it is to be used for, `nameless` says that the subject
+    asked for is empty, `forced` that a person wants it now. `refused` is what was issued and is not fit, with the CAs
+    that came with it. A rollover is activated at `switch_at`; at `checked_at` its CA was last seen announced. `source`
+    names the keystore whose identity signs an enrollment, if one does.
     No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
@@ -76,6 +77,10 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     recipient: bytes = b""
     nameless: bool = False
     names: tuple[str, ...] = ()
+    usages: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    forced: bool = False
+    refused: tuple[bytes, ...] = ()
     poll_at: Moment | None = None
     certificate: bytes = b""
     switch_at: Moment | None = None

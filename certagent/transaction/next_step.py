@@ -163,7 +163,8 @@ def open_of(transaction: Transaction | None) -> Open | None:
     if transaction is None:
         return None
     return Open(
-        poll_at=transaction.poll_at if transaction.phase is Phase.PENDING else None,
+        # What was refused is not waited for: the pause after a failure says when it is asked for again.
+        poll_at=transaction.poll_at if transaction.phase is Phase.PENDING and not transaction.refused else None,
         hooks_owed=transaction.phase is Phase.ACTIVATED and transaction.kind is not Kind.PUT_BACK,
         is_switch=transaction.kind is Kind.ROLLOVER,
         is_put_back=transaction.phase is Phase.REVERTED or transaction.kind is Kind.PUT_BACK,

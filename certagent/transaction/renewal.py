@@ -185,9 +185,12 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
         if transaction is not None:
             context.log("the certificate is due again before its hooks succeeded; the next one's will be run")
             activation.close(context, transaction, "superseded")
-        return context.journal.write(context.begin(kind))
+        forced = wish in (Wish.RENEW, Wish.ENROLL)
+        return context.journal.write(context.begin(kind, forced=forced))
     if not decision.is_due(context.clock()) and wish is Wish.DUE:
         return Result.PENDING if decision.action is Action.POLL else Result.NOTHING
+    if wish is Wish.RENEW and not transaction.forced:
+        return context.journal.write(transaction.at(transaction.phase, forced=True))
     return transaction
 
 

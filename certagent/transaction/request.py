@@ -20,6 +20,7 @@ from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Phase, Transaction
 from certagent.transaction.planned_request import PlannedRequest, SignedBy, plan_request
 from certagent.trust.authorities import Contact
+from certagent.trust.usages import asked_usages
 
 ANEW = "a new request is made"
 
@@ -49,12 +50,14 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
         plain=plain,
     )
     signer = _signer(context, planned, identity, shadow, subject)
+    extensions = tuple(_extensions(context, transaction))
+    usages, purposes = asked_usages(extensions)
     csr = scep.build_csr(
         shadow.key,
         subject,
         san=names,
         challenge=_challenge(context) if planned.challenge else None,
-        extensions=_extensions(context, transaction),
+        extensions=extensions,
         digest=contact.capabilities.algorithms().digest,
     )
     transaction = transaction.at(
@@ -66,6 +69,8 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
         signer=facts.to_der(signer.certificate),
         nameless=not list(subject),
         names=tuple(sorted(facts.alternative_names(names))),
+        usages=tuple(sorted(usages)),
+        purposes=tuple(sorted(purposes)),
     )
     message = encode(context, transaction, contact, signer, csr)
     return context.journal.write(transaction.at(Phase.REQUESTED, request=message))

@@ -58,7 +58,8 @@ _SHORT = {
 class Parts:
     """`subject`, `issuer`, `key`: DER. `ca` None: without basicConstraints. `digest` empty: unknown.
 
-    `key_kind`: `rsa`, a curve's name, `ed25519` …; bits and exponent of RSA keys alone. `usage` None: without.
+    `key_algorithm`: the OID that the key goes by. `key_kind`: `rsa`, a curve's name, `ed25519` …; bits and exponent of
+    RSA keys alone. `usage` None: without.
     """
 
     der: bytes
@@ -69,6 +70,7 @@ class Parts:
     begins: datetime
     ends: datetime
     key: bytes
+    key_algorithm: str
     key_kind: str
     key_bits: int
     exponent: int
@@ -141,6 +143,7 @@ def _read(der: bytes) -> Parts | None:
         begins=body["validity"]["not_before"].native,
         ends=body["validity"]["not_after"].native,
         key=body["subject_public_key_info"].dump(),
+        key_algorithm=body["subject_public_key_info"]["algorithm"]["algorithm"].dotted,
         key_kind=kind,
         key_bits=bits,
         exponent=exponent,

@@ -12,8 +12,8 @@ The rules (docs/security.md; RFC 8894 §2.2 and §4.2). Every path in them is on
    purpose, or named by a person. Any other is a sibling of our own certificate: its holder could otherwise stand in
    the middle and read challenge passwords.
 4. Weak signatures (SHA-1, MD5) on any certificate of the path need the authority's `accept`.
-5. A certificate is accepted as our successor only if it holds our key, a proven path leads to the believed CA, it is
-   no CA, has the subject asked for and no name that was not, and is not the one in place.
+
+What is accepted as a successor is `trust.fitness`'s to say.
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ def soon(proof: Callable[[datetime], Path], now: datetime, until: datetime | Non
             raise
         try:
             return proof(until or now + SKEW)
-        except UnprovenError:
-            raise error from None
+        except UnprovenError as then:
+            raise (error if then.why in ("early", "expired") else then) from None
 
 
 def _could_issue(paths: Sequence[Path], offered: Sequence[x509.Certificate]) -> Sequence[Path]:

@@ -15,7 +15,7 @@ from certagent.keys import public_bytes
 from certagent.lab import issuing
 from certagent.scep import Signer, build_csr
 from certagent.scep.asn1 import tlv
-from certagent.trust.issued import Asked
+from certagent.trust.fitness import Asked
 from certagent.trust.rules import Believed
 from tests.unit.pki import CMC_RA, NOW, Party, party, rsa_key
 

@@ -36,7 +36,7 @@ from certagent.scep import password as password_lock
 from certagent.scep.next_ca import encode_next_ca, read_next_ca
 from certagent.scep.server import reply_attributes
 from certagent.scep.signed import signed_attributes
-from certagent.trust.issued import accept_certificate
+from certagent.trust.fitness import accept_certificate
 from certagent.trust.rules import Pins, believe
 from tests.fuzz.files import (
     configuration,

@@ -16,7 +16,7 @@ from certagent.lab import issuing
 from certagent.scep import Signer
 from tests.hostile.lab import Fault, Forger, replying
 from tests.hostile.replies import namesake, sibling
-from tests.unit.pki import Party, party, remade, rsa_key
+from tests.unit.pki import TLS, Party, party, remade, rsa_key
 
 DAY = timedelta(days=1)
 NAME = "CN=web.example.net,O=Example"
@@ -44,7 +44,8 @@ def weakly_signed(digest: str) -> Fault:
 
 def ours(forger: Forger, name: str = NAME, issuer: Party | None = None, **changes: Any) -> Party:
     """A certificate for the key of the request."""
-    fields: dict[str, Any] = {"san": SAN, "start": forger.now - DAY, "end": forger.now + 90 * DAY}
+    usual: dict[str, Any] = {"usage": ("digital_signature", "key_encipherment"), "purposes": TLS}
+    fields: dict[str, Any] = {**usual, "san": SAN, "start": forger.now - DAY, "end": forger.now + 90 * DAY}
     own: Any = _Public(forger.issued)
     return party(name, issuer or forger.ca.issuer, with_key=own, **{**fields, **changes})
 

@@ -151,9 +151,6 @@ def utf8_strings(forger: Forger) -> bytes:
         pytest.param(with_all_certificates, id="other certificates beside ours"),
         pytest.param(without_embedded, id="no certificate of the signer"),
         pytest.param(utf8_strings, id="other string types"),
-        pytest.param(
-            lambda f: f.reply(certificates=[made.ours(f, san=()).certificate]), id="fewer names than asked for"
-        ),
     ],
 )
 def test_what_honest_cas_do_is_put_up_with(enrolled: Enrolled, forge: Forge) -> None:

@@ -85,6 +85,7 @@ def test_usages_and_template_are_asked_for_at_the_first_enrollment(make_site: Si
     site.write(
         "key_usage: [digital_signature, key_agreement]\n"
         "extended_key_usage: [client_auth, 1.3.6.1.5.5.7.3.17]\n"
+        "may_lose: [1.3.6.1.5.5.7.3.17]\n"
         "template: WebServer"
     )
     assert site.run().result is Result.ENROLLED

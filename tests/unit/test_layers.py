@@ -47,7 +47,7 @@ DOORS = {
     "fcntl": ("durable",),
     "pkcs11": ("keystore.token.",),
     "ldap3": ("trust.crl",),
-    "OpenSSL": ("trust.proof",),
+    "OpenSSL": ("trust.proof", "trust.proof_of_use"),
 }
 
 HEAVY = {"cryptography", "asn1crypto", "OpenSSL", "pkcs11", "requests", "rich"}

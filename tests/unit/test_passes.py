@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from certagent import certificate as facts
 from certagent import keys
 from certagent.scep.asn1 import tlv
-from certagent.trust.issued import Asked, accept_certificate
+from certagent.trust.fitness import Asked, Terms, accept_certificate, roles
+from certagent.trust.proof_of_use import prove_use
 from certagent.trust.rules import Pins, believe
 
 from .paths import AKI, BASIC, SKI, UNKNOWN, USAGE, altered, basic, constraints, leaf, root, sub, usage
@@ -185,6 +186,8 @@ def test_it_is_taken(name: str) -> None:
         got, chain = accept_certificate([mine.certificate], asked, believed, (), NOW)
         assert got == mine.certificate
         assert chain == believed.chain
+    wanted = roles(got, asked, Terms())
+    assert prove_use(key("device"), got, chain, roles=wanted, at=NOW) == ""
 
 
 def test_a_renewed_ca_signs_under_either_certificate() -> None:

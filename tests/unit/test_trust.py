@@ -20,7 +20,7 @@ from certagent import certificate as facts
 from certagent import keys
 from certagent.errors import TrustError
 from certagent.trust import next_ca as following
-from certagent.trust.issued import Asked, accept_certificate
+from certagent.trust.fitness import Asked, Terms, accept_certificate
 from certagent.trust.proof import comes_from
 from certagent.trust.rules import SKEW, Believed, Pins, believe
 
@@ -592,7 +592,8 @@ class Reply:
             old=cast_of_replies()["old"].certificate,
         )
         certificates = [each.certificate for each in order]
-        return accept_certificate(certificates, asked, self.under.believed(), self.accept, NOW)
+        terms = Terms(may_lose={"san"})
+        return accept_certificate(certificates, asked, self.under.believed(), self.accept, NOW, terms=terms)
 
 
 def mine(

@@ -15,7 +15,7 @@ from certagent.cli.scep import files
 from certagent.cli.scep.contact import client, describe, pins, progress, reach, say
 from certagent.cli.scep.enroll import enroll
 from certagent.cli.scep.query import getcert, getcrl
-from certagent.config.values import AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
+from certagent.config.values import AcceptedName, AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
 from certagent.errors import CertagentError, ConfigError, TransientError
 from certagent.trust.next_ca import Offer, find_next
 from certagent.trust.rules import Believed, Pins
@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 _OPTIONS = (
     ("the authority's `accept`", "--accept, each with its own"),
     ("the authority's `fingerprint` list", "--fingerprint"),
+    ("write `accept_names: ", "give --accept-name for each: `"),
     ("the authority's url", "--url"),
     ("the authority's proxy", "--proxy"),
     ("The authority's timeout", "--timeout"),
@@ -254,6 +255,8 @@ def _enrolling(parser: argparse.ArgumentParser) -> None:
     add("--subject", type=_typed(Subject.parse), help="e.g. CN=web.example.net,O=Example")
     add("--san", type=_typed(AlternativeName.parse), action="append", default=[], metavar="NAME",
         help="dns:, ip:, email:, uri: or upn: (repeatable)")  # fmt: skip
+    add("--accept-name", type=_typed(AcceptedName.parse), action="append", default=[], metavar="NAME",
+        help="a name that the CA may add (repeatable)")  # fmt: skip
     add("--challenge-file", metavar="FILE", help="holds the challenge password")
     add("--self-signed", metavar="FILE", help="keep the self-signed certificate there; used again if it exists")
     add("--resume", action="store_true", help="poll only, for a request that is pending")

@@ -29,7 +29,7 @@ from certagent.hooks import read_secret
 from certagent.keys import PrivateKey
 from certagent.scep import FailInfo, MessageType, Reply, Signer
 from certagent.trust.authorities import Contact
-from certagent.trust.issued import Asked, accept_certificate
+from certagent.trust.fitness import Asked, Terms, accept_certificate, lacks
 
 Names = x509.SubjectAlternativeName | None
 
@@ -71,7 +71,10 @@ def enroll(arguments: argparse.Namespace) -> int:
         progress("still pending: the CA has yet to decide; run the same command again later")
         return 3
     asked = Asked(public, subject, facts.alternative_names(names), old.certificate if old else None)
-    mine, _ = accept_certificate(reply.certificates, asked, contact.believed, arguments.accept, clock())
+    terms = Terms(accept_names=arguments.accept_name, may_lose=("san",))
+    mine, _ = accept_certificate(reply.certificates, asked, contact.believed, arguments.accept, clock(), terms=terms)
+    if missing := [each.word for each in lacks(mine, asked)]:
+        progress(f"the certificate lacks {', '.join(missing)}, which was asked for")
     files.write(arguments.out, files.encoded([mine], der=arguments.der))
     for line in ("issued:", *describe(mine)):
         say(line, beside=arguments.out)

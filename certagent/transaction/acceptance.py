@@ -1,0 +1,153 @@
+"""What the CA issued is held against what was asked, and kept: as the shadow's certificate, or as one that was refused.
+
+The rules are `trust.fitness`'s, the trial `trust.proof_of_use`'s; here stands what they are asked about.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent import durable, keys, policy
+from certagent.errors import UnfitError
+from certagent.keystore.base import Identity, Shadow
+from certagent.policy import Past
+from certagent.state import Track
+from certagent.state_directory import KeystoreDirectory
+from certagent.transaction.configured import certificate_in_place
+from certagent.transaction.context import AbandonedError, Context
+from certagent.transaction.journal import Kind, Phase, Transaction
+from certagent.transaction.request import ANEW, subject_of
+from certagent.trust.authorities import Contact
+from certagent.trust.fitness import Asked, Terms, accept_certificate, our_certificate, roles
+from certagent.trust.proof import MAX_CAS
+from certagent.trust.proof_of_use import prove_use
+from certagent.trust.usages import purpose_words
+
+_KEPT = 4  # refused certificates; older ones go
+
+
+def accept(
+    context: Context, transaction: Transaction, contact: Contact, received: tuple[x509.Certificate, ...]
+) -> Transaction:
+    """The answer, if it is fit to take its place: ISSUED.
+
+    Raises TrustError; UnfitError, and keeps the certificate; AbandonedError where the CA sends what was refused before.
+    """
+    try:
+        return _accepted(context, transaction, contact, received)
+    except UnfitError as error:
+        shadow = context.shadow(transaction)
+        mine = our_certificate(received, keys.public_bytes(shadow.key.public_key()))
+        if facts.to_der(mine) in transaction.refused:
+            raise AbandonedError(f"the CA sends what was refused before: {error}", ANEW) from None
+        cas = [facts.to_der(each) for each in received if each != mine and facts.is_ca(each)]
+        context.journal.write(transaction.at(transaction.phase, refused=(facts.to_der(mine), *cas[:MAX_CAS])))
+        raise _refused(context, mine, error) from None
+
+
+def accept_after_all(context: Context, transaction: Transaction) -> Transaction | None:
+    """What was refused before, if it is fit by what is configured now: no other need be asked for. Else None."""
+    received = tuple(map(facts.load_der, transaction.refused))
+    try:
+        return _accepted(context, transaction, context.contact(transaction), received)
+    except UnfitError:
+        return None
+
+
+def _accepted(
+    context: Context, transaction: Transaction, contact: Contact, received: tuple[x509.Certificate, ...]
+) -> Transaction:
+    shadow = context.shadow(transaction)
+    asked, terms = _asked(context, transaction, shadow), _terms(context, transaction)
+    issuer = contact.believed.issuer
+    mine, chain = accept_certificate(
+        received,
+        asked,
+        contact.believed,
+        context.configured.authority.accept,
+        context.clock(),
+        terms=terms,
+        may_begin=issuer.not_valid_after_utc if transaction.kind is Kind.ROLLOVER else None,
+    )
+    _try_out(context, Identity(shadow.key, mine, chain), asked, terms)
+    context.configured.keystore.complete_shadow(transaction.id, mine, chain)
+    return context.journal.write(
+        transaction.at(
+            Phase.ISSUED,
+            poll_at=None,
+            refused=(),
+            certificate=facts.to_der(mine),
+            switch_at=max(mine.not_valid_before_utc, issuer.not_valid_before_utc),
+            serial=facts.serial_hex(mine),
+            not_after=mine.not_valid_after_utc,
+        )
+    )
+
+
+def check_use(context: Context, transaction: Transaction, shadow: Shadow) -> None:
+    """Try it out once more, before it takes its place. Raises AbandonedError, and keeps the certificate."""
+    if shadow.certificate is None:
+        return
+    identity = Identity(shadow.key, shadow.certificate, shadow.chain)
+    try:
+        _try_out(context, identity, _asked(context, transaction, shadow), _terms(context, transaction))
+    except UnfitError as error:
+        refusal = _refused(context, shadow.certificate, error)
+        raise AbandonedError(f"the successor serves no more: {refusal}", refusal.hint) from None
+
+
+def _try_out(context: Context, identity: Identity, asked: Asked, terms: Terms) -> None:
+    prove_use(
+        identity.key,
+        identity.certificate,
+        identity.chain,
+        roles=roles(identity.certificate, asked, terms),
+        at=context.clock(),
+        weak=not {"sha1", "md5"}.isdisjoint(context.configured.authority.accept),
+    )
+
+
+def _asked(context: Context, transaction: Transaction, shadow: Shadow) -> Asked:
+    return Asked(
+        key=keys.public_bytes(shadow.key.public_key()),
+        subject=subject_of(transaction),
+        names=frozenset(transaction.names),
+        old=certificate_in_place(context.configured.keystore),
+        exact=context.configured.definition.check_subject == "exact",
+        usages=frozenset(transaction.usages),
+        purposes=frozenset(transaction.purposes),
+    )
+
+
+def _terms(context: Context, transaction: Transaction) -> Terms:
+    definition, predecessor = context.configured.definition, context.predecessor(transaction)
+    in_place = certificate_in_place(predecessor) if predecessor else None
+    return Terms(
+        in_place=in_place,
+        may_end_earlier=transaction.forced or _is_past_threshold(context, transaction, in_place),
+        accept_names=definition.accept_names,
+        may_lose=purpose_words(definition.may_lose),
+        serves_tls=definition.probe is not None,
+    )
+
+
+def _is_past_threshold(context: Context, transaction: Transaction, in_place: x509.Certificate | None) -> bool:
+    """Whether what is in place has to be renewed anyway: now, or before a shadow takes over."""
+    situation = context.situation(in_place, Past(), Track())
+    if situation.lifetime is None:
+        return True
+    then = max(context.clock(), transaction.switch_at or context.clock())
+    return policy.renew_at(situation.lifetime, situation.rules) <= then
+
+
+def _refused(context: Context, certificate: x509.Certificate, error: UnfitError) -> UnfitError:
+    """Keep the certificate for a person to look at, and say where."""
+    directory = KeystoreDirectory(context.configured.directory).refused
+    file = directory / f"{facts.serial_hex(certificate)[:40]}.pem"
+    durable.make_directory(directory)
+    durable.write(file, f"{error}\n".encode() + facts.to_pem([certificate]))
+    for old in sorted(directory.glob("*.pem"), key=lambda each: each.stat().st_mtime_ns)[:-_KEPT]:
+        durable.remove(old)
+    again = f"`certagent renew {context.configured.name}` takes it if it is permitted then, or asks for another"
+    return UnfitError(str(error), f"{error.hint}; it is kept in {file}; {again}")

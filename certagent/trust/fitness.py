@@ -1,0 +1,305 @@
+"""Whether what a CA issued is fit to take the place of what is there: pure rules, the only place that says so.
+
+Values and `now` in; the certificate with its path, or UnfitError out. A successor is fit if
+
+1. it is the one certificate for our key, under that key's own algorithm, and a proven path leads to the believed CA;
+2. it is no CA, is not the one in place once more, and may be used by an end entity;
+3. it has the subject that was asked for, and no alternative name that was not: but for dns: and a common name that was
+   asked for, which gives no new power, and what `accept_names` says;
+4. it has every name, key usage and purpose that was asked for and that the one in place has, but for what `may_lose`
+   says. At a first enrollment a key usage that lacks is told, and does not stop it: CAs clip that by policy;
+5. it ends no earlier than the one in place, unless a person wants it now, or that one is past its threshold.
+
+`proof_of_use` has what only a trial tells: that OpenSSL loads it with its key and chain, and verifies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent.config.values import AcceptedName, AlternativeName
+from certagent.errors import TrustError, UnfitError
+from certagent.keys import public_bytes
+from certagent.text import iso
+from certagent.trust.parts import read_parts
+from certagent.trust.proof import UnprovenError, prove
+from certagent.trust.rules import SKEW, Believed, soon
+from certagent.trust.usages import asked_usages, purpose_words, usage_words
+
+LOOK = "nothing was installed; the CA's operator should look"
+SERVER, CLIENT = "server_auth", "client_auth"
+
+# What ends so soon helps nobody; what ends before the one in place is to leave time for another try.
+_SHORTEST = timedelta(seconds=2)
+_SHORT = timedelta(hours=1)
+
+_AUTHENTICATE = frozenset({"digital_signature", "content_commitment"})
+_USABLE = {"rsa": _AUTHENTICATE | {"key_encipherment", "data_encipherment"}, "ec": _AUTHENTICATE | {"key_agreement"}}
+# As OpenSSL has it (x509v3, check_purpose_ssl_…).
+_TLS_USAGES: Mapping[str, frozenset[str]] = {
+    SERVER: frozenset({"digital_signature", "key_encipherment", "key_agreement"}),
+    CLIENT: frozenset({"digital_signature", "key_agreement"}),
+}
+_OWN_ALGORITHMS = {"1.2.840.113549.1.1.1": "rsa", "1.2.840.10045.2.1": "ec"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for. `key`: DER SubjectPublicKeyInfo; `names`, `usages`, `purposes`: words (certificate.py).
+
+    `exact` False: the CA may write the subject its own way (`check_subject: key`). `old`: what the request replaces.
+    """
+
+    key: bytes
+    subject: x509.Name
+    names: frozenset[str]
+    old: x509.Certificate | None = None
+    exact: bool = True
+    usages: frozenset[str] = frozenset()
+    purposes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a successor is held against besides. `in_place`: what it succeeds, None for a first enrollment.
+
+    `may_end_earlier`: than that one. `serves_tls`: something else says that the consumer is a TLS server.
+    """
+
+    in_place: x509.Certificate | None = None
+    may_end_earlier: bool = False
+    accept_names: Sequence[AcceptedName] = ()
+    may_lose: Collection[str] = field(default_factory=frozenset)
+    serves_tls: bool = False
+
+    def permits(self, kind: str, word: str) -> bool:
+        """Whether this loss is meant: `word`, or all of its kind."""
+        return kind in self.may_lose or any(each == word or each.lower() == word for each in self.may_lose)
+
+
+@dataclass(frozen=True)
+class Lack:
+    """One thing that a certificate lacks: `kind` is the word for all of its kind, `word` its own."""
+
+    kind: str
+    word: str
+
+
+def our_certificate(received: Sequence[x509.Certificate], key: bytes) -> x509.Certificate:
+    """The one certificate for our key (rule 1). TrustError: the answer holds none, or several."""
+    received = [each for each in dict.fromkeys(received) if facts.is_readable(each)]
+    ours = [each for each in received if public_bytes(each.public_key()) == key]
+    if len(ours) != 1:
+        found = "no certificate for our key" if not ours else f"{len(ours)} certificates for our key"
+        raise TrustError(f"the CA's answer holds {found}", LOOK)
+    return ours[0]
+
+
+def accept_certificate(
+    received: Sequence[x509.Certificate],
+    asked: Asked,
+    authority: Believed,
+    accept: Collection[str],
+    now: datetime,
+    *,
+    terms: Terms = Terms(),
+    may_begin: datetime | None = None,
+) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
+    """The one certificate for our key, with the chain above it. Raises TrustError, UnfitError.
+
+    `may_begin`: how late its validity may begin; only a rollover's may begin in the future.
+    """
+    mine = our_certificate(received, asked.key)
+    try:
+        chain = _chain(mine, received, authority, accept, now, until=max(now, may_begin or now) + SKEW)
+    except UnprovenError as error:
+        raise _unproven(error) from None
+    _check_kind(mine, asked)
+    _check_subject(mine, asked)
+    _check_added(mine, asked, terms)
+    _check_lost(mine, asked, terms)
+    for role in sorted(roles(mine, asked, terms)):
+        if not _fits_role(mine, role):
+            raise UnfitError(f"the certificate cannot be used for {role}, by its key usage or purposes", LOOK)
+    _check_end(mine, terms, now)
+    return mine, chain
+
+
+def _chain(
+    mine: x509.Certificate,
+    received: Sequence[x509.Certificate],
+    authority: Believed,
+    accept: Collection[str],
+    now: datetime,
+    *,
+    until: datetime,
+) -> tuple[x509.Certificate, ...]:
+    """The path from our certificate up to where the authority's own chain ends."""
+    received = [each for each in dict.fromkeys(received) if facts.is_readable(each)]
+    *below, top = authority.chain
+    begins = max(each.not_valid_before_utc for each in (mine, *authority.chain))
+    pool = (*below, *received)
+    return soon(lambda at: prove(mine, pool, (top,), at, accept=accept), now, min(begins, until)).above
+
+
+def _unproven(error: UnprovenError) -> UnfitError:
+    if error.why == "stranger":
+        return UnfitError("the certificate is not issued by the pinned CA", "nothing was installed")
+    return UnfitError(str(error), error.hint)
+
+
+def _check_kind(mine: x509.Certificate, asked: Asked) -> None:
+    """Rules 1 and 2."""
+    if mine == asked.old:
+        raise UnfitError("the CA sent the certificate in place once more", "it may want a new key: rekey: always")
+    if facts.is_ca(mine):
+        raise UnfitError("the CA issued a CA certificate to us", LOOK)
+    parts = read_parts(facts.to_der(mine))
+    family = _OWN_ALGORITHMS.get(parts.key_algorithm) if parts is not None else None
+    if family is None:
+        raise UnfitError("the CA named our key by another algorithm, as which no service can use it", LOOK)
+    usages = usage_words(mine)
+    if usages is not None and not usages & _USABLE[family]:
+        found = ", ".join(sorted(usages)) or "nothing"
+        raise UnfitError(f"the certificate is of no use to a service: its key usage is {found}", LOOK)
+
+
+def _check_subject(mine: x509.Certificate, asked: Asked) -> None:
+    if asked.exact and mine.subject != asked.subject:
+        raise UnfitError(
+            f"the CA issued {_quoted(mine.subject)}, not {_quoted(asked.subject)} as asked",
+            "ask for the subject as this CA writes it, or set check_subject: key",
+        )
+
+
+def _quoted(name: x509.Name) -> str:
+    return repr(facts.name_text(name) if list(name) else "(no subject)")
+
+
+def added_names(mine: x509.Certificate, asked: Asked, accept: Iterable[AcceptedName] = ()) -> frozenset[str]:
+    """The names that nobody asked for, and that nobody has accepted either (rule 3)."""
+    common = {str(each.value).lower() for each in asked.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)}
+    known = asked.names | {f"dns:{name}" for name in common}
+    accept = tuple(accept)
+    return frozenset(
+        each
+        for each in facts.alternative_names(mine)
+        if each not in known and not any(name.covers(each) for name in accept)
+    )
+
+
+def _check_added(mine: x509.Certificate, asked: Asked, terms: Terms) -> None:
+    if added := added_names(mine, asked, terms.accept_names):
+        raise UnfitError(
+            f"the certificate has names nobody asked for: {facts.names_text(added)}",
+            f"nothing was installed; if the CA may add them, write {in_yaml('accept_names', added)}",
+        )
+
+
+def lacks(mine: x509.Certificate, asked: Asked) -> list[Lack]:
+    """What a certificate lacks of what was asked for: names, usages, purposes.
+
+    Counted as they are written: a consumer may want to see a purpose (OpenVPN's remote-cert-tls, Windows' supplicant)
+    where RFC 5280 takes silence for everything.
+    """
+    usages = usage_words(mine) or frozenset()
+    purposes = purpose_words(facts.extended_key_usage(mine))
+    names = asked.names - facts.alternative_names(mine)
+    return [
+        *(Lack("san", word) for word in sorted(names)),
+        *(Lack("key_usage", word) for word in sorted(_that_count(asked.usages, mine) - usages)),
+        *(Lack("extended_key_usage", word) for word in sorted(asked.purposes - purposes)),
+    ]
+
+
+def lacks_of(
+    mine: x509.Certificate, names: Iterable[AlternativeName], usages: Collection[str], purposes: Collection[str]
+) -> list[Lack]:
+    """What the certificate in place lacks of what its definition asks for. Raises ConfigError."""
+    wanted_usages, wanted_purposes = asked_usages(facts.usage_extensions(usages, purposes))
+    wanted = facts.alternative_names(facts.general_names(names))
+    return lacks(mine, Asked(b"", mine.subject, wanted, usages=wanted_usages, purposes=wanted_purposes))
+
+
+def _that_count(usages: frozenset[str], mine: x509.Certificate) -> frozenset[str]:
+    """The usages that the new key can have at all: an EC key enciphers nothing (RFC 8813 §3).
+
+    Key agreement beside a signature is not counted: TLS and IKE sign, and many CAs leave it out.
+    """
+    parts = read_parts(facts.to_der(mine))
+    family = _OWN_ALGORITHMS.get(parts.key_algorithm, "") if parts is not None else ""
+    counted = usages & _USABLE.get(family, frozenset())
+    return counted - {"key_agreement"} if "digital_signature" in usages else counted
+
+
+def _check_lost(mine: x509.Certificate, asked: Asked, terms: Terms) -> None:
+    """Rule 4."""
+    in_place = terms.in_place
+    if in_place is not None:
+        asked = Asked(
+            asked.key,
+            asked.subject,
+            asked.names | facts.alternative_names(in_place),
+            usages=asked.usages | (usage_words(in_place) or frozenset()),
+            purposes=asked.purposes | purpose_words(facts.extended_key_usage(in_place)),
+        )
+    lost = [each for each in lacks(mine, asked) if not terms.permits(each.kind, each.word)]
+    if in_place is None:
+        lost = [each for each in lost if each.kind != "key_usage"]
+    if lost:
+        words = [each.word for each in lost]
+        what = "which was asked for" if in_place is None else "which the one in place has"
+        raise UnfitError(
+            f"the certificate lacks {', '.join(words)}, {what}",
+            f"nothing was installed; if this loss is meant, write {in_yaml('may_lose', words)}",
+        )
+
+
+def roles(mine: x509.Certificate, asked: Asked, terms: Terms) -> frozenset[str]:
+    """As which party of TLS it has to work: what was asked for and what the one in place does; else what it is for."""
+    every = frozenset(_TLS_USAGES)
+    wanted = every & asked.purposes
+    if terms.in_place is not None:
+        wanted = frozenset(each for each in wanted if _fits_role(terms.in_place, each))
+    purposes = purpose_words(facts.extended_key_usage(mine))
+    wanted = frozenset(each for each in wanted if each in purposes or not terms.permits("extended_key_usage", each))
+    if terms.serves_tls:
+        wanted |= {SERVER}
+    return wanted or frozenset(each for each in every if _fits_role(mine, each))
+
+
+def _fits_role(certificate: x509.Certificate, role: str) -> bool:
+    """Whether its extensions allow this part in TLS."""
+    purposes = purpose_words(facts.extended_key_usage(certificate))
+    usages = usage_words(certificate)
+    return (not purposes or role in purposes) and (usages is None or bool(usages & _TLS_USAGES[role]))
+
+
+def _check_end(mine: x509.Certificate, terms: Terms, now: datetime) -> None:
+    """Rule 5."""
+    end, old = mine.not_valid_after_utc, terms.in_place
+    left = end - max(now, mine.not_valid_before_utc)
+    if left < _SHORTEST:
+        raise UnfitError(f"the certificate ends at once, at {iso(end)}", LOOK)
+    if old is None or end >= old.not_valid_after_utc:
+        return
+    what = f"the certificate ends at {iso(end)}, before the one in place ({iso(old.not_valid_after_utc)})"
+    if not terms.may_end_earlier:
+        raise UnfitError(what, "nothing was installed; `renew --force` takes one that ends earlier")
+    if left < min(_SHORT, (old.not_valid_after_utc - now) / 10):
+        raise UnfitError(f"{what}, and too soon for another try", LOOK)
+
+
+def in_yaml(key: str, words: Iterable[str]) -> str:
+    """A line of the configuration with a list of words."""
+    return f"`{key}: [{', '.join(_scalar(word) for word in sorted(words))}]`"
+
+
+def _scalar(word: str) -> str:
+    plain = word and not set(word) & set(",[]{}#&*!|>'\"%@`\\ ") and word.isprintable()
+    return word if plain else f'"{word}"'

@@ -1,0 +1,166 @@
+"""Whether a pair works: OpenSSL loads key, certificate and chain, and a peer that trusts the CA believes them.
+
+A TLS handshake in memory, at a moment that the caller names, in the roles that the certificate is for. Nothing is
+written anywhere. What OpenSSL is not given (a token's key) or does not know is told, not taken for a fault: the rules
+of `fitness` and a trial signature are all there is then.
+
+OpenSSL is cryptography's own, reached through pyOpenSSL's SSL, in this module alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from OpenSSL import SSL, crypto
+
+from certagent import certificate as facts
+from certagent.errors import KeystoreError, UnfitError
+from certagent.keys import PrivateKey
+from certagent.trust.fitness import CLIENT, LOOK, SERVER
+
+# OpenSSL's numbers (x509_vfy.h), as far as a pair that passed the rules may meet them.
+_WORDS = {
+    2: "an intermediate CA is missing",
+    9: "it is not valid yet",
+    10: "it has expired",
+    20: "an intermediate CA is missing",
+    24: "one above it is no CA",
+    26: "its key usage or purposes do not allow it",
+    34: "it has a critical extension that is unknown",
+    66: "its key is too small",
+    67: "the key of a CA is too small",
+    68: "a CA signed over a weak digest",
+}
+_ROUNDS = 12  # messages there and back; a handshake takes three
+_TLS_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+
+
+def prove_use(
+    key: PrivateKey,
+    certificate: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    *,
+    roles: Collection[str],
+    at: datetime,
+    weak: bool = False,
+) -> str:
+    """Load the pair as a consumer does, and have it believed in `roles` by a peer that trusts the last of `chain`.
+
+    `at`: aware. `weak`: digests or keys were accepted that OpenSSL's default level refuses. Returns what could not be
+    tried, in words, empty where all was. Raises UnfitError.
+    """
+    if words := untried(key):
+        return words
+    at = max([at, *(each.not_valid_before_utc for each in (certificate, *chain))])
+    trial = _Trial(key, certificate, chain, at.astimezone(UTC), weak=weak)
+    if chain:
+        trial.handshake(frozenset(roles))
+    return ""
+
+
+def untried(key: PrivateKey) -> str:
+    """Why a pair with this key cannot be tried out; empty where it can."""
+    if not isinstance(key, rsa.RSAPrivateKey) and not isinstance(key.curve, _TLS_CURVES):
+        return "OpenSSL makes no TLS connection with a key of this kind"
+    try:
+        key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    except KeystoreError:
+        return "its key stays in the token"
+    return ""
+
+
+class _Trial:
+    """Two ends of one connection, both with the pair: each end's certificate is verified by the other, or not."""
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        certificate: x509.Certificate,
+        chain: Sequence[x509.Certificate],
+        at: datetime,
+        *,
+        weak: bool,
+    ) -> None:
+        self._key, self._certificate, self._chain, self._at = key, certificate, chain, at
+        small = any(isinstance(k := each.public_key(), rsa.RSAPublicKey) and k.key_size < 2048 for each in chain)
+        self._level = 0 if weak or small else 2
+        self._refused: list[tuple[int, int]] = []
+        self._context(verify=False)  # loads it once, whatever it is for
+
+    def _context(self, *, verify: bool) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_METHOD)
+        try:
+            context.set_cipher_list(f"DEFAULT@SECLEVEL={self._level}".encode())
+            context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+            with warnings.catch_warnings():
+                # pyOpenSSL wants cryptography's certificates here, which read fewer names than OpenSSL does.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.use_certificate(_loaded(self._certificate))
+                for each in self._chain[:-1]:
+                    context.add_extra_chain_cert(_loaded(each))
+            context.use_privatekey(self._key)
+            context.check_privatekey()
+        except SSL.Error as error:
+            raise UnfitError(f"OpenSSL cannot load the certificate with its key: {_reason(error)}", LOOK) from None
+        if verify and (store := context.get_cert_store()) is not None:
+            store.add_cert(_loaded(self._chain[-1]))
+            store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+            store.set_time(self._at.replace(tzinfo=None))  # it reads the fields of a wall clock, and takes them for UTC
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._judge)
+        return context
+
+    def _judge(self, _connection: SSL.Connection, _x509: crypto.X509, error: int, depth: int, fine: int) -> bool:
+        if not fine:
+            self._refused.append((depth, error))
+        return bool(fine)
+
+    def handshake(self, roles: frozenset[str]) -> None:
+        if not roles:
+            return
+        server = SSL.Connection(self._context(verify=CLIENT in roles))
+        client = SSL.Connection(self._context(verify=SERVER in roles))
+        server.set_accept_state()
+        client.set_connect_state()
+        waiting = {client, server}
+        for _ in range(_ROUNDS):
+            for here, there in ((client, server), (server, client)):
+                try:
+                    here.do_handshake()
+                    waiting.discard(here)
+                except SSL.WantReadError:
+                    pass
+                except SSL.Error as error:
+                    raise self._fault(roles, error) from None
+                _carry(here, there)
+            if not waiting:
+                return
+        raise self._fault(roles, SSL.Error([]))
+
+    def _fault(self, roles: frozenset[str], error: SSL.Error) -> UnfitError:
+        what = f"a TLS peer does not take the certificate for {' and '.join(sorted(roles))}"
+        if not self._refused:
+            return UnfitError(f"{what}: {_reason(error)}", LOOK)
+        depth, number = self._refused[0]
+        words = _WORDS.get(number, f"OpenSSL's error {number}")
+        return UnfitError(f"{what}: {words}{f' (CA {depth} above it)' if depth else ''}", LOOK)
+
+
+def _loaded(certificate: x509.Certificate) -> crypto.X509:
+    return crypto.load_certificate(crypto.FILETYPE_ASN1, facts.to_der(certificate))
+
+
+def _carry(here: SSL.Connection, there: SSL.Connection) -> None:
+    with contextlib.suppress(SSL.WantReadError):
+        there.bio_write(here.bio_read(1 << 17))
+
+
+def _reason(error: SSL.Error) -> str:
+    """OpenSSL's own words, or a few of ours where it has none."""
+    found = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return next((str(each[-1]) for each in found if each and each[-1]), "it gave no reason")
