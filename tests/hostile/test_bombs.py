@@ -392,9 +392,9 @@ def assert_bearable(bomb: Measured, honest: Measured, *, succeeds: bool | None =
     assert more[1] <= MEMORY, f"{more[1] / 1024:.0f} MiB more: {bomb.output}"
 
 
-# Of each family the one that costs most, and what once cost too much; the others are for `make test-more`.
+# What costs most, and what once cost too much. The others are for `make test-more`; of many of them the functions are
+# measured every day (scep/test_bounds.py, unit/test_proof.py, unit/test_limbo.py).
 QUICK = {
-    "CAs of one name with absurd exponents",
     "CAs of one name with the largest keys, the CA missing",
     "CAs in a ring, the CA missing",
     "CAs with 600 names under 600 constraints, the CA missing",
@@ -402,15 +402,11 @@ QUICK = {
     "99 names in wrong letters",
     "certificates of 20,000 names",
     "one certificate of 700,000 names",
-    "PEM: 90 blocks full of elements",
-    "an endless OID",
     "two megabytes of chunks of one byte",
     "continue, without end",
     "a hundred headers of 60 KB",
     "a trailer without end",
-    "an endless OID inside",
     "elements inside",
-    "a CSR inside",
     "an extension of many names",
     "an issuer of many names",
 }
