@@ -43,7 +43,7 @@ def old(place: Place, days: int, lifetime: int = 90) -> None:
 def failed(place: Place) -> None:
     fault = LastError(kind="transient", message="down", hint="is it up?", at=NOW - DAY)
     watched = state.watch(place.files())
-    place.remember(failures=2, retry_at=NOW + 4 * DAY, last_error=fault, watched=watched)
+    place.remember(failures=2, retry_at=NOW + timedelta(minutes=1), last_error=fault, watched=watched)
 
 
 def pending(place: Place) -> None:
@@ -63,7 +63,7 @@ SITUATIONS: list[tuple[str, list[Callable[[Place], None]], Condition, Action | N
     ("past the threshold", [lambda p: old(p, 70)], Condition.DUE, Action.RENEW, -10.6 * DAY),
     ("expired", [lambda p: old(p, 100)], Condition.EXPIRED, Action.RENEW, -40.6 * DAY),
     ("not yet valid", [lambda p: old(p, -10)], Condition.NOT_YET_VALID, Action.RENEW, 69.4 * DAY),
-    ("failed before", [lambda p: old(p, 70), failed], Condition.FAILED, Action.RENEW, 4 * DAY),
+    ("failed before", [lambda p: old(p, 70), failed], Condition.FAILED, Action.RENEW, timedelta(minutes=1)),
     ("pending", [lambda p: old(p, 70), pending], Condition.PENDING, Action.POLL, timedelta(minutes=5)),
     ("first request pending", [pending], Condition.PENDING, Action.POLL, timedelta(minutes=5)),
     (
