@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 import traceback
@@ -11,13 +12,16 @@ from pathlib import Path
 
 from .life import KeyPool, Life, Plan
 
+# Memory, where it is to be had: a life syncs some thousand files.
+_WHERE = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+
 
 def main() -> int:
     arguments = _arguments()
     pool, total, broken = KeyPool(), Counter[str](), []
     started = time.process_time()
     for seed in range(arguments.seed, arguments.seed + arguments.lives):
-        with tempfile.TemporaryDirectory(prefix="certagent-life-") as directory:
+        with tempfile.TemporaryDirectory(prefix="certagent-life-", dir=_WHERE) as directory:
             life = Life(Plan(seed, arguments.years, recovers=not arguments.without_recovery), Path(directory), pool)
             try:
                 life.run()

@@ -5,14 +5,25 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from certagent import certificate as facts
 from certagent import keys
 
 HOOK = 'test ! -e "{broken}" && echo "$CERTAGENT_SERIAL" >>"{log}"'
+
+
+PASSWORD = b"secret"
+
+
+@lru_cache(2)  # its key derivation is made to be slow, and the file seldom changes
+def _unpacked(content: bytes) -> tuple[keys.PrivateKey | None, x509.Certificate | None]:
+    key, leaf, _ = pkcs12.load_key_and_certificates(content, PASSWORD)
+    return key if isinstance(key, keys.PrivateKey) else None, leaf
 
 
 class BrokenPromiseError(AssertionError):
@@ -32,28 +43,37 @@ class Keystore:
     by_hand: x509.Certificate | None = None
 
     @property
-    def combined(self) -> bool:
-        return self.choices["layout"] == "combined"
-
-    @property
     def key_file(self) -> Path:
-        return self.directory / "key.pem"
+        return self.directory / ("identity.p12" if self.choices["layout"] == "pkcs12" else "key.pem")
 
     @property
     def certificate_file(self) -> Path:
-        return self.key_file if self.combined else self.directory / "cert.pem"
+        return self.directory / "cert.pem" if self.choices["layout"] == "pair" else self.key_file
 
     @property
     def ca_file(self) -> Path:
         return self.directory / "ca.pem"
 
     def definition(self) -> str:
+        if self.choices["layout"] == "pkcs12":
+            place = f"type: pkcs12, file: {self.key_file}, password: {{file: {self._password}}}"
+        else:
+            place = (
+                f"type: pem, key_file: {self.key_file}, certificate_file: {self.certificate_file}, "
+                f"swap: {self.choices['swap']}, certificate_format: {self.choices['format']}"
+            )
         return (
-            f"{{type: pem, authority: lab, key_file: {self.key_file}, certificate_file: {self.certificate_file}, "
-            f"ca_file: {self.ca_file}, subject: CN={self.name}, swap: {self.choices['swap']}, "
-            f"renew_at: {self.choices['renew_at']}, certificate_format: {self.choices['format']}, "
+            f"{{{place}, authority: lab, ca_file: {self.ca_file}, subject: CN={self.name}, "
+            f"renew_at: {self.choices['renew_at']}, "
             f"hooks: {{post: [[/bin/sh, -c, '{HOOK.format(broken=self.broken, log=self.hook_log)}']]}}}}"
         )
+
+    @property
+    def _password(self) -> Path:
+        file = self.directory.parent / f"{self.name}.password"
+        file.write_bytes(PASSWORD)
+        file.chmod(0o600)
+        return file
 
     @property
     def broken(self) -> Path:
@@ -89,13 +109,18 @@ class Keystore:
         """The certificate in place, after seeing that its key is in place too."""
         if not self.certificate_file.exists():
             return None
-        found = facts.load_pem(self.certificate_file.read_bytes(), self.name)
-        if not found:
+        key, leaf = self._pair()
+        if leaf is None:
             raise BrokenPromiseError(f"{self.name}: no certificate in {self.certificate_file.name}")
-        key = keys.load_private(self.key_file.read_bytes(), None, self.name)
-        if not keys.match(key, found[0].public_key()):
+        if key is None or not keys.match(key, leaf.public_key()):
             raise BrokenPromiseError(f"{self.name}: key and certificate do not match")
-        return found[0]
+        return leaf
+
+    def _pair(self) -> tuple[keys.PrivateKey | None, x509.Certificate | None]:
+        if self.choices["layout"] == "pkcs12":
+            return _unpacked(self.key_file.read_bytes())
+        found = facts.load_pem(self.certificate_file.read_bytes(), self.name)
+        return keys.load_private(self.key_file.read_bytes(), None, self.name), next(iter(found), None)
 
     def check(self, now: datetime, excused_until: datetime) -> None:
         """Everything that must be true after a boot. Raises BrokenPromiseError."""

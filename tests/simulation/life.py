@@ -20,7 +20,7 @@ from certagent.lab import LabCA, Settings
 from certagent.moments import later
 from certagent.scep import client as scep_client
 from certagent.transaction import recovery
-from certagent.transaction.journal import Journal
+from certagent.transaction.journal import Journal, Phase
 from certagent.transaction.renewal import Wish, advance
 
 from .device import BrokenPromiseError, Keystore
@@ -92,7 +92,7 @@ class Life:
         directory = self._directory / name
         directory.mkdir(parents=True)
         choices = {
-            "layout": self._dice.choice(("pair", "pair", "combined")),
+            "layout": self._dice.choice(("pair",) * 12 + ("combined",) * 7 + ("pkcs12",)),
             "swap": self._dice.choice(("rename", "symlink")),
             "renew_at": "66%",
             "format": "fullchain",
@@ -193,7 +193,7 @@ class Life:
         elif (dice := dice - 1) < 0:
             keystore.broken.touch()
             self._tell("hook broken")
-        elif (dice := dice - 2) < 0:
+        elif (dice := dice - 0.7) < 0:
             days = self._dice.uniform(*self._dice.choice(WRONG_CLOCKS))
             self._skew = timedelta(days=days)
             self._skewed_until = self.now + self._dice.random() ** 3 * 3 * DAY
@@ -210,7 +210,7 @@ class Life:
         self._looks = dict.fromkeys(self._looks, self.now)
 
     def _restore(self, keystore: Keystore) -> None:
-        if keystore.backup is None or keystore.combined != (keystore.key_file == keystore.certificate_file):
+        if keystore.backup is None:
             keystore.keep_a_copy()
             return
         keystore.put_the_copy_back()
@@ -262,6 +262,9 @@ class Life:
         """What the life cost the CA, and whether every swap had its hook."""
         self.counts["certificates issued"] = len(self._ca.issued())
         for keystore in self._keystores:
+            staged = Journal(self._directory / "state/keystores" / keystore.name, "rollover").open()
+            if staged is not None and staged.phase is Phase.ISSUED:  # its time comes after this life
+                keystore.serials.add(int(staged.serial, 16))
             self.counts["certificates used"] += len(keystore.serials)
             self.counts["hooks run"] += len(keystore.hooked())
         self.counts.update(self._network.counts)
