@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -84,11 +85,7 @@ def read_secret(secret: Secret) -> bytes:
     Raises ConfigError; HookError if its command does not end, fails or cannot be started.
     """
     if secret.file is not None:
-        try:
-            with Path(secret.file).open("rb") as file:
-                value = file.read(_OUTPUT_LIMIT + 1)
-        except OSError as error:
-            raise ConfigError(f"secret file {secret.file}: {error.strerror}", "let the agent's user read it") from None
+        value = _secret_file(secret.file)
     elif secret.env is not None:
         if secret.env not in os.environ:
             raise ConfigError(f"environment variable {secret.env} is not set", "set it for the certagent process")
@@ -104,6 +101,27 @@ def read_secret(secret: Secret) -> bytes:
     if not value:
         raise ConfigError(f"the secret from {_source(secret)} is empty", "put the secret there")
     return value
+
+
+def _secret_file(path: str) -> bytes:
+    try:
+        # O_NONBLOCK: a FIFO must not hold us up before fstat can tell.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        hint = "create it, or correct the path" if missing else "let the agent's user read it"
+        raise ConfigError(f"secret file {path}: {error.strerror}", hint) from None
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise ConfigError(f"secret file {path} is not a file", "correct the path")
+        if mode & 0o007:
+            raise ConfigError(f"secret file {path} is open to everybody on the host", f"run chmod o= {path}")
+        return os.read(descriptor, _OUTPUT_LIMIT + 1)
+    except OSError as error:
+        raise ConfigError(f"secret file {path}: {error.strerror}", "see the disk") from None
+    finally:
+        os.close(descriptor)
 
 
 def _command_secret(argv: tuple[str, ...]) -> bytes:

@@ -22,7 +22,7 @@ from certagent.agent.log import log_error
 from certagent.agent.schedule import Pace
 from certagent.agent.worker_process import worker_command
 from certagent.config.configuration import Configuration
-from certagent.config.load import load_configuration
+from certagent.config.load import load_for_host
 from certagent.errors import BusyError, CertagentError, ConfigError
 from certagent.state_directory import StateDirectory
 from certagent.text import iso
@@ -38,12 +38,19 @@ def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = No
     """
     certagent_log.configure()
     config_path = config_path.absolute()
-    configuration = load_configuration(config_path)
+    configuration, lacking = load_for_host(config_path)
+    _tell(lacking)
     command = worker or worker_command(config_path)
     with ExitStack() as held:
         _lock(Path(configuration.state_dir), held)
         asyncio.run(Agent(config_path, configuration, command, pace or Pace()).serve())
     return 0
+
+
+def _tell(lacking: Sequence[str]) -> None:
+    """What the host lacks stops the keystores that need it, when they do; a person may like to know before."""
+    for line in lacking:
+        log.warning("%s", line)
 
 
 def _lock(state_dir: Path, held: ExitStack) -> None:
@@ -134,7 +141,7 @@ class Agent:
     def _reload(self) -> None:
         systemd.reloading()
         try:
-            fresh = load_configuration(self._config_path)
+            fresh, lacking = load_for_host(self._config_path)
             if fresh.state_dir != self._configuration.state_dir:
                 raise ConfigError("state_dir cannot change while the agent runs", "restart it")
         except CertagentError as error:
@@ -143,6 +150,7 @@ class Agent:
         else:
             self._status.over("configuration")
             log.info("configuration read again: %d keystores", len(fresh.keystores))
+            _tell(lacking)
             self._configuration = fresh
             self._keystores.adopt(fresh)
             self._start_over()

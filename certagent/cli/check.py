@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from certagent.cli.terminal import Finding, Mark, print_findings, print_title, t
 from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
-from certagent.config.load import load_configuration
+from certagent.config.load import load_for_host
 from certagent.config.parts import Secret
 from certagent.errors import CertagentError, internal_fault
 from certagent.hooks import read_secret
@@ -43,10 +43,10 @@ _AS_ROOT = "run certagent as root, or give its user access"
 
 def check(arguments: argparse.Namespace) -> int:
     """0 all in order, warnings included; 1 something is wrong. A wrong configuration raises ConfigError."""
-    configuration = load_configuration(arguments.config)
+    configuration, lacking = load_for_host(arguments.config)
     console = terminal()
     counts = dict.fromkeys(Mark, 0)
-    for title, findings in _groups(configuration, arguments.config, offline=arguments.offline):
+    for title, findings in _groups(configuration, arguments.config, lacking, offline=arguments.offline):
         print_title(console, title)
         for finding in _guarded(findings, debug=arguments.debug):
             counts[finding.mark] += 1
@@ -73,10 +73,12 @@ def _guarded(findings: Findings, *, debug: bool) -> Findings:
         yield Finding(Mark.WRONG, str(internal), internal.hint)
 
 
-def _groups(configuration: Configuration, path: Path, *, offline: bool) -> Iterator[tuple[str, Findings]]:
+def _groups(
+    configuration: Configuration, path: Path, lacking: Sequence[str], *, offline: bool
+) -> Iterator[tuple[str, Findings]]:
     """Titles, and what stands below them; nothing is looked at before its turn."""
     now = assemble.clock()
-    yield f"configuration {path}", _host(configuration, now)
+    yield f"configuration {path}", _host(configuration, lacking, now)
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     reached: dict[str, Contact] = {}
     for name, authority in configuration.authorities.items():
@@ -85,11 +87,14 @@ def _groups(configuration: Configuration, path: Path, *, offline: bool) -> Itera
         yield f"keystore {name}", _keystore(configuration, name, authorities, reached, now)
 
 
-def _host(configuration: Configuration, now: datetime) -> Findings:
+def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -> Findings:
     if not policy.clock_is_sane(now):
         yield Finding(Mark.WRONG, f"the clock says {iso(now)}: nothing is done until it is set", "set the clock")
     elif doubt := wall_clock.doubt(Path(configuration.state_dir), now):
         yield Finding(Mark.WRONG, doubt.reason, "if it is right, `certagent renew` believes it now; else set it")
+    for line in lacking:
+        what, _, hint = line.partition("; ")
+        yield Finding(Mark.WRONG, what, hint)
     directories = {"state_dir": Path(configuration.state_dir)}
     if any(definition.swap == "symlink" for definition in configuration.keystores.values()):
         directories["live_dir"] = Path(configuration.live_dir)

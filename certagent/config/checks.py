@@ -1,6 +1,7 @@
 """What a configuration says, held against itself and against this host: names, paths, secrets, programs.
 
-Each check only adds to the problems. Nothing is opened: a secret is read at the moment it is needed.
+What is wrong in the text stops everything. What is missing on the host stops the keystore or authority that needs it,
+at the moment it does; here it is only found, for `check` and the agent's log to tell. Nothing is opened.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from urllib.parse import urlsplit
 from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, did_you_mean, dotted
 from certagent.config.keystores import KeystoreDefaults
 
+Fault = tuple[str, str] | None
+"""What is wrong, and what to do about it."""
+
 
 def check(
     decoder: Decoder,
@@ -24,20 +28,27 @@ def check(
     directories: Mapping[str, str],
     files: Iterable[str],
 ) -> None:
-    """Every check that needs more than one value or the host.
+    """Every check that needs more than one value.
 
     `directories`: state_dir and live_dir as they will be used; `files`: the configuration's own.
     """
     _check_references(decoder, authorities, keystores)
     _check_paths(decoder, directories, files)
+    _add_faults(decoder, _TEXT_CHECKS, decoder.problems)
+
+
+def check_host(decoder: Decoder) -> Problems:
+    """What this host lacks now."""
+    problems = Problems(decoder.problems.files)
+    _add_faults(decoder, _HOST_CHECKS, problems)
+    return problems
+
+
+def _add_faults(decoder: Decoder, checks: Mapping[str, Callable[[Any], Fault]], problems: Problems) -> None:
     for found in decoder.to_check:
-        fault = _HOST_CHECKS[found.check](found.value) if found.check in _HOST_CHECKS else None
+        fault = checks[found.check](found.value) if found.check in checks else None
         if fault:
-            decoder.problems.add(found.place, found.path, *fault)
-
-
-Fault = tuple[str, str] | None
-"""What is wrong, and what to do about it."""
+            problems.add(found.place, found.path, *fault)
 
 
 def _check_references(decoder: Decoder, authorities: Mapping[str, Any], keystores: Mapping[str, Any]) -> None:
@@ -138,11 +149,18 @@ def _check_variable(name: str) -> Fault:
     return f"the environment variable {name} is not set", "set it for the certagent process, or use file"
 
 
+def _check_argv(argv: tuple[str, ...]) -> Fault:
+    program = argv[0]
+    if program.startswith("/") or (program and "/" not in program):
+        return None
+    return "does not begin with a program", "write its absolute path, or its bare name to look it up on PATH"
+
+
 def _check_program(argv: tuple[str, ...]) -> Fault:
     program = argv[0]
+    if _check_argv(argv):
+        return None
     if not program.startswith("/"):
-        if "/" in program or not program:
-            return "does not begin with a program", "write its absolute path, or its bare name to look it up on PATH"
         if shutil.which(program) is None:
             return "begins with a program that is not on PATH", "install it, or write its absolute path"
         return None
@@ -169,11 +187,10 @@ def _check_port(address: str) -> Fault:
     return "has no port between 1 and 65535", 'write e.g. "127.0.0.1:443"'
 
 
+_TEXT_CHECKS: dict[str, Callable[[Any], Fault]] = {"program": _check_argv, "url": _check_url, "port": _check_port}
 _HOST_CHECKS: dict[str, Callable[[Any], Fault]] = {
     "secret_file": _check_secret_file,
     "read_file": _check_readable,
     "env": _check_variable,
     "program": _check_program,
-    "url": _check_url,
-    "port": _check_port,
 }

@@ -2,7 +2,7 @@
 
     read      bounded, owned by root or us, not writable by others; YAML → nodes that know their lines
     decode    nodes → definitions, field by field                        (decode.py)
-    check     names, paths, secrets and programs against this host       (checks.py)
+    check     names and paths against each other; what this host lacks   (checks.py)
 
 The agent's process loads this module: nothing heavy is imported here.
 """
@@ -22,7 +22,7 @@ import msgspec
 import yaml
 
 from certagent.config.authority import Authority
-from certagent.config.checks import check
+from certagent.config.checks import check, check_host
 from certagent.config.configuration import Configuration
 from certagent.config.decode import (
     BAD,
@@ -52,10 +52,20 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_configuration(path: Path) -> Configuration:
-    """The whole configuration, includes merged, defaults applied, checked against this host.
+    """The whole configuration, includes merged, defaults applied.
 
-    Raises ConfigError; its `problems` are all faults, each `FILE:LINE: key.path: what is wrong; what to do`.
+    Raises ConfigError; its `problems` are all faults of its text: `FILE:LINE: key.path: what is wrong; what to do`.
     """
+    return _load(path)[0]
+
+
+def load_for_host(path: Path) -> tuple[Configuration, tuple[str, ...]]:
+    """The same, and what of it this host lacks now: lines of the same form. Raises as `load_configuration` does."""
+    configuration, decoder = _load(path)
+    return configuration, check_host(decoder).lines()
+
+
+def _load(path: Path) -> tuple[Configuration, Decoder]:
     problems = Problems()
     main = _read_file(path, problems)
     if main is None:
@@ -81,7 +91,7 @@ def load_configuration(path: Path) -> Configuration:
     )
     if problems:
         raise _error(path, problems)
-    return Configuration(**{**values, **shared, "defaults": KeystoreDefaults(**inherited)})
+    return Configuration(**{**values, **shared, "defaults": KeystoreDefaults(**inherited)}), decoder
 
 
 def state_dir_of(path: Path) -> Path:

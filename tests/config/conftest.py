@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certagent.config.load import load_configuration
+from certagent.config.load import load_configuration, load_for_host
 from certagent.errors import ConfigError
 
 FINGERPRINT = "sha256:" + "9f" * 32
@@ -62,6 +62,10 @@ class Site:
         with pytest.raises(ConfigError) as caught:
             load_configuration(self.main)
         return [line.replace(f"{self.directory}/", "") for line in caught.value.problems]
+
+    def lacking(self) -> list[str]:
+        """What the host lacks, the directory cut off again."""
+        return [line.replace(f"{self.directory}/", "") for line in load_for_host(self.main)[1]]
 
 
 @pytest.fixture

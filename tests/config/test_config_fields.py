@@ -320,12 +320,6 @@ FIELDS = [
         id="TLS files without TLS",
     ),
     pytest.param(
-        {5: "    url: https://scep.example.net/scep", 7: "    https_ca_file: DIR/gone.pem"},
-        "7: authorities.corp.https_ca_file: cannot be read: No such file or directory; "
-        "create the file, or correct the path",
-        id="no CA file for TLS",
-    ),
-    pytest.param(
         {7: "    key_transport: password"},
         "4: authorities.corp: has key_transport: password and no challenge; the challenge is that password",
         id="a key under a challenge that is not there",
@@ -421,11 +415,6 @@ FIELDS = [
         }.items()
     ),
     pytest.param(
-        {12: "    type: pkcs11\n    module: DIR/gone.so\n    token: vpn", 15: _PIN, 16: "    uri_file: DIR/uri"},
-        "13: keystores.web.module: cannot be read: No such file or directory; create the file, or correct the path",
-        id="module missing",
-    ),
-    pytest.param(
         {12: _TOKEN, 15: f"{_PIN}\n    certificate_object: false", 16: "    uri_file: DIR/uri"},
         "11: keystores.web: keeps the certificate nowhere; add certificate_file, or set certificate_object: true",
         id="a certificate that is kept nowhere",
@@ -445,19 +434,6 @@ FIELDS = [
         {12: _TOKEN, 15: _PIN, 16: "    uri_file: DIR/root.pem"},
         "18: keystores.web.uri_file: is the same file as keystores.web.module (agent.yaml:13); give each its own path",
         id="URI over the module",
-    ),
-    pytest.param(
-        {17: "  b: {type: pkcs12, file: DIR/web.pem, password: {file: DIR/corp.challenge}}"},
-        "17: keystores.b.file: is the same file as keystores.web.certificate_file (agent.yaml:16); "
-        "give each its own path",
-        id="two keystores of two types, one file",
-    ),
-    pytest.param(
-        {17: "  b: {type: pkcs12, file: DIR/b.p12, password: {file: DIR/b.p12}}"},
-        "17: keystores.b.file: is the same file as keystores.b.password.file (agent.yaml:17); give each its own path\n"
-        "17: keystores.b.password.file: cannot be read: No such file or directory; "
-        "create the file, or correct the path",
-        id="a keystore over its own password",
     ),
     # references
     pytest.param(
@@ -573,6 +549,33 @@ FIELDS = [
         "write e.g. {file: /etc/certagent/secret}",
         id="two sources of a secret",
     ),
+    # programs
+    pytest.param(
+        {17: "    hooks: {pre: [[./tell]]}"},
+        "17: keystores.web.hooks.pre[0]: does not begin with a program; "
+        "write its absolute path, or its bare name to look it up on PATH",
+        id="program by relative path",
+    ),
+    pytest.param(
+        {17: "  b: {type: pkcs12, file: DIR/b.p12, password: {file: DIR/b.p12}}"},
+        "17: keystores.b.file: is the same file as keystores.b.password.file (agent.yaml:17); give each its own path",
+        id="a keystore over its own password",
+    ),
+]
+
+
+HOST = [
+    pytest.param(
+        {5: "    url: https://scep.example.net/scep", 7: "    https_ca_file: DIR/gone.pem"},
+        "7: authorities.corp.https_ca_file: cannot be read: No such file or directory; "
+        "create the file, or correct the path",
+        id="no CA file for TLS",
+    ),
+    pytest.param(
+        {12: "    type: pkcs11\n    module: DIR/gone.so\n    token: vpn", 15: _PIN, 16: "    uri_file: DIR/uri"},
+        "13: keystores.web.module: cannot be read: No such file or directory; create the file, or correct the path",
+        id="module missing",
+    ),
     pytest.param(
         {7: "    challenge: {file: DIR/missing}"},
         "7: authorities.corp.challenge.file: cannot be read: No such file or directory; "
@@ -607,7 +610,6 @@ FIELDS = [
         "create the file, or correct the path",
         id="trust anchor missing",
     ),
-    # programs
     pytest.param(
         {17: "    hooks: {post: [[sytemctl, reload, nginx]]}"},
         "17: keystores.web.hooks.post[0]: begins with a program that is not on PATH; "
@@ -621,18 +623,18 @@ FIELDS = [
         id="program missing",
     ),
     pytest.param(
-        {17: "    hooks: {pre: [[./tell]]}"},
-        "17: keystores.web.hooks.pre[0]: does not begin with a program; "
-        "write its absolute path, or its bare name to look it up on PATH",
-        id="program by relative path",
-    ),
-    pytest.param(
         {9: "  authority: corp\n  hooks: {failed: [[gone]]}"},
         "10: defaults.hooks.failed[0]: begins with a program that is not on PATH; "
         "install it, or write its absolute path",
         id="program in defaults: said once",
     ),
 ]
+
+
+@pytest.mark.parametrize(("lines", "expected"), HOST)
+def test_what_the_host_lacks_is_told_and_stops_nothing(site: Site, lines: dict[int, str], expected: str) -> None:
+    site.change(lines)
+    assert site.lacking() == [f"agent.yaml:{line}" for line in expected.split("\n")]
 
 
 @pytest.mark.parametrize(("lines", "expected"), FIELDS)
