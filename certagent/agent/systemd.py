@@ -7,6 +7,8 @@ import socket
 import time
 from datetime import timedelta
 
+from certagent.text import printable
+
 # What systemd gives the main process only; a worker must not speak for the agent.
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
@@ -60,7 +62,7 @@ class Status:
 
     def tell(self, line: str) -> None:
         """Send it, unless it is what was told last."""
-        status = "; ".join([*self._troubles.values(), line])
+        status = printable("; ".join([*self._troubles.values(), line]))  # a line break would begin another assignment
         if status != self._told:
             self._told = status
             send(f"STATUS={status}")

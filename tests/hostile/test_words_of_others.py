@@ -25,13 +25,15 @@ from tests.unit.pki import Party, party, rsa_key
 
 # A line of a log that nobody wrote, a terminal's order, the writing turned round, an end of text; and no end.
 FORGED = "web: renewed, valid until 2099-01-01"
-EVIL = f"a\n{FORGED}\r\x1b[2J\x1b]0;owned\x07\u202e\u2066\x00\x85\u2028\x9b31m" + "x" * 10_000
+WORDS = f"a\n{FORGED}\r\x1b[2J\x1b]0;owned\x07\u202e\u2066\x00\x85\u2028\x9b31m"
+EVIL = WORDS + "x" * 10_000
 LONGEST = 2500  # characters of a line
 UTF8, IA5 = 0x0C, 0x16
 
 
-def evil_name() -> Any:
-    return common_name(UTF8, EVIL.encode())
+def evil_name(length: int = 5000) -> asn1_x509.Name:
+    """A longer one is no name to us, of a CA or of what it issues; one that lies in a file is shown all the same."""
+    return common_name(UTF8, (WORDS + "x" * length).encode())
 
 
 def evil_extension() -> x509.UnrecognizedExtension:
@@ -48,7 +50,7 @@ def put(site: Site, *, subject: bool, names: bool) -> None:
     if names:
         made = with_extension(made, ca.issuer, evil_extension())
     if subject:
-        made = spelled(made, ca.issuer, subject=evil_name())
+        made = spelled(made, ca.issuer, subject=evil_name(10_000))
     site.key.write_bytes(to_pem(own))
     site.certificate.write_bytes(facts.to_pem([made.certificate]))
 
@@ -98,7 +100,8 @@ def names_of_what_is_issued(site: Site) -> None:
     ca = hostile(site)
 
     def spelling(made: Party) -> Party:
-        bare = party("CN=web.example.net,O=Example", ca.issuer, with_key=_Public(made.certificate))  # type: ignore[arg-type]
+        own, start, end = _Public(made.certificate), real_clock() - DAY, real_clock() + 80 * DAY
+        bare = party("CN=web.example.net,O=Example", ca.issuer, with_key=own, start=start, end=end)  # type: ignore[arg-type]
         return with_extension(bare, ca.issuer, evil_extension())
 
     ca.spelling = spelling
