@@ -61,6 +61,11 @@ class _Certificate:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._copy, name)
 
+    @property  # type: ignore[misc]  # nobody sets it
+    def __class__(self) -> Any:
+        """What `isinstance` asks for."""
+        return x509.Certificate
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Certificate) and self._der == other._der
 

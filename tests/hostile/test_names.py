@@ -212,6 +212,7 @@ def test_it_is_read_under_its_own_bytes(name: str) -> None:
     assert made.subject == made.issuer == x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
     assert made.subject.public_bytes() == raw.dump()
     assert facts.is_readable(made)
+    assert isinstance(made, x509.Certificate)
     assert facts.is_self_signed(made)
     assert facts.is_ca(made)
     assert facts.load_pem(facts.to_pem([made]), "x.pem") == (made,) == (facts.load_der(der),)
