@@ -127,6 +127,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "--due", action="store_true", help="as the agent does it: not before a failed attempt's pause is over"
     )
     how.add_argument("--force", action="store_true", help="whether due or not")
+    how.add_argument("--compromised", action="store_true", help="a new key in place of one that others know")
     renew.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
     for command in (enroll, renew):
         command.add_argument("--report", choices=["json"], help="on stdout, a line per keystore, for programs")

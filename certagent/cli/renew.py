@@ -38,6 +38,10 @@ def renew(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _foretell(configuration, names, arguments)
     wish = Wish.DUE if arguments.due else Wish.RENEW if arguments.force else Wish.NOW
+    if arguments.compromised:
+        if not arguments.names:
+            raise ConfigError("--compromised is for keystores that are named", "write: renew --compromised NAME")
+        wish = Wish.COMPROMISED
     return _serve(configuration, names, wish, arguments)
 
 

@@ -22,6 +22,7 @@ _COMMANDS = {
     Wish.NOW: ("renew",),
     Wish.RENEW: ("renew", "--force"),
     Wish.ENROLL: ("enroll", "--force"),
+    Wish.COMPROMISED: ("renew", "--compromised"),
 }
 # Of the time the agent gives a worker without a report: it must not run out on us while we wait for ours.
 _SHARE = 0.5

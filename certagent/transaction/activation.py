@@ -110,7 +110,12 @@ def conclude(context: Context, transaction: Transaction) -> None:
             return
     if transaction.not_after is not None:
         context.log(f"certificate {transaction.serial} is in place, valid until {iso(transaction.not_after)}")
-    close(context, transaction, _DONE[transaction.kind])
+    message = ""
+    if transaction.compromised:
+        authority = context.configured.definition.authority
+        message = f"the key that others know is replaced; have {authority} revoke {transaction.old_serial}"
+        context.log(message)
+    close(context, transaction, _DONE[transaction.kind], message)
 
 
 def _run_owed(context: Context, transaction: Transaction) -> Transaction:

@@ -132,7 +132,7 @@ class Context:
     def shadow(self, transaction: Transaction) -> Shadow:
         """The transaction's shadow, made if a killed run did not come so far."""
         definition = self.configured.definition
-        keep = transaction.succeeds and definition.rekey == "never"
+        keep = transaction.succeeds and definition.rekey == "never" and not transaction.compromised
         return self.configured.keystore.create_shadow(transaction.id, None if keep else definition.key_type)
 
     def sweep_shadows(self) -> None:

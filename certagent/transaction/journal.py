@@ -53,9 +53,10 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     `id` names it on this host (shadow, temporary files, history); `transaction_id` is the one on the wire.
     `signer` is the certificate the request is signed with: the reply is enveloped to its key. `names` are the
     alternative names asked for, `usages` and `purposes` what it is to be used for, `nameless` says that the subject
-    asked for is empty, `forced` that a person wants it now. `refused` is what was issued and is not fit, with the CAs
-    that came with it. A rollover is activated at `switch_at`; at `checked_at` its CA was last seen announced. `source`
-    names the keystore whose identity signs an enrollment, if one does.
+    asked for is empty, `forced` that a person wants it now, `compromised` that others know the key in place. `refused`
+    is what was issued and is not fit, with the CAs that came with it. A rollover is activated at `switch_at`; at
+    `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an enrollment, if one
+    does.
     No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
@@ -80,6 +81,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     usages: tuple[str, ...] = ()
     purposes: tuple[str, ...] = ()
     forced: bool = False
+    compromised: bool = False
     refused: tuple[bytes, ...] = ()
     poll_at: Moment | None = None
     certificate: bytes = b""

@@ -23,7 +23,7 @@ from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
 from certagent.transaction import activation, events, next_step, outcome, recovery, rollover, walk
 from certagent.transaction.context import AbandonedError, Context
-from certagent.transaction.journal import NOT_ISSUED, Kind, Transaction
+from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
 from certagent.transaction.report import Outcome, Result
 from certagent.transaction.walk import Progress
 
@@ -42,12 +42,20 @@ _UNFINISHED = {
 
 
 class Wish(StrEnum):
-    """What was asked for: what is due by the clock and the backoff; what is due, now; a renewal; an enrollment."""
+    """What was asked for: what is due by the clock and the backoff; what is due, now; a renewal; an enrollment; another
+    key in place of one that others know.
+    """
 
     DUE = "due"
     NOW = "now"
     RENEW = "renew"
     ENROLL = "enroll"
+    COMPROMISED = "compromised"
+
+    @property
+    def forces(self) -> bool:
+        """Whether something new is wanted, due or not."""
+        return self in (Wish.RENEW, Wish.ENROLL, Wish.COMPROMISED)
 
 
 def advance(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
@@ -163,6 +171,9 @@ def _enroll_or_renew(
             if last_try:
                 raise
         except RejectedError as error:
+            if transaction.compromised:
+                name = context.configured.name
+                error.hint = f"{error.hint}; is it revoked already? then `certagent enroll --force {name}`"
             walk.give_up(context, error)
             if last_try or not _may_enroll_again(context, transaction):
                 raise
@@ -178,15 +189,16 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
     transaction = _resumable(context, wish)
     situation = context.situation(_certificate(context, wish), past, before.rollover, before.arrival)
     decision = next_step.identity_step(situation, context.clock())
-    if transaction is None or decision.action is Action.RENEW:
+    another_key = wish is Wish.COMPROMISED and not (transaction and transaction.compromised)
+    if transaction is None or decision.action is Action.RENEW or another_key:
         kind = _kind(context, wish, decision, before, situation.lifetime)
         if kind is None:
             return Result.NOTHING
         if transaction is not None:
-            context.log("the certificate is due again before its hooks succeeded; the next one's will be run")
+            context.log("another successor is made before the hooks of this one succeeded; the next one's will be run")
             activation.close(context, transaction, "superseded")
-        forced = wish in (Wish.RENEW, Wish.ENROLL)
-        return context.journal.write(context.begin(kind, forced=forced))
+        begun = context.begin(kind, forced=wish.forces)
+        return context.journal.write(begun.at(begun.phase, compromised=wish is Wish.COMPROMISED))
     if not decision.is_due(context.clock()) and wish is Wish.DUE:
         return Result.PENDING if decision.action is Action.POLL else Result.NOTHING
     if wish is Wish.RENEW and not transaction.forced:
@@ -197,6 +209,8 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
 def _resumable(context: Context, wish: Wish) -> Transaction | None:
     """The open transaction, unless it can no longer be carried on, or an enrollment is wanted instead of it."""
     transaction = walk.resumable(context)
+    if wish is Wish.COMPROMISED:
+        return _with_another_key(context, transaction)
     if transaction is None or wish is not Wish.ENROLL or transaction.phase not in NOT_ISSUED:
         return transaction
     if transaction.kind is not Kind.ENROLLMENT:
@@ -206,6 +220,17 @@ def _resumable(context: Context, wish: Wish) -> Transaction | None:
     else:
         return transaction
     walk.give_up(context, AbandonedError(reason))
+    return None
+
+
+def _with_another_key(context: Context, transaction: Transaction | None) -> Transaction | None:
+    """The open transaction, if it already replaces a key that others know; what may hold that key is given up."""
+    reason = AbandonedError("the key in place is known to others: a new one is made")
+    if context.configured.definition.rekey == "never" and context.configured.rollover.open() is not None:
+        walk.give_up(replace(context, journal=context.configured.rollover), reason)
+    if transaction is None or transaction.compromised or transaction.phase not in (*NOT_ISSUED, Phase.ISSUED):
+        return transaction
+    walk.give_up(context, reason)
     return None
 
 
@@ -236,7 +261,7 @@ def _kind(
         and decision.is_due(now)
     ):
         return Kind.ENROLLMENT
-    return Kind.RENEWAL if decision.is_due(now) or wish is Wish.RENEW else None
+    return Kind.RENEWAL if decision.is_due(now) or wish.forces else None
 
 
 def _may_enroll_again(context: Context, transaction: Transaction) -> bool:

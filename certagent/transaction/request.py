@@ -23,6 +23,7 @@ from certagent.trust.authorities import Contact
 from certagent.trust.usages import asked_usages
 
 ANEW = "a new request is made"
+_USAGES = frozenset({x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid})
 
 
 def make_request(context: Context, transaction: Transaction, *, plain: bool = False) -> Transaction:
@@ -156,13 +157,19 @@ def _wanted(context: Context, transaction: Transaction) -> tuple[x509.Name, x509
 
 
 def _extensions(context: Context, transaction: Transaction) -> Iterable[x509.Extension[x509.ExtensionType]]:
-    """The usages and the template: a successor keeps what the certificate in place has."""
+    """The usages and the template: a successor keeps what the certificate in place has.
+
+    An enrollment asks for what the definition says, and where that says nothing for what it replaces has.
+    """
     predecessor = context.predecessor(transaction)
     in_place = certificate_in_place(predecessor) if predecessor else None
     if in_place is not None:
         return scep.kept_extensions(in_place)
     definition = context.configured.definition
     asked = facts.usage_extensions(definition.key_usage, definition.extended_key_usage)
+    if (replaced := certificate_in_place(context.configured.keystore)) is not None:
+        missing = _USAGES - {each.oid for each in asked}
+        asked += [each for each in scep.kept_extensions(replaced) if each.oid in missing]
     return [*asked, scep.certificate_template(definition.template)] if definition.template else asked
 
 

@@ -39,6 +39,9 @@ def begin_switch(context: Context) -> None:
     if current is not None and staged.id == current.id:
         rollover.close()  # killed between the two writes below
         return
+    if reason := walk.was_moved(staged, context.configured.definition.authority):
+        walk.give_up(replace(context, journal=rollover), AbandonedError(reason))
+        return
     now = context.clock()
     step = next_step.rollover_step(context.situation(None, Past(), Track()), now)
     if step.action is not Action.SWITCH or not step.is_due(now):

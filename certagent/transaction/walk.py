@@ -18,7 +18,7 @@ from certagent.moments import later
 from certagent.text import iso
 from certagent.transaction import activation, exchange, next_step
 from certagent.transaction.context import AbandonedError, Context
-from certagent.transaction.journal import NOT_ISSUED, Phase, Transaction
+from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
 from certagent.transaction.request import make_request
 
 
@@ -66,11 +66,21 @@ def resumable(context: Context) -> Transaction | None:
     now = context.clock()
     if transaction.started_at > now:  # the clock was ahead then; what counts from there begins anew
         transaction = context.journal.write(msgspec.structs.replace(transaction, started_at=now))
-    reason = why_not(transaction, configured.endpoint, configured.authority.poll_limit, now)
+    reason = was_moved(transaction, configured.definition.authority) or why_not(
+        transaction, configured.endpoint, configured.authority.poll_limit, now
+    )
     if reason:
         give_up(context, AbandonedError(reason))
         return None
     return transaction
+
+
+def was_moved(transaction: Transaction, authority: str) -> str:
+    """Why what another authority was asked for, or has issued, is not put in place; empty where it is this one's."""
+    moves = transaction.kind in (Kind.ENROLLMENT, Kind.RENEWAL, Kind.ROLLOVER)
+    if transaction.authority == authority or not moves or transaction.phase not in (*NOT_ISSUED, Phase.ISSUED):
+        return ""
+    return f"the keystore was moved from {transaction.authority} to {authority}"
 
 
 def why_not(transaction: Transaction, endpoint: str, poll_limit: timedelta, now: datetime) -> str:
