@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from certagent.errors import BusyError, StateError
+from certagent.errors import BusyError, DamagedError, StateError
 
 T = TypeVar("T")
 
@@ -150,7 +150,7 @@ def read_versioned(
         check_version(path, msgspec.json.decode(data, type=_Versioned).version, version)
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StateError(f"{path} is damaged: {error}", if_damaged) from None
+        raise DamagedError(f"{path} is damaged: {error}", if_damaged) from None
 
 
 def check_version(path: Path, found: int, known: int) -> None:

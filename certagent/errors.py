@@ -54,6 +54,14 @@ class StateError(CertagentError):
     """A state file is unreadable, damaged, or written by a newer version."""
 
 
+class DamagedError(StateError):
+    """A file of our own is no more what was written. Memory is set aside and made again; a journal is law."""
+
+    @property
+    def kind(self) -> str:
+        return "state"
+
+
 class BusyError(CertagentError):
     """Another process holds the lock."""
 

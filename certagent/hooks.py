@@ -79,13 +79,15 @@ def run_apart(words: Sequence[str], limit: timedelta, stopping: Callable[[], boo
     return code, output.start()
 
 
-def read_secret(secret: Secret) -> bytes:
+def read_secret(secret: Secret, *, may_be_open: bool = False) -> bytes:
     """Fetch a secret at the moment it is needed; one trailing newline is cut.
+
+    A file that is open to everybody is refused, unless `may_be_open`: a person named it on a command line.
 
     Raises ConfigError; HookError if its command does not end, fails or cannot be started.
     """
     if secret.file is not None:
-        value = _secret_file(secret.file)
+        value = _secret_file(secret.file, may_be_open=may_be_open)
     elif secret.env is not None:
         if secret.env not in os.environ:
             raise ConfigError(f"environment variable {secret.env} is not set", "set it for the certagent process")
@@ -103,7 +105,7 @@ def read_secret(secret: Secret) -> bytes:
     return value
 
 
-def _secret_file(path: str) -> bytes:
+def _secret_file(path: str, *, may_be_open: bool) -> bytes:
     try:
         # O_NONBLOCK: a FIFO must not hold us up before fstat can tell.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -115,7 +117,7 @@ def _secret_file(path: str) -> bytes:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise ConfigError(f"secret file {path} is not a file", "correct the path")
-        if mode & 0o007:
+        if mode & 0o007 and not may_be_open:
             raise ConfigError(f"secret file {path} is open to everybody on the host", f"run chmod o= {path}")
         return os.read(descriptor, _OUTPUT_LIMIT + 1)
     except OSError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from certagent import durable
-from certagent.errors import CertagentError, StateError
+from certagent.errors import CertagentError, DamagedError, StateError
 from certagent.moments import Moment
 from certagent.policy import Arrival, Condition, Past
 from certagent.state_directory import KeystoreDirectory
@@ -87,6 +87,25 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def load(directory: Path) -> State | None:
     """The state of the keystore whose directory this is; None before its first run. Raises StateError."""
     return durable.read_versioned(KeystoreDirectory(directory).state, State, VERSION)
+
+
+def recall(directory: Path) -> State:
+    """The same for who can do without it: a fresh one where there is none, or a damaged one. Raises StateError."""
+    try:
+        return load(directory) or State()
+    except DamagedError:
+        return State()
+
+
+def set_aside(directory: Path) -> str:
+    """Put a damaged memory out of the way, for a person to look at; in words what was done, empty where it is sound."""
+    path = KeystoreDirectory(directory).state
+    try:
+        load(directory)
+    except DamagedError as error:
+        durable.replace(path, path.with_name(f"{path.name}.damaged"))
+        return f"{error}; it is kept as {path.name}.damaged, and what it remembered is found out anew"
+    return ""
 
 
 def save(directory: Path, state: State) -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 at least one keystore failed; 2 usage or configuration; 3 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -42,6 +43,7 @@ _COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    _complete_streams()
     if not sys.warnoptions:
         # cryptography warns of odd certificates, whoever made them; whether they are accepted is ours to say.
         warnings.simplefilter("ignore")
@@ -60,25 +62,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if arguments.debug:
             raise
-        print_error(internal_fault(error))
+        print_error(_unwritten(error) or internal_fault(error))
         return 1
     except KeyboardInterrupt:
         return 130
     finally:
-        _let_go(sys.stdout, BrokenPipeError)
-        _let_go(sys.stderr, OSError)
+        _let_go(sys.stdout)
+        _let_go(sys.stderr)
 
 
-def _let_go(stream: TextIO | None, unheard: type[OSError]) -> None:
+def _complete_streams() -> None:
+    """Give a stream that our starter closed a place that takes everything.
+
+    Else a key file opened next would get its number, and whatever is printed would be written into that.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _let_go(stream: TextIO | None) -> None:
     """Drop what a stream still holds and nobody takes: the interpreter would try again, and end with 120 for it."""
     if stream is None or stream.closed:
         return
     try:
         stream.flush()
-    except unheard:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     except OSError:
-        pass  # a full disk, say: the interpreter tells
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _unwritten(error: Exception) -> CertagentError | None:
+    """What a full disk below our output raises names no file."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) and not error.filename:
+        return CertagentError(f"the output cannot be written: {error.strerror}", "see where it is sent")
+    return None
 
 
 def print_error(error: CertagentError) -> None:

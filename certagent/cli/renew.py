@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from certagent import policy, wall_clock
 from certagent.cli import token_workers
@@ -154,7 +155,13 @@ def _write_metrics(configuration: Configuration, *, debug: bool) -> None:
 
 
 def _report_json(outcome: Outcome) -> None:
-    print(report.encode(outcome).decode(), flush=True)
+    _say(report.encode(outcome).decode(), sys.stdout)
+
+
+def _say(line: str, stream: TextIO) -> None:
+    # A report or a log that nobody reads any more (the agent was killed), or on a full disk, is no fault of a keystore.
+    with suppress(OSError):
+        print(line, file=stream, flush=True)
 
 
 def _report_text(outcome: Outcome) -> None:
@@ -164,13 +171,11 @@ def _report_text(outcome: Outcome) -> None:
         line += f": {with_hint(outcome.message, outcome.hint)}"
     if outcome.next_action is not None and outcome.next_action_at is not None:
         line += f", next {outcome.next_action} at {iso(outcome.next_action_at)}"
-    print(line, file=sys.stderr if outcome.result is Result.FAILED else sys.stdout, flush=True)
+    _say(line, sys.stderr if outcome.result is Result.FAILED else sys.stdout)
 
 
 def _log(keystore: str, line: str) -> None:
-    # A log that nobody reads any more (the agent was killed), or on a full disk, is no fault of the keystore.
-    with suppress(OSError):
-        print(f"{keystore}: {printable(line)}", file=sys.stderr, flush=True)
+    _say(f"{keystore}: {printable(line)}", sys.stderr)
 
 
 def _silent(_keystore: str, _line: str) -> None:

@@ -125,7 +125,7 @@ def take_snapshot(
     faults: list[CertagentError] = []
     known = _tried(faults, lambda: authorities.known(definition.authority))
     preparation = _tried(faults, configured.rollover.open)
-    memory = _tried(faults, lambda: state.load(configured.directory)) or State()
+    memory = _tried(faults, lambda: state.recall(configured.directory)) or State()
     transaction = _tried(faults, configured.journal.open)
     certificate = _tried(faults, keystore.read_certificate)
     # As the worker does: what somebody changed is looked at without waiting for the pause after a failure.

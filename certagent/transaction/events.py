@@ -6,7 +6,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import state
-from certagent.errors import CertagentError
+from certagent.errors import CertagentError, StateError
 from certagent.hooks import run_hook
 from certagent.text import iso
 from certagent.transaction.configured import certificate_in_place
@@ -27,7 +27,10 @@ def record(context: Context, event: str, transaction: Transaction | None = None,
             serial=transaction.serial,
             not_after=transaction.not_after,
         )
-    state.append_history(context.configured.directory, line)
+    try:
+        state.append_history(context.configured.directory, line)
+    except (StateError, OSError) as error:  # telling never stops doing
+        context.log(f"the history is not told of {event!r}: {error}")
 
 
 def run_hooks(context: Context, event: str, environment: dict[str, str]) -> None:

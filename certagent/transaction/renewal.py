@@ -80,9 +80,7 @@ def advance(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
 
 def record_crash(context: Context, error: CertagentError) -> Outcome:
     """Record a crash as a failed attempt: a token's module may take the whole process along."""
-    return _locked(
-        context, lambda: outcome.failed(context, state.load(context.configured.directory) or state.State(), error)
-    )
+    return _locked(context, lambda: outcome.failed(context, state.recall(context.configured.directory), error))
 
 
 def _locked(context: Context, attempt: Callable[[], Outcome]) -> Outcome:
@@ -103,7 +101,9 @@ def _locked(context: Context, attempt: Callable[[], Outcome]) -> Outcome:
 
 def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     """With the lock held: one attempt, and its memory."""
-    before = state.load(context.configured.directory) or state.State()
+    if damaged := state.set_aside(context.configured.directory):
+        context.log(damaged)
+    before = state.recall(context.configured.directory)
     past, result = before.past, Result.NOTHING
     error: CertagentError | None = None
     try:

@@ -43,6 +43,11 @@ def damage_state(place: Place) -> None:
     (place.directory() / "state.json").write_text("{")
 
 
+def newer_state(place: Place) -> None:
+    damage_state(place)
+    (place.directory() / "state.json").write_text('{"version": 99}')
+
+
 SITUATIONS: list[tuple[str, list[Step], Level, str]] = [
     ("fresh", [lambda p: put(p, 1)], Level.OK, r"1 keystore, next renew web in 5\d d"),
     ("due a moment ago", [lambda p: put(p, 59.41)], Level.OK, "1 keystore, next renew web now"),
@@ -71,7 +76,8 @@ SITUATIONS: list[tuple[str, list[Step], Level, str]] = [
     ),
     ("expired and failing", [lambda p: put(p, 100), fail], Level.CRITICAL, "web: expired 10 d ago: corp / is down"),
     ("unreadable", [lambda p: p.files()[1].write_text("hello")], Level.CRITICAL, "web: cannot be read: "),
-    ("a damaged state", [damage_state], Level.UNKNOWN, "web: cannot be read: "),
+    ("a state of a newer version", [newer_state], Level.UNKNOWN, "web: cannot be read: "),
+    ("a damaged memory is made again", [damage_state], Level.OK, r"1 keystore, next renew web in 5\d d"),
     ("pending", [lambda p: put(p, 70), lambda p: pending(p, DAY / 2)], Level.OK, "next poll web in 4 min"),
     ("pending for days", [lambda p: put(p, 70), lambda p: pending(p, 3 * DAY)], Level.WARNING, "not decided for 3 d"),
     (
@@ -176,7 +182,7 @@ def test_an_error_s_text_does_not_break_the_line(place: Place) -> None:
     [
         pytest.param(lambda p: p.keystore.append("colour: blue"), (), "colour", id="a wrong configuration"),
         pytest.param(lambda p: None, ("wbe",), "there is no keystore 'wbe'", id="an unknown keystore"),
-        pytest.param(damage_state, (), "state.json is damaged", id="a damaged state"),
+        pytest.param(newer_state, (), "written by a newer certagent", id="a state of a newer version"),
     ],
 )
 def test_what_cannot_be_known_is_3(place: Place, spoil: Step, names: tuple[str, ...], says: str) -> None:

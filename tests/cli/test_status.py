@@ -120,7 +120,6 @@ def damage_transaction(place: Place) -> None:
 
 
 DAMAGE: list[tuple[str, Callable[[Place], object], str]] = [
-    ("state.json damaged", lambda p: write_state(p, "{"), "is damaged"),
     ("state.json from a newer version", lambda p: write_state(p, '{"version": 99}'), "newer certagent"),
     ("transaction.json damaged", damage_transaction, "is damaged"),
     ("certificate is text", lambda p: p.files()[1].write_text("hello"), "holds no certificate"),

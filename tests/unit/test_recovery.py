@@ -13,7 +13,7 @@ import pytest
 from certagent import durable
 from certagent.config.file_roles import FileRole
 from certagent.durable import Ownership
-from certagent.errors import BusyError, KeystoreError, StateError
+from certagent.errors import BusyError, DamagedError, KeystoreError, StateError
 from certagent.keystore import swap
 from certagent.transaction import recovery
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
@@ -209,7 +209,7 @@ def test_one_s_trouble_is_not_the_others(tmp_path: Path) -> None:
     kinds = {name: type(each.error) for name, each in done.items()}
     assert kinds == {
         "blocked": StateError,
-        "damaged": StateError,
+        "damaged": DamagedError,
         "nameless": StateError,
         "newer": StateError,
         "sound": type(None),

@@ -148,7 +148,7 @@ def _make_request(
     challenge = None
     if arguments.challenge_file:
         try:
-            challenge = read_secret(Secret(file=arguments.challenge_file)).decode()
+            challenge = read_secret(Secret(file=arguments.challenge_file), may_be_open=True).decode()
         except UnicodeDecodeError:
             raise ConfigError("the challenge in --challenge-file is not text", "use a password in UTF-8") from None
     kept = scep.kept_extensions(old.certificate) if old is not None else ()
