@@ -48,7 +48,7 @@ class Flow:
     next run alone does not get as far. `attempts`: how many runs may be needed to get there. `salvage`: what has to be
     done about a foreign program's files after a kill (docs/tokens.md). `enough`: when a command that does not end by
     itself has done its work. `needs`: programs.
-    SoftHSM's own files do not survive power cuts.
+    `only_tells`: nothing is issued or put in place. SoftHSM's own files do not survive power cuts.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Flow:
     salvage: Prepare = lambda _device: None
     enough: Callable[[Device], bool] | None = None
     insists: bool = False
+    only_tells: bool = False
     attempts: int = 1
     survives_power_cuts: bool = True
     needs: tuple[str, ...] = ("strace",)
@@ -228,7 +229,7 @@ FLOWS = (
     Flow("hooks-owed", _after(due(PEM), _owing_hooks)),
     Flow("into", enrolled(TWO, name="old"), ("enroll", "old", "--into", "web"), consumers.moved, insists=True),
     Flow("way-back", _after(due(PEM), changed(PEM.replace("hooks:", _PROBE))), mend=changed(PEM), attempts=2),
-    Flow("metrics", _after(enrolled(PEM), _with_metrics)),
+    Flow("metrics", _after(enrolled(PEM), _with_metrics), only_tells=True),
     Flow("agent", due(PEM), ("run",), enough=_agent_is_done),
     Flow("recover-renames", _after(due(PEM), _killed_at("rename", "/web.pem")), ("recover",)),
     Flow("recover-staging", _after(due(PEM), _killed_at("fsync", "/files")), ("recover",)),
