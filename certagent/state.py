@@ -16,6 +16,7 @@ import msgspec
 
 from certagent import durable
 from certagent.errors import CertagentError, DamagedError, StateError
+from certagent.host import Host
 from certagent.moments import Moment
 from certagent.policy import Arrival, Condition, Past
 from certagent.state_directory import KeystoreDirectory
@@ -50,7 +51,10 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """One keystore's memory. `failures` counts attempts failed in a row; none is made before `retry_at`."""
+    """One keystore's memory. `failures` counts attempts failed in a row; none is made before `retry_at`.
+
+    `host` is where it was last worked on; `shared_key` the digest of a key that came from another one.
+    """
 
     version: int = VERSION
     condition: Condition = Condition.MISSING
@@ -64,6 +68,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     expiring_told_at: Moment | None = None
     arrival: Arrival | None = None
     rollover: Track = Track()
+    host: Host | None = None
+    shared_key: str = ""
 
     @property
     def past(self) -> Past:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from certagent.config.configuration import Configuration
 from certagent.errors import ConfigError
+from certagent.host import this_host
 from certagent.keystore.base import Keystore
 from certagent.transaction.configured import configured_keystore
 from certagent.transaction.context import Context
@@ -22,7 +23,7 @@ def clock() -> datetime:
 
 
 def host() -> str:
-    """What tells this machine from its siblings: the machine ID, else the host name."""
+    """What spreads the renewals of siblings: the machine ID, else the host name. A copy may have the same."""
     try:
         return Path("/etc/machine-id").read_text().strip() or socket.gethostname()
     except OSError:
@@ -43,7 +44,7 @@ def contexts(
 ) -> list[Context]:
     """A context per keystore; `log` and `say` take the keystore's name and a line."""
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
-    here = host()
+    here, seen = host(), this_host()
 
     def peer(name: str) -> Keystore:
         [name] = chosen(configuration, [name])
@@ -61,6 +62,7 @@ def contexts(
             log=to(log, each.name),
             say=to(say, each.name),
             peer=peer,
+            host=seen,
         )
         for each in (configured_keystore(configuration, name, here) for name in names)
     ]

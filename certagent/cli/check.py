@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from certagent import certificate as facts
-from certagent import policy, wall_clock
+from certagent import policy, state, wall_clock
 from certagent.cli import assemble
 from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
@@ -29,7 +29,7 @@ from certagent.scep import Capabilities
 from certagent.state_directory import StateDirectory
 from certagent.status.snapshot import take_snapshot
 from certagent.text import ahead, date, ends, iso, span, when
-from certagent.transaction import recovery
+from certagent.transaction import copies, recovery
 from certagent.transaction.configured import configured_keystore
 from certagent.transaction.journal import Transaction
 from certagent.trust.authorities import Authorities, Contact
@@ -213,6 +213,8 @@ def _keystore(
     certificate = identity.certificate if identity else None
     if snapshot.certificate is not None:
         yield in_place(snapshot.certificate, now)
+    if copies.is_shared(state.recall(configured.directory), certificate):
+        yield Finding(Mark.WARNING, copies.SHARED, f"if it still runs, {copies.remedy(configured)}")
     if identity is not None and (why := untried(identity.key)):
         yield Finding(Mark.FINE, f"a successor is not tried out in TLS before it takes its place: {why}")
     for remark in keystore.remarks():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypedDict
 
@@ -12,6 +12,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent.errors import TransientError
+from certagent.host import Host
 from certagent.keystore.base import Keystore, Shadow
 from certagent.policy import Arrival, Past
 from certagent.state import Track
@@ -42,7 +43,7 @@ class Context:
     `journal` is that of the transaction at hand: the keystore's first, or its rollover's. `log` takes lines for the
     log, `say` what a person at a terminal may like to know. `peer` opens another keystore by its name: an enrollment
     may be signed by the identity in there, `moves_from` (docs/tokens.md). `doubt`: why the clock is not believed.
-    `synchronised`: whether somebody (NTP) keeps it right.
+    `synchronised`: whether somebody (NTP) keeps it right. `host`: the one that this runs on.
     """
 
     configured: ConfiguredKeystore
@@ -55,6 +56,7 @@ class Context:
     moves_from: str = ""
     doubt: Doubt | None = None
     synchronised: Callable[[datetime], bool] = is_synchronised
+    host: Host = field(default_factory=Host)
 
     def contact(self, transaction: Transaction) -> Contact:
         """The authority as this transaction sees it: of a rollover, the next CA is the recipient and the issuer."""
@@ -120,6 +122,7 @@ class Context:
             started_at=self.clock(),
             authority=self.configured.definition.authority,
             endpoint=self.configured.endpoint,
+            host=self.host,
             source=self.moves_from if kind is Kind.ENROLLMENT else "",
             forced=forced,
             **replaced,

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from certagent import durable
+from certagent.host import Host
 from certagent.keystore.swap import Record
 from certagent.moments import Moment
 
@@ -56,7 +57,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     asked for is empty, `forced` that a person wants it now, `compromised` that others know the key in place. `refused`
     is what was issued and is not fit, with the CAs that came with it. A rollover is activated at `switch_at`; at
     `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an enrollment, if one
-    does.
+    does. `host` is where it was begun; None: by a release that did not say so.
     No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
@@ -67,6 +68,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     started_at: Moment
     authority: str
     endpoint: str
+    host: Host | None = None
     source: str = ""
     old_serial: str = ""
     old_not_after: Moment | None = None

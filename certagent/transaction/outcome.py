@@ -99,6 +99,8 @@ def _remember(context: Context, before: state.State, situation: Situation, resul
             expiring_told_at=before.expiring_told_at,
             arrival=before.arrival,
             rollover=track,
+            host=before.host,
+            shared_key=before.shared_key,
         ),
     )
     message = found.reason if found.action is None else None

@@ -21,7 +21,7 @@ from certagent.errors import BusyError, CertagentError, KeystoreError, RejectedE
 from certagent.policy import Action, Condition, Decision, Past
 from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
-from certagent.transaction import activation, events, next_step, outcome, recovery, rollover, walk
+from certagent.transaction import activation, copies, events, next_step, outcome, recovery, rollover, walk
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
 from certagent.transaction.report import Outcome, Result
@@ -108,6 +108,7 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
     error: CertagentError | None = None
     try:
         _tidy_up(context)
+        before = copies.recognised(context, before)
         rollover.begin_switch(context)
         is_back = wish is not Wish.ENROLL and activation.put_back(context, before.arrival)
         watched = state.watch(context.configured.keystore.watched())

@@ -39,7 +39,7 @@ def begin_switch(context: Context) -> None:
     if current is not None and staged.id == current.id:
         rollover.close()  # killed between the two writes below
         return
-    if reason := walk.was_moved(staged, context.configured.definition.authority):
+    if reason := walk.not_ours(context, staged):
         walk.give_up(replace(context, journal=rollover), AbandonedError(reason))
         return
     now = context.clock()

@@ -16,7 +16,7 @@ import msgspec
 from certagent.errors import CertagentError, RejectedError, StateError
 from certagent.moments import later
 from certagent.text import iso
-from certagent.transaction import activation, exchange, next_step
+from certagent.transaction import activation, copies, exchange, next_step
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
 from certagent.transaction.request import make_request
@@ -66,13 +66,19 @@ def resumable(context: Context) -> Transaction | None:
     now = context.clock()
     if transaction.started_at > now:  # the clock was ahead then; what counts from there begins anew
         transaction = context.journal.write(msgspec.structs.replace(transaction, started_at=now))
-    reason = was_moved(transaction, configured.definition.authority) or why_not(
+    reason = not_ours(context, transaction) or why_not(
         transaction, configured.endpoint, configured.authority.poll_limit, now
     )
     if reason:
         give_up(context, AbandonedError(reason))
         return None
     return transaction
+
+
+def not_ours(context: Context, transaction: Transaction) -> str:
+    """Why it is not carried on here, whatever its CA says; empty where it is."""
+    moved = was_moved(transaction, context.configured.definition.authority)
+    return copies.was_copied(transaction, context.host) or moved
 
 
 def was_moved(transaction: Transaction, authority: str) -> str:

@@ -16,6 +16,7 @@ from certagent import certificate as facts
 from certagent import keys, state, wall_clock
 from certagent.cli.assemble import contexts
 from certagent.config.load import load_configuration
+from certagent.host import Host
 from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.status.snapshot import take_snapshot
 from certagent.transaction import recovery
@@ -51,6 +52,7 @@ class Site:
     synchronised: bool = False
     log: list[str] = field(default_factory=list)
     keeps_time: bool = True  # as a machine with NTP does
+    host: Host = field(default_factory=lambda: Host(machine_id="this one"))
 
     @property
     def ca(self) -> LabCA:
@@ -105,7 +107,7 @@ class Site:
     def context(self, name: str = "web") -> Context:
         configuration = load_configuration(self.config)
         made = contexts(configuration, [name], lambda _name, line: self.log.append(line), lambda _name, _line: None)
-        return replace(made[0], clock=self.clock, synchronised=lambda _now: self.synchronised)
+        return replace(made[0], clock=self.clock, synchronised=lambda _now: self.synchronised, host=self.host)
 
     def run(self, wish: Wish = Wish.DUE, stopping: Callable[[], bool] = lambda: False) -> Outcome:
         """One attempt. What it left for the agent is what `status` shows."""

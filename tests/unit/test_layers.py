@@ -29,7 +29,7 @@ LAYERS = (
     "lifetime",
     "certificate",
     "lenient",
-    "keys, durable, state_directory",
+    "keys, durable, state_directory, host",
     "config",
     "errors",
     "text, moments",

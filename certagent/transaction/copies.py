@@ -1,0 +1,60 @@
+"""A state directory that came from another host: an image taken of one that lives, a backup restored elsewhere.
+
+What was begun there is that host's and is given up here. What is in place stays, for a service needs it; that the other
+host may use the same key is told, until it has been replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+from cryptography import x509
+
+from certagent import keys
+from certagent.host import Host
+from certagent.state import State
+from certagent.transaction import events
+from certagent.transaction.configured import ConfiguredKeystore, certificate_in_place
+from certagent.transaction.context import Context
+from certagent.transaction.journal import NOT_ISSUED, Phase, Transaction
+
+SHARED = "the key in place came with a copy of another host's state directory: that host may use it, too"
+
+
+def was_copied(transaction: Transaction, host: Host) -> str:
+    """Why what another host began is not put in place on this one; empty where it is this one's, or nobody knows.
+
+    What is in place already is brought to its end: its hooks are for the services of this host.
+    """
+    begun_here = transaction.host is None or transaction.host.may_be(host)
+    if begun_here or transaction.phase not in (*NOT_ISSUED, Phase.ISSUED):
+        return ""
+    return "it was begun on another host, which this state directory is a copy of"
+
+
+def recognised(context: Context, before: State) -> State:
+    """The memory, as this host's from now on; where it was another's, what is shared with that one is told."""
+    here = context.host
+    if before.host is None or before.host.may_be(here):
+        return before if here == Host() else msgspec.structs.replace(before, host=here)
+    certificate = certificate_in_place(context.configured.keystore)
+    if certificate is not None:
+        context.log(f"{SHARED}; if it still runs, {remedy(context.configured)}")
+        events.record(context, "copied", message=SHARED)
+    return msgspec.structs.replace(before, host=here, shared_key=_digest(certificate))
+
+
+def is_shared(before: State, certificate: x509.Certificate | None) -> bool:
+    """Whether another host may use the key of this certificate."""
+    return before.shared_key != "" and before.shared_key == _digest(certificate)
+
+
+def remedy(configured: ConfiguredKeystore) -> str:
+    """How this host comes to a key of its own."""
+    command = "enroll" if configured.definition.rekey == "never" else "renew"
+    return f"`certagent {command} --force {configured.name}` makes one that is this host's alone"
+
+
+def _digest(certificate: x509.Certificate | None) -> str:
+    return "" if certificate is None else hashlib.sha256(keys.public_bytes(certificate.public_key())).hexdigest()
