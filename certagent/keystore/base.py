@@ -106,6 +106,10 @@ class Keystore(ABC):
         """The certificate of the old identity, from previous/, without a token's PIN; None if there is none."""
 
     @abstractmethod
+    def forget_previous(self) -> None:
+        """Remove previous/: the old identity shall never come back. Raises KeystoreError."""
+
+    @abstractmethod
     def plan_rollback(self, rollback_id: str) -> Plan | None:
         """How the old identity comes back from previous/; None if there is no old one."""
 

@@ -80,6 +80,10 @@ class FileKeystore(Keystore, Generic[Definition]):
             shadow.id, {role: content for role, content in contents.items() if content and role in self._paths}
         )
 
+    def forget_previous(self) -> None:
+        with explained(f"remove {self._previous}"):
+            durable.remove(self._previous)
+
     def previous_certificate(self) -> x509.Certificate | None:
         identity = self._identity({role: self._kept(role) for role in self._paths})
         return identity.certificate if identity is not None else None

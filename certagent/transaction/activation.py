@@ -112,6 +112,7 @@ def conclude(context: Context, transaction: Transaction) -> None:
         context.log(f"certificate {transaction.serial} is in place, valid until {iso(transaction.not_after)}")
     message = ""
     if transaction.compromised:
+        context.configured.keystore.forget_previous()  # it shall not come back, whatever becomes of its successor
         authority = context.configured.definition.authority
         message = f"the key that others know is replaced; have {authority} revoke {transaction.old_serial}"
         context.log(message)

@@ -44,6 +44,16 @@ def test_the_key_is_another_one_and_the_serial_number_is_told(make_bench: Benche
     assert public(bench) == key
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_the_old_pair_cannot_come_back(make_bench: Benches, place: str) -> None:
+    bench = enrolled(make_bench, place)
+    previous = bench.keystore_directory / "previous"
+    assert bench.run(Wish.RENEW).result is Result.RENEWED
+    assert previous.exists()
+    assert bench.run(Wish.COMPROMISED).result is Result.RENEWED
+    assert not previous.exists()
+
+
 def test_the_successor_may_end_earlier(make_bench: Benches) -> None:
     bench = enrolled(make_bench)
     bench.ca.make = leaf(life=20 * DAY)
