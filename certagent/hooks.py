@@ -66,8 +66,12 @@ def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> 
         raise HookError(f"hook {name} {ended}{last}", "run it by hand to see why")
 
 
-def run_apart(words: Sequence[str], limit: timedelta, stopping: Callable[[], bool]) -> tuple[int | None, bytes]:
+def run_apart(
+    words: Sequence[str], limit: timedelta, stopping: Callable[[], bool], *, with_stdin: bool = False
+) -> tuple[int | None, bytes]:
     """Run certagent itself in a process of its own: exit code (None: killed at the limit), and what it printed.
+
+    `with_stdin`: it has our standard input; else nothing comes from there.
 
     It is the same code, in the same environment; its log goes where ours goes. Once `stopping`, it is asked to
     stop as we were. Raises HookError if it cannot be started.
@@ -75,7 +79,9 @@ def run_apart(words: Sequence[str], limit: timedelta, stopping: Callable[[], boo
     home = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": home, "PYTHONSAFEPATH": "1"}
     argv = (sys.executable, "-m", "certagent", *words)
-    code, output = _run(argv, environment, limit, errors=None, stopping=stopping)
+    code, output = _run(
+        argv, environment, limit, errors=None, stopping=stopping, stdin=None if with_stdin else subprocess.DEVNULL
+    )
     return code, output.start()
 
 
@@ -191,10 +197,12 @@ def _run(
     *,
     errors: int | None,
     stopping: Callable[[], bool] = lambda: False,
+    stdin: int | None = subprocess.DEVNULL,
 ) -> tuple[int | None, _Output]:
     """Exit code (None: killed at the time limit, with its whole process group) and output.
 
-    `errors`: where standard error goes, None to ours. Once `stopping`, it is asked to end, and waited for.
+    `errors`: where standard error goes; `stdin`: where its input comes from; None is ours.
+    Once `stopping`, it is asked to end, and waited for.
 
     What a command leaves running when it ends in time is left alone: it may be the service it restarted.
     """
@@ -207,7 +215,7 @@ def _run(
         process = subprocess.Popen(
             argv,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=writing,
             stderr=errors,
             start_new_session=True,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,9 +22,11 @@ from certagent.agent.schedule import Next, Pace
 from certagent.agent.systemd import Status
 from certagent.agent.worker_process import BAD_CONFIGURATION, Worker
 from certagent.config.configuration import Configuration
-from certagent.errors import CertagentError
+from certagent.config.excerpt import Excerpts
+from certagent.errors import CertagentError, StateError
 from certagent.state_directory import StateDirectory
 from certagent.text import span
+from certagent.transaction import recovery
 from certagent.transaction.report import Outcome, Result
 
 log = logging.getLogger(__name__)
@@ -60,9 +63,11 @@ class Keystores:
         self.appointments = Appointments(self._due, self.look_at_all)
         self.pool = Pool(command, pace, self)
         self.paused = False
+        self._strays = False
 
-    def adopt(self, configuration: Configuration) -> None:
-        """Those of this configuration from now on."""
+    def adopt(self, configuration: Configuration, excerpts: Excerpts) -> None:
+        """Those of this configuration from now on; workers are handed these excerpts of it."""
+        self._excerpts = excerpts
         self.pool.resize(configuration.max_workers, configuration.worker_timeout)
         for name in self._memories.keys() - configuration.keystores.keys():
             log.info("%s: no longer configured", name)
@@ -89,6 +94,8 @@ class Keystores:
         self.look_at_all()
 
     def look_at_all(self) -> None:
+        with suppress(StateError):  # each keystore's worker will say so
+            self._strays = bool(recovery.open_transactions(self._state_dir, apart_from=self._memories))
         for name in self._memories:
             self._want(name)
         self.tell()
@@ -148,6 +155,17 @@ class Keystores:
             log.error("%s: its worker %s; trying again in %s", worker.guilty, worker.ending, span(wait))
         for name in missing:
             self._want(name)  # the guilty one has an appointment, and keeps it
+
+    def definitions(self, names: Sequence[str]) -> bytes:
+        """What a worker for these is handed: their part of the configuration.
+
+        Nothing where a keystore left the configuration in the middle of a transaction: a worker that has read all of
+        it sees which one that is, and brings it to an end.
+        """
+        if self._strays:
+            self._strays = False
+            return b""
+        return self._excerpts.of(names)
 
     def tell(self) -> None:
         """Have systemd show how things are, if that changed."""

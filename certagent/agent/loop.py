@@ -21,8 +21,7 @@ from certagent.agent.keystores import Keystores
 from certagent.agent.log import log_error
 from certagent.agent.schedule import Pace
 from certagent.agent.worker_process import worker_command
-from certagent.config.configuration import Configuration
-from certagent.config.load import load_for_host
+from certagent.config.load import AgentConfiguration, load_for_agent
 from certagent.errors import BusyError, CertagentError, ConfigError
 from certagent.state_directory import StateDirectory
 from certagent.text import iso
@@ -38,12 +37,12 @@ def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = No
     """
     certagent_log.configure()
     config_path = config_path.absolute()
-    configuration, lacking = load_for_host(config_path)
-    _tell(lacking)
+    loaded = load_for_agent(config_path)
+    _tell(loaded.lacking)
     command = worker or worker_command(config_path)
     with ExitStack() as held:
-        _lock(Path(configuration.state_dir), held)
-        asyncio.run(Agent(config_path, configuration, command, pace or Pace()).serve())
+        _lock(Path(loaded.configuration.state_dir), held)
+        asyncio.run(Agent(config_path, loaded, command, pace or Pace()).serve())
     return 0
 
 
@@ -73,17 +72,17 @@ class Agent:
     def __init__(
         self,
         config_path: Path,
-        configuration: Configuration,
+        loaded: AgentConfiguration,
         worker: Sequence[str],
         pace: Pace,
         clocks: Clocks | None = None,
     ) -> None:
         self._config_path = config_path
-        self._configuration = configuration
+        self._configuration, self._excerpts = loaded.configuration, loaded.excerpts
         self._pace = pace
         self._clocks = clocks or Clocks()
         self._status = systemd.Status()
-        self._keystores = Keystores(Path(configuration.state_dir), worker, pace, self._clocks, self._status)
+        self._keystores = Keystores(Path(loaded.configuration.state_dir), worker, pace, self._clocks, self._status)
         self._stopping = asyncio.Event()
 
     async def serve(self) -> None:
@@ -95,7 +94,7 @@ class Agent:
         self._keystores.appointments.start()
         async with self._keystores.pool:
             log.info("serving %d keystores of %s", len(self._configuration.keystores), self._config_path)
-            self._keystores.adopt(self._configuration)
+            self._keystores.adopt(self._configuration, self._excerpts)
             self._start_over()
             systemd.send("READY=1")
             while not self._stopping.is_set():
@@ -141,7 +140,8 @@ class Agent:
     def _reload(self) -> None:
         systemd.reloading()
         try:
-            fresh, lacking = load_for_host(self._config_path)
+            loaded = load_for_agent(self._config_path)
+            fresh = loaded.configuration
             if fresh.state_dir != self._configuration.state_dir:
                 raise ConfigError("state_dir cannot change while the agent runs", "restart it")
         except CertagentError as error:
@@ -150,9 +150,9 @@ class Agent:
         else:
             self._status.over("configuration")
             log.info("configuration read again: %d keystores", len(fresh.keystores))
-            _tell(lacking)
+            _tell(loaded.lacking)
             self._configuration = fresh
-            self._keystores.adopt(fresh)
+            self._keystores.adopt(fresh, loaded.excerpts)
             self._start_over()
         self._keystores.tell()
         systemd.send("READY=1")

@@ -26,6 +26,9 @@ class Owner(Protocol):
     def tell(self) -> None:
         """A worker began or ended."""
 
+    def definitions(self, names: Sequence[str]) -> bytes:
+        """What a worker for these is handed."""
+
 
 class Pool:
     """A bounded number of workers at a time, each for an even share of the keystores that wait.
@@ -118,6 +121,7 @@ class Pool:
             limit=self._time_limit,
             grace=self._pace.grace,
             on_report=lambda outcome: self._take(worker, outcome),
+            definitions=self._owner.definitions(worker.names),
         )
         self._workers.remove(worker)
         if not self.closed:

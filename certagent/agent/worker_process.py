@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -35,7 +35,8 @@ BAD_CONFIGURATION = 2
 
 def worker_command(config_path: Path) -> tuple[str, ...]:
     """The argv of a worker, which the names of due keystores are appended to."""
-    return (sys.executable, "-m", "certagent", "-c", str(config_path), "renew", "--due", "--report", "json")
+    words = ("-c", str(config_path), "renew", "--due", "--definitions-from-stdin", "--report", "json")
+    return (sys.executable, "-m", "certagent", *words)
 
 
 @dataclass
@@ -78,19 +79,27 @@ class Worker:
         return f"exited {self.exit_code}"
 
     async def run(
-        self, command: Sequence[str], *, limit: timedelta, grace: timedelta, on_report: Callable[[Outcome], None]
+        self,
+        command: Sequence[str],
+        *,
+        limit: timedelta,
+        grace: timedelta,
+        on_report: Callable[[Outcome], None],
+        definitions: bytes = b"",
     ) -> None:
         """Start `command` with the names appended, and return once it is gone.
 
+        `definitions` is what it finds on its standard input: the configuration of these keystores, or nothing.
         `limit` is how long it may go without a report: a keystore that hangs costs itself only, and a
         slow CA does not get the last of a large batch killed. Then SIGTERM and, `grace` later, SIGKILL.
         """
         # Pipes of our own: asyncio's wait() would last as long as some grandchild keeps the worker's open.
         (reports, stdout), (lines, stderr) = os.pipe(), os.pipe()
+        stdin = _file_of(definitions)
         try:
             # Its own process group: ^C in a terminal reaches the agent alone, which then stops it in good order.
             self._process = await asyncio.create_subprocess_exec(
-                *command, *self.names, stdin=DEVNULL, stdout=stdout, stderr=stderr, process_group=0, env=_environment()
+                *command, *self.names, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0, env=_environment()
             )
         except OSError as error:
             os.close(reports)
@@ -98,6 +107,7 @@ class Worker:
             log.error("a worker could not be started: %s", error.strerror)  # noqa: TRY400  its traceback says no more
             return
         finally:
+            os.close(stdin)
             os.close(stdout)
             os.close(stderr)
         if self._stop_asked:
@@ -172,6 +182,15 @@ class Worker:
         if not self._complained:
             log.warning("a worker wrote what no worker should: %s", what)
         self._complained = True
+
+
+def _file_of(content: bytes) -> int:
+    """A descriptor of a file that has no name, and that nobody else may write to."""
+    descriptor = os.memfd_create("definitions")
+    os.fchmod(descriptor, 0o600)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
+    return descriptor
 
 
 def _pass_on(line: bytes) -> None:

@@ -40,15 +40,23 @@ def chosen(configuration: Configuration, names: Sequence[str]) -> list[str]:
 
 
 def contexts(
-    configuration: Configuration, names: Sequence[str], log: Callable[[str, str], None], say: Callable[[str, str], None]
+    configuration: Configuration,
+    names: Sequence[str],
+    log: Callable[[str, str], None],
+    say: Callable[[str, str], None],
+    whole: Callable[[], Configuration] | None = None,
 ) -> list[Context]:
-    """A context per keystore; `log` and `say` take the keystore's name and a line."""
+    """A context per keystore; `log` and `say` take the keystore's name and a line.
+
+    `whole` reads all of a configuration of which `configuration` is an excerpt: a move may have begun in any keystore.
+    """
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     here, seen = host(), this_host()
 
     def peer(name: str) -> Keystore:
-        [name] = chosen(configuration, [name])
-        return configured_keystore(configuration, name, here).keystore
+        known = configuration if whole is None or name in configuration.keystores else whole()
+        [name] = chosen(known, [name])
+        return configured_keystore(known, name, here).keystore
 
     def to(sink: Callable[[str, str], None], name: str) -> Log:
         return lambda line: sink(name, line)

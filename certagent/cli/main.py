@@ -137,6 +137,20 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     history = commands.add_parser("history", help="what happened: attempts, certificates, hooks")
     history.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
     history.add_argument("--json", action="store_true", help="one event a line, for programs")
+    _add_work(commands)
+    commands.add_parser("recover", help="finish or undo an interrupted activation; local only")
+    commands.add_parser("schema", help="a JSON Schema of the configuration, for editors")
+    scep = commands.add_parser("scep", help="the protocol by hand: getcaps, getca, getnextca, enroll, getcert, getcrl")
+    lab = commands.add_parser("lab", help="a SCEP CA on loopback, to try things with")
+    demo = commands.add_parser(
+        "demo", help="lab CA, agent and a TLS service: enrollment, renewals, a rollover, hooks, in a minute"
+    )
+    _add_own_arguments(argv, scep, lab, demo)
+    return parser
+
+
+def _add_work(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands that may change a keystore."""
     enroll = commands.add_parser("enroll", help="the first certificate")
     enroll.add_argument("names", nargs="+", metavar="NAME")
     enroll.add_argument("--force", action="store_true", help="replace a living identity")
@@ -149,18 +163,11 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     how.add_argument("--force", action="store_true", help="whether due or not")
     how.add_argument("--compromised", action="store_true", help="a new key in place of one that others know")
+    # For the agent, which knows them already: as `-c` would read them, of the keystores named alone.
+    renew.add_argument("--definitions-from-stdin", action="store_true", help=argparse.SUPPRESS)
     renew.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
     for command in (enroll, renew):
         command.add_argument("--report", choices=["json"], help="on stdout, a line per keystore, for programs")
-    commands.add_parser("recover", help="finish or undo an interrupted activation; local only")
-    commands.add_parser("schema", help="a JSON Schema of the configuration, for editors")
-    scep = commands.add_parser("scep", help="the protocol by hand: getcaps, getca, getnextca, enroll, getcert, getcrl")
-    lab = commands.add_parser("lab", help="a SCEP CA on loopback, to try things with")
-    demo = commands.add_parser(
-        "demo", help="lab CA, agent and a TLS service: enrollment, renewals, a rollover, hooks, in a minute"
-    )
-    _add_own_arguments(argv, scep, lab, demo)
-    return parser
 
 
 def _add_own_arguments(

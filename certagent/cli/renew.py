@@ -16,7 +16,7 @@ from certagent import policy, wall_clock
 from certagent.cli import token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.config.configuration import Configuration
-from certagent.config.load import load_configuration
+from certagent.config.load import load_configuration, load_handed
 from certagent.errors import ConfigError, KeystoreError, internal_fault
 from certagent.state_directory import StateDirectory
 from certagent.status.metrics import prometheus_text, write_metrics
@@ -34,7 +34,8 @@ _WAITING = (Result.PENDING, Result.WAITING)
 
 
 def renew(arguments: argparse.Namespace) -> int:
-    configuration = load_configuration(arguments.config)
+    handed = load_handed(sys.stdin.fileno()) if arguments.definitions_from_stdin else None
+    configuration = handed or load_configuration(arguments.config)
     names = chosen(configuration, arguments.names)
     if arguments.dry_run:
         return _foretell(configuration, names, arguments)
@@ -43,7 +44,7 @@ def renew(arguments: argparse.Namespace) -> int:
         if not arguments.names:
             raise ConfigError("--compromised is for keystores that are named", "write: renew --compromised NAME")
         wish = Wish.COMPROMISED
-    return _serve(configuration, names, wish, arguments)
+    return _serve(configuration, names, wish, arguments, excerpt=handed is not None)
 
 
 def enroll(arguments: argparse.Namespace) -> int:
@@ -85,8 +86,13 @@ def _serve(
     wish: Wish,
     arguments: argparse.Namespace,
     moves_from: str = "",
+    *,
+    excerpt: bool = False,
 ) -> int:
-    """One keystore after the other, a line of report each as soon as it is done; then the metrics."""
+    """One keystore after the other, a line of report each as soon as it is done; then the metrics.
+
+    `excerpt`: the configuration is one, of these keystores alone.
+    """
     stop = False
     as_json, file = arguments.report == "json", arguments.config
 
@@ -99,16 +105,19 @@ def _serve(
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    _bring_strays_to_an_end(configuration)
+    whole = partial(load_configuration, file) if excerpt else None
+    if whole is None:
+        _bring_strays_to_an_end(configuration)
+    serve_apart = partial(token_workers.advance_apart, configuration=configuration, file=file, excerpt=excerpt)
     tell = _report_json if as_json else _report_text
     results = []
     doubt = wall_clock.look(Path(configuration.state_dir), clock(), believed=wish is not Wish.DUE)
     with _progress(quiet=as_json or wish is Wish.DUE) as say:
-        for context in contexts(configuration, names, _log, say):
+        for context in contexts(configuration, names, _log, say, whole):
             if stop:
                 break
             apart = token_workers.wants_its_own(context, names)
-            attempt = partial(token_workers.advance_apart, configuration=configuration, file=file) if apart else advance
+            attempt = serve_apart if apart else advance
             try:
                 outcome = attempt(replace(context, moves_from=moves_from, doubt=doubt), wish, stopping)
             except Exception as fault:  # ours, and with one keystore: it must not cost the others
@@ -119,7 +128,7 @@ def _serve(
             tell(outcome)
             results.append(outcome.result)
     if configuration.metrics_file:
-        _write_metrics(configuration, debug=arguments.debug)
+        _write_metrics(configuration if whole is None else whole(), debug=arguments.debug)
     return _exit_code(results, wish)
 
 
@@ -132,7 +141,7 @@ def _exit_code(results: Sequence[Result], wish: Wish) -> int:
 def _bring_strays_to_an_end(configuration: Configuration) -> None:
     """Keystores that left the configuration in the middle of a transaction: finish the swap, say what is left."""
     state_dir = Path(configuration.state_dir)
-    strays = [name for name in recovery.open_transactions(state_dir) if name not in configuration.keystores]
+    strays = list(recovery.open_transactions(state_dir, apart_from=configuration.keystores))
     if not strays:
         return
     for done in recovery.recover_all(state_dir, strays):

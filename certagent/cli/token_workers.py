@@ -34,13 +34,23 @@ def wants_its_own(context: Context, names: Sequence[str]) -> bool:
 
 
 def advance_apart(
-    context: Context, wish: Wish, stopping: Callable[[], bool], configuration: Configuration, file: Path
+    context: Context,
+    wish: Wish,
+    stopping: Callable[[], bool],
+    configuration: Configuration,
+    file: Path,
+    *,
+    excerpt: bool,
 ) -> Outcome:
-    """`renewal.advance` in a process of its own, by the command a person would type."""
-    words = ("-c", str(file.absolute()), *_COMMANDS[wish], "--report", "json", context.configured.name)
+    """`renewal.advance` in a process of its own, by the command a person would type.
+
+    `excerpt`: the configuration came on our standard input, where this process finds it too.
+    """
+    command = (*_COMMANDS[wish], "--definitions-from-stdin") if excerpt else _COMMANDS[wish]
+    words = ("-c", str(file.absolute()), *command, "--report", "json", context.configured.name)
     limit = configuration.worker_timeout * _SHARE
     try:
-        code, printed = run_apart(words, limit, stopping)
+        code, printed = run_apart(words, limit, stopping, with_stdin=excerpt)
     except HookError as error:
         return record_crash(context, error)
     outcome = _reported(printed)

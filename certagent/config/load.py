@@ -1,6 +1,6 @@
 """agent.yaml and the files it includes → a `Configuration`, or every fault in them at once.
 
-    read      bounded, owned by root or us, not writable by others; YAML → nodes that know their lines
+    read      bounded, owned by root or us, not writable by others  (source.py); YAML → nodes that know their lines
     decode    nodes → definitions, field by field                        (decode.py)
     check     names and paths against each other; what this host lacks   (checks.py)
 
@@ -13,7 +13,8 @@ import glob
 import hashlib
 import os
 import re
-import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,12 @@ from certagent.config.decode import (
     Table,
     did_you_mean,
 )
+from certagent.config.excerpt import Excerpts, excerpts
 from certagent.config.keystores import KeystoreDefaults, KeystoreDefinition
+from certagent.config.source import read_descriptor, read_text
 from certagent.config.values import Name
 from certagent.errors import ConfigError
 
-_SIZE_LIMIT = 1 << 20
 _DEPTH_LIMIT = 20  # a hook's argv stands at depth 6
 _NODE_LIMIT = 100_000  # aliases counted as often as they are used
 
@@ -56,18 +58,60 @@ def load_configuration(path: Path) -> Configuration:
 
     Raises ConfigError; its `problems` are all faults of its text: `FILE:LINE: key.path: what is wrong; what to do`.
     """
-    return _load(path)[0]
+    return _load(path).configuration
 
 
 def load_for_host(path: Path) -> tuple[Configuration, tuple[str, ...]]:
     """The same, and what of it this host lacks now: lines of the same form. Raises as `load_configuration` does."""
-    configuration, decoder = _load(path)
-    return configuration, check_host(decoder).lines()
+    loaded = _load(path)
+    return loaded.configuration, check_host(loaded.decoder).lines()
 
 
-def _load(path: Path) -> tuple[Configuration, Decoder]:
+@dataclass(frozen=True)
+class AgentConfiguration:
+    """What the agent needs: the configuration, what of it this host lacks, what is handed to workers."""
+
+    configuration: Configuration
+    lacking: tuple[str, ...]
+    excerpts: Excerpts
+
+
+def load_for_agent(path: Path) -> AgentConfiguration:
+    """Raises as `load_configuration` does."""
+    loaded = _load(path)
+    configuration = loaded.configuration
+    uses = {name: definition.authority for name, definition in configuration.keystores.items()}
+    main, *included = loaded.files.values()
+    parts = excerpts(main, included, uses, configuration.defaults.authority)
+    return AgentConfiguration(configuration, check_host(loaded.decoder).lines(), parts)
+
+
+def load_handed(descriptor: int) -> Configuration | None:
+    """What the agent handed on this descriptor, of some keystores alone; None where it handed nothing.
+
+    It is believed as a file would be: if it belongs to root or to us, and nobody else may write to it. Raises
+    ConfigError.
+    """
+    path, problems = Path(f"/dev/fd/{descriptor}"), Problems()
+    text = read_descriptor(descriptor, path, problems)
+    if text == "" and not problems:
+        return None
+    return _decode(path, _parse(text, str(path), problems) if text else None, problems).configuration
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    configuration: Configuration
+    decoder: Decoder
+    files: Mapping[Path, Table]
+
+
+def _load(path: Path) -> _Loaded:
     problems = Problems()
-    main = _read_file(path, problems)
+    return _decode(path, _read_file(path, problems), problems)
+
+
+def _decode(path: Path, main: Table | None, problems: Problems) -> _Loaded:
     if main is None:
         raise _error(path, problems)
     decoder = Decoder(problems)
@@ -91,7 +135,8 @@ def _load(path: Path) -> tuple[Configuration, Decoder]:
     )
     if problems:
         raise _error(path, problems)
-    return Configuration(**{**values, **shared, "defaults": KeystoreDefaults(**inherited)}), decoder
+    configuration = Configuration(**{**values, **shared, "defaults": KeystoreDefaults(**inherited)})
+    return _Loaded(configuration, decoder, files)
 
 
 def state_dir_of(path: Path) -> Path:
@@ -101,7 +146,7 @@ def state_dir_of(path: Path) -> Path:
     """
     default = Path(Configuration().state_dir)
     problems = Problems()
-    text = _read_text(path, problems)
+    text = read_text(path, problems)
     if text is None or problems:
         return default
     table = _parse(text, str(path), Problems())
@@ -180,51 +225,8 @@ def _only_shared(table: Table, main: Path, problems: Problems) -> Table:
 
 
 def _read_file(path: Path, problems: Problems, *, may_be_empty: bool = False) -> Table | None:
-    text = _read_text(path, problems)
+    text = read_text(path, problems)
     return None if text is None else _parse(text, str(path), problems, may_be_empty=may_be_empty)
-
-
-def _read_text(path: Path, problems: Problems) -> str | None:
-    place = Location(str(path))
-    problems.files.append(place.file)
-    try:
-        # O_NONBLOCK: a FIFO must not hold us up before fstat can tell.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                problems.add(place, (), "is not a file", "name a YAML file")
-                return None
-            raw = file.read(_SIZE_LIMIT + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        problems.add(
-            place, (), f"cannot be read: {getattr(error, 'strerror', error)}", "correct the path or its rights"
-        )
-        return None
-    if status.st_mode & 0o022:
-        problems.add(place, (), "is writable by its group or by everybody", f"run chmod go-w {path}")
-    if status.st_uid not in (0, os.geteuid()):
-        problems.add(place, (), "belongs to neither root nor the user certagent runs as", f"run chown root {path}")
-    return _decode_text(raw, place, problems)
-
-
-def _decode_text(raw: bytes, place: Location, problems: Problems) -> str | None:
-    if len(raw) > _SIZE_LIMIT:
-        problems.add(place, (), "is larger than 1 MiB", "split it with include")
-        return None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        problems.add(Location(place.file, line), (), "is not UTF-8 text", "save the file as UTF-8")
-        return None
-    strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
-    if strange:
-        line = text.count("\n", 0, strange.start()) + 1
-        what = f"holds the control character U+{ord(strange[0]):04X}"
-        problems.add(Location(place.file, line), (), what, "remove it; is this a text file?")
-        return None
-    return text
 
 
 _TOO_LARGE = ("is nested too deeply, or repeats too much through aliases", "write it out plainly")

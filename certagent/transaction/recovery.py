@@ -6,7 +6,7 @@ state directory alone, so a keystore that has left the configuration in the mean
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,13 +120,17 @@ def _directories(keystores: Path) -> list[Path]:
         ) from None
 
 
-def open_transactions(state_dir: Path) -> dict[str, Transaction]:
+def open_transactions(state_dir: Path, apart_from: Container[str] = ()) -> dict[str, Transaction]:
     """Open transactions by keystore name, unreadable ones left out; nothing is locked or changed.
+
+    Of the keystores in `apart_from` nothing is read.
 
     Raises StateError if the state directory itself cannot be read.
     """
     found = {}
     for directory in _directories(StateDirectory(state_dir).keystores):
+        if directory.name in apart_from:
+            continue
         try:
             transaction = Journal(directory).open()
         except CertagentError:

@@ -15,7 +15,7 @@ from pathlib import Path
 from certagent.agent import log, loop
 from certagent.agent.clock import Clocks
 from certagent.agent.schedule import Pace
-from certagent.config.load import load_configuration
+from certagent.config.load import load_for_agent
 from certagent.errors import CertagentError
 
 
@@ -35,7 +35,7 @@ pace = Pace(
 )
 log.configure()
 if offset.exists():
-    asyncio.run(loop.Agent(path, load_configuration(path), sys.argv[2:], pace, Clocks(clock)).serve())
+    asyncio.run(loop.Agent(path, load_for_agent(path), sys.argv[2:], pace, Clocks(clock)).serve())
 else:
     try:
         raise SystemExit(loop.run(path, worker=sys.argv[2:], pace=pace))

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certagent import durable
-from certagent.agent.worker_process import Worker, worker_command
+from certagent.agent.worker_process import BAD_CONFIGURATION, Worker, worker_command
+from certagent.config.load import load_for_agent
 from certagent.lab import Settings
 from certagent.policy import Action, Condition
 from certagent.transaction import report
@@ -113,7 +114,7 @@ CASES = [
 ]
 
 
-def reported(site: Site, *, faked: bool) -> tuple[list[Outcome], Worker]:
+def reported(site: Site, *, faked: bool = False, definitions: bytes = b"") -> tuple[list[Outcome], Worker]:
     """What the agent takes from a worker that it starts now, by the device's clock."""
     worker = Worker(("web",))
     taken: list[Outcome] = []
@@ -122,7 +123,7 @@ def reported(site: Site, *, faked: bool) -> tuple[list[Outcome], Worker]:
         moment = f"@{site.clock.now:%Y-%m-%d %H:%M:%S}"
         command = ("env", "TZ=UTC", "DONT_FAKE_MONOTONIC=1", "faketime", "-f", moment, *command)
     limit = timedelta(seconds=PATIENCE)
-    asyncio.run(worker.run(command, limit=limit, grace=limit, on_report=taken.append))
+    asyncio.run(worker.run(command, limit=limit, grace=limit, on_report=taken.append, definitions=definitions))
     return taken, worker
 
 
@@ -142,6 +143,24 @@ def test_the_agent_understands_what_its_worker_reports(
     assert worker.orderly
     assert worker.guilty is None
     assert "what no worker should" not in caplog.text
+
+
+def test_a_worker_that_is_handed_definitions_reads_no_configuration(make_site: Sites) -> None:
+    site = make_site(real_time=True)
+    nobody_was_here(site)
+    definitions = load_for_agent(site.config).excerpts.of(["web"])
+    site.config.unlink()
+    taken, worker = reported(site, definitions=definitions)
+    assert [outcome.result for outcome in taken] == [Result.ENROLLED]
+    assert worker.orderly
+
+
+def test_the_same_command_without_them_reads_the_configuration(make_site: Sites) -> None:
+    site = make_site(real_time=True)
+    nobody_was_here(site)
+    site.config.unlink()
+    taken, worker = reported(site)
+    assert (taken, worker.exit_code) == ([], BAD_CONFIGURATION)
 
 
 def test_every_result_is_among_the_cases() -> None:

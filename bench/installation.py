@@ -1,0 +1,177 @@
+"""What does it cost that many keystores are configured, of which none is due? Processor seconds, by the kernel's count.
+
+python bench/installation.py [NUMBER…]        default: 1 100 1000 10000
+
+`READY`: the agent, until systemd is told. `sweep`: the agent and all its workers, from READY until nothing is due any
+more. `worker`: the process that the agent starts for one keystore; it is told to do so by a changed file. The others
+are commands as a person types them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from certagent import state
+from certagent.config.load import digest_of, load_configuration
+
+HOME = Path(__file__).parents[1]
+TICKS = os.sysconf("SC_CLK_TCK")
+COMMANDS = {
+    "by hand": ("renew", "--due", "k00000"),
+    "status --json": ("status", "--json"),
+    "health": ("health",),
+    "plan": ("plan",),
+}
+# A sweep that has not come to its end by then is not waited for.
+PATIENCE = 120.0
+
+
+def identity(directory: Path) -> tuple[bytes, bytes]:
+    """One for all: making keys takes long."""
+    key, certificate = directory / "any.key", directory / "any.pem"
+    argv = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", "/CN=any")
+    subprocess.run([*argv, "-keyout", key, "-out", certificate], check=True, stderr=subprocess.DEVNULL)
+    return key.read_bytes(), certificate.read_bytes()
+
+
+def install(directory: Path, count: int) -> Path:
+    """So many keystores with a certificate of 90 days, looked at a moment ago."""
+    pems = directory / "pem"
+    pems.mkdir()
+    key, certificate = identity(directory)
+    names = [f"k{number:05}" for number in range(count)]
+    for start in range(0, count, 1000):
+        lines = ["keystores:"]
+        for name in names[start : start + 1000]:
+            (pems / f"{name}.key").write_bytes(key)
+            (pems / f"{name}.key").chmod(0o600)
+            (pems / f"{name}.pem").write_bytes(certificate)
+            files = f"key_file: {pems / name}.key, certificate_file: {pems / name}.pem"
+            lines.append(f"  {name}: {{type: pem, subject: CN={name}, {files}}}")
+        (directory / f"keystores-{start}.yaml").write_text("\n".join(lines) + "\n")
+    main = directory / "agent.yaml"
+    main.write_text(
+        f"state_dir: {directory / 'state'}\ninclude: 'keystores-*.yaml'\n"
+        f"authorities: {{corp: {{url: 'http://127.0.0.1:1/scep', fingerprint: 'sha256:{'00' * 32}'}}}}\n"
+        "defaults: {authority: corp}\n"
+    )
+    configuration = load_configuration(main)
+    for name, definition in configuration.keystores.items():
+        known = state.State(
+            condition=state.Condition.VALID,
+            next_action="renew",
+            next_action_at=datetime.now(UTC) + timedelta(days=50),
+            definition=digest_of(definition, configuration.authority_of(definition)),
+            watched=state.watch(definition.paths.values()),
+        )
+        place = directory / "state/keystores" / name
+        place.mkdir(parents=True, mode=0o700)
+        (place / "state.json").write_bytes(state.msgspec.json.encode(known))
+        (place / "state.json").chmod(0o600)
+    (directory / "state").chmod(0o700)
+    return main
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOME), **more}
+
+
+def command(main: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "certagent", "-c", str(main), *words]
+
+
+def cost_of_command(argv: list[str]) -> str:
+    process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, _, usage = os.wait4(process.pid, 0)
+    process.returncode = 0
+    return f"{usage.ru_utime + usage.ru_stime:.2f} s, {usage.ru_maxrss / 1024:.0f} MB"
+
+
+class Agent:
+    """A running one, and what it told systemd."""
+
+    def __init__(self, directory: Path, main: Path) -> None:
+        self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._channel.bind(str(directory / "notify"))
+        self._channel.settimeout(0.5)
+        self._status = ""
+        self._process = subprocess.Popen(
+            command(main, "run"),
+            env=environment(NOTIFY_SOCKET=str(directory / "notify")),
+            stderr=subprocess.DEVNULL,
+        )
+
+    def cpu(self) -> tuple[float, float]:
+        """Its own, and its ended workers'."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        own, children = sum(map(int, fields[11:13])), sum(map(int, fields[13:15]))
+        return own / TICKS, children / TICKS
+
+    def memory(self) -> str:
+        text = Path(f"/proc/{self._process.pid}/status").read_text()
+        resident, peak = (int(re.findall(rf"{word}:\s+(\d+)", text)[0]) / 1024 for word in ("VmRSS", "VmHWM"))
+        return f"{resident:.1f} MB, at most {peak:.1f}"
+
+    def until(self, told: Callable[[str], object]) -> bool:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                message = self._channel.recv(4096).decode()
+            except TimeoutError:
+                continue
+            if told(message):
+                return True
+        return False
+
+    def end(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+        self._channel.close()
+
+
+def serve(directory: Path, main: Path, told: Callable[[str, str], None]) -> None:
+    agent = Agent(directory, main)
+    agent.until(lambda message: "READY=1" in message)
+    ready, before = agent.cpu()
+    told("READY", f"{ready:.2f} s")
+    done = agent.until(lambda message: ", 0 due, 0 workers" in message)
+    own, workers = agent.cpu()
+    told("sweep", f"{own - ready + workers - before:.2f} s{'' if done else ' and not at its end'} (agent {own:.2f})")
+    told("resident", agent.memory())
+    if done:
+        (directory / "pem/k00000.pem").touch()
+        agent.until(lambda message: ", 1 worker" in message)
+        agent.until(lambda message: ", 0 due, 0 workers" in message)
+        told("worker", f"{agent.cpu()[1] - workers:.2f} s")
+    agent.end()
+
+
+def main() -> int:
+    for count in map(int, sys.argv[1:] or ("1", "100", "1000", "10000")):
+        with tempfile.TemporaryDirectory() as place:
+            directory = Path(place)
+
+            def told(what: str, words: str, count: int = count) -> None:
+                print(f"{count:6} {what:14} {words}", flush=True)
+
+            configured = install(directory, count)
+            serve(directory, configured, told)
+            for what, words in COMMANDS.items():
+                told(what, cost_of_command(command(configured, *words)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

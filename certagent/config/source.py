@@ -1,0 +1,75 @@
+"""The text of a configuration's files: bounded, owned by root or us, not writable by others, plain text in UTF-8."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import yaml
+
+from certagent.config.decode import Location, Problems
+
+_SIZE_LIMIT = 1 << 20
+
+
+def read_text(path: Path, problems: Problems) -> str | None:
+    """None, with a problem added, for what cannot be read or believed."""
+    try:
+        # O_NONBLOCK: a FIFO must not hold us up before fstat can tell.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        _unreadable(path, error, problems)
+        return None
+    try:
+        return read_descriptor(descriptor, path, problems)
+    finally:
+        os.close(descriptor)
+
+
+def read_descriptor(descriptor: int, path: Path, problems: Problems) -> str | None:
+    """The same of an open file, from its beginning wherever another reader left it; `path` is what it is called."""
+    place = Location(str(path))
+    problems.files.append(place.file)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            problems.add(place, (), "is not a file", "name a YAML file")
+            return None
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            file.seek(0)
+            raw = file.read(_SIZE_LIMIT + 1)
+    except OSError as error:
+        _unreadable(path, error, problems)
+        return None
+    if status.st_mode & 0o022:
+        problems.add(place, (), "is writable by its group or by everybody", f"run chmod go-w {path}")
+    if status.st_uid not in (0, os.geteuid()):
+        problems.add(place, (), "belongs to neither root nor the user certagent runs as", f"run chown root {path}")
+    return _decode_text(raw, place, problems)
+
+
+def _unreadable(path: Path, error: Exception, problems: Problems) -> None:
+    place = Location(str(path))
+    if place.file not in problems.files:
+        problems.files.append(place.file)
+    problems.add(place, (), f"cannot be read: {getattr(error, 'strerror', error)}", "correct the path or its rights")
+
+
+def _decode_text(raw: bytes, place: Location, problems: Problems) -> str | None:
+    if len(raw) > _SIZE_LIMIT:
+        problems.add(place, (), "is larger than 1 MiB", "split it with include")
+        return None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        problems.add(Location(place.file, line), (), "is not UTF-8 text", "save the file as UTF-8")
+        return None
+    strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if strange:
+        line = text.count("\n", 0, strange.start()) + 1
+        what = f"holds the control character U+{ord(strange[0]):04X}"
+        problems.add(Location(place.file, line), (), what, "remove it; is this a text file?")
+        return None
+    return text
