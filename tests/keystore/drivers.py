@@ -48,6 +48,7 @@ class Host:
     def __init__(self, root: Path, driver: Driver) -> None:
         self.root, self.driver = root, driver
         self.etc.mkdir(parents=True)
+        self.secret.touch(0o600)
         self.secret.write_bytes(SECRET)
         keys = {"ca_file": f"{self.etc}/ca.pem", **driver.keys(root)}
         self.definition: KeystoreDefinition = msgspec.convert(keys, KeystoreDefinition)
