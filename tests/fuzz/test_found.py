@@ -55,7 +55,7 @@ def test_such_a_certificate_in_place_is_one_keystores_failure(site: Site) -> Non
     site.certificate.write_bytes(unreadable())
     outcome = site.run(Wish.RENEW)
     assert outcome.result is Result.FAILED
-    assert "holds a certificate that cannot be read" in str(outcome.message)
+    assert "web.pem cannot be read" in str(outcome.message)
 
 
 def test_a_root_of_serial_number_zero_is_read_in_silence() -> None:
