@@ -52,7 +52,7 @@ class Site:
     synchronised: bool = False
     log: list[str] = field(default_factory=list)
     keeps_time: bool = True  # as a machine with NTP does
-    host: Host = field(default_factory=lambda: Host(machine_id="this one"))
+    host: Host = field(default_factory=Host)  # nothing to be seen: what a command begins there goes on
 
     @property
     def ca(self) -> LabCA:
