@@ -141,7 +141,11 @@ class Authorities:
         memory = self._memories[name]
         memory.look()  # what is wrong here is told before anybody is asked
         offered = tuple(dict.fromkeys(client.get_ca_certificates()))
-        believed = self._believe(name, offered, now, remember=remember)
+        try:
+            believed = self._believe(name, offered, now, remember=remember)
+        except TrustError as error:
+            error.hint = "; ".join((error.hint, *(each.text for each in self._damages(name))))
+            raise
         if believed.recipient is None and definition.key_transport != "password":
             raise TrustError(
                 f"the key of {name}'s CA is not RSA and it offers no RSA encryption certificate",
@@ -157,6 +161,14 @@ class Authorities:
             memory.keep(capabilities, believed, now)
         return Contact(client, capabilities, believed, offered, news, believed.recipient in new)
 
+    def _damages(self, name: str) -> list[News]:
+        """What of the memory is made anew, because its file cannot be read."""
+        hint = "the configuration alone counted; if a CA that took over before is not believed, name its fingerprint"
+        return [
+            News(f"{fault}: what it remembered of {name} is found out anew", hint)
+            for fault in self._memories[name].look().damaged.values()
+        ]
+
     def _new_ras(self, name: str, believed: Believed) -> list[x509.Certificate]:
         """Those that were none at the contact before; of the first one none is."""
         known = self.known(name)
@@ -167,7 +179,7 @@ class Authorities:
     def _news(
         self, name: str, believed: Believed, offered: tuple[x509.Certificate, ...], new: list[x509.Certificate]
     ) -> tuple[News, ...]:
-        news, known = [], self.known(name)
+        news, known = self._damages(name), self.known(name)
         if doubt := self.doubt(name, believed):
             news.append(doubt)
         for ra in new:

@@ -10,9 +10,9 @@ state_dir/authorities/NAME/authority.json   what it could do, who issues, which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from certagent import certificate as facts
 from certagent import durable
 from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
-from certagent.errors import ConfigError, StateError
+from certagent.errors import ConfigError, DamagedError, KeystoreError, StateError
 from certagent.scep import Capabilities
 from certagent.trust.next_ca import Change, Successor, extended, is_rooted, renewals
 from certagent.trust.rules import Believed, Pins
@@ -75,7 +75,8 @@ class Look:
     """One look at the disk. `written` is what lies there, `known` what of it is proven; None where its CA is not.
 
     `pins`: the configured ones, and the successors of what they name. `before`: the last CA that is proven, with what
-    is above it; None where none is. All but `pins` is None before the first contact, and of another URL.
+    is above it; None where none is. All but `pins` is None before the first contact, and of another URL. `damaged`:
+    what is wrong with the files that cannot be read, as if they were not there.
     """
 
     pins: Pins
@@ -83,6 +84,7 @@ class Look:
     written: Known | None = None
     known: Known | None = None
     before: Believed | None = None
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
 
 class AuthorityMemory:
@@ -102,15 +104,16 @@ class AuthorityMemory:
 
     def known(self) -> Known | None:
         """As `look`, without a need for the configured files before the first contact."""
-        if self._look is None and self._memory() is None:
+        if self._look is None and self._memory({}) is None:
             return None
         return self.look().known
 
     def _read(self) -> Look:
-        configured, memory = pins(self._definition), self._memory()
-        written = self._written(memory) if memory else None
+        damaged: dict[str, str] = {}
+        configured, memory = pins(self._definition), self._memory(damaged)
+        written = self._written(memory, damaged) if memory else None
         if memory is None or written is None:
-            return Look(configured, memory)
+            return Look(configured, memory, damaged=damaged)
         everything = (*written.chain, *written.next_chain, *written.old, *written.first)
         named = extended(configured, memory.changes, everything, memory.issuer)
         named = replace(
@@ -125,22 +128,36 @@ class AuthorityMemory:
 
         if proven(written.chain[:1]):
             known = replace(written, next_chain=proven(written.next_chain), old=proven(written.old))
-            return Look(named, memory, written, known, _believed(written.chain))
-        return Look(named, memory, written, before=_believed(proven((*written.old, *written.first))))
+            return Look(named, memory, written, known, _believed(written.chain), damaged)
+        before = _believed(proven((*written.old, *written.first)))
+        return Look(named, memory, written, before=before, damaged=damaged)
 
-    def _memory(self) -> Memory | None:
-        memory = durable.read_versioned(self.directory / "authority.json", Memory, VERSION)
+    def _memory(self, damaged: dict[str, str]) -> Memory | None:
+        """A damaged one joins `damaged`: it is made again, from no more than a fresh device has. Raises StateError."""
+        file = "authority.json"
+        try:
+            memory = durable.read_versioned(self.directory / file, Memory, VERSION)
+            for each in (*memory.ras, *memory.withdrawn) if memory and memory.ras is not None else ():
+                Fingerprint.parse(each)
+        except DamagedError as error:
+            damaged[file] = str(error)
+            return None
+        except ValueError as error:
+            damaged[file] = f"{self.directory / file} is damaged: {error}"
+            return None
         return memory if memory is not None and memory.url == self._definition.url else None
 
-    def _written(self, memory: Memory) -> Known | None:
+    def _written(self, memory: Memory, damaged: dict[str, str]) -> Known | None:
         files = ("ca.pem", "next-ca.pem", "old-ca.pem", "first-ca.pem")
-        chain, next_chain, old, first = (_read(self.directory / file) for file in files)
+        chain, next_chain, old, first = (_read(self.directory / file, damaged) for file in files)
         return Known(memory, chain, next_chain, old, first) if chain else None
 
     def keep(self, capabilities: Capabilities, believed: Believed, now: datetime) -> None:
         """Remember a contact."""
         with self._changing() as look:
             known, issuer = look.known, str(facts.fingerprint(believed.issuer))
+            for file in look.damaged:
+                durable.replace(self.directory / file, self.directory / f"{file}.damaged")
             memory = Memory(
                 url=self._definition.url,
                 capabilities=tuple(sorted(capabilities.names)),
@@ -205,11 +222,19 @@ def _with_renewals(known: Known | None, believed: Believed, named: Pins) -> tupl
     return (*changes, *(each for each in found if each not in changes))
 
 
-def _read(path: Path) -> tuple[x509.Certificate, ...]:
+def _read(path: Path, damaged: dict[str, str]) -> tuple[x509.Certificate, ...]:
+    """Its certificates; none of a damaged file, which joins `damaged`. Raises StateError."""
     try:
-        return facts.load_pem(path.read_bytes(), str(path))
+        if found := facts.load_pem(path.read_bytes(), str(path)):
+            return found
+        damaged[path.name] = f"{path} holds no certificate"
     except FileNotFoundError:
-        return ()
+        pass
+    except KeystoreError as error:
+        damaged[path.name] = str(error)
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+    return ()
 
 
 def _keep(

@@ -88,6 +88,20 @@ def test_a_damaged_memory_is_set_aside_and_made_again(make_site: Sites, content:
     assert site.state.failures == 0
 
 
+@pytest.mark.parametrize("content", MEMORY)
+def test_so_is_what_was_remembered_of_an_authority(make_site: Sites, content: bytes) -> None:
+    site = make_site()
+    site.write()
+    assert site.run().result is Result.ENROLLED
+    memory = site.path("state/authorities/lab/authority.json")
+    memory.write_bytes(content)
+    site.clock.advance(89 * DAY)
+    assert site.run().result is Result.RENEWED
+    [told] = [line for line in site.log if f"{memory} is damaged" in line]
+    assert "name its fingerprint" in told
+    assert memory.with_name("authority.json.damaged").read_bytes() == content
+
+
 def test_a_newer_memory_is_left_alone(make_site: Sites) -> None:
     site = make_site()
     site.write()
@@ -108,3 +122,33 @@ def test_a_history_that_cannot_be_written_stops_nothing(make_site: Sites) -> Non
     (site.keystore_directory / "history.jsonl").mkdir()
     assert site.run().result is Result.ENROLLED
     assert any("the history is not told of" in line for line in site.log)
+
+
+METRICS = [
+    pytest.param("gone/certagent.prom", "No such file or directory", id="its directory is gone"),
+    pytest.param("files", "Is a directory", id="a directory in its place"),
+    pytest.param("challenge/certagent.prom", "Not a directory", id="a file in its directory's place"),
+]
+
+
+@pytest.mark.parametrize(("file", "words"), METRICS)
+def test_metrics_that_cannot_be_written_stop_nothing(site: Site, file: str, words: str) -> None:
+    place = site.path(file)
+    site.config.write_text(f"metrics_file: {place}\n{site.config.read_text()}")
+    done = site.command("renew", "--due")
+    assert done.returncode == 0, done.stderr
+    assert (site.certificate.exists(), site.path("files/second.pem").exists()) == (True, True)
+    [line] = [line for line in done.stderr.splitlines() if "metrics" in line]
+    assert f"metrics_file {place} cannot be written: {words}" in line
+
+
+@pytest.mark.needs("mount")
+def test_nor_does_a_full_disk_below_them(site: Site) -> None:
+    site.path("disk").mkdir()
+    site.config.write_text(f"metrics_file: {site.path('disk/certagent.prom')}\n{site.config.read_text()}")
+    fill = f"mount -t tmpfs -o size=64k tmpfs {site.path('disk')}; cat /dev/zero >{site.path('disk/full')} 2>/dev/null"
+    done = shell(site, f"unshare --mount bash -c '{fill}; $C renew --due'")
+    assert done.returncode == 0, done.stderr
+    assert (site.certificate.exists(), site.path("files/second.pem").exists()) == (True, True)
+    [line] = [line for line in done.stderr.splitlines() if "metrics" in line]
+    assert "cannot be written: No space left on device; " in line

@@ -190,12 +190,70 @@ def test_another_url_has_no_past(lab: MakeLab, tmp_path: Path) -> None:
     assert not Authorities({"corp": moved}, tmp_path / "state").contact("corp", NOW).capabilities.post
 
 
-def test_a_damaged_memory_is_an_error(lab: MakeLab, tmp_path: Path) -> None:
+SPOILT = [
+    pytest.param("authority.json", b"", id="empty"),
+    pytest.param("authority.json", b"\0" * 64, id="zeros"),
+    pytest.param("authority.json", b'{"version": 1, "url": 7}', id="of another shape"),
+    pytest.param(
+        "authority.json",
+        b'{"version": 1, "url": "http://x/", "capabilities": [], "issuer": "", "ras": ["sha256:00"]}',
+        id="no fingerprint",
+    ),
+    pytest.param("ca.pem", b"", id="the CA's file empty"),
+    pytest.param("ca.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n", id="the CA's file cut"),
+    pytest.param("old-ca.pem", b"\0" * 64, id="an earlier CA's file zeros"),
+    pytest.param("next-ca.pem", b"", id="the next CA's file empty"),
+]
+
+
+@pytest.mark.parametrize(("file", "content"), SPOILT)
+def test_a_damaged_memory_is_set_aside_told_and_made_again(
+    lab: MakeLab, tmp_path: Path, file: str, content: bytes
+) -> None:
+    corp = {"corp": authority(lab())}
+    Authorities(corp, tmp_path / "state").contact("corp", NOW)
+    memory = tmp_path / "state" / "authorities" / "corp"
+    (memory / file).write_bytes(content)
+    for remember in (False, True):  # as `check` looks, and a worker
+        contact = Authorities(corp, tmp_path / "state").contact("corp", NOW, remember=remember)
+        [told] = [each.text for each in contact.news]
+        assert told.startswith(str(memory / file))
+        assert told.endswith("what it remembered of corp is found out anew")
+        assert (memory / f"{file}.damaged").exists() is remember
+    assert (memory / f"{file}.damaged").read_bytes() == content
+    assert Authorities(corp, tmp_path / "state").contact("corp", NOW).news == ()
+    assert Authorities(corp, tmp_path / "state").known("corp") is not None
+
+
+def test_what_the_pins_do_not_prove_is_not_believed_for_a_damaged_memory(lab: MakeLab, tmp_path: Path) -> None:
+    server = lab()
+    Authorities({"corp": authority(server)}, tmp_path / "state").contact("corp", NOW)
+    memory = tmp_path / "state" / "authorities" / "corp" / "authority.json"
+    memory.write_bytes(b"")
+    with pytest.raises(TrustError) as caught:
+        Authorities({"corp": authority(server, WRONG)}, tmp_path / "state").contact("corp", NOW)
+    assert f"{memory} is damaged" in caught.value.hint
+    assert memory.read_bytes() == b""
+
+
+def test_a_newer_memory_is_left_alone(lab: MakeLab, tmp_path: Path) -> None:
     corp = {"corp": authority(lab())}
     Authorities(corp, tmp_path / "state").contact("corp", NOW)
     memory = tmp_path / "state" / "authorities" / "corp" / "authority.json"
-    memory.write_bytes(memory.read_bytes()[:-5])
-    with pytest.raises(StateError, match="is damaged"):
+    newer = b'{"version": 99}'
+    memory.write_bytes(newer)
+    with pytest.raises(StateError, match="newer certagent"):
+        Authorities(corp, tmp_path / "state").contact("corp", NOW)
+    assert memory.read_bytes() == newer
+
+
+def test_a_memory_that_cannot_be_read_is_told_in_its_own_words(lab: MakeLab, tmp_path: Path) -> None:
+    corp = {"corp": authority(lab())}
+    Authorities(corp, tmp_path / "state").contact("corp", NOW)
+    memory = tmp_path / "state" / "authorities" / "corp" / "ca.pem"
+    memory.unlink()
+    memory.mkdir()
+    with pytest.raises(StateError, match=r"ca\.pem cannot be read: Is a directory"):
         Authorities(corp, tmp_path / "state").contact("corp", NOW)
 
 
