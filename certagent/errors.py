@@ -111,7 +111,16 @@ class TokenLockedError(KeystoreError):
 
 
 def internal_fault(error: Exception) -> CertagentError:
-    """A fault of certagent's own, in one line. Its text is not shown: who knows what it quotes."""
+    """A fault of certagent's own, in one line. Its text is not shown: who knows what it quotes.
+
+    Want of memory is none, nor is a part that an upgrade takes away while a command runs.
+    """
+    if isinstance(error, MemoryError):
+        return CertagentError("there is not enough memory", "end what else runs, or raise the limit, e.g. MemoryMax")
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return CertagentError(
+            f"the Python module {error.name} is gone", "install certagent anew, unless that goes on now"
+        )
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(last.filename).name}:{last.lineno}"
     return CertagentError(

@@ -145,7 +145,10 @@ class Keystores:
             return
         if worker.exit_code in (None, BAD_CONFIGURATION):
             if "workers" not in self._status:
-                log.error("a worker %s: mend the configuration as it says above, then reload", worker.ending)
+                remedy = "mend the configuration as it says above, then reload"
+                if worker.exit_code is None:
+                    remedy = "it is tried again, ever more rarely, and at once after a reload"
+                log.error("a worker %s: %s", worker.ending, remedy)
             self._status.trouble("workers", "workers do not start")
             for name in missing:
                 self._strike(name, self._pace.crash_again)

@@ -17,6 +17,7 @@ from certagent import durable
 from certagent.agent import log as certagent_log
 from certagent.agent import schedule, systemd
 from certagent.agent.clock import Clocks
+from certagent.agent.installation import Installation
 from certagent.agent.keystores import Keystores
 from certagent.agent.log import log_error
 from certagent.agent.schedule import Pace
@@ -42,8 +43,7 @@ def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = No
     command = worker or worker_command(config_path)
     with ExitStack() as held:
         _lock(Path(loaded.configuration.state_dir), held)
-        asyncio.run(Agent(config_path, loaded, command, pace or Pace()).serve())
-    return 0
+        return asyncio.run(Agent(config_path, loaded, command, pace or Pace()).serve())
 
 
 def _tell(lacking: Sequence[str]) -> None:
@@ -84,9 +84,11 @@ class Agent:
         self._status = systemd.Status()
         self._keystores = Keystores(Path(loaded.configuration.state_dir), worker, pace, self._clocks, self._status)
         self._stopping = asyncio.Event()
+        self._installation = Installation()
+        self._exit_code = 0
 
-    async def serve(self) -> None:
-        """Run until told to stop. Returns when no worker is left."""
+    async def serve(self) -> int:
+        """Run until told to stop. Returns the exit code when no worker is left."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -103,6 +105,7 @@ class Agent:
                 if not self._stopping.is_set():
                     self._pulse()
             await self._end()
+        return self._exit_code
 
     def _interval(self) -> float:
         wanted = [self._pace.pulse, self._configuration.check_every, systemd.watchdog_interval()]
@@ -112,7 +115,9 @@ class Agent:
 
     def _pulse(self) -> None:
         # By the monotonic clock, not a job of the scheduler: it is here to notice when the wall clock is wrong.
-        if self._keystores.paused and self._clocks.is_set:
+        if self._lacks_its_program():
+            pass
+        elif self._keystores.paused and self._clocks.is_set:
             log.info("the clock is set")
             self._start_over()
         elif schedule.clock_jumped(self._clocks.drift, self._pace.clock_tolerance):
@@ -123,6 +128,24 @@ class Agent:
         self._keystores.tell()
         if self._keystores.appointments.are_kept:
             systemd.send("WATCHDOG=1")
+
+    def _lacks_its_program(self) -> bool:
+        """Whether what workers are started from is gone, or is another now and systemd is to start that."""
+        missing = self._installation.missing
+        if systemd.starts_again() and (missing or self._installation.is_replaced):
+            log.warning("certagent or its Python was replaced: ending, for systemd to start what is there now")
+            self._exit_code = 1
+            self._stop()
+            return True
+        if missing is None and "program" in self._status:
+            log.info("what workers are started from is there again")
+            self._status.over("program")
+            self._start_over()
+        elif missing is not None and "program" not in self._status:
+            log.error("workers cannot start: %s is gone; install certagent there again, or restart the agent", missing)
+            self._status.trouble("program", f"workers cannot start: {missing} is gone")
+            self._keystores.pause()
+        return missing is not None
 
     def _start_over(self) -> None:
         """Plan everything anew: all keystores are looked at now, if the clock can be believed at all."""

@@ -28,6 +28,11 @@ def send(*assignments: str) -> None:
             return
 
 
+def starts_again() -> bool:
+    """Whether systemd started this process, and so starts it again after a failure (`Restart=on-failure`)."""
+    return bool(os.environ.get("NOTIFY_SOCKET")) and bool(os.environ.get("INVOCATION_ID"))
+
+
 def reloading() -> None:
     """A reload begins; `send("READY=1")` ends it."""
     send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")

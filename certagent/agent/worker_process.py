@@ -104,7 +104,7 @@ class Worker:
         except OSError as error:
             os.close(reports)
             os.close(lines)
-            log.error("a worker could not be started: %s", error.strerror)  # noqa: TRY400  its traceback says no more
+            log.error("a worker could not be started: %s: %s", command[0], error.strerror)  # noqa: TRY400  its traceback says no more
             return
         finally:
             os.close(stdin)

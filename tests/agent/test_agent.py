@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,6 +190,40 @@ def test_workers_that_do_not_start_are_told_of(worker: list[str], words: str, ag
     agent.until(lambda: agent.status.startswith("STATUS=workers do not start; 2 keystores"))
     assert words in agent.log.read_text()
     assert agent.stop() == 0
+
+
+@pytest.fixture
+def program(agent: Running) -> Path:
+    """A copy of the package that the agent is started from."""
+    shutil.copytree(ROOT / "certagent", agent.directory / "program/certagent")
+    agent.configure(["web"], check_every="1s")
+    return agent.directory / "program"
+
+
+def test_a_program_that_vanished_is_told_of_until_it_is_there_again(agent: Running, program: Path) -> None:
+    agent.start(PYTHONPATH=str(program))
+    agent.until(lambda: agent.journal("end", "web"))
+    program.rename(agent.directory / "elsewhere")
+    agent.until(lambda: "STATUS=workers cannot start: " in agent.status)
+    assert f"{program}/certagent/__init__.py is gone; install certagent there again" in agent.log.read_text()
+    assert "mend the configuration" not in agent.log.read_text()
+    before = len(agent.journal("end", "web"))
+    (agent.directory / "elsewhere").rename(program)
+    agent.until(lambda: len(agent.journal("end", "web")) > before)
+    agent.until(lambda: agent.status.startswith("STATUS=1 keystore"))
+    assert agent.stop() == 0
+
+
+@pytest.mark.parametrize("put_back", [pytest.param(False, id="gone"), pytest.param(True, id="replaced")])
+def test_systemd_starts_what_is_there_now(agent: Running, program: Path, put_back: bool) -> None:
+    process = agent.start(PYTHONPATH=str(program), INVOCATION_ID="a service of systemd")
+    agent.until(lambda: agent.journal("end", "web"))
+    old = agent.directory / "old"
+    program.rename(old)
+    if put_back:
+        shutil.copytree(old, program)
+    assert process.wait(PATIENCE) == 1
+    assert "was replaced: ending, for systemd to start what is there now" in agent.log.read_text()
 
 
 def test_a_worker_does_not_speak_to_systemd(agent: Running) -> None:
