@@ -28,6 +28,9 @@ from tests.hostile.takeover import DEVICE, SIGNS, at_work, keep, real_clock
 from tests.renewal.site import DAY, Clock, Site, openssl
 from tests.unit.pki import Party, key, party, rsa_key
 
+# Each starts some commands; what they show is held by quicker tests of the rules, too.
+pytestmark = pytest.mark.slow
+
 PRINTABLE, T61, IA5 = 0x13, 0x14, 0x16
 NAMES = {
     "ampersand in a PrintableString": (PRINTABLE, b"R&D gear", "R&D gear"),

@@ -20,6 +20,9 @@ from tests.hostile.takeover import DEVICE, SIGNS, at_work, real_clock
 from tests.renewal.site import DAY, Site
 from tests.unit.pki import Party, party, rsa_key
 
+# Each starts some commands; what they show is held by quicker tests of the rules, too.
+pytestmark = pytest.mark.slow
+
 WINDOW = "rollover_at: 2100d"  # before the end of each CA here: it is asked for the next one now
 GAP = "long after the current one's end"
 CAPABILITIES = ("AES", "SHA-256", "POSTPKIOperation", "Renewal", "GetNextCACert")

@@ -17,6 +17,9 @@ from tests.hostile.takeover import DEVICE, held, real_clock
 from tests.renewal.site import DAY, Site
 from tests.unit.pki import CMC_RA, Party, rsa_key
 
+# Each starts some commands; what they show is held by quicker tests of the rules, too.
+pytestmark = pytest.mark.slow
+
 
 def ra(ca: Hostile, name: str, *, age: int = 5, **fields: Any) -> Party:
     """An RA of the CA, so many days old."""

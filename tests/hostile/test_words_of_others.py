@@ -23,6 +23,9 @@ from tests.hostile.test_names import common_name, spelled
 from tests.renewal.site import DAY, Site
 from tests.unit.pki import Party, party, rsa_key
 
+# Each starts some commands; what they show is held by quicker tests of the rules, too.
+pytestmark = pytest.mark.slow
+
 # A line of a log that nobody wrote, a terminal's order, the writing turned round, an end of text; and no end.
 FORGED = "web: renewed, valid until 2099-01-01"
 WORDS = f"a\n{FORGED}\r\x1b[2J\x1b]0;owned\x07\u202e\u2066\x00\x85\u2028\x9b31m"

@@ -11,6 +11,9 @@ from certagent import certificate as facts
 from certagent.lab import Settings
 from tests.renewal.site import DAY, Site, Sites
 
+# Each starts some commands; what they show is held by quicker tests of the rules, too.
+pytestmark = pytest.mark.slow
+
 ODD = """\
   odd:
     type: {type}
