@@ -224,7 +224,7 @@ def _comes_back(context: Context, arrival: Arrival | None) -> x509.Certificate |
     if (
         kept
         and policy.comes_back(Lifetime.of(certificate), Lifetime.of(kept), now)
-        and _believes_the_clock(context, arrival.at, now)
+        and _believes_the_clock(context, max(arrival.at, certificate.not_valid_before_utc), now)
     ):
         return kept
     return None
@@ -232,6 +232,8 @@ def _comes_back(context: Context, arrival: Arrival | None) -> x509.Certificate |
 
 def _believes_the_clock(context: Context, arrived_at: datetime, now: datetime) -> bool:
     """A clock that shows less than when the pair was put there is wrong now, or was then: somebody has to keep it.
+
+    `arrived_at`: not before its validity began; that it came may have been noted first by a clock that is behind.
 
     A device that boots an hour behind, until NTP has set its clock, is not to give up what it was given in that hour.
     """
