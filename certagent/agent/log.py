@@ -41,6 +41,7 @@ def configure(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines(journal="JOURNAL_STREAM" in os.environ))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.raiseExceptions = False  # a full disk below the log: a traceback about it helps nobody
     logging.getLogger("apscheduler").setLevel(max(level, logging.WARNING))  # else a line per job
 
 

@@ -152,3 +152,19 @@ def test_nor_does_a_full_disk_below_them(site: Site) -> None:
     assert (site.certificate.exists(), site.path("files/second.pem").exists()) == (True, True)
     [line] = [line for line in done.stderr.splitlines() if "metrics" in line]
     assert "cannot be written: No space left on device; " in line
+
+
+LOGS_TO_A_FULL_DISK = """
+import io, logging, os, sys
+from certagent.agent import log
+log.configure()
+os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+sys.stderr = io.StringIO()
+logging.getLogger("certagent").info("web: renewed")
+print(repr(sys.stderr.getvalue()))
+"""
+
+
+def test_a_log_on_a_full_disk_is_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", LOGS_TO_A_FULL_DISK], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.stdout == "''\n"
