@@ -12,8 +12,6 @@ LIVES = [
     pytest.param(Plan(seed=1, years=1), id="a year"),
     pytest.param(Plan(seed=2, years=1), id="another year"),
     pytest.param(Plan(seed=4, years=2.2), id="over a rollover"),
-    # The clock was set back while hooks were owed: the pair from before was put back by it.
-    pytest.param(Plan(seed=9023, years=2), id="set back while hooks are owed"),
 ]
 
 
