@@ -9,6 +9,7 @@ from contextlib import suppress
 from random import Random
 
 from tests.soak.device import Device
+from tests.waiting import until
 
 
 def the_agent_is_killed(device: Device, _random: Random) -> None:
@@ -18,10 +19,13 @@ def the_agent_is_killed(device: Device, _random: Random) -> None:
     device.start_agent()
 
 
-def a_worker_is_killed(device: Device, _random: Random) -> None:
+def a_worker_is_killed(device: Device, random: Random) -> None:
+    """And the agent reloaded: the minute that it waits after a crash is longer than these certificates live."""
     for worker in device.workers():
         with suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
+    until(lambda: not device.workers())
+    the_agent_is_reloaded(device, random)
 
 
 def the_agent_is_reloaded(device: Device, _random: Random) -> None:
