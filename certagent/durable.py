@@ -85,6 +85,13 @@ def replace(staged: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file of our own, so that it is made anew and a person can look at it; its new path."""
+    kept = path.with_name(f"{path.name}.damaged")
+    replace(path, kept)
+    return kept
+
+
 def write(path: Path, content: bytes, ownership: Ownership = PRIVATE) -> None:
     """Replace `path` with `content`: a reader, or a restart, sees the old or the new, never a part."""
     staged = path.with_name(f".{path.name}.new")

@@ -103,15 +103,10 @@ def recall(directory: Path) -> State:
         return State()
 
 
-def set_aside(directory: Path) -> str:
-    """Put a damaged memory out of the way, for a person to look at; in words what was done, empty where it is sound."""
-    path = KeystoreDirectory(directory).state
-    try:
-        load(directory)
-    except DamagedError as error:
-        durable.replace(path, path.with_name(f"{path.name}.damaged"))
-        return f"{error}; it is kept as {path.name}.damaged, and what it remembered is found out anew"
-    return ""
+def set_aside(directory: Path, damaged: DamagedError) -> str:
+    """Put a damaged memory out of the way, for a person to look at; in words what was done."""
+    kept = durable.set_aside(KeystoreDirectory(directory).state)
+    return f"{damaged}; it is kept as {kept.name}, and what it remembered is found out anew"
 
 
 def save(directory: Path, state: State) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from cryptography import x509
 
 from certagent import durable, policy, state
-from certagent.errors import BusyError, CertagentError, KeystoreError, RejectedError, StateError
+from certagent.errors import BusyError, CertagentError, DamagedError, KeystoreError, RejectedError, StateError
 from certagent.policy import Action, Condition, Decision, Past
 from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
@@ -101,9 +101,7 @@ def _locked(context: Context, attempt: Callable[[], Outcome]) -> Outcome:
 
 def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
     """With the lock held: one attempt, and its memory."""
-    if damaged := state.set_aside(context.configured.directory):
-        context.log(damaged)
-    before = state.recall(context.configured.directory)
+    before = _memory(context)
     past, result = before.past, Result.NOTHING
     error: CertagentError | None = None
     try:
@@ -133,6 +131,16 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
     if error is not None:
         return outcome.failed(context, before, error)
     return outcome.went_well(context, before, past, result)
+
+
+def _memory(context: Context) -> state.State:
+    """What is remembered; a damaged memory is put aside and told, and made again at the end of this attempt."""
+    directory = context.configured.directory
+    try:
+        return state.load(directory) or state.State()
+    except DamagedError as damaged:
+        context.log(state.set_aside(directory, damaged))
+        return state.State()
 
 
 def _renewed(

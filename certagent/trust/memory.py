@@ -157,7 +157,7 @@ class AuthorityMemory:
         with self._changing() as look:
             known, issuer = look.known, str(facts.fingerprint(believed.issuer))
             for file in look.damaged:
-                durable.replace(self.directory / file, self.directory / f"{file}.damaged")
+                durable.set_aside(self.directory / file)
             memory = Memory(
                 url=self._definition.url,
                 capabilities=tuple(sorted(capabilities.names)),
