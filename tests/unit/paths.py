@@ -192,3 +192,16 @@ def asked(*line: Party, anchors: Sequence[Party] = (), also: Sequence[Party] = (
     """A line from the top down, as RFC 5280 writes it: anchor, CAs, target. `also`: what else lies about."""
     first, *between, target = line
     return Question(target, (*between, *also), (first, *anchors), **fields)
+
+
+def of_root(*changes: Extension, **fields: Any) -> Question:
+    """Root and leaf; `changes` are the root's."""
+    top = root(*changes, **fields)
+    return asked(top, leaf(top))
+
+
+def of_sub(*changes: Extension, **fields: Any) -> Question:
+    """Root, sub CA and leaf; `changes` are the sub CA's."""
+    top = root()
+    middle = sub(top, *changes, **fields)
+    return asked(top, middle, leaf(middle))

@@ -39,6 +39,8 @@ from .paths import (
     constraints,
     leaf,
     made,
+    of_root,
+    of_sub,
     root,
     san,
     sub,
@@ -56,17 +58,6 @@ def whole(*changes: Extension, **fields: Any) -> Question:
     top = root()
     middle = sub(top)
     return asked(top, middle, leaf(middle, *changes, **fields))
-
-
-def of_root(*changes: Extension, **fields: Any) -> Question:
-    top = root(*changes, **fields)
-    return asked(top, leaf(top))
-
-
-def of_sub(*changes: Extension, **fields: Any) -> Question:
-    top = root()
-    middle = sub(top, *changes, **fields)
-    return asked(top, middle, leaf(middle))
 
 
 def of_leaf(*changes: Extension, **fields: Any) -> Question:

@@ -38,6 +38,8 @@ from .paths import (
     leaf,
     made,
     name,
+    of_root,
+    of_sub,
     root,
     san,
     sub,
@@ -344,17 +346,6 @@ def version_one_leaf() -> Question:
     return asked(top, remade(leaf(top), top, version="v1", extensions=None))
 
 
-def anchor(*changes: Extension, **fields: Any) -> Question:
-    top = root(*changes, **fields)
-    return asked(top, leaf(top))
-
-
-def below(*changes: Extension, **fields: Any) -> Question:
-    top = root()
-    middle = sub(top, *changes, **fields)
-    return asked(top, middle, leaf(middle))
-
-
 SECOND, ZERO = timedelta(seconds=1), timedelta()
 EAST = timezone(timedelta(hours=9))
 NUMBERS: Table = {
@@ -381,10 +372,10 @@ NUMBERS: Table = {
     "X.509 v1, a leaf": (PROVEN, version_one_leaf),
     "X.509 v1, the root, pinned": (PROVEN, lambda: version_one(anchor=True)),
     "X.509 v1, a sub CA": (STRANGER, lambda: version_one(anchor=False)),
-    "an expired anchor": (EXPIRED, lambda: anchor(ends=NOW - DAY)),
-    "an anchor of tomorrow": (EARLY, lambda: anchor(begins=NOW + DAY)),
-    "an expired sub CA": (EXPIRED, lambda: below(ends=NOW - DAY)),
-    "a sub CA of tomorrow": (EARLY, lambda: below(begins=NOW + DAY)),
+    "an expired anchor": (EXPIRED, lambda: of_root(ends=NOW - DAY)),
+    "an anchor of tomorrow": (EARLY, lambda: of_root(begins=NOW + DAY)),
+    "an expired sub CA": (EXPIRED, lambda: of_sub(ends=NOW - DAY)),
+    "a sub CA of tomorrow": (EARLY, lambda: of_sub(begins=NOW + DAY)),
 }
 
 
@@ -432,18 +423,18 @@ def private_names() -> Question:
 
 
 CAS: Table = {
-    "no basicConstraints": (STRANGER, lambda: below(but=[BASIC])),
-    "no basicConstraints, no usage": (STRANGER, lambda: below(but=[BASIC, USAGE])),
-    "CA:FALSE": (STRANGER, lambda: below(basic(False))),
-    "basicConstraints without weight": (PROVEN, lambda: below(basic(True, critical=False))),
-    "Netscape's word for a CA, instead": (STRANGER, lambda: below(netscape(bits=7), but=[BASIC, USAGE])),
-    "no keyCertSign": (NOT_ALLOWED, lambda: below(usage("crl_sign", "digital_signature"))),
-    "no key usage": (PROVEN, lambda: below(but=[USAGE])),
-    "an anchor: no basicConstraints, but keyCertSign": (PROVEN, lambda: anchor(but=[BASIC])),
-    "an anchor: no basicConstraints, no usage": (NOT_ALLOWED, lambda: anchor(but=[BASIC, USAGE])),
-    "an anchor: CA:FALSE": (NOT_ALLOWED, lambda: anchor(basic(False))),
-    "an anchor: no keyCertSign": (NOT_ALLOWED, lambda: anchor(usage("crl_sign"))),
-    "an anchor: no key usage": (PROVEN, lambda: anchor(but=[USAGE])),
+    "no basicConstraints": (STRANGER, lambda: of_sub(but=[BASIC])),
+    "no basicConstraints, no usage": (STRANGER, lambda: of_sub(but=[BASIC, USAGE])),
+    "CA:FALSE": (STRANGER, lambda: of_sub(basic(False))),
+    "basicConstraints without weight": (PROVEN, lambda: of_sub(basic(True, critical=False))),
+    "Netscape's word for a CA, instead": (STRANGER, lambda: of_sub(netscape(bits=7), but=[BASIC, USAGE])),
+    "no keyCertSign": (NOT_ALLOWED, lambda: of_sub(usage("crl_sign", "digital_signature"))),
+    "no key usage": (PROVEN, lambda: of_sub(but=[USAGE])),
+    "an anchor: no basicConstraints, but keyCertSign": (PROVEN, lambda: of_root(but=[BASIC])),
+    "an anchor: no basicConstraints, no usage": (NOT_ALLOWED, lambda: of_root(but=[BASIC, USAGE])),
+    "an anchor: CA:FALSE": (NOT_ALLOWED, lambda: of_root(basic(False))),
+    "an anchor: no keyCertSign": (NOT_ALLOWED, lambda: of_root(usage("crl_sign"))),
+    "an anchor: no key usage": (PROVEN, lambda: of_root(but=[USAGE])),
     "room for none, none": (PROVEN, lambda: room(0, 0)),
     "room for none, one": (NOT_ALLOWED, lambda: room(0, 1)),
     "room for one, one": (PROVEN, lambda: room(1, 1)),
@@ -460,22 +451,22 @@ CAS: Table = {
     "an issuer without keyCertSign": (NOT_ALLOWED, lambda: as_issuer(usage("crl_sign"))),
     "an issuer without room for CAs": (PROVEN, lambda: as_issuer(basic(True, 0))),
     "an unknown critical extension, a leaf's": (OTHER, lambda: with_leaf((UNKNOWN, True))),
-    "an unknown critical extension, a CA's": (OTHER, lambda: below((UNKNOWN, True))),
-    "an unknown critical extension, an anchor's": (OTHER, lambda: anchor((UNKNOWN, True))),
+    "an unknown critical extension, a CA's": (OTHER, lambda: of_sub((UNKNOWN, True))),
+    "an unknown critical extension, an anchor's": (OTHER, lambda: of_root((UNKNOWN, True))),
     "an extension of 70 KB": (
         OTHER,
         lambda: with_leaf((x509.UnrecognizedExtension(UNKNOWN.oid, bytes(70_000)), False)),
     ),
-    "an unknown extension": (PROVEN, lambda: below((UNKNOWN, False))),
-    "no key identifiers": (PROVEN, lambda: below(but=[SKI, AKI])),
+    "an unknown extension": (PROVEN, lambda: of_sub((UNKNOWN, False))),
+    "no key identifiers": (PROVEN, lambda: of_sub(but=[SKI, AKI])),
     "an authority key identifier of another key": (
         STRANGER,
         lambda: with_leaf((AKI.from_issuer_public_key(key("another").public_key()), False)),
     ),
-    "names of another kind than those permitted": (PROVEN, lambda: below(constraints(["ip:192.0.2.0/24"]))),
-    "a name that is not permitted": (OTHER, lambda: below(constraints(["dns:other.example"]))),
-    "a name that is excluded": (OTHER, lambda: below(constraints(excludes=["dns:example.com"]))),
-    "a name that the anchor excludes": (OTHER, lambda: anchor(constraints(excludes=["dns:example.com"]))),
+    "names of another kind than those permitted": (PROVEN, lambda: of_sub(constraints(["ip:192.0.2.0/24"]))),
+    "a name that is not permitted": (OTHER, lambda: of_sub(constraints(["dns:other.example"]))),
+    "a name that is excluded": (OTHER, lambda: of_sub(constraints(excludes=["dns:example.com"]))),
+    "a name that the anchor excludes": (OTHER, lambda: of_root(constraints(excludes=["dns:example.com"]))),
     "constraints of a kind unknown": (OTHER, private_names),
 }
 
