@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -20,6 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from certagent.config.parts import HookCommand, Secret
+from certagent.config.values import Argv
 from certagent.errors import ConfigError, HookError
 from certagent.text import printable
 
@@ -39,6 +41,7 @@ _INHERITED = (
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OUTPUT_LIMIT = 64 * 1024  # bytes kept of what a command prints; the rest is read and dropped
 _TAIL = 1024  # and of the very end, where a failing command says why
+_SHORT = 100  # characters of a command that a hint repeats
 _SECRET_TIME = timedelta(seconds=60)
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _LOOK = 0.5  # seconds between two looks whether we are to stop
@@ -49,21 +52,42 @@ Log = Callable[[str], None]
 
 
 def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> None:
-    """Run one hook to its end. Raises HookError: exit code, signal, time limit, or cannot be started."""
-    name = command.run[0]
-    code, output = _run(command.run, {**_base(), **environment}, command.timeout, errors=subprocess.STDOUT)
-    lines = output.lines()
+    """Run one hook to its end, if its `only_if` lets it.
+
+    Raises HookError for either of the two: exit code, signal, time limit, or cannot be started.
+    """
+    if command.only_if is not None:
+        try:
+            _run_to_success("only_if", command.only_if, command.timeout, environment, log, words=2)
+        except HookError as error:
+            raise HookError(f"hook {command.run[0]} was not run: {error}", error.hint) from None
+    _run_to_success("hook", command.run, command.timeout, environment, log)
+
+
+def _run_to_success(
+    what: str, argv: Argv, limit: timedelta, environment: Mapping[str, str], log: Log, *, words: int = 1
+) -> None:
+    """Raises HookError, with the last `words` lines of what the command said."""
+    name = argv[0]
+    code, output = _run(argv, {**_base(), **environment}, limit, errors=subprocess.STDOUT)
+    lines = [printable(line, 500) for line in output.lines()]
     for line in lines:
-        log(f"{Path(name).name}: {printable(line, 500)}")
+        log(f"{Path(name).name}: {line}")
     if code is None:
         raise HookError(
-            f"hook {name} did not end within {command.timeout.total_seconds():g} s and was killed",
+            f"{what} {name} did not end within {limit.total_seconds():g} s and was killed",
             "give it more time with {run: [..], timeout: 5m}, or see what it waits for",
         )
     if code:
-        last = f": {printable(lines[-1], 500)}" if lines else ""
+        last = f": {' / '.join(lines[-words:])}" if lines else ""
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
-        raise HookError(f"hook {name} {ended}{last}", "run it by hand to see why")
+        raise HookError(f"{what} {name} {ended}{last}", f"run {_by_hand(argv)} by hand to see why")
+
+
+def _by_hand(argv: Argv) -> str:
+    """What a person types, if that is short."""
+    words = shlex.join(argv)
+    return f"`{words}`" if len(words) <= _SHORT and words.isprintable() else "it"
 
 
 def run_apart(

@@ -38,14 +38,19 @@ class HookCommand(Definition, frozen=True, kw_only=True):
     """One command: an argv, never a shell, and how long it may take."""
 
     run: Annotated[Argv, Meta(description="the argv")]
-    timeout: Annotated[Duration, Meta(description="default 60s")] = field(default_factory=lambda: Duration(seconds=60))
+    timeout: Annotated[Duration, Meta(description="of `run`, and of `only_if`; default 60s")] = field(
+        default_factory=lambda: Duration(seconds=60)
+    )
+    only_if: Annotated[
+        Argv | None, Meta(description="an argv run before it; where that fails, `run` is not run, and has failed")
+    ] = None
 
 
 HookEntry = Argv | HookCommand
 
 
 class Hooks(Definition, frozen=True, kw_only=True):
-    """Commands by event; each is an argv, or {run: [..], timeout: 60s}."""
+    """Commands by event; each is an argv, or {run: [..], timeout: 60s, only_if: [..]}."""
 
     pre: Annotated[tuple[HookEntry, ...], Meta(description="before the swap; a non-zero exit vetoes it")] = ()
     post: Annotated[tuple[HookEntry, ...], Meta(description="after the swap; retried until it succeeds")] = ()

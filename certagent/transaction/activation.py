@@ -12,14 +12,12 @@ from cryptography import x509
 
 from certagent import policy, wall_clock
 from certagent.certificate import serial_hex, to_der
-from certagent.config.parts import HookCommand
 from certagent.errors import HookError, KeystoreError, ProbeError
-from certagent.hooks import run_hook
 from certagent.keystore import swap
 from certagent.policy import Arrival, Lifetime
 from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
-from certagent.transaction import acceptance, events
+from certagent.transaction import acceptance, events, owed_hooks
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
@@ -47,7 +45,7 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
     shadow = context.shadow(transaction)
     acceptance.check_use(context, transaction, shadow)  # it may have waited for weeks
     try:
-        events.run_hooks(context, "pre", events.hook_environment(context, transaction))
+        events.ask_pre_hooks(context, transaction)
     except HookError as error:
         raise HookError(f"vetoed: {error}", f"the successor is kept; {error.hint}") from None
     context.say("putting the new certificate in place")
@@ -78,9 +76,8 @@ def _swap(
         context.journal.write(transaction.at(before, swap=None))
         raise
     # What is owed from here on is kept with the commit: `recover` may be the one to finish.
-    transaction = context.journal.write(
-        transaction.at(committed, hooks_done=0, changes_ca=plan.changes_ca or transaction.changes_ca)
-    )
+    changes_ca = plan.changes_ca or transaction.changes_ca
+    transaction = context.journal.write(owed_hooks.none_succeeded(transaction, committed, changes_ca=changes_ca))
     try:
         swap.finish(plan.record)
     except swap.UndoneError:
@@ -92,9 +89,9 @@ def _swap(
 def conclude(context: Context, transaction: Transaction) -> None:
     """ACTIVATED or REVERTED → closed: run what is owed, look whether it worked, end the transaction.
 
-    Raises HookError and leaves the rest owed; ProbeError once the old identity is back.
+    Raises HookError where some of it failed and stays owed; ProbeError once the old identity is back.
     """
-    transaction = _run_owed(context, transaction)
+    transaction = owed_hooks.run(context, transaction)
     if transaction.phase is Phase.REVERTED:
         close(context, transaction, "rolled back", transaction.reason)
         raise ProbeError(
@@ -119,34 +116,12 @@ def conclude(context: Context, transaction: Transaction) -> None:
     close(context, transaction, _DONE[transaction.kind], message)
 
 
-def _run_owed(context: Context, transaction: Transaction) -> Transaction:
-    """The hooks owed, each durable once it succeeded: after a restart the rest is run, at least once."""
-    environment = events.hook_environment(context, transaction, attempt=transaction.attempt + 1)
-    for number, (event, command) in enumerate(_owed(context, transaction)):
-        if number < transaction.hooks_done:
-            continue
-        context.say(f"running {event} hook {command.run[0]}")
-        try:
-            run_hook(command, {**environment, "CERTAGENT_EVENT": event}, context.log)
-        except HookError:
-            context.journal.write(transaction.at(transaction.phase, attempt=transaction.attempt + 1))
-            raise
-        context.log(f"{event} hook {command.run[0]} succeeded")
-        transaction = context.journal.write(transaction.at(transaction.phase, hooks_done=number + 1))
-    return transaction
-
-
-def _owed(context: Context, transaction: Transaction) -> list[tuple[str, HookCommand]]:
-    post = () if transaction.kind is Kind.TRUST else ("post",)
-    events = ("ca_changed", *post) if transaction.changes_ca else post
-    return [(event, command) for event in events for command in context.configured.definition.hooks.commands(event)]
-
-
 def _revert(context: Context, transaction: Transaction, error: ProbeError) -> Transaction:
     """Bring the old identity back, if there is one that still helps; else the hooks stay owed."""
     plan = None if _old_is_useless(context, transaction) else context.configured.keystore.plan_rollback(transaction.id)
     if plan is None:
-        context.journal.write(transaction.at(Phase.ACTIVATED, hooks_done=0, attempt=transaction.attempt + 1))
+        attempt = transaction.attempt + 1
+        context.journal.write(owed_hooks.none_succeeded(transaction, Phase.ACTIVATED, attempt=attempt))
         raise error
     context.log(f"{error}; going back to the old pair")
     reasoned = context.journal.write(transaction.at(transaction.phase, reason=str(error)))

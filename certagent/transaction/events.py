@@ -6,6 +6,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import state
+from certagent.config.parts import HookCommand
 from certagent.errors import CertagentError, StateError
 from certagent.hooks import run_hook
 from certagent.text import iso
@@ -33,19 +34,25 @@ def record(context: Context, event: str, transaction: Transaction | None = None,
         context.log(f"the history is not told of {event!r}: {error}")
 
 
-def run_hooks(context: Context, event: str, environment: dict[str, str]) -> None:
-    """Run an event's commands in order. Raises HookError at the first that fails."""
-    for command in context.configured.definition.hooks.commands(event):
-        context.say(f"running {event} hook {command.run[0]}")
-        run_hook(command, {**environment, "CERTAGENT_EVENT": event}, context.log)
+def ask_pre_hooks(context: Context, transaction: Transaction) -> None:
+    """Run the commands of `pre` in order. Raises HookError at the first that fails: it vetoes the swap."""
+    environment = hook_environment(context, transaction)
+    for command in context.configured.definition.hooks.commands("pre"):
+        _run(context, "pre", command, environment)
 
 
 def notify(context: Context, event: str, transaction: Transaction | None, attempt: int = 1) -> None:
-    """Run hooks that only inform: their failing is logged and changes nothing."""
-    try:
-        run_hooks(context, event, hook_environment(context, transaction, attempt))
-    except CertagentError as error:
-        context.log(f"{event} hook: {error}")
+    """Run hooks that only inform: that one fails is logged, and keeps no other from its turn."""
+    for command in context.configured.definition.hooks.commands(event):
+        try:
+            _run(context, event, command, hook_environment(context, transaction, attempt))
+        except CertagentError as error:
+            context.log(f"{event} hook: {error}")
+
+
+def _run(context: Context, event: str, command: HookCommand, environment: dict[str, str]) -> None:
+    context.say(f"running {event} hook {command.run[0]}")
+    run_hook(command, {**environment, "CERTAGENT_EVENT": event}, context.log)
 
 
 def hook_environment(context: Context, transaction: Transaction | None, attempt: int = 1) -> dict[str, str]:

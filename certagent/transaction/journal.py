@@ -57,7 +57,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     asked for is empty, `forced` that a person wants it now, `compromised` that others know the key in place. `refused`
     is what was issued and is not fit, with the CAs that came with it. A rollover is activated at `switch_at`; at
     `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an enrollment, if one
-    does. `host` is where it was begun; None: by a release that did not say so.
+    does. `host` is where it was begun; None: by a release that did not say so. `hooks_succeeded` names the entries that
+    are owed no longer (owed_hooks.py); release 0.1.0 only counted them: `hooks_done`.
     No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
@@ -93,6 +94,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     not_after: Moment | None = None
     swap: Record | None = None
     changes_ca: bool = False
+    hooks_succeeded: tuple[str, ...] = ()
     hooks_done: int = 0
     attempt: int = 0
     reason: str = ""

@@ -33,7 +33,8 @@ def web(make_site: Sites, request: pytest.FixtureRequest) -> Web:
         site.path("nginx"), port=port, key=site.key, certificate=site.certificate
     )
     changes = {
-        "[[systemctl, reload, nginx]]": f"[[nginx, -c, {configuration}, -s, reload]]",
+        "[systemctl, reload, nginx]": f"[nginx, -c, {configuration}, -s, reload]",
+        "[nginx, -t]": f"[nginx, -t, -q, -c, {configuration}]",
         "key_file: /etc/ssl/private/nginx.key": f"key_file: {site.key}",
         "certificate_file: /etc/ssl/certs/nginx.pem": f"certificate_file: {site.certificate}",
         "127.0.0.1:443": f"127.0.0.1:{port}",

@@ -45,6 +45,7 @@ FULL = Transaction(
     not_after=NOW,
     swap=RECORD,
     changes_ca=True,
+    hooks_succeeded=("post 0123456789abcdef",),
     hooks_done=1,
     attempt=2,
     reason="why",

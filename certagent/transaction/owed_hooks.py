@@ -1,0 +1,95 @@
+"""The hooks that a swap owes: which they are, and running them, each by itself until it succeeds.
+
+The journal keeps the entries that have succeeded, and what is owed is the rest of what is configured now. So an entry
+that the operator takes out is owed no longer, one that he adds or mends is, and none that succeeded is run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+
+import msgspec
+
+from certagent.config.parts import HookCommand
+from certagent.errors import HookError
+from certagent.hooks import run_hook
+from certagent.transaction import events
+from certagent.transaction.context import Context
+from certagent.transaction.journal import Kind, Phase, Transaction
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One configured command of an event. `key` stays the same wherever in its list the entry stands."""
+
+    event: str
+    command: HookCommand
+    key: str
+
+
+def entries(context: Context, transaction: Transaction) -> list[Entry]:
+    """What is run after this transaction's swap, in order, whether it was run already or not."""
+    post = () if transaction.kind is Kind.TRUST else ("post",)
+    found: list[Entry] = []
+    seen: Counter[str] = Counter()
+    for event in ("ca_changed", *post) if transaction.changes_ca else post:
+        for command in context.configured.definition.hooks.commands(event):
+            key = f"{event} {_digest(command)}"
+            seen[key] += 1
+            found.append(Entry(event, command, key if seen[key] == 1 else f"{key} {seen[key]}"))
+    return found
+
+
+def owed(context: Context, transaction: Transaction) -> list[Entry]:
+    """Those that have not succeeded yet."""
+    return [entry for entry in entries(context, transaction) if entry.key not in transaction.hooks_succeeded]
+
+
+def run(context: Context, transaction: Transaction) -> Transaction:
+    """Run what is owed, durable entry by entry: after a restart the rest is run, at least once.
+
+    One that fails keeps no other from its turn. Raises HookError for those that failed; they stay owed.
+    """
+    transaction = _counted(context, transaction)
+    environment = events.hook_environment(context, transaction, attempt=transaction.attempt + 1)
+    failed: list[HookError] = []
+    for entry in owed(context, transaction):
+        name = entry.command.run[0]
+        context.say(f"running {entry.event} hook {name}")
+        try:
+            run_hook(entry.command, {**environment, "CERTAGENT_EVENT": entry.event}, context.log)
+        except HookError as error:
+            failed.append(error)
+        else:
+            context.log(f"{entry.event} hook {name} succeeded")
+            transaction = succeeded(context, transaction, entry.key)
+    if failed:
+        context.journal.write(transaction.at(transaction.phase, attempt=transaction.attempt + 1))
+        raise HookError("; ".join(map(str, failed)), failed[0].hint)
+    return transaction
+
+
+def succeeded(context: Context, transaction: Transaction, *keys: str) -> Transaction:
+    """Keep that these entries need not be run again."""
+    done = (*transaction.hooks_succeeded, *keys)
+    return context.journal.write(transaction.at(transaction.phase, hooks_succeeded=done))
+
+
+def none_succeeded(transaction: Transaction, phase: Phase, **changes: object) -> Transaction:
+    """The transaction in this phase, with all its hooks owed: other files are in place than those they were told of."""
+    return transaction.at(phase, hooks_succeeded=(), hooks_done=0, **changes)
+
+
+def _counted(context: Context, transaction: Transaction) -> Transaction:
+    """A journal of release 0.1.0 counts: so many of the entries, from the first, have succeeded."""
+    if not transaction.hooks_done:
+        return transaction
+    done = tuple(entry.key for entry in entries(context, transaction)[: transaction.hooks_done])
+    return transaction.at(transaction.phase, hooks_succeeded=done, hooks_done=0)
+
+
+def _digest(command: HookCommand) -> str:
+    """What the command does, and nothing of how it is watched over."""
+    return hashlib.sha256(msgspec.json.encode(command.run)).hexdigest()[:16]
