@@ -21,6 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from certagent.config.parts import HookCommand, Secret
+from certagent.config.programs import command_fault
 from certagent.config.values import Argv
 from certagent.errors import ConfigError, HookError
 from certagent.text import printable
@@ -46,6 +47,7 @@ _SECRET_TIME = timedelta(seconds=60)
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _LOOK = 0.5  # seconds between two looks whether we are to stop
 _SETTLE = 0.5  # seconds for the output of a command that has ended
+_UNFIT = (errno.ENOENT, errno.ENOEXEC, errno.EACCES)
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 Log = Callable[[str], None]
@@ -81,7 +83,7 @@ def _run_to_success(
     if code:
         last = f": {' / '.join(lines[-words:])}" if lines else ""
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
-        raise HookError(f"{what} {name} {ended}{last}", f"run {_by_hand(argv)} by hand to see why")
+        raise HookError(f"{what} {name} {ended}{last}", _remedy(argv) or f"run {_by_hand(argv)} by hand to see why")
 
 
 def _by_hand(argv: Argv) -> str:
@@ -162,7 +164,8 @@ def _command_secret(argv: tuple[str, ...]) -> bytes:
     if code is None:
         raise HookError(f"secret command {argv[0]} did not end in time and was killed", "run it by hand")
     if code:
-        raise HookError(f"secret command {argv[0]} exited with {code}", "run it by hand to see why")
+        hint = _remedy(argv) or "run it by hand to see why"
+        raise HookError(f"secret command {argv[0]} exited with {code}", hint)
     return output.start()
 
 
@@ -233,7 +236,7 @@ def _run(
     try:
         reading, writing = os.pipe()
     except OSError as error:
-        raise _not_started(argv[0], error) from None
+        raise _not_started(argv, error) from None
     try:
         output = _Output(reading)
         process = subprocess.Popen(
@@ -246,7 +249,7 @@ def _run(
             cwd="/",
         )
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in an argument; no thread to be had
-        raise _not_started(argv[0], error) from None
+        raise _not_started(argv, error) from None
     finally:
         os.close(writing)
     code = _wait(process, time.monotonic() + limit.total_seconds(), stopping)
@@ -254,10 +257,20 @@ def _run(
     return code, output
 
 
-def _not_started(name: str, error: Exception) -> HookError:
-    why = error.strerror if isinstance(error, OSError) else error
+def _remedy(argv: Argv) -> str:
+    """What to do about a command that failed, where one look shows why."""
+    fault = command_fault(argv, _base()["PATH"])
+    return f"{argv[0]} {fault[0]}: {fault[1]}" if fault else ""
+
+
+def _not_started(argv: Argv, error: Exception) -> HookError:
+    name, why = argv[0], error.strerror if isinstance(error, OSError) else error
+    if isinstance(error, OSError) and error.errno in _UNFIT and (fault := command_fault(argv, _base()["PATH"])):
+        return HookError(f"{name} cannot be started: it {fault[0]}", fault[1])
     scarce = isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno in _SCARCE)
     hint = "the host is short of memory, processes or open files" if scarce else "is it there, and executable?"
+    if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
+        hint = "is it a program for this kind of processor?"
     return HookError(f"{name} cannot be started: {why}", hint)
 
 

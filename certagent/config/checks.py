@@ -1,7 +1,8 @@
 """What a configuration says, held against itself and against this host: names, paths, secrets, programs.
 
 What is wrong in the text stops everything. What is missing on the host stops the keystore or authority that needs it,
-at the moment it does; here it is only found, for `check` and the agent's log to tell. Nothing is opened.
+at the moment it does; here it is only found, for `check` and the agent's log to tell. Nothing is opened but the
+programs of hooks, for their first lines.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from urllib.parse import urlsplit
 
 from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, did_you_mean, dotted
 from certagent.config.keystores import KeystoreDefaults
-
-Fault = tuple[str, str] | None
-"""What is wrong, and what to do about it."""
+from certagent.config.programs import Fault, script_fault, shell_fault
 
 
 def check(
@@ -45,9 +44,14 @@ def check_host(decoder: Decoder) -> Problems:
 
 
 def _add_faults(decoder: Decoder, checks: Mapping[str, Callable[[Any], Fault]], problems: Problems) -> None:
+    known: dict[tuple[str, Any], Fault] = {}  # a thousand keystores with one hook: it is looked at once
     for found in decoder.to_check:
-        fault = checks[found.check](found.value) if found.check in checks else None
-        if fault:
+        if found.check not in checks:
+            continue
+        what = (found.check, found.value)
+        if what not in known:
+            known[what] = checks[found.check](found.value)
+        if fault := known[what]:
             problems.add(found.place, found.path, *fault)
 
 
@@ -153,22 +157,24 @@ def _check_argv(argv: tuple[str, ...]) -> Fault:
     program = argv[0]
     if program.startswith("/") or (program and "/" not in program):
         return None
-    return "does not begin with a program", "write its absolute path, or its bare name to look it up on PATH"
+    hint = "write its absolute path, or its bare name to look it up on PATH"
+    return shell_fault(argv) or ("does not begin with a program", hint)
 
 
 def _check_program(argv: tuple[str, ...]) -> Fault:
     program = argv[0]
     if _check_argv(argv):
         return None
-    if not program.startswith("/"):
-        if shutil.which(program) is None:
-            return "begins with a program that is not on PATH", "install it, or write its absolute path"
-        return None
+    if fault := shell_fault(argv):
+        return fault
     # A file that can only be run by others than us still counts as missing.
-    if not shutil.which(program):
+    if shutil.which(program) is None:
+        if not program.startswith("/"):
+            return "begins with a program that is not on PATH", "install it, or write its absolute path"
         what = "is not executable" if os.path.isfile(program) else "does not exist"  # noqa: PTH113  never raises
         return f"begins with a program that {what}", "correct the path, or run chmod +x"
-    return None
+    fault = script_fault(program)
+    return (f"begins with a script that {fault[0]}", fault[1]) if fault else None
 
 
 def _check_url(url: str) -> Fault:

@@ -1,0 +1,141 @@
+"""What is wrong with a command, where its exit code does not say so: words for a shell, a script that cannot start.
+
+Both leave the operator with `No such file or directory` about a file that is there, or with a hook that does nothing.
+`check` tells it beforehand, and a hook that failed in its own line. Of a program no more than its beginning is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from certagent.text import printable
+
+Fault = tuple[str, str] | None
+"""What is wrong, and what to do about it."""
+
+_HEAD = 64 * 1024
+_ELF = b"\x7fELF"
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_SHELLS = frozenset(["sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "fish", "busybox"])
+# What comes after one of these is read by a shell, on this host or another.
+_GIVE_TO_A_SHELL = _SHELLS | {"ssh", "su", "runuser", "eval"}
+_SHELLS_OWN = frozenset(
+    (
+        "cd",
+        "source",
+        ".",
+        "export",
+        "set",
+        "unset",
+        "eval",
+        "exec",
+        "trap",
+        "umask",
+        "ulimit",
+        "if",
+        "for",
+        "while",
+        "case",
+    )
+)
+_OPERATOR = re.compile(r"[|&;]|\|\||&&|\|&|[0-9]*(<|<<|<<<|>|>>|>\|)(&[0-9-]|/\S*)?|&>>?(/\S*)?")
+_VARIABLE = re.compile(
+    r"(-{0,2}[\w.-]+=)?\$(\w+|\{\w+\})(/\S*)?|.*\$\{?CERTAGENT_.*|(-{0,2}[\w-]+=)?(`|\$\().*|~\w*/.*"
+)
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
+_ONE_BY_ONE = "give the program and each argument as a word of its own, or write [sh, -c, '…'] to have a shell read it"
+
+
+def shell_fault(argv: Sequence[str], path: str | None = None) -> Fault:
+    """Words that mean something to a shell alone; `path` is where programs are looked up, our own PATH by default."""
+    program = argv[0]
+    if not shutil.which(program, path=path) and not Path(program).exists():
+        if len(program.split()) > 1:
+            first = printable(program.split()[0], 60)
+            return "holds a whole command line in one word, and no shell takes it apart", (
+                f"give each word by itself: [{first}, …]"
+            )
+        if _ASSIGNMENT.fullmatch(program):
+            return "begins with a variable, which only a shell would set", f"write [env, {printable(program, 60)}, …]"
+        if program in _SHELLS_OWN:
+            return f"begins with {program}, which is a shell's own word and no program", _ONE_BY_ONE
+    found = [word for word in _read_by_nobody(argv) if _OPERATOR.fullmatch(word) or _VARIABLE.fullmatch(word)]
+    if not found:
+        return None
+    told = " and ".join(f"`{printable(word, 60)}`" for word in dict.fromkeys(found))
+    return f"holds {told}, which reaches the program as it stands, for no shell reads it", _ONE_BY_ONE
+
+
+def _read_by_nobody(argv: Sequence[str]) -> list[str]:
+    """The words up to a shell that is called, but for the `;` that ends find's -exec."""
+    words: list[str] = []
+    for word in argv:
+        if word.rpartition("/")[2] in _GIVE_TO_A_SHELL:
+            break
+        if word != ";" or not {"-exec", "-execdir", "-ok"} & set(argv):
+            words.append(word)
+    return words
+
+
+def script_fault(program: str, path: str | None = None) -> Fault:
+    """Why the kernel, or a shell, will not take a script as it is. None also where there is nothing to be seen."""
+    file = shutil.which(program, path=path)
+    head = _beginning(file) if file else b""
+    if file is None or head.startswith(_ELF):
+        return None
+    name = printable(file, 200)
+    if head.startswith(_BYTE_ORDER_MARKS):
+        return "begins with a byte order mark, as Windows editors write it", f"save {name} as UTF-8 without one"
+    if not head.startswith(b"#!"):
+        is_text = b"\0" not in head
+        hint = f"make `#!/bin/sh`, or what else reads it, the first line of {name}"
+        return ("has no first line that names its interpreter", hint) if is_text else None
+    return _interpreter_fault(head, name, path)
+
+
+def _interpreter_fault(head: bytes, name: str, path: str | None) -> Fault:
+    first, _, rest = head.partition(b"\n")
+    mend = f"run sed -i 's/\\r$//' {name}"
+    if b"\r" in first:
+        return "has Windows line ends: its first line names an interpreter that ends in a carriage return", mend
+    words = first[2:].decode("utf-8", "replace").split()
+    if not words:
+        return "names no interpreter in its first line", f"write `#!/bin/sh`, or what else reads {name}"
+    interpreter = words[0]
+    if not shutil.which("/" + interpreter.lstrip("/")):
+        return f"names an interpreter in its first line that is not there: {printable(interpreter, 100)}", (
+            f"install it, or correct the first line of {name}"
+        )
+    if interpreter.rpartition("/")[2] == "env":
+        named = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+        interpreter = named[0] if named else interpreter
+        if not shutil.which(interpreter, path=path):
+            return f"names an interpreter in its first line that is not on PATH: {printable(interpreter, 100)}", (
+                f"install it, or correct the first line of {name}"
+            )
+    if b"\r\n" in rest and interpreter.rpartition("/")[2] in _SHELLS:
+        return "has Windows line ends, which a shell takes for a part of its words", mend
+    return None
+
+
+def _beginning(file: str) -> bytes:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return _ELF  # what may not be read may well be run
+    try:
+        return os.read(descriptor, _HEAD) if stat.S_ISREG(os.fstat(descriptor).st_mode) else _ELF
+    except OSError:
+        return _ELF
+    finally:
+        os.close(descriptor)
+
+
+def command_fault(argv: Sequence[str], path: str | None = None) -> Fault:
+    """Either of the two."""
+    return shell_fault(argv, path) or script_fault(argv[0], path)
