@@ -126,11 +126,15 @@ class Agent:
 
     def until(self, told: Callable[[str], object]) -> bool:
         deadline = time.monotonic() + PATIENCE
+        if told(self._status):
+            return True
         while time.monotonic() < deadline:
             try:
                 message = self._channel.recv(4096).decode()
             except TimeoutError:
                 continue
+            if "STATUS=" in message:
+                self._status = message
             if told(message):
                 return True
         return False
@@ -145,6 +149,7 @@ def serve(directory: Path, main: Path, told: Callable[[str, str], None]) -> None
     agent = Agent(directory, main)
     agent.until(lambda message: "READY=1" in message)
     ready, before = agent.cpu()
+    agent.until(lambda message: "STATUS=" in message)
     told("READY", f"{ready:.2f} s")
     done = agent.until(lambda message: ", 0 due, 0 workers" in message)
     own, workers = agent.cpu()

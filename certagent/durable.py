@@ -135,7 +135,7 @@ class _Versioned(msgspec.Struct):
 
 
 def read_versioned(
-    path: Path,
+    path: Path | str,
     kind: type[T],
     version: int,
     *,
@@ -147,7 +147,8 @@ def read_versioned(
     a fresh start over what cannot be read.
     """
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:  # noqa: PTH123
+            data = file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -160,7 +161,7 @@ def read_versioned(
         raise DamagedError(f"{path} is damaged: {error}", if_damaged) from None
 
 
-def check_version(path: Path, found: int, known: int) -> None:
+def check_version(path: Path | str, found: int, known: int) -> None:
     """Raises StateError unless a file is of the version that this certagent reads and writes."""
     if found > known:
         raise StateError(

@@ -6,6 +6,7 @@ Times are UTC.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -53,7 +54,8 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """One keystore's memory. `failures` counts attempts failed in a row; none is made before `retry_at`.
 
-    `host` is where it was last worked on; `shared_key` the digest of a key that came from another one.
+    `definition`, `watched` and `authority` stand for what it was configured as, its files, and its authority's CAs when
+    it was last looked at. `host` is where that was; `shared_key` the digest of a key that came from another one.
     """
 
     version: int = VERSION
@@ -64,6 +66,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     retry_at: Moment | None = None
     last_error: LastError | None = None
     definition: str = ""
+    authority: str = ""
     watched: dict[str, str] = {}
     expiring_told_at: Moment | None = None
     arrival: Arrival | None = None
@@ -92,7 +95,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def load(directory: Path) -> State | None:
     """The state of the keystore whose directory this is; None before its first run. Raises StateError."""
-    return durable.read_versioned(KeystoreDirectory(directory).state, State, VERSION)
+    return read(KeystoreDirectory(directory).state)
+
+
+def read(file: Path | str) -> State | None:
+    """The same, of the file itself."""
+    return durable.read_versioned(file, State, VERSION)
 
 
 def recall(directory: Path) -> State:
@@ -114,16 +122,28 @@ def save(directory: Path, state: State) -> None:
     durable.write(KeystoreDirectory(directory).state, msgspec.json.encode(state))
 
 
-def watch(paths: Iterable[Path]) -> dict[str, str]:
+def watch(paths: Iterable[Path | str]) -> dict[str, str]:
     """A signature of each file by path: any change by anybody changes it. Cheap: one stat each."""
     signatures = {}
     for path in paths:
         try:
-            facts = path.stat()
+            facts = os.stat(path)
             signatures[str(path)] = f"{facts.st_mtime_ns}.{facts.st_size}.{facts.st_ino}"
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL, in a memory that is damaged
             signatures[str(path)] = "absent"
     return signatures
+
+
+def signature_of(authority: Path) -> str:
+    """Of the CAs that are kept in an authority's directory, which decide what its keystores trust; empty for none."""
+    found = hashlib.sha256()
+    kept = False
+    for name in ("ca.pem", "next-ca.pem", "old-ca.pem"):
+        with suppress(OSError):
+            content = (authority / name).read_bytes()
+            found.update(f"{name} {len(content)} ".encode() + content)
+            kept = True
+    return found.hexdigest() if kept else ""
 
 
 def append_history(directory: Path, event: Event) -> None:

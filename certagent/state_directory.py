@@ -17,6 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# In a keystore's directory. By themselves for who looks at ten thousand: making a Path costs more than the look.
+STATE = "state.json"
+TRANSACTION = "transaction"
+ROLLOVER = "rollover"
+
 
 @dataclass(frozen=True)
 class StateDirectory:
@@ -41,6 +46,9 @@ class StateDirectory:
     def keystore(self, name: str) -> KeystoreDirectory:
         return KeystoreDirectory(self.keystores / name)
 
+    def authority(self, name: str) -> Path:
+        return self.authorities / name
+
     def token(self, digest: str) -> TokenDirectory:
         """`digest` stands for a token, which any number of keystores may use."""
         return TokenDirectory(self.path / "tokens" / digest)
@@ -60,7 +68,7 @@ class KeystoreDirectory:
 
     @property
     def state(self) -> Path:
-        return self.path / "state.json"
+        return self.path / STATE
 
     @property
     def history(self) -> Path:
@@ -68,11 +76,11 @@ class KeystoreDirectory:
 
     @property
     def transaction(self) -> Path:
-        return self.path / "transaction"
+        return self.path / TRANSACTION
 
     @property
     def rollover(self) -> Path:
-        return self.path / "rollover"
+        return self.path / ROLLOVER
 
     @property
     def shadows(self) -> Path:

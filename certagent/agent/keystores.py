@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from certagent import state
+from certagent import state, wall_clock
 from certagent.agent import schedule
 from certagent.agent.appointments import Appointments
 from certagent.agent.clock import Clocks
 from certagent.agent.log import log_error
 from certagent.agent.pool import Pool
 from certagent.agent.schedule import Next, Pace
+from certagent.agent.sights import Sights
 from certagent.agent.systemd import Status
 from certagent.agent.worker_process import BAD_CONFIGURATION, Worker
-from certagent.config.configuration import Configuration
-from certagent.config.excerpt import Excerpts
+from certagent.config.load import AgentConfiguration
 from certagent.errors import CertagentError, StateError
 from certagent.state_directory import StateDirectory
 from certagent.text import span
@@ -62,12 +62,14 @@ class Keystores:
         self._memories: dict[str, KeystoreMemory] = {}
         self.appointments = Appointments(self._due, self.look_at_all)
         self.pool = Pool(command, pace, self)
+        self._sights = Sights(state_dir)
         self.paused = False
         self._strays = False
 
-    def adopt(self, configuration: Configuration, excerpts: Excerpts) -> None:
-        """Those of this configuration from now on; workers are handed these excerpts of it."""
-        self._excerpts = excerpts
+    def adopt(self, loaded: AgentConfiguration) -> None:
+        """Those of this configuration from now on."""
+        configuration, self._excerpts = loaded.configuration, loaded.excerpts
+        self._sights.adopt(loaded.digests, loaded.excerpts.uses)
         self.pool.resize(configuration.max_workers, configuration.worker_timeout)
         for name in self._memories.keys() - configuration.keystores.keys():
             log.info("%s: no longer configured", name)
@@ -75,8 +77,7 @@ class Keystores:
             self.pool.drop(name)
             self.appointments.cancel(name)
         for name in configuration.keystores:
-            if name not in self._memories:
-                self._remember(name, self._memories.setdefault(name, KeystoreMemory()))
+            self._memories.setdefault(name, KeystoreMemory())
 
     def pause(self) -> None:
         """Forget every plan, and make none until `start_over`."""
@@ -94,17 +95,26 @@ class Keystores:
         self.look_at_all()
 
     def look_at_all(self) -> None:
+        """Start workers for all but those that are seen to need none before their next action."""
         with suppress(StateError):  # each keystore's worker will say so
             self._strays = bool(recovery.open_transactions(self._state_dir, apart_from=self._memories))
-        for name in self._memories:
-            self._want(name)
+        now = self._clocks.now()
+        doubt = wall_clock.look(self._state_dir, now, believed=False)
+        self._sights.begin()
+        for number, (name, memory) in enumerate(self._memories.items()):
+            busy = doubt or (self._strays and not number)  # any worker brings the strays to an end
+            look = None if busy else self._sights.of(name)
+            if look is not None and schedule.is_quiet(look, now):
+                self._leave_alone(name, memory, look.known)
+            else:
+                self._want(name)
         self.tell()
 
     def notice_changes(self) -> None:
         """Look at those whose files are not as the last worker left them."""
         at_work = self.pool.at_work
         for name, memory in self._memories.items():
-            seen = state.watch(map(Path, memory.watched))
+            seen = state.watch(memory.watched)
             if name not in at_work and schedule.files_changed(memory.watched, seen, memory.acted_on):
                 log.info("%s: its files were changed", name)
                 memory.acted_on = seen
@@ -173,7 +183,7 @@ class Keystores:
     def tell(self) -> None:
         """Have systemd show how things are, if that changed."""
         count = len(self._memories), self.pool.due, self.pool.workers
-        self._status.tell(schedule.status_line(*count, self.appointments.upcoming, self._clocks.now()))
+        self._status.tell(schedule.status_line(*count, self.appointments.first, self._clocks.now()))
 
     def _due(self, name: str) -> None:
         self._want(name)
@@ -189,6 +199,14 @@ class Keystores:
             return
         self.appointments.cancel(name)
         self.pool.add(name)
+
+    def _leave_alone(self, name: str, memory: KeystoreMemory, known: state.State) -> None:
+        """Until its next action, whatever was fruitless before."""
+        if known.next_action_at is None or self.pool.has(name):
+            return
+        memory.strikes, memory.not_before, memory.watched = 0, None, known.watched
+        if self.appointments.of(name) != known.next_action_at:
+            self.appointments.make(name, known.next_action_at)
 
     def _remember(self, name: str, memory: KeystoreMemory) -> datetime | None:
         """Read what the worker left; the time of the next action."""

@@ -78,7 +78,7 @@ class Agent:
         clocks: Clocks | None = None,
     ) -> None:
         self._config_path = config_path
-        self._configuration, self._excerpts = loaded.configuration, loaded.excerpts
+        self._loaded = loaded
         self._pace = pace
         self._clocks = clocks or Clocks()
         self._status = systemd.Status()
@@ -95,8 +95,8 @@ class Agent:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._keystores.appointments.start()
         async with self._keystores.pool:
-            log.info("serving %d keystores of %s", len(self._configuration.keystores), self._config_path)
-            self._keystores.adopt(self._configuration, self._excerpts)
+            log.info("serving %d keystores of %s", len(self._loaded.configuration.keystores), self._config_path)
+            self._keystores.adopt(self._loaded)
             self._start_over()
             systemd.send("READY=1")
             while not self._stopping.is_set():
@@ -108,7 +108,7 @@ class Agent:
         return self._exit_code
 
     def _interval(self) -> float:
-        wanted = [self._pace.pulse, self._configuration.check_every, systemd.watchdog_interval()]
+        wanted = [self._pace.pulse, self._loaded.configuration.check_every, systemd.watchdog_interval()]
         if self._keystores.paused:
             wanted.append(self._pace.clock_wait)
         return min(each.total_seconds() for each in wanted if each is not None)
@@ -152,7 +152,7 @@ class Agent:
         self._clocks.settle()
         if self._clocks.is_set:
             self._status.over("clock")
-            self._keystores.start_over(self._configuration.check_every)
+            self._keystores.start_over(self._loaded.configuration.check_every)
             return
         if not self._keystores.paused:
             now = iso(self._clocks.now())
@@ -164,18 +164,17 @@ class Agent:
         systemd.reloading()
         try:
             loaded = load_for_agent(self._config_path)
-            fresh = loaded.configuration
-            if fresh.state_dir != self._configuration.state_dir:
+            if loaded.configuration.state_dir != self._loaded.configuration.state_dir:
                 raise ConfigError("state_dir cannot change while the agent runs", "restart it")
         except CertagentError as error:
             log_error("the old configuration stays in use: ", error)
             self._status.trouble("configuration", "the new configuration is broken, the old one stays in use")
         else:
             self._status.over("configuration")
-            log.info("configuration read again: %d keystores", len(fresh.keystores))
+            log.info("configuration read again: %d keystores", len(loaded.configuration.keystores))
             _tell(loaded.lacking)
-            self._configuration = fresh
-            self._keystores.adopt(fresh, loaded.excerpts)
+            self._loaded = loaded
+            self._keystores.adopt(loaded)
             self._start_over()
         self._keystores.tell()
         systemd.send("READY=1")

@@ -71,6 +71,10 @@ class Pool:
         """Keystores that are with a worker."""
         return {name for worker in self._workers for name in worker.names if name not in worker.reported}
 
+    def has(self, name: str) -> bool:
+        """Whether this one waits for a worker, or is with one."""
+        return name in self._queue or name in self.at_work
+
     def resize(self, size: int, time_limit: timedelta) -> None:
         """So many workers at a time; each may go so long without a report."""
         self._size, self._time_limit = size, time_limit

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from certagent.policy import Action
+from certagent.host import Host
+from certagent.policy import Action, Condition
+from certagent.state import State
 from certagent.text import ahead, with_hint
 from certagent.transaction.report import Outcome, Result
 
 # A worker's start costs a tenth to a fifth of a second; 25 keystores share it, and no more than
 # these wait behind one that hangs.
 BATCH_LIMIT = 25
+# However quiet a keystore is, a worker looks at it so often.
+LONGEST_REST = timedelta(days=1)
 LONGEST_BACKOFF = timedelta(hours=1)
 
 
@@ -58,6 +62,46 @@ def files_changed(watched: Mapping[str, str], seen: Mapping[str, str], acted_on:
     return seen not in (watched, acted_on)
 
 
+@dataclass(frozen=True)
+class Look:
+    """What the agent sees of a keystore: `known` as its last worker left it, at `kept_at`; the rest as it is now.
+
+    `definition` is the digest of it, `authority` the signature of its CAs; `open`: a transaction or a rollover has a
+    journal.
+    """
+
+    known: State
+    kept_at: datetime
+    definition: str
+    authority: str
+    watched: Mapping[str, str]
+    open: bool
+    host: Host
+
+
+def is_quiet(look: Look, now: datetime) -> bool:
+    """Whether a keystore needs no worker before its next action: all is well, nothing changed, and a worker was there
+    within a day.
+
+    Only what is known to be well is left alone. A day at most, whatever moment is remembered: a clock may have been
+    wrong when it was written, and some things change by time alone.
+    """
+    known = look.known
+    return (
+        known.condition is Condition.VALID
+        and not known.failures
+        and not known.rollover.failures
+        and known.last_error is None
+        and not look.open
+        and known.next_action_at is not None
+        and known.next_action_at > now
+        and timedelta(0) <= now - look.kept_at < LONGEST_REST
+        and (known.definition, known.authority) == (look.definition, look.authority)
+        and known.watched == look.watched != {}
+        and (known.host is None or known.host.may_be(look.host))
+    )
+
+
 def clock_jumped(drift: timedelta, tolerance: timedelta) -> bool:
     """Whether wall and monotonic clock came apart since the plan was made: set, or the device slept."""
     return abs(drift) > tolerance
@@ -86,12 +130,12 @@ def sentence(outcome: Outcome, when: datetime | None, now: datetime) -> str:
     return f"{words}, next {outcome.next_action or 'look'} {ahead(when, now)}" if when else words
 
 
-def status_line(keystores: int, queued: int, workers: int, upcoming: Mapping[str, datetime], now: datetime) -> str:
+def status_line(keystores: int, queued: int, workers: int, first: tuple[str, datetime] | None, now: datetime) -> str:
     """What `systemctl status` shows: `200 keystores, 3 due, 2 workers, next web in 3 h`."""
     parts = [_count(keystores, "keystore"), f"{queued} due", _count(workers, "worker")]
-    if upcoming:
-        name = min(upcoming, key=lambda each: upcoming[each])
-        parts.append(f"next {name} {ahead(upcoming[name], now)}")
+    if first:
+        name, when = first
+        parts.append(f"next {name} {ahead(when, now)}")
     return ", ".join(parts)
 
 

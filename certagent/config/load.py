@@ -38,7 +38,7 @@ from certagent.config.decode import (
     did_you_mean,
 )
 from certagent.config.excerpt import Excerpts, excerpts
-from certagent.config.keystores import KeystoreDefaults, KeystoreDefinition
+from certagent.config.keystores import KeystoreDefaults, KeystoreDefinition, Pkcs11Keystore
 from certagent.config.source import read_descriptor, read_text
 from certagent.config.values import Name
 from certagent.errors import ConfigError
@@ -69,11 +69,15 @@ def load_for_host(path: Path) -> tuple[Configuration, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class AgentConfiguration:
-    """What the agent needs: the configuration, what of it this host lacks, what is handed to workers."""
+    """What the agent needs: the configuration, what of it this host lacks, what is handed to workers.
+
+    `digests` of the definitions; but for keystores in tokens: what changes in there no file shows.
+    """
 
     configuration: Configuration
     lacking: tuple[str, ...]
     excerpts: Excerpts
+    digests: Mapping[str, str]
 
 
 def load_for_agent(path: Path) -> AgentConfiguration:
@@ -83,7 +87,12 @@ def load_for_agent(path: Path) -> AgentConfiguration:
     uses = {name: definition.authority for name, definition in configuration.keystores.items()}
     main, *included = loaded.files.values()
     parts = excerpts(main, included, uses, configuration.defaults.authority)
-    return AgentConfiguration(configuration, check_host(loaded.decoder).lines(), parts)
+    digests = {
+        name: digest_of(definition, configuration.authority_of(definition))
+        for name, definition in configuration.keystores.items()
+        if not isinstance(definition, Pkcs11Keystore)
+    }
+    return AgentConfiguration(configuration, check_host(loaded.decoder).lines(), parts, digests)
 
 
 def load_handed(descriptor: int) -> Configuration | None:

@@ -95,6 +95,7 @@ def _remember(context: Context, before: state.State, situation: Situation, resul
             retry_at=past.retry_at,
             last_error=(before.last_error if past.failures else None) or track.last_error,
             definition=configured.digest,
+            authority=context.authorities.seen(configured.definition.authority),
             watched=state.watch(configured.keystore.watched()),
             expiring_told_at=before.expiring_told_at,
             arrival=before.arrival,

@@ -102,6 +102,10 @@ class Authorities:
         """
         return self._memories[name].known()
 
+    def seen(self, name: str) -> str:
+        """The signature of the CAs that were last looked at in this run; empty where none were."""
+        return self._memories[name].seen
+
     def doubt(self, name: str, believed: Believed | None = None) -> News | None:
         """What to say where the disk remembers a CA that nothing proves; None where all is well.
 

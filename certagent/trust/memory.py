@@ -20,7 +20,7 @@ import msgspec
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import durable
+from certagent import durable, state
 from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
 from certagent.errors import ConfigError, DamagedError, KeystoreError, StateError
@@ -95,10 +95,17 @@ class AuthorityMemory:
         self._name = name
         self._definition = definition
         self._look: Look | None = None
+        self._seen = ""
+
+    @property
+    def seen(self) -> str:
+        """The signature of the CAs that the look at hand saw; empty where there is none."""
+        return self._seen if self._look is not None else ""
 
     def look(self) -> Look:
         """Raises StateError, ConfigError."""
         if self._look is None:
+            self._seen = state.signature_of(self.directory)  # before: another process may write at any moment
             self._look = self._read()
         return self._look
 

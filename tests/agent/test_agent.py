@@ -10,11 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from certagent import state
+from certagent import state, wall_clock
+from certagent.config.load import digest_of, load_for_agent
+from certagent.host import Host
+from certagent.policy import Condition
 from tests.waiting import PATIENCE
 
 from .conftest import ROOT, Running
@@ -63,6 +69,184 @@ def test_files_changed_again_and_again_by_a_keystore_that_cannot_be_read_make_no
     agent.rounds(10)
     assert agent.log.read_text().count("its files were changed") == 1
     assert len(names_begun(agent)) <= 2
+
+
+def quiet(agent: Running, *names: str) -> None:
+    """As a worker leaves keystores that are well; their next action comes in fifty days."""
+    configuration = load_for_agent(agent.config).configuration
+    for name in names:
+        definition = configuration.keystores[name]
+        known = state.State(
+            condition=Condition.VALID,
+            next_action="renew",
+            next_action_at=datetime.now(UTC) + timedelta(days=50),
+            definition=digest_of(definition, configuration.authority_of(definition)),
+            watched=state.watch(definition.paths.values()),
+        )
+        state.save(agent.state_dir / "keystores" / name, known)
+
+
+def test_no_worker_is_started_for_keystores_that_are_well(agent: Running) -> None:
+    names = [f"k{number:03}" for number in range(200)]
+    agent.configure([*names, "web"], check_every="1s")
+    quiet(agent, *names)
+    agent.start()
+    agent.until(lambda: len(agent.journal("end", "web")) >= 3)  # three sweeps
+    assert set(names_begun(agent)) == {"web"}
+    assert "STATUS=201 keystores, 0 due, 0 workers, next " in "\n".join(agent.told)
+
+
+def remember(agent: Running, name: str, **other: object) -> None:
+    place = agent.state_dir / "keystores" / name
+    state.save(place, msgspec.structs.replace(state.recall(place), **other))
+
+
+def definition_changed(agent: Running) -> None:
+    agent.configure(["web", "vpn"], defaults={"jitter": "6%"})
+    quiet(agent, "vpn")
+
+
+def file_changed(agent: Running) -> None:
+    (agent.directory / "clients" / "web.pem").write_text("put here by another tool")
+
+
+def came_due(agent: Running) -> None:
+    remember(agent, "web", next_action_at=datetime.now(UTC) - timedelta(seconds=1))
+
+
+def nothing_planned(agent: Running) -> None:
+    remember(agent, "web", next_action=None, next_action_at=None)
+
+
+def attempt_failed(agent: Running) -> None:
+    retry_at = datetime.now(UTC) + timedelta(hours=3)
+    remember(agent, "web", condition=Condition.FAILED, failures=1, retry_at=retry_at, next_action_at=retry_at)
+
+
+def transaction_open(agent: Running) -> None:
+    """One that waits for the CA, or owes hooks."""
+    (agent.state_dir / "keystores/web/transaction").mkdir()
+
+
+def rollover_open(agent: Running) -> None:
+    """In preparation, or staged."""
+    (agent.state_dir / "keystores/web/rollover").mkdir()
+
+
+def memory_damaged(agent: Running) -> None:
+    (agent.state_dir / "keystores/web/state.json").write_text("{")
+
+
+def memory_lost(agent: Running) -> None:
+    (agent.state_dir / "keystores/web/state.json").unlink()
+
+
+def memory_of_a_newer_version(agent: Running) -> None:
+    remember(agent, "web", version=99)
+
+
+def written_long_ago(agent: Running) -> None:
+    os.utime(agent.state_dir / "keystores/web/state.json", (1, 1))
+
+
+def written_by_a_clock_ahead(agent: Running) -> None:
+    moment = time.time() + 100_000
+    os.utime(agent.state_dir / "keystores/web/state.json", (moment, moment))
+
+
+def copied_from_another_host(agent: Running) -> None:
+    remember(agent, "web", host=Host(machine_id="another's", addresses=("another's",), product="another's"))
+
+
+@pytest.mark.parametrize(
+    "happen",
+    [
+        definition_changed,
+        file_changed,
+        came_due,
+        nothing_planned,
+        attempt_failed,
+        transaction_open,
+        rollover_open,
+        memory_damaged,
+        memory_lost,
+        memory_of_a_newer_version,
+        written_long_ago,
+        written_by_a_clock_ahead,
+        copied_from_another_host,
+    ],
+)
+def test_at_the_start_a_worker_is_sent_where_something_happened(
+    happen: Callable[[Running], None], agent: Running
+) -> None:
+    agent.configure(["web", "vpn"])
+    quiet(agent, "web", "vpn")
+    happen(agent)
+    agent.start()
+    agent.until(lambda: agent.journal("start"))
+    agent.until(lambda: "STATUS=2 keystores, 0 due, 0 workers" in agent.status)
+    assert names_begun(agent) == ["web"]
+
+
+def a_person_renewed(agent: Running) -> None:
+    """With another result than the agent has planned for: it is due again in a moment."""
+    file_changed(agent)
+    quiet(agent, "web")
+    remember(agent, "web", next_action_at=datetime.now(UTC) + timedelta(seconds=3))
+
+
+def a_person_tried_in_vain(agent: Running) -> None:
+    remember(agent, "web", failures=1, next_action_at=datetime.now(UTC) + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("happen", [transaction_open, memory_damaged, a_person_renewed, a_person_tried_in_vain])
+def test_what_happens_later_is_seen_in_the_next_sweep(happen: Callable[[Running], None], agent: Running) -> None:
+    agent.configure(["web", "vpn"], check_every="1s")
+    quiet(agent, "web", "vpn")
+    agent.start()
+    agent.until(lambda: "STATUS=2 keystores, 0 due, 0 workers" in agent.status)
+    assert names_begun(agent) == []
+    happen(agent)
+    agent.until(lambda: names_begun(agent))
+    assert set(names_begun(agent)) == {"web"}
+
+
+def test_one_that_is_left_alone_is_looked_at_when_its_next_action_comes(agent: Running) -> None:
+    agent.configure(["web", "vpn"])
+    quiet(agent, "web", "vpn")
+    soon = datetime.now(UTC) + timedelta(seconds=4)
+    remember(agent, "web", next_action_at=soon)
+    agent.start()
+    agent.until(lambda: names_begun(agent))
+    assert datetime.now(UTC) >= soon
+    assert names_begun(agent) == ["web"]
+
+
+def test_while_the_clock_is_doubted_all_are_looked_at(agent: Running) -> None:
+    """Workers do nothing by such a clock; they say until when."""
+    agent.configure(["web", "vpn"])
+    quiet(agent, "web", "vpn")
+    jump = timedelta(days=400)
+    ahead = time.time() + jump.total_seconds()
+    for name in ("web", "vpn"):
+        remember(agent, name, next_action_at=datetime.now(UTC) + 2 * jump)
+        os.utime(agent.state_dir / "keystores" / name / "state.json", (ahead, ahead))
+    wall_clock.look(agent.state_dir, datetime.now(UTC), believed=True)
+    (agent.directory / "clock").write_text(str(jump.total_seconds()))
+    agent.start()
+    agent.until(lambda: set(names_begun(agent)) == {"web", "vpn"})
+
+
+def test_when_one_learns_of_another_ca_all_of_its_authority_are_looked_at(agent: Running) -> None:
+    agent.configure(["web", "vpn"], check_every="1s")
+    quiet(agent, "web", "vpn")
+    agent.start()
+    agent.until(lambda: "STATUS=2 keystores, 0 due, 0 workers" in agent.status)
+    assert names_begun(agent) == []
+    authority = agent.state_dir / "authorities" / "corp"
+    authority.mkdir(parents=True)
+    (authority / "next-ca.pem").write_text("the next one")
+    agent.until(lambda: {"web", "vpn"} <= set(names_begun(agent)))
 
 
 # --- workers ----------------------------------------------------------------------------------------
@@ -353,7 +537,7 @@ def test_a_state_file_of_a_newer_version_is_told_of_and_hurts_no_other(agent: Ru
     agent.behave("vpn", "mute")
     agent.start()
     agent.until(lambda: agent.journal("end", "web"))
-    assert "was written by a newer certagent (version 99" in agent.log.read_text()
+    agent.until(lambda: "was written by a newer certagent (version 99" in agent.log.read_text())
 
 
 # --- systemd ----------------------------------------------------------------------------------------

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 import pytest
 
 from certagent.agent import schedule
-from certagent.agent.schedule import Next
-from certagent.policy import Action
+from certagent.agent.schedule import Look, Next
+from certagent.host import Host
+from certagent.policy import Action, Condition
+from certagent.state import LastError, State, Track
 from certagent.transaction.report import Outcome, Result
 
 NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
@@ -108,18 +113,16 @@ def test_the_first_without_a_report_is_to_blame() -> None:
 
 
 @pytest.mark.parametrize(
-    ("upcoming", "line"),
+    ("first", "line"),
     [
-        pytest.param({}, "1 keystore, 0 due, 2 workers", id="nothing ahead"),
+        pytest.param(None, "1 keystore, 0 due, 2 workers", id="nothing ahead"),
         pytest.param(
-            {"vpn": NOW + timedelta(days=9), "web": NOW + timedelta(hours=3, minutes=5)},
-            "1 keystore, 0 due, 2 workers, next web in 3 h",
-            id="the nearest",
+            ("web", NOW + timedelta(hours=3, minutes=5)), "1 keystore, 0 due, 2 workers, next web in 3 h", id="the next"
         ),
     ],
 )
-def test_status_line(upcoming: dict[str, datetime], line: str) -> None:
-    assert schedule.status_line(1, 0, 2, upcoming, NOW) == line
+def test_status_line(first: tuple[str, datetime] | None, line: str) -> None:
+    assert schedule.status_line(1, 0, 2, first, NOW) == line
 
 
 @pytest.mark.parametrize(
@@ -133,3 +136,77 @@ def test_status_line(upcoming: dict[str, datetime], line: str) -> None:
 def test_sentence(result: Result, message: str | None, hint: str | None, words: str) -> None:
     outcome = Outcome("web", result, next_action=Action.RENEW, message=message, hint=hint)
     assert schedule.sentence(outcome, NOW + timedelta(hours=3), NOW) == words
+
+
+FILES = {"/web.pem": "1"}
+WELL = State(
+    condition=Condition.VALID,
+    next_action="renew",
+    next_action_at=NOW + timedelta(days=50),
+    definition="d",
+    authority="a",
+    watched=FILES,
+    host=Host(machine_id="m"),
+)
+QUIET = Look(
+    WELL,
+    kept_at=NOW - timedelta(hours=23),
+    definition="d",
+    authority="a",
+    watched=FILES,
+    open=False,
+    host=Host(machine_id="m"),
+)
+ERROR = LastError(kind="transient", message="no route", hint="", at=NOW)
+
+
+def test_a_keystore_that_is_well_and_unchanged_is_left_alone() -> None:
+    assert schedule.is_quiet(QUIET, NOW)
+
+
+@pytest.mark.parametrize("condition", [each for each in Condition if each is not Condition.VALID])
+def test_in_any_other_condition_it_is_looked_at(condition: Condition) -> None:
+    assert not schedule.is_quiet(replace(QUIET, known=msgspec.structs.replace(WELL, condition=condition)), NOW)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param({"next_action_at": NOW}, id="its next action is due"),
+        pytest.param({"next_action_at": None}, id="nothing is planned"),
+        pytest.param({"failures": 1}, id="an attempt failed"),
+        pytest.param({"last_error": ERROR}, id="an error is remembered"),
+        pytest.param({"rollover": Track(failures=1)}, id="a rollover failed"),
+        pytest.param({"definition": ""}, id="the definition at that time is not known"),
+        pytest.param({"authority": ""}, id="nor the CA"),
+        pytest.param({"watched": {}}, id="nor its files"),
+    ],
+)
+def test_what_is_remembered_calls_for_a_look(known: dict[str, Any]) -> None:
+    assert not schedule.is_quiet(replace(QUIET, known=msgspec.structs.replace(WELL, **known)), NOW)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        pytest.param({"definition": "other"}, id="the definition changed"),
+        pytest.param({"authority": "other"}, id="another keystore learnt of another CA"),
+        pytest.param({"watched": {"/web.pem": "2"}}, id="a file changed"),
+        pytest.param({"watched": {"/web.pem": "absent"}}, id="a file is gone"),
+        pytest.param({"watched": {}}, id="no file is known"),
+        pytest.param({"open": True}, id="a transaction or a rollover is open"),
+        pytest.param({"host": Host(machine_id="n")}, id="the state directory is a copy of another host's"),
+        pytest.param({"kept_at": NOW - timedelta(days=1)}, id="the last look is a day ago"),
+        pytest.param({"kept_at": NOW - timedelta(days=730)}, id="or years: the clock may have been wrong then"),
+        pytest.param({"kept_at": NOW + SECOND}, id="or was in the future"),
+    ],
+)
+def test_what_is_seen_calls_for_a_look(seen: dict[str, Any]) -> None:
+    assert not schedule.is_quiet(replace(QUIET, **seen), NOW)
+
+
+def test_a_moment_years_away_holds_for_a_day_at_most() -> None:
+    """By whatever clock it was written."""
+    look = replace(QUIET, known=msgspec.structs.replace(WELL, next_action_at=NOW + timedelta(days=9000)), kept_at=NOW)
+    assert schedule.is_quiet(look, NOW)
+    assert not schedule.is_quiet(look, NOW + timedelta(days=1))

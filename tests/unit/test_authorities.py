@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from certagent import certificate as facts
-from certagent import keys
+from certagent import keys, state
 from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
 from certagent.errors import CertagentError, ConfigError, StateError, TransientError, TrustError
@@ -111,6 +111,20 @@ def test_what_is_remembered_is_private(lab: MakeLab, tmp_path: Path) -> None:
     memory = json.loads((directory / "authority.json").read_text())
     assert (memory["version"], memory["url"]) == (1, server.url)
     assert memory["issuer"] == str(fingerprint(server))
+
+
+def test_what_another_process_writes_after_the_look_was_not_seen(lab: MakeLab, tmp_path: Path) -> None:
+    """Two workers at once: the one that looked before the other learnt of a next CA must not claim to know of it."""
+    authorities = Authorities({"corp": authority(lab())}, tmp_path / "state")
+    directory = tmp_path / "state" / "authorities" / "corp"
+    assert authorities.seen("corp") == state.signature_of(directory) == ""
+    authorities.contact("corp", NOW)
+    authorities.known("corp")
+    seen = authorities.seen("corp")
+    assert seen == state.signature_of(directory) != ""
+    (directory / "next-ca.pem").write_bytes((directory / "ca.pem").read_bytes())
+    authorities.known("corp")
+    assert authorities.seen("corp") == seen != state.signature_of(directory)
 
 
 def test_an_ra_that_is_gone_is_forgotten(lab: MakeLab, tmp_path: Path) -> None:

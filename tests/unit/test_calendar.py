@@ -152,7 +152,7 @@ def test_the_agent_makes_an_appointment(now: datetime, when: datetime | None, st
     outcome = Outcome("web", Result.NOTHING, next_action=Action.RENEW, next_action_at=when)
     schedule.following(outcome, when, strikes, now)
     assert schedule.sentence(outcome, when, now).isprintable()
-    assert schedule.status_line(1, 0, 0, {"web": when} if when else {}, now).isprintable()
+    assert schedule.status_line(1, 0, 0, ("web", when) if when else None, now).isprintable()
 
 
 @given(situations, cas, cas, lifetimes, moments)
