@@ -70,16 +70,17 @@ def _check_references(decoder: Decoder, authorities: Mapping[str, Any], keystore
 
 def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterable[str]) -> None:
     """No file is written twice, nor inside a directory of certagent's own, nor over what is read."""
-    roots = {word: _real(path) for word, path in directories.items()}
+    paths = _Paths()
+    roots = {word: paths.real(path) for word, path in directories.items()}
     _check_directories(decoder.problems, decoder.places, roots)
-    taken: dict[str, tuple[KeyPath, str, Location | None]] = {_real(file): ((), file, None) for file in files}
+    taken: dict[str, tuple[KeyPath, str, Location | None]] = {paths.real(file): ((), file, None) for file in files}
     for found in decoder.to_check:
         if found.check in ("secret_file", "read_file"):
-            taken.setdefault(_real(found.value), (found.path, found.value, found.place))
+            taken.setdefault(paths.real(found.value), (found.path, found.value, found.place))
     for found in decoder.to_check:
         if found.check != "written_file":
             continue
-        target = _target(found.value, roots["live_dir"])
+        target = paths.target(found.value, roots["live_dir"])
         inside = next((word for word, root in roots.items() if _within(target, root)), None)
         if inside:
             decoder.problems.add(found.place, found.path, f"lies inside {inside}", "choose another directory")
@@ -112,16 +113,30 @@ def _check_directories(problems: Problems, places: Mapping[KeyPath, Location], r
         problems.add(places[word,], (word,), "state_dir and live_dir lie inside one another", "separate them")
 
 
-def _real(path: str) -> str:
-    # POSIX leaves two leading slashes alone; for Linux they are one.
-    return os.path.realpath("/" + path.lstrip("/") if path.startswith("/") else path)
+class _Paths:
+    """What paths stand for. Of each directory it is found out once: many keystores share few."""
 
+    def __init__(self) -> None:
+        self._directories: dict[str, str] = {}
 
-def _target(path: str, live_dir: str) -> str:
-    """What a write to `path` replaces. With `swap: symlink` the path itself is a link into `live_dir`."""
-    parent, name = os.path.split(path)
-    real = _real(path)
-    return f"{_real(parent)}/{name}" if _within(real, live_dir) else real
+    def real(self, path: str) -> str:
+        # POSIX leaves two leading slashes alone; for Linux they are one.
+        path = "/" + path.lstrip("/") if path.startswith("/") else path
+        parent, name = os.path.split(path)
+        if name in ("", ".", "..") or os.path.islink(path):  # noqa: PTH114  without a Path
+            return os.path.realpath(path)
+        return f"{self._directory(parent).removesuffix('/')}/{name}"
+
+    def target(self, path: str, live_dir: str) -> str:
+        """What a write to `path` replaces. With `swap: symlink` the path itself is a link into `live_dir`."""
+        real = self.real(path)
+        parent, name = os.path.split(path)
+        return f"{self.real(parent)}/{name}" if _within(real, live_dir) else real
+
+    def _directory(self, path: str) -> str:
+        if path not in self._directories:
+            self._directories[path] = os.path.realpath(path)
+        return self._directories[path]
 
 
 def _within(path: str, directory: str) -> bool:

@@ -28,8 +28,7 @@ KeyPath = tuple[str, ...]
 """Where a value stands: ("keystores", "web", "san", "[0]")."""
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(Struct, frozen=True, gc=False):
     """A line of a file, counted from 1; line 0 means the file as a whole."""
 
     file: str
@@ -39,22 +38,19 @@ class Location:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-@dataclass(frozen=True)
-class Scalar:
+class Scalar(Struct, frozen=True, gc=False):
     place: Location
     text: str
     value: str | float | bool | None
     """What plain YAML makes of it; equal to `text` for anything written in quotes."""
 
 
-@dataclass(frozen=True)
-class Sequence:
+class Sequence(Struct, frozen=True, gc=False):
     place: Location
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(Struct, frozen=True, gc=False):
     place: Location
     entries: dict[str, tuple[Location, Node]]
     """By key: where the key stands, and its value."""
@@ -109,8 +105,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known here: {', '.join(known)}" if known else "none is defined"
 
 
-@dataclass(frozen=True)
-class ValueToCheck:
+class ValueToCheck(Struct, frozen=True, gc=False):
     """A value that is right in itself and still has to be held against others, or against the host: see checks.py."""
 
     check: str
@@ -174,7 +169,7 @@ class Decoder:
 
     def decode_struct(self, node: Node, wanted: Any, path: KeyPath, inherited: Mapping[str, Any]) -> Any:
         """A definition, of one type or of a union told apart by tag; what is not given comes from `inherited`."""
-        tagged = {str(each.__struct_config__.tag): each for each in get_args(wanted)}
+        tagged = _tagged(wanted)
         if not isinstance(node, Table):
             known = ", ".join(f.name for f in fields_of(wanted)) if not tagged else "type, authority and others"
             return self._mismatch(node, path, "a table of keys", f"known here: {known}")
@@ -196,7 +191,7 @@ class Decoder:
 
     def decode_fields(self, node: Table, cls: type[Struct], path: KeyPath) -> dict[str, Any]:
         """The fields of `cls` that a table gives; a key that names none of them is a fault."""
-        by_name = {info.name: info for info in fields_of(cls)}
+        by_name = _by_name(cls)
         values = {}
         for name, (place, value) in node.entries.items():
             here = (*path, name)
@@ -335,6 +330,18 @@ def fields_of(cls: type[Struct]) -> tuple[FieldInfo, ...]:
     return msgspec.structs.fields(cls)
 
 
+@cache
+def _by_name(cls: type[Struct]) -> dict[str, FieldInfo]:
+    return {info.name: info for info in fields_of(cls)}
+
+
+@cache
+def _tagged(union: Any) -> dict[str, type[Struct]]:
+    """The types of a union by their tags; none of what is no union."""
+    return {str(each.__struct_config__.tag): each for each in get_args(union)}
+
+
+@cache
 def _strip(wanted: Any) -> tuple[Any, tuple[Meta, ...]]:
     """The bare type, and what is said about it."""
     if get_origin(wanted) is Annotated:
@@ -347,6 +354,7 @@ def _is_struct(base: Any) -> bool:
     return isinstance(base, type) and issubclass(base, Struct)
 
 
+@cache
 def _shape(wanted: Any) -> type[Node]:
     """The kind of node a type is written as."""
     base, _ = _strip(wanted)

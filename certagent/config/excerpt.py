@@ -73,6 +73,8 @@ def _table(entries: Iterable[tuple[str, str]]) -> str:
 
 def _quoted(text: str) -> str:
     """In quotes as JSON and YAML both read them; what is not plain print is escaped as YAML wants it."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     return re.sub(r"[^\x20-\x7e]", _escaped, json.dumps(text, ensure_ascii=False))
 
 
