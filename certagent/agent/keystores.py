@@ -70,7 +70,8 @@ class Keystores:
         """Those of this configuration from now on."""
         configuration, self._excerpts = loaded.configuration, loaded.excerpts
         self._sights.adopt(loaded.digests, loaded.excerpts.uses)
-        self.pool.resize(configuration.max_workers, configuration.worker_timeout)
+        shared = {name: each.hooks.once for name, each in configuration.keystores.items() if each.hooks.once}
+        self.pool.resize(configuration.max_workers, configuration.worker_timeout, shared)
         for name in self._memories.keys() - configuration.keystores.keys():
             log.info("%s: no longer configured", name)
             del self._memories[name]

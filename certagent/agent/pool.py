@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Protocol, Self
@@ -42,6 +42,7 @@ class Pool:
         self._pace = pace
         self._owner = owner
         self._size, self._time_limit = 1, timedelta.max
+        self._shared: Mapping[str, Collection[object]] = {}
         self._queue: dict[str, None] = {}  # in order of arrival
         self._workers: list[Worker] = []
         self._nudged = False
@@ -75,9 +76,11 @@ class Pool:
         """Whether this one waits for a worker, or is with one."""
         return name in self._queue or name in self.at_work
 
-    def resize(self, size: int, time_limit: timedelta) -> None:
-        """So many workers at a time; each may go so long without a report."""
-        self._size, self._time_limit = size, time_limit
+    def resize(self, size: int, time_limit: timedelta, shared: Mapping[str, Collection[object]]) -> None:
+        """So many workers at a time; each may go so long without a report. `shared`: what keystores have that is best
+        worked on together.
+        """
+        self._size, self._time_limit, self._shared = size, time_limit, shared
 
     def add(self, name: str) -> None:
         """Have a keystore worked on, together with others that come at the same time."""
@@ -111,7 +114,7 @@ class Pool:
     def _dispatch(self) -> None:
         self._nudged = False
         while self._queue and len(self._workers) < self._size and not self.closed:
-            names = schedule.batch(list(self._queue), self._size - len(self._workers))
+            names = schedule.batch(list(self._queue), self._size - len(self._workers), self._shared)
             worker = Worker(tuple(names))
             for name in names:
                 del self._queue[name]

@@ -16,6 +16,8 @@ from certagent.transaction.report import Outcome, Result
 # A worker's start costs a tenth to a fifth of a second; 25 keystores share it, and no more than
 # these wait behind one that hangs.
 BATCH_LIMIT = 25
+# More than that share no hook: a worker's batch has an end.
+FAMILY_LIMIT = 100
 # However quiet a keystore is, a worker looks at it so often.
 LONGEST_REST = timedelta(days=1)
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -45,10 +47,22 @@ class Next(Enum):
     SETTLED = auto()  # look again when the next action comes
 
 
-def batch(queue: Sequence[str], free_workers: int) -> list[str]:
-    """The keystores of the next worker: the oldest waiting, no more than its even share of them."""
-    share = -(-len(queue) // free_workers)
-    return list(queue[: min(share, BATCH_LIMIT)])
+def batch(queue: Sequence[str], free_workers: int, shared: Mapping[str, Collection[object]]) -> list[str]:
+    """The keystores of the next worker: the oldest waiting, no more than its even share of them; but those that share
+    something (`shared`: what each has) go together, for a hook that is run once is run by one worker.
+    """
+    share = min(-(-len(queue) // free_workers), BATCH_LIMIT)
+    having: dict[object, list[str]] = {}
+    for name in queue:
+        for what in shared.get(name, ()):
+            having.setdefault(what, []).append(name)
+    taken: dict[str, None] = {}
+    for name in queue:
+        if len(taken) >= share:
+            break
+        family = dict.fromkeys([name, *(other for what in shared.get(name, ()) for other in having[what])])
+        taken |= dict.fromkeys([other for other in family if other not in taken][: FAMILY_LIMIT - len(taken)])
+    return list(taken)
 
 
 def backoff(strikes: int, first: timedelta) -> timedelta:

@@ -41,10 +41,14 @@ def worker_command(config_path: Path) -> tuple[str, ...]:
 
 @dataclass
 class Worker:
-    """A worker for `names`, which it takes in this order. `reported` fills while it runs."""
+    """A worker for `names`, which it takes in this order. `reported` fills while it runs.
+
+    Those `in_place` have a certificate in place, and hooks to come that they share; a report follows.
+    """
 
     names: tuple[str, ...]
     reported: dict[str, Outcome] = field(default_factory=dict)
+    in_place: set[str] = field(default_factory=set)
     exit_code: int | None = None
     timed_out: bool = False
     hung_at: str | None = None  # the keystore it was at when its time was over
@@ -65,7 +69,14 @@ class Worker:
         if self.timed_out:
             through = self.hung_at in self.reported and self.hung_at not in stopped
             return None if through else self.hung_at
-        return None if stopped else schedule.blamed(self.names, self.reported)
+        return None if stopped else self._at
+
+    @property
+    def _at(self) -> str | None:
+        """The keystore it is at, as far as it says."""
+        return schedule.blamed(self.names, {*self.reported, *self.in_place}) or schedule.blamed(
+            self.names, self.reported
+        )
 
     @property
     def ending(self) -> str:
@@ -144,7 +155,7 @@ class Worker:
                 await asyncio.wait({gone}, timeout=left)
                 continue
             self.timed_out = True
-            self.hung_at = schedule.blamed(self.names, self.reported)
+            self.hung_at = self._at
             self.stop()
             await asyncio.wait({gone}, timeout=grace)
             self.kill()
@@ -175,6 +186,9 @@ class Worker:
             self._complain(repr(line[:80]))
             return
         self._progress_at = asyncio.get_running_loop().time()
+        if outcome.result is Result.IN_PLACE:
+            self.in_place.add(outcome.keystore)
+            return
         self.reported[outcome.keystore] = outcome
         on_report(outcome)
 

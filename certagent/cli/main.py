@@ -166,7 +166,10 @@ def _add_work(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     # For the agent, which knows them already: as `-c` would read them, of the keystores named alone.
     renew.add_argument("--definitions-from-stdin", action="store_true", help=argparse.SUPPRESS)
     renew.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
+    # For a worker of ours: what is open and no more; hooks that it runs once for several keystores.
+    how.add_argument("--finish", action="store_true", help=argparse.SUPPRESS)
     for command in (enroll, renew):
+        command.add_argument("--leave-once", action="store_true", help=argparse.SUPPRESS)
         command.add_argument("--report", choices=["json"], help="on stdout, a line per keystore, for programs")
 
 

@@ -25,6 +25,7 @@ from certagent.text import iso, printable, with_hint
 from certagent.transaction import recovery, report
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
+from certagent.transaction.once_hooks import OnceHooks
 from certagent.transaction.renewal import Wish, advance
 from certagent.transaction.report import Outcome, Result
 
@@ -40,6 +41,8 @@ def renew(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _foretell(configuration, names, arguments)
     wish = Wish.DUE if arguments.due else Wish.RENEW if arguments.force else Wish.NOW
+    if arguments.finish:
+        wish = Wish.FINISH
     if arguments.compromised:
         if not arguments.names:
             raise ConfigError("--compromised is for keystores that are named", "write: renew --compromised NAME")
@@ -91,10 +94,47 @@ def _serve(
 ) -> int:
     """One keystore after the other, a line of report each as soon as it is done; then the metrics.
 
+    The hooks that several of them share come when the last of these is through.
+
     `excerpt`: the configuration is one, of these keystores alone.
     """
-    stop = False
     as_json, file = arguments.report == "json", arguments.config
+    stopping = _asked_to_stop()
+    whole = partial(load_configuration, file) if excerpt else None
+    if whole is None:
+        _bring_strays_to_an_end(configuration)
+    serve_apart = partial(token_workers.advance_apart, configuration=configuration, file=file, excerpt=excerpt)
+    tell = _report_json if as_json else _report_text
+    doubt = wall_clock.look(Path(configuration.state_dir), clock(), believed=wish is not Wish.DUE)
+
+    def attempt(context: Context, wish: Wish) -> Outcome:
+        apart = token_workers.wants_its_own(context, names)
+        try:
+            return (serve_apart if apart else advance)(context, wish, stopping)
+        except Exception as fault:  # ours, and with one keystore: it must not cost the others
+            if arguments.debug:
+                raise
+            error = internal_fault(fault)
+            return Outcome(context.configured.name, Result.FAILED, message=str(error), hint=error.hint)
+
+    results = []
+    with _progress(quiet=as_json or wish is Wish.DUE) as say:
+        served = [
+            replace(each, moves_from=moves_from, doubt=doubt, leaves_once=True)
+            for each in contexts(configuration, names, _log, say, whole)
+        ]
+        for outcome in _outcomes(served, wish, attempt, stopping, leave_once=arguments.leave_once):
+            if outcome.result is not Result.IN_PLACE or as_json:
+                tell(outcome)
+            results.append(outcome.result)
+    if configuration.metrics_file:
+        _write_metrics(configuration if whole is None else whole(), debug=arguments.debug)
+    return _exit_code(results, wish)
+
+
+def _asked_to_stop() -> Callable[[], bool]:
+    """Whether a signal asked us to stop, from now on."""
+    stop = False
 
     def stopping() -> bool:
         return stop
@@ -105,31 +145,33 @@ def _serve(
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    whole = partial(load_configuration, file) if excerpt else None
-    if whole is None:
-        _bring_strays_to_an_end(configuration)
-    serve_apart = partial(token_workers.advance_apart, configuration=configuration, file=file, excerpt=excerpt)
-    tell = _report_json if as_json else _report_text
-    results = []
-    doubt = wall_clock.look(Path(configuration.state_dir), clock(), believed=wish is not Wish.DUE)
-    with _progress(quiet=as_json or wish is Wish.DUE) as say:
-        for context in contexts(configuration, names, _log, say, whole):
-            if stop:
-                break
-            apart = token_workers.wants_its_own(context, names)
-            attempt = serve_apart if apart else advance
-            try:
-                outcome = attempt(replace(context, moves_from=moves_from, doubt=doubt), wish, stopping)
-            except Exception as fault:  # ours, and with one keystore: it must not cost the others
-                if arguments.debug:
-                    raise
-                error = internal_fault(fault)
-                outcome = Outcome(context.configured.name, Result.FAILED, message=str(error), hint=error.hint)
-            tell(outcome)
-            results.append(outcome.result)
-    if configuration.metrics_file:
-        _write_metrics(configuration if whole is None else whole(), debug=arguments.debug)
-    return _exit_code(results, wish)
+    return stopping
+
+
+def _outcomes(
+    served: Sequence[Context],
+    wish: Wish,
+    attempt: Callable[[Context, Wish], Outcome],
+    stopping: Callable[[], bool],
+    *,
+    leave_once: bool,
+) -> Iterator[Outcome]:
+    """What becomes of each. Where hooks are to be run once for several, IN_PLACE comes first, and then the end.
+
+    `leave_once`: those hooks are left to whoever started us.
+    """
+    shared = OnceHooks(served, lambda context: attempt(context, Wish.FINISH), stopping)
+    for context in served:
+        if stopping():
+            break
+        outcome = attempt(context, wish)
+        if outcome.result is Result.IN_PLACE:
+            yield outcome
+        if not leave_once:
+            yield from shared.through(context, outcome)
+        elif outcome.result is not Result.IN_PLACE:
+            yield outcome
+    yield from shared.rest()
 
 
 def _exit_code(results: Sequence[Result], wish: Wish) -> int:

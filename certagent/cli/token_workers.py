@@ -14,7 +14,7 @@ from certagent.errors import CertagentError, HookError, KeystoreError
 from certagent.hooks import run_apart
 from certagent.transaction import report
 from certagent.transaction.context import Context
-from certagent.transaction.renewal import Wish, record_crash
+from certagent.transaction.renewal import Wish, record_failure
 from certagent.transaction.report import Outcome
 
 _COMMANDS = {
@@ -23,6 +23,7 @@ _COMMANDS = {
     Wish.RENEW: ("renew", "--force"),
     Wish.ENROLL: ("enroll", "--force"),
     Wish.COMPROMISED: ("renew", "--compromised"),
+    Wish.FINISH: ("renew", "--finish"),
 }
 # Of the time the agent gives a worker without a report: it must not run out on us while we wait for ours.
 _SHARE = 0.5
@@ -47,16 +48,16 @@ def advance_apart(
     `excerpt`: the configuration came on our standard input, where this process finds it too.
     """
     command = (*_COMMANDS[wish], "--definitions-from-stdin") if excerpt else _COMMANDS[wish]
-    words = ("-c", str(file.absolute()), *command, "--report", "json", context.configured.name)
+    words = ("-c", str(file.absolute()), *command, "--leave-once", "--report", "json", context.configured.name)
     limit = configuration.worker_timeout * _SHARE
     try:
         code, printed = run_apart(words, limit, stopping, with_stdin=excerpt)
     except HookError as error:
-        return record_crash(context, error)
+        return record_failure(context, error)
     outcome = _reported(printed)
     if outcome is not None and outcome.keystore == context.configured.name:
         return outcome
-    return record_crash(context, _why(context, code, limit.total_seconds()))
+    return record_failure(context, _why(context, code, limit.total_seconds()))
 
 
 def _reported(printed: bytes) -> Outcome | None:

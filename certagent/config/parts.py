@@ -44,9 +44,13 @@ class HookCommand(Definition, frozen=True, kw_only=True):
     only_if: Annotated[
         Argv | None, Meta(description="an argv run before it; where that fails, `run` is not run, and has failed")
     ] = None
+    once: Annotated[
+        bool, Meta(description="one run for all keystores with this command, after the last of them is in place")
+    ] = False
 
 
 HookEntry = Argv | HookCommand
+_FOR_ONE = ("pre", "failed", "pending", "staged", "expiring")
 
 
 class Hooks(Definition, frozen=True, kw_only=True):
@@ -59,6 +63,17 @@ class Hooks(Definition, frozen=True, kw_only=True):
     staged: Annotated[tuple[HookEntry, ...], Meta(description="a shadow is ready (rollover)")] = ()
     ca_changed: Annotated[tuple[HookEntry, ...], Meta(description="the content of ca_file changed")] = ()
     expiring: Annotated[tuple[HookEntry, ...], Meta(description="attempts fail and the end is near")] = ()
+
+    def __post_init__(self) -> None:
+        for event in _FOR_ONE:
+            if any(command.once for command in self.commands(event)):
+                raise ValueError(f"has once: true under {event}; only post and ca_changed are for several keystores")
+
+    @property
+    def once(self) -> tuple[HookCommand, ...]:
+        """Those that are run once for all keystores that have them, each once."""
+        commands = (*self.commands("ca_changed"), *self.commands("post"))
+        return tuple(dict.fromkeys(command for command in commands if command.once))
 
     def commands(self, event: str) -> tuple[HookCommand, ...]:
         """The commands of one event, each in its full form."""

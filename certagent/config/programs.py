@@ -21,28 +21,10 @@ Fault = tuple[str, str] | None
 _HEAD = 64 * 1024
 _ELF = b"\x7fELF"
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-_SHELLS = frozenset(["sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "fish", "busybox"])
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "fish", "busybox"})
 # What comes after one of these is read by a shell, on this host or another.
 _GIVE_TO_A_SHELL = _SHELLS | {"ssh", "su", "runuser", "eval"}
-_SHELLS_OWN = frozenset(
-    (
-        "cd",
-        "source",
-        ".",
-        "export",
-        "set",
-        "unset",
-        "eval",
-        "exec",
-        "trap",
-        "umask",
-        "ulimit",
-        "if",
-        "for",
-        "while",
-        "case",
-    )
-)
+_SHELLS_OWN = re.compile(r"\.|cd|source|export|set|unset|eval|exec|trap|umask|ulimit|if|for|while|case")
 _OPERATOR = re.compile(r"[|&;]|\|\||&&|\|&|[0-9]*(<|<<|<<<|>|>>|>\|)(&[0-9-]|/\S*)?|&>>?(/\S*)?")
 _VARIABLE = re.compile(
     r"(-{0,2}[\w.-]+=)?\$(\w+|\{\w+\})(/\S*)?|.*\$\{?CERTAGENT_.*|(-{0,2}[\w-]+=)?(`|\$\().*|~\w*/.*"
@@ -62,7 +44,7 @@ def shell_fault(argv: Sequence[str], path: str | None = None) -> Fault:
             )
         if _ASSIGNMENT.fullmatch(program):
             return "begins with a variable, which only a shell would set", f"write [env, {printable(program, 60)}, …]"
-        if program in _SHELLS_OWN:
+        if _SHELLS_OWN.fullmatch(program):
             return f"begins with {program}, which is a shell's own word and no program", _ONE_BY_ONE
     found = [word for word in _read_by_nobody(argv) if _OPERATOR.fullmatch(word) or _VARIABLE.fullmatch(word)]
     if not found:

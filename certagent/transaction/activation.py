@@ -89,9 +89,13 @@ def _swap(
 def conclude(context: Context, transaction: Transaction) -> None:
     """ACTIVATED or REVERTED → closed: run what is owed, look whether it worked, end the transaction.
 
+    It stays open where hooks are left that are run once for several keystores: `owed_hooks.waits_for_others`.
+
     Raises HookError where some of it failed and stays owed; ProbeError once the old identity is back.
     """
     transaction = owed_hooks.run(context, transaction)
+    if owed_hooks.owed(context, transaction):
+        return
     if transaction.phase is Phase.REVERTED:
         close(context, transaction, "rolled back", transaction.reason)
         raise ProbeError(

@@ -43,7 +43,8 @@ class Context:
     `journal` is that of the transaction at hand: the keystore's first, or its rollover's. `log` takes lines for the
     log, `say` what a person at a terminal may like to know. `peer` opens another keystore by its name: an enrollment
     may be signed by the identity in there, `moves_from` (docs/tokens.md). `doubt`: why the clock is not believed.
-    `synchronised`: whether somebody (NTP) keeps it right. `host`: the one that this runs on.
+    `synchronised`: whether somebody (NTP) keeps it right. `leaves_once`: hooks that are run once for several keystores
+    are left to once_hooks.py. `host`: the one that this runs on.
     """
 
     configured: ConfiguredKeystore
@@ -56,6 +57,7 @@ class Context:
     moves_from: str = ""
     doubt: Doubt | None = None
     synchronised: Callable[[datetime], bool] = is_synchronised
+    leaves_once: bool = False
     host: Host = field(default_factory=Host)
 
     def contact(self, transaction: Transaction) -> Contact:

@@ -62,6 +62,7 @@ def hook_environment(context: Context, transaction: Transaction | None, attempt:
     certificate = _certificate(context, transaction)
     return {
         "CERTAGENT_KEYSTORE": configured.name,
+        "CERTAGENT_KEYSTORES": configured.name,
         "CERTAGENT_KIND": transaction.kind.value if transaction else "",
         "CERTAGENT_KEY_FILE": paths["key"],
         "CERTAGENT_CERTIFICATE_FILE": paths["certificate"],

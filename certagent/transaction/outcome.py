@@ -22,7 +22,7 @@ from certagent.transaction.report import Outcome, Result
 def went_well(context: Context, before: state.State, past: Past, result: Result) -> Outcome:
     """Nothing failed; whether earlier failures are forgotten depends on whether their cause is gone."""
     situation = _look(context, past, before)
-    if result not in (Result.NOTHING, Result.STOPPED) or _settled(situation, context.clock()):
+    if result not in (Result.NOTHING, Result.STOPPED, Result.IN_PLACE) or _settled(situation, context.clock()):
         situation = replace(situation, past=Past())
     return _remember(context, before, situation, result)
 

@@ -44,18 +44,36 @@ def entries(context: Context, transaction: Transaction) -> list[Entry]:
 
 def owed(context: Context, transaction: Transaction) -> list[Entry]:
     """Those that have not succeeded yet."""
-    return [entry for entry in entries(context, transaction) if entry.key not in transaction.hooks_succeeded]
+    succeeded = _counted(context, transaction).hooks_succeeded
+    return [entry for entry in entries(context, transaction) if entry.key not in succeeded]
+
+
+def is_owing(transaction: Transaction) -> bool:
+    """Whether other files are in place than before, so that hooks may be owed."""
+    return transaction.phase in (Phase.ACTIVATED, Phase.REVERTED)
+
+
+def waits_for_others(context: Context) -> bool:
+    """Whether nothing is owed but what is run once for several keystores, which is left to once_hooks.py."""
+    transaction = context.journal.open() if context.leaves_once else None
+    if transaction is None or not is_owing(transaction):
+        return False
+    left = owed(context, transaction)
+    return bool(left) and all(entry.command.once for entry in left)
 
 
 def run(context: Context, transaction: Transaction) -> Transaction:
     """Run what is owed, durable entry by entry: after a restart the rest is run, at least once.
 
-    One that fails keeps no other from its turn. Raises HookError for those that failed; they stay owed.
+    One that fails keeps no other from its turn. Raises HookError for those that failed; they stay owed, as do those
+    that are run once for several keystores, where the context leaves them to others.
     """
     transaction = _counted(context, transaction)
     environment = events.hook_environment(context, transaction, attempt=transaction.attempt + 1)
     failed: list[HookError] = []
     for entry in owed(context, transaction):
+        if entry.command.once and context.leaves_once:
+            continue
         name = entry.command.run[0]
         context.say(f"running {entry.event} hook {name}")
         try:
@@ -73,6 +91,7 @@ def run(context: Context, transaction: Transaction) -> Transaction:
 
 def succeeded(context: Context, transaction: Transaction, *keys: str) -> Transaction:
     """Keep that these entries need not be run again."""
+    transaction = _counted(context, transaction)
     done = (*transaction.hooks_succeeded, *keys)
     return context.journal.write(transaction.at(transaction.phase, hooks_succeeded=done))
 

@@ -21,7 +21,7 @@ from certagent.errors import BusyError, CertagentError, DamagedError, KeystoreEr
 from certagent.policy import Action, Condition, Decision, Past
 from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
-from certagent.transaction import activation, copies, events, next_step, outcome, recovery, rollover, walk
+from certagent.transaction import activation, copies, events, next_step, outcome, owed_hooks, recovery, rollover, walk
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
 from certagent.transaction.report import Outcome, Result
@@ -34,6 +34,7 @@ _RESULTS = {
     Kind.TRUST: Result.TRUSTED,
     Kind.PUT_BACK: Result.PUT_BACK,
 }
+_DONE = frozenset(_RESULTS.values())
 _UNFINISHED = {
     Progress.PENDING: Result.PENDING,
     Progress.STOPPED: Result.STOPPED,
@@ -43,7 +44,7 @@ _UNFINISHED = {
 
 class Wish(StrEnum):
     """What was asked for: what is due by the clock and the backoff; what is due, now; a renewal; an enrollment; another
-    key in place of one that others know.
+    key in place of one that others know; that what is open be carried on, and nothing begun.
     """
 
     DUE = "due"
@@ -51,6 +52,7 @@ class Wish(StrEnum):
     RENEW = "renew"
     ENROLL = "enroll"
     COMPROMISED = "compromised"
+    FINISH = "finish"
 
     @property
     def forces(self) -> bool:
@@ -78,8 +80,9 @@ def advance(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
     return _locked(context, lambda: _attend(context, wish, stopping))
 
 
-def record_crash(context: Context, error: CertagentError) -> Outcome:
-    """Record a crash as a failed attempt: a token's module may take the whole process along."""
+def record_failure(context: Context, error: CertagentError) -> Outcome:
+    """Record as a failed attempt what nobody could record who was at it: a token's module may take the whole process
+    along, a hook may be run for several keystores."""
     return _locked(context, lambda: outcome.failed(context, state.recall(context.configured.directory), error))
 
 
@@ -110,7 +113,9 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         rollover.begin_switch(context)
         is_back = wish is not Wish.ENROLL and activation.put_back(context, before.arrival)
         watched = state.watch(context.configured.keystore.watched())
-        at_once = wish is not Wish.DUE or next_step.somebody_changed(before, context.configured.digest, watched)
+        at_once = wish not in (Wish.DUE, Wish.FINISH) or next_step.somebody_changed(
+            before, context.configured.digest, watched
+        )
         past = replace(past, retry_at=None) if at_once else past
         result, error = _renewed(context, wish, past, before, stopping)
         if is_back and result is Result.NOTHING:
@@ -122,6 +127,8 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
             before = msgspec.structs.replace(before, rollover=track)
         if activation.update_trust(context) and result is Result.NOTHING:
             result = Result.TRUSTED
+        if result in _DONE and owed_hooks.waits_for_others(context):
+            result = Result.IN_PLACE
     except OSError as fault:
         error = KeystoreError(_os_text(fault), "nothing was put in place; see the disk and the permissions")
     except StateError:
@@ -196,6 +203,8 @@ def _enroll_or_renew(
 def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Transaction | Result:
     """The transaction to carry on, open already or begun now; where there is none, what the attempt comes to."""
     transaction = _resumable(context, wish)
+    if wish is Wish.FINISH:
+        return transaction or Result.NOTHING
     situation = context.situation(_certificate(context, wish), past, before.rollover, before.arrival)
     decision = next_step.identity_step(situation, context.clock())
     another_key = wish is Wish.COMPROMISED and not (transaction and transaction.compromised)

@@ -21,6 +21,7 @@ class Result(StrEnum):
     ROLLED_OVER = "rolled over"
     TRUSTED = "trusted"  # ca_file alone was brought up to date
     PUT_BACK = "put back"  # what was there before is in place again: what followed it is not valid
+    IN_PLACE = "in place"  # but hooks that are run once for several keystores are owed; another line follows
     PENDING = "pending"  # the CA wants a person
     NOTHING = "nothing"  # nothing was due
     WAITING = "waiting"  # the clock is not set, or the successor is not valid yet

@@ -312,6 +312,17 @@ def test_a_crashing_worker_is_no_busy_loop(agent: Running) -> None:
     assert "bad: its worker was killed by SIGSEGV" in agent.log.read_text()
 
 
+def test_one_that_waits_for_others_hooks_is_not_blamed_for_their_crash(agent: Running) -> None:
+    agent.configure(["first", "bad", "last"], max_workers=1)
+    agent.behave("first", "placed")
+    agent.behave("bad", "crash")
+    agent.start()
+    agent.until(lambda: agent.journal("end", "first"))
+    assert "bad: its worker was killed by SIGSEGV" in agent.log.read_text()
+    assert "first: its worker" not in agent.log.read_text()
+    assert "wrote what no worker should" not in agent.log.read_text()
+
+
 @pytest.mark.parametrize("words", [pytest.param("busy", id="busy"), pytest.param("renew -5", id="due again at once")])
 def test_a_fruitless_look_is_repeated_ever_more_slowly(words: str, agent: Running) -> None:
     agent.configure(["web"])

@@ -163,8 +163,17 @@ def test_the_same_command_without_them_reads_the_configuration(make_site: Sites)
     assert (taken, worker.exit_code) == ([], BAD_CONFIGURATION)
 
 
+def test_one_that_shares_a_hook_is_in_place_before_it_is_done(make_site: Sites) -> None:
+    site = make_site(real_time=True)
+    site.write("hooks: {post: [{run: ['true'], once: true}]}")
+    taken, worker = reported(site)
+    assert [outcome.result for outcome in taken] == [Result.ENROLLED]
+    assert worker.in_place == {"web"}
+    assert worker.orderly
+
+
 def test_every_result_is_among_the_cases() -> None:
-    assert {case.result for case in CASES} == set(Result)
+    assert {case.result for case in CASES} == set(Result) - {Result.IN_PLACE}
 
 
 @pytest.mark.parametrize("result", Result)

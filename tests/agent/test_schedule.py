@@ -35,11 +35,36 @@ def test_a_batch_is_an_even_share_of_the_waiting(waiting: int, free: int, sizes:
     queue = [f"k{number}" for number in range(waiting)]
     taken = []
     for workers_left in range(free, free - len(sizes), -1):
-        names = schedule.batch(queue, workers_left)
+        names = schedule.batch(queue, workers_left, {})
         taken.append(len(names))
         assert names == queue[: len(names)]
         queue = queue[len(names) :]
     assert taken == sizes
+
+
+@pytest.mark.parametrize(
+    ("free", "shared", "batches"),
+    [
+        pytest.param(3, "a:x c:x", ["ac", "b", "d"], id="two go together"),
+        pytest.param(2, "a:x b:x c:x d:x", ["abcd"], id="all, whatever their even share is"),
+        pytest.param(2, "a:x c:xy d:y", ["ac", "bd"], id="nothing but what the oldest shares"),
+        pytest.param(2, "a:x b:y c:x d:y", ["ac", "bd"], id="two families"),
+        pytest.param(1, "b:x d:x", ["abcd"], id="one worker"),
+    ],
+)
+def test_those_that_share_a_hook_go_together(free: int, shared: str, batches: list[str]) -> None:
+    queue, taken = list("abcd"), []
+    having = {name: set(what) for name, _, what in (word.partition(":") for word in shared.split())}
+    while queue and free:
+        taken.append(sorted(schedule.batch(queue, free, having)))
+        queue = [name for name in queue if name not in taken[-1]]
+        free -= 1
+    assert taken[: len(batches)] == [sorted(batch) for batch in batches]
+
+
+def test_a_family_that_goes_together_has_an_end() -> None:
+    queue = [f"k{number}" for number in range(1000)]
+    assert schedule.batch(queue, 2, dict.fromkeys(queue, ("restart",))) == queue[: schedule.FAMILY_LIMIT]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 argv: BEHAVIOUR_DIRECTORY STATE_DIRECTORY NAME... It notes in BEHAVIOUR_DIRECTORY/journal what it did, and when.
 Words: `renew [SECONDS]` (due again after), `fail [SECONDS]`, `busy`, `mute` (writes no state, reports no time), `hang`,
 `deaf` (hangs, and ignores SIGTERM), `crash`, `log LINE`, `slow [SECONDS]`, `flood` (a megabyte of garbage on both
-outputs first), `orphan` (a daemon, as a careless hook may start it, keeps the outputs open).
+outputs first), `orphan` (a daemon, as a careless hook may start it, keeps the outputs open), `placed` (in place at
+once, done when all others are through).
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ def serve(name: str) -> None:
         case "flood":
             sys.stderr.write("garbage without end " * 50_000)
             sys.stdout.write("garbage without end " * 50_000 + "\n{}\nnull\n")
+        case "placed":
+            report(name, Result.IN_PLACE, None)
+            placed.append(name)
+            return
         case "log":
             print(argument, file=sys.stderr, flush=True)
             argument = ""
@@ -86,9 +91,12 @@ def terminated(number: int, frame: FrameType | None) -> None:
 
 
 current = ""
+placed: list[str] = []
 behaviour = Path(sys.argv[1])
 states = Path(sys.argv[2]) / "keystores"
 signal.signal(signal.SIGTERM, terminated)
 note(start=sys.argv[3:], environment=sorted(os.environ))
 for current in sys.argv[3:]:
     serve(current)
+for current in placed:
+    conclude(current, Result.RENEWED, datetime.now(UTC) + timedelta(days=1))

@@ -138,6 +138,16 @@ FIELDS = [
         id="shell line as hook",
     ),
     pytest.param(
+        {17: "    hooks: {pre: [{run: [nginx, -t], once: true}]}"},
+        "17: keystores.web.hooks: has once: true under pre; only post and ca_changed are for several keystores",
+        id="a veto for several keystores",
+    ),
+    pytest.param(
+        {17: "    hooks: {post: [{run: [nginx], once: 2}]}"},
+        "17: keystores.web.hooks.post[0].once: is neither true nor false; write one of the two",
+        id="once twice",
+    ),
+    pytest.param(
         {17: "    hooks: {post: [[]]}"},
         "17: keystores.web.hooks.post[0]: is an empty list; put something in it, or remove the line",
         id="empty command",

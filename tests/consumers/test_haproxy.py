@@ -24,7 +24,7 @@ def test_not_one_connection_fails_over_renewals(make_site: Sites, way: str) -> N
     reload_.chmod(0o755)
     changes = {
         "file: /etc/haproxy/certs/site.pem": f"file: {combined}",
-        "[[systemctl, reload, haproxy]]": f"[[{reload_}]]",
+        "[systemctl, reload, haproxy]": f"[{reload_}]",
         "127.0.0.1:443": f"127.0.0.1:{port}",
     }
     shipped.install(site, "haproxy.yaml", changes, f"swap: {way}")

@@ -74,7 +74,7 @@ def test_not_one_connection_fails_over_renewals(softhsm: Place, make_site: Sites
         "/etc/ssl/certs/web.pem": str(site.certificate),
         "/etc/certagent/keystores/nginx-token.conf.template": str(template),
         "/etc/nginx/certagent-web.conf": str(site.path("files/nginx-token.conf")),
-        "[[systemctl, reload, nginx]]": f"[[{words}, nginx, -c, {configuration}, -s, reload]]",
+        "[systemctl, reload, nginx]": f"[{words}, nginx, -c, {configuration}, -s, reload]",
         "127.0.0.1:443": f"127.0.0.1:{port}",
     }
     shipped.install(site, "softhsm.yaml", changes)

@@ -54,8 +54,8 @@ def test_the_renewed_key_is_found_by_the_id_in_the_snippet(softhsm: Place, make_
         "    ca_file: /etc/swanctl/x509ca/certagent-ca.pem\n": "",  # the test's own follows
         "/etc/certagent/keystores/swanctl-token.conf.template": str(template),
         "/etc/swanctl/conf.d/certagent-vpn.conf": str(snippet),
-        "[[swanctl, --load-creds, --clear, --noprompt]]": "[[/bin/true]]",
-        "[[swanctl, --load-creds, --noprompt]]": "[[/bin/true]]",
+        "[swanctl, --load-creds, --clear, --noprompt]": "[/bin/true]",
+        "[swanctl, --load-creds, --noprompt]": "[/bin/true]",
     }
     shipped.install(site, "strongswan.yaml", changes)
     seen = set()
