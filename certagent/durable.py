@@ -2,6 +2,8 @@
 
 Every file certagent writes goes through here. After a function returns, its effect is on the disk. What certagent
 reads back of its own, JSON with a version in it, is read here too. No cryptography is loaded.
+
+`dir_fd`: a directory held open, below which a relative path is meant (`directories.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -47,23 +49,24 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
     sync_directory(path.parent)
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path, *, dir_fd: int | None = None) -> None:
     """Make the names in `path` durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE) -> None:
+def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir_fd: int | None = None) -> None:
     """Write a file that nobody reads yet, durable but for its name: owner and mode before content.
 
     A file left at `path` by a killed run is replaced. Raises OSError (and leaves nothing behind).
     """
-    path.unlink(missing_ok=True)
+    _unlink(path, dir_fd)
     # O_EXCL | O_NOFOLLOW: beside a consumer's file the directory may be another user's.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600, dir_fd=dir_fd)
     try:
         with os.fdopen(descriptor, "wb") as file:
             if ownership.uid is not None or ownership.gid is not None:
@@ -75,14 +78,19 @@ def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE) -> Non
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
-        path.unlink(missing_ok=True)
+        _unlink(path, dir_fd)
         raise
 
 
-def replace(staged: Path, target: Path) -> None:
+def _unlink(path: Path, dir_fd: int | None) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path, dir_fd=dir_fd)
+
+
+def replace(staged: Path, target: Path, *, dir_fd: int | None = None) -> None:
     """Put `staged` in `target`'s place in one step, durably. Both in one directory."""
-    os.replace(staged, target)
-    sync_directory(target.parent)
+    os.replace(staged, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    sync_directory(target.parent, dir_fd=dir_fd)
 
 
 def set_aside(path: Path) -> Path:
@@ -92,14 +100,14 @@ def set_aside(path: Path) -> Path:
     return kept
 
 
-def write(path: Path, content: bytes, ownership: Ownership = PRIVATE) -> None:
+def write(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir_fd: int | None = None) -> None:
     """Replace `path` with `content`: a reader, or a restart, sees the old or the new, never a part."""
     staged = path.with_name(f".{path.name}.new")
-    write_new(staged, content, ownership)
+    write_new(staged, content, ownership, dir_fd=dir_fd)
     try:
-        replace(staged, path)
+        replace(staged, path, dir_fd=dir_fd)
     except BaseException:
-        staged.unlink(missing_ok=True)
+        _unlink(staged, dir_fd)
         raise
 
 

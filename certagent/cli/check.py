@@ -24,7 +24,7 @@ from certagent.config.load import load_for_host
 from certagent.config.parts import Secret
 from certagent.errors import CertagentError, internal_fault
 from certagent.hooks import read_secret
-from certagent.keystore.files import explained, ownership, resolve
+from certagent.keystore.files import explained, look_at, ownership, resolve
 from certagent.scep import Capabilities
 from certagent.state_directory import StateDirectory
 from certagent.status.snapshot import take_snapshot
@@ -240,7 +240,8 @@ def _files(definition: KeystoreDefinition, live: Path) -> Findings:
 
 def _file(path: Path, definition: KeystoreDefinition, live: Path) -> Findings:
     target = resolve(path, live)
-    wanted = ownership(target, owner=definition.owner, group=definition.group, mode=definition.mode, default=0o600)
+    found = look_at(path, live)
+    wanted = ownership(found, owner=definition.owner, group=definition.group, mode=definition.mode, default=0o600)
     if not os.access(target.parent, os.W_OK | os.X_OK, effective_ids=True):
         yield Finding(Mark.WRONG, f"{target.parent} is not writable", _AS_ROOT)
     if os.geteuid() == 0:

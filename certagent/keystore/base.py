@@ -125,6 +125,13 @@ class Keystore(ABC):
         """Remove every shadow but those under the ids to keep."""
 
     @abstractmethod
+    def check_targets(self) -> None:
+        """Whether what is in place can be looked at and replaced, as far as that is known without writing.
+
+        Asked before a certificate is asked for. Raises KeystoreError.
+        """
+
+    @abstractmethod
     def watched(self) -> tuple[Path, ...]:
         """The files to watch: when another program changes one, the keystore is looked at again."""
 

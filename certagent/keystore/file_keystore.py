@@ -15,15 +15,18 @@ from certagent.config.file_roles import FileRole
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.parts import Secret
 from certagent.config.values import Mode
+from certagent.directories import Look
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap
 from certagent.keystore.base import Identity, Keystore, Shadow, fits, prove_pair
-from certagent.keystore.files import explained, ownership, read_file, resolve
+from certagent.keystore.files import explained, gives_away, look_at, ownership, read_file, resolve
 from certagent.state_directory import KeystoreDirectory
 
 ReadSecret = Callable[[Secret], bytes]
+Found = Mapping[FileRole, Look | None]
+"""The files in place, by one look at each."""
 Definition = TypeVar("Definition", bound=KeystoreDefinition)
 
 
@@ -32,6 +35,9 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     A driver adds how an identity is read from such files, what they are to hold, and how a shadow is made.
     """
+
+    _keeps: frozenset[FileRole] = frozenset()
+    """The files that go on holding a part of what they held."""
 
     def __init__(
         self,
@@ -56,9 +62,12 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     @abstractmethod
     def _contents(
-        self, shadow: Shadow, certificate: x509.Certificate, trusted: tuple[x509.Certificate, ...]
+        self, shadow: Shadow, certificate: x509.Certificate, trusted: tuple[x509.Certificate, ...], found: Found
     ) -> dict[FileRole, bytes]:
-        """What each file is to hold once `shadow` is active. Empty, or a role without a path: no such file."""
+        """What each file is to hold once `shadow` is active, instead of what was found.
+
+        Empty, or a role without a path: no such file.
+        """
 
     def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
         """Read the files of a new identity once more as consumers will, before any is written. KeystoreError."""
@@ -74,11 +83,11 @@ class FileKeystore(Keystore, Generic[Definition]):
         if shadow.certificate is None:
             raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
         prove_pair(shadow.key, shadow.certificate, self._key_place(shadow.id))
-        contents = self._contents(shadow, shadow.certificate, trusted)
+        found = self._look()
+        contents = self._contents(shadow, shadow.certificate, trusted, found)
         self._check_contents(contents, shadow.certificate)
-        return self._plan(
-            shadow.id, {role: content for role, content in contents.items() if content and role in self._paths}
-        )
+        wanted = {role: content for role, content in contents.items() if content and role in self._paths}
+        return self._plan(shadow.id, wanted, found)
 
     def forget_previous(self) -> None:
         with explained(f"remove {self._previous}"):
@@ -93,7 +102,8 @@ class FileKeystore(Keystore, Generic[Definition]):
         if self._identity(kept) is None:
             return None
         contents = {role: read_file(path) for role, path in kept.items()}
-        return self._plan(rollback_id, {role: content for role, content in contents.items() if content is not None})
+        wanted = {role: content for role, content in contents.items() if content is not None}
+        return self._plan(rollback_id, wanted, self._look())
 
     def _kept(self, role: FileRole) -> Path:
         """The file of the old identity."""
@@ -107,10 +117,17 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> swap.Plan | None:
         ca_file = self._definition.ca_file
-        if ca_file is None or not trusted or read_file(Path(ca_file)) == to_pem(trusted):
+        if ca_file is None or not trusted or self._content(Path(ca_file)) == to_pem(trusted):
             return None
+        found = self._look() if self._definition.swap == "symlink" else self._look(FileRole.CA)
         # The old identity is still to be found in previous/.
-        return self._plan(swap_id, {FileRole.CA: to_pem(trusted)}, previous=self._previous.with_name("previous-ca"))
+        return self._plan(swap_id, {FileRole.CA: to_pem(trusted)}, found, self._previous.with_name("previous-ca"))
+
+    def check_targets(self) -> None:
+        for found in self._look().values():
+            ownership(found, owner=self._definition.owner, group=self._definition.group, mode=None, default=0o600)
+        for path in self._paths.values():
+            resolve(path, self._live)
 
     def watched(self) -> tuple[Path, ...]:
         return tuple(self._paths.values())
@@ -125,24 +142,31 @@ class FileKeystore(Keystore, Generic[Definition]):
         """Whether what was found in a private file's place is a private file."""
         return b"PRIVATE KEY-----" in content
 
-    def _plan(self, swap_id: str, contents: Mapping[FileRole, bytes], previous: Path | None = None) -> swap.Plan:
-        """How `contents`, by role, take their places; a ca_file that stays as it is is left alone."""
-        paths = self._paths
+    def _look(self, *roles: FileRole) -> Found:
+        """One look at each file, or at those of these roles: what it holds, and whose it is."""
+        return {role: look_at(self._paths[role], self._live) for role in roles or self._paths}
+
+    def _plan(
+        self, swap_id: str, contents: Mapping[FileRole, bytes], found: Found, previous: Path | None = None
+    ) -> swap.Plan:
+        """How `contents`, by role, take the places of what was found; a ca_file that stays as it is is left alone."""
         wanted = {FileRole(role): content for role, content in contents.items()}  # ValueError for one not in the table
-        changes_ca = FileRole.CA in wanted and wanted[FileRole.CA] != read_file(paths[FileRole.CA])
+        ca = found.get(FileRole.CA)
+        changes_ca = FileRole.CA in wanted and (ca is None or wanted[FileRole.CA] != ca.content)
         if not changes_ca:
             wanted.pop(FileRole.CA, None)
+        kept = self._keeps & set(wanted)
         if self._definition.swap == "symlink":
             # A generation is complete: what is not changed is carried over.
-            found = {role: read_file(path) for role, path in paths.items() if role not in wanted}
-            wanted |= {role: content for role, content in found.items() if content is not None}
+            carried = {role: look.content for role, look in found.items() if look is not None and role not in wanted}
+            wanted |= carried
+            kept |= set(carried)
         files = tuple(
-            swap.NewFile(role, target, wanted[role], self._ownership(role, target))
-            for role, target in ((role, resolve(paths[role], self._live)) for role in FileRole if role in wanted)
+            swap.NewFile(role, resolve(self._paths[role], self._live), wanted[role], self._ownership(role, found[role]))
+            for role in FileRole
+            if role in wanted
         )
-        if len({file.target for file in files}) < len(files):
-            hint = "for one combined file, write the same path for key_file and certificate_file; else mend the links"
-            raise KeystoreError(f"two of the files of {self.name} are one file by way of a symbolic link", hint)
+        self._check_targets(files, found, kept)
         return swap.prepare(
             files,
             swap_id=swap_id,
@@ -152,19 +176,36 @@ class FileKeystore(Keystore, Generic[Definition]):
             changes_ca=changes_ca,
         )
 
-    def _ownership(self, role: FileRole, target: Path) -> Ownership:
+    def _check_targets(self, files: tuple[swap.NewFile, ...], found: Found, kept: Collection[FileRole]) -> None:
+        """Each file is one of its own, and what is `kept` of those in place is shown to nobody new. KeystoreError."""
+        if len({file.target for file in files}) < len(files):
+            hint = "for one combined file, write the same path for key_file and certificate_file; else mend the links"
+            raise KeystoreError(f"two of the files of {self.name} are one file by way of a symbolic link", hint)
+        for file in files:
+            look = found[file.role]
+            if file.role in kept and look is not None and gives_away(look, file.ownership):
+                raise KeystoreError(
+                    f"{file.target} lies in a directory that others may write to, who cannot read it, and it would be "
+                    "given to them with what it holds",
+                    "if it is this keystore's own, give it the owner, group and mode that are configured",
+                )
+
+    def _content(self, path: Path) -> bytes | None:
+        """What a consumer's reader of this path gets. Raises KeystoreError."""
+        return read_file(path, self._live)
+
+    def _ownership(self, role: FileRole, found: Look | None) -> Ownership:
         owner, group, mode = self._definition.owner, self._definition.group, self._definition.mode
         if not role.private:
-            return ownership(target, owner=owner, group=group, mode=None, default=0o644)
+            return ownership(found, owner=owner, group=group, mode=None, default=0o644)
         # A mode that was meant for certificates is not handed on to a key.
-        if mode is None and not self._holds_key(read_file(target) or b""):
+        if mode is None and not (found and self._holds_key(found.content)):
             mode = Mode(0o600)
-        return ownership(target, owner=owner, group=group, mode=mode, default=0o600)
+        return ownership(found, owner=owner, group=group, mode=mode, default=0o600)
 
 
-def certificates_in(path: Path) -> tuple[x509.Certificate, ...] | None:
+def certificates_in(path: Path, content: bytes | None) -> tuple[x509.Certificate, ...] | None:
     """What a PEM file of certificates holds; None if it is missing. Raises KeystoreError if it holds none."""
-    content = read_file(path)
     if content is None:
         return None
     found = load_pem(content, str(path))
@@ -175,7 +216,11 @@ def certificates_in(path: Path) -> tuple[x509.Certificate, ...] | None:
 
 
 def identity_of(
-    key: PrivateKey, key_place: Path, certificates: tuple[x509.Certificate, ...], paths: Mapping[FileRole, Path]
+    key: PrivateKey,
+    key_place: Path,
+    certificates: tuple[x509.Certificate, ...],
+    paths: Mapping[FileRole, Path],
+    read: Callable[[Path], bytes | None],
 ) -> Identity:
     """The key with its certificate among these, and the chain: the rest of them, else what chain_file holds.
 
@@ -191,7 +236,7 @@ def identity_of(
         )
     chain = tuple(each for each in certificates if each != leaf)
     if not chain and FileRole.CHAIN in paths:
-        chain = load_pem(read_file(paths[FileRole.CHAIN]) or b"", str(paths[FileRole.CHAIN]))
+        chain = load_pem(read(paths[FileRole.CHAIN]) or b"", str(paths[FileRole.CHAIN]))
     return Identity(key, leaf, chain)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from certagent.directories import Look, reach
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 
@@ -28,7 +29,6 @@ _HINTS = {
     errno.EPERM: "run certagent as root; if it does, look for an immutable file (lsattr)",
     errno.EROFS: "remount it writable, or add its directory to ReadWritePaths= of the systemd unit",
     errno.EBUSY: "a file that is itself a mount point cannot be replaced: mount its directory instead",
-    errno.ELOOP: "the symbolic links lead in a circle: mend them",
     errno.ENAMETOOLONG: "use a shorter file name",
     errno.ENOENT: "create the directory, with the owner and mode the consumer needs",
     errno.ENOTDIR: "a part of the path is a file, not a directory: correct the path",
@@ -45,33 +45,27 @@ def explained(what: str) -> Iterator[None]:
         raise KeystoreError(f"cannot {what}: {error.strerror or error}", hint) from error
 
 
-def read_file(path: Path) -> bytes | None:
-    """What a reader of `path` gets; None if there is no such file.
+def look_at(path: Path, own: Path | None = None) -> Look | None:
+    """The file that a reader of `path` gets, with whose it is, of one look; None if there is no such file.
 
-    Raises KeystoreError for what cannot be read, is no regular file, or is larger than LIMIT bytes.
+    `own` is the keystore's live directory, where links in a directory of the consumer's lead. Raises KeystoreError for
+    what cannot be read, is no regular file, is larger than LIMIT bytes, or may have been put there by somebody else.
     """
     with explained(f"read {path}"):
         try:
-            # O_NONBLOCK: a named pipe in the file's place must not make us wait for its writer.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with reach(path, own=own) as place:
+                look = place.look(LIMIT)
         except FileNotFoundError:
             return None
-        try:
-            _check_regular(path, os.fstat(descriptor))
-            content = b""
-            while len(content) <= LIMIT and (part := os.read(descriptor, LIMIT)):
-                content += part
-        finally:
-            os.close(descriptor)
-    if len(content) > LIMIT:
+    if look is not None and len(look.content) > LIMIT:
         raise KeystoreError(f"{path} is larger than {LIMIT >> 20} MiB", "no key or certificate is: correct the path")
-    return content
+    return look
 
 
-def _check_regular(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise KeystoreError(f"{path} is {what}", "correct the path, or move away what lies there")
+def read_file(path: Path, own: Path | None = None) -> bytes | None:
+    """What the file that `look_at` finds holds. Raises as that does."""
+    look = look_at(path, own)
+    return None if look is None else look.content
 
 
 def resolve(path: Path, live: Path) -> Path:
@@ -80,44 +74,47 @@ def resolve(path: Path, live: Path) -> Path:
     A link into `live`, the keystore's live directory, is our own and counts as the file. A link to a
     missing file in an existing directory leads to that file-to-be. Raises KeystoreError.
     """
-    asked = path
-    for _ in range(40):  # the kernel's own limit
-        with explained(f"look at {asked}"):
-            parent = Path(os.path.realpath(path.parent))
-            if not parent.is_dir():
-                hint = "create it, with the owner and mode the consumer needs"
-                raise KeystoreError(f"{asked}: the directory {parent} does not exist", hint)
-            if parent.is_relative_to(os.path.realpath(live)):
-                hint = "configure the path the consumer reads; certagent links it to there itself"
-                raise KeystoreError(f"{asked} lies in certagent's own {live}", hint)
-            path = parent / path.name
-            if not path.is_symlink():
-                return path
-            aim = parent / path.readlink()
-        if aim.is_relative_to(live):
-            return path
-        path = aim
-    raise KeystoreError(f"{asked} is a symbolic link that leads in a circle", _HINTS[errno.ELOOP])
+    with explained(f"look at {path}"):
+        try:
+            with reach(path, last="replace", own=live) as place:
+                found = place.path
+        except FileNotFoundError as error:
+            hint = "create it, with the owner and mode the consumer needs"
+            raise KeystoreError(f"{path}: the directory {error.filename} does not exist", hint) from None
+        if found.is_relative_to(os.path.realpath(live)):
+            hint = "configure the path the consumer reads; certagent links it to there itself"
+            raise KeystoreError(f"{path} lies in certagent's own {live}", hint)
+    return found
 
 
-def ownership(path: Path, *, owner: str | None, group: str | None, mode: int | None, default: int) -> Ownership:
-    """Whose a new file at `path` is: as asked for, else as the file in place, else the process's with mode `default`.
+def ownership(found: Look | None, *, owner: str | None, group: str | None, mode: int | None, default: int) -> Ownership:
+    """Whose a new file is: as asked for, else as the one it replaces, else the process's with mode `default`.
 
     `owner` and `group` are names or decimal numbers. Raises KeystoreError for an unknown one.
     """
-    with explained(f"look at {path}"):
-        try:
-            status = path.stat()
-        except FileNotFoundError:
-            found = Ownership(default)
-        else:
-            _check_regular(path, status)
-            found = Ownership(stat.S_IMODE(status.st_mode) & 0o777, status.st_uid, status.st_gid)
+    there = Ownership(default) if found is None else _ownership_of(found)
     return Ownership(
-        mode=found.mode if mode is None else mode,
-        uid=found.uid if owner is None else _number(owner, "user"),
-        gid=found.gid if group is None else _number(group, "group"),
+        mode=there.mode if mode is None else mode,
+        uid=there.uid if owner is None else _number(owner, "user"),
+        gid=there.gid if group is None else _number(group, "group"),
     )
+
+
+def _ownership_of(found: Look) -> Ownership:
+    return Ownership(stat.S_IMODE(found.status.st_mode) & 0o777, found.status.st_uid, found.status.st_gid)
+
+
+def gives_away(found: Look, wanted: Ownership) -> bool:
+    """Whether what a file holds would be shown to people who cannot read it, though they may have put it there.
+
+    Who may change a directory can move a file of root's to another name in it.
+    """
+    there = _ownership_of(found)
+    if found.closed or there.mode & 0o004:
+        return False
+    same_group = wanted.gid == there.gid and bool(there.mode & 0o040)
+    to_group = bool(wanted.mode & 0o040) and not same_group
+    return wanted.uid not in (there.uid, 0) or to_group or bool(wanted.mode & 0o004)
 
 
 def _number(name: str, kind: str) -> int:

@@ -16,7 +16,7 @@ from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore.base import Identity, Shadow, prove_pair
-from certagent.keystore.file_keystore import FileKeystore, certificates_in, identity_of, leaf_of, pem_files
+from certagent.keystore.file_keystore import FileKeystore, Found, certificates_in, identity_of, leaf_of, pem_files
 from certagent.keystore.files import explained, read_file
 
 Certificates = tuple[x509.Certificate, ...]
@@ -65,18 +65,16 @@ class PemFiles(FileKeystore[PemKeystore]):
         if key is None:
             hint = "put the key back, or remove the certificate to have a new pair enrolled"
             raise KeystoreError(f"{certificate_file} has no private key: {key_file} does not exist", hint)
-        return identity_of(key, key_file, certificates, paths)
+        return identity_of(key, key_file, certificates, paths, self._content)
 
     def _certificates(self, path: Path) -> Certificates | None:
         """What the certificate file holds; None if it is missing, or a combined file with a key only."""
-        if self._definition.combined:
-            content = read_file(path) or b""
-            if b"PRIVATE KEY-----" in content and b"BEGIN CERTIFICATE-----" not in content:
-                return None
-        return certificates_in(path)
+        content = self._content(path)
+        is_key = content is not None and b"PRIVATE KEY-----" in content and b"BEGIN CERTIFICATE-----" not in content
+        return None if self._definition.combined and is_key else certificates_in(path, content)
 
     def _key(self, path: Path) -> PrivateKey | None:
-        content = read_file(path)
+        content = self._content(path)
         if content is None:
             return None
         passphrase = self._passphrase if b"ENCRYPTED" in content else None
@@ -109,7 +107,9 @@ class PemFiles(FileKeystore[PemKeystore]):
         chain = load_pem(read_file(directory / "chain.pem") or b"", str(directory / "chain.pem"))
         return Shadow(shadow_id, key, certificates[0], chain)
 
-    def _contents(self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates) -> dict[FileRole, bytes]:
+    def _contents(
+        self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
+    ) -> dict[FileRole, bytes]:
         contents = pem_files(shadow, certificate, trusted, self._definition.certificate_format)
         key = self._key_pem(shadow.key)
         # Combined: certificates first, which OpenSSL's readers, nginx, HAProxy, stunnel and lighttpd all take.

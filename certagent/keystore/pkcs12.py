@@ -16,11 +16,12 @@ from certagent.certificate import in_order, is_self_signed, to_pem
 from certagent.config.file_roles import FileRole
 from certagent.config.keystores import Pkcs12Keystore
 from certagent.config.values import KeyType
+from certagent.directories import Look
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import pkcs12_codec
 from certagent.keystore.base import Identity, Shadow, fits, prove_pair
-from certagent.keystore.file_keystore import FileKeystore, ReadSecret
+from certagent.keystore.file_keystore import FileKeystore, Found, ReadSecret
 from certagent.keystore.files import explained, read_file
 from certagent.keystore.pkcs12_codec import Bag, Kind
 
@@ -33,6 +34,8 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
     The shadow is `shadow/ID/shadow.p12` under the keystore's state directory, a PKCS#12 file of its own under the
     same password: with the key alone at first, replaced by one with the certificate.
     """
+
+    _keeps = frozenset({FileRole.PKCS12})
 
     def __init__(
         self, name: str, definition: Pkcs12Keystore, *, directory: Path, live: Path, read_secret: ReadSecret
@@ -65,14 +68,16 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
     def _key_place(self, shadow_id: str) -> str:
         return str(self._shadow_file(shadow_id))
 
-    def _contents(self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates) -> dict[FileRole, bytes]:
-        file = self._replaced(shadow.key, certificate, shadow.chain)
+    def _contents(
+        self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
+    ) -> dict[FileRole, bytes]:
+        file = self._replaced(found[FileRole.PKCS12], shadow.key, certificate, shadow.chain)
         return {FileRole.PKCS12: file, FileRole.CA: to_pem(trusted)}
 
     def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
         """OpenSSL has to open it too, unless other entries kept it from that before."""
         if not pkcs12_codec.opens(contents[FileRole.PKCS12], self._password, certificate):
-            there = read_file(self._file)
+            there = self._content(self._file)
             if there is None or pkcs12_codec.opens(there, self._password):
                 hint = (
                     "nothing was replaced; please report it, with what `openssl pkcs12 -info` says of the file in place"
@@ -83,15 +88,17 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
         bags = self._load(content, self._password, str(self._file)) if content else ()
         return any(bag.kind is Kind.KEY for bag in bags)
 
-    def _replaced(self, key: PrivateKey, certificate: x509.Certificate, chain: Certificates) -> bytes:
+    def _replaced(
+        self, there: Look | None, key: PrivateKey, certificate: x509.Certificate, chain: Certificates
+    ) -> bytes:
         """The file with a new identity in the old one's place, and everything else as it is."""
-        bags = self._bags(self._file)
+        bags = self._bags(self._file, there.content if there else None)
         old = self._key_bag(bags, self._file)
         kept = [bag for bag in bags if bag not in self._own(bags, old)]
         name = self._definition.friendly_name or (old.name if old else "") or self.name
-        there = _certificates(kept)
+        others = _certificates(kept)
         # A root proves nothing to a peer who lacks it, and those who have it need not be sent it.
-        above = [each for each in chain if not is_self_signed(each) and each not in there]
+        above = [each for each in chain if not is_self_signed(each) and each not in others]
         return pkcs12_codec.dump(
             [*pkcs12_codec.entry(key, (certificate, *above), name, self._password), *kept], self._password
         )
@@ -113,13 +120,12 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
             or (bag.kind is Kind.CERTIFICATE and bag.certificate in own and bag.certificate not in needed)
         ]
 
-    def _bags(self, file: Path) -> tuple[Bag, ...]:
-        content = read_file(file)
+    def _bags(self, file: Path, content: bytes | None) -> tuple[Bag, ...]:
         return () if content is None else self._load(content, self._password, str(file))
 
     def _identity(self, paths: Mapping[FileRole, Path]) -> Identity | None:
         file = paths[FileRole.PKCS12]
-        bags = self._bags(file)
+        bags = self._bags(file, self._content(file))
         key_bag = self._key_bag(bags, file)
         certificates = _certificates(bags)
         if key_bag is None or not certificates:
@@ -159,7 +165,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
 
     def _shadow(self, shadow_id: str) -> Shadow:
         file = self._shadow_file(shadow_id)
-        bags = self._bags(file)
+        bags = self._bags(file, self._content(file))
         key_bag = next((bag for bag in bags if bag.kind is Kind.KEY), None)
         if key_bag is None:
             raise KeystoreError(f"the shadow's key {file} is gone", "start the renewal again")

@@ -7,13 +7,15 @@ A `Plan` holds the new contents in memory; its `record` holds what the journal k
 and after a power cut: STAGING → undo(record), ACTIVATING → finish(record). Each may be repeated.
 If `finish` raises UndoneError, the record is dead: the old files are in place, plan again. After any other
 KeystoreError it is to be called again with the same record, once the cause is mended.
+
+The consumer's directories are held open through each of these, and everything is done in them (`directories.py`). The
+live directory and `previous` are certagent's own: plain paths do.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -22,9 +24,11 @@ from msgspec import Struct
 
 from certagent import durable
 from certagent.config.file_roles import FileRole
+from certagent.directories import Directory, reach
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
-from certagent.keystore.files import explained, ownership, read_file
+from certagent.keystore.files import explained, gives_away, look_at, ownership
+from certagent.keystore.targets import Targets, digest, hold, sha256
 
 POINTER = "current"
 
@@ -57,7 +61,8 @@ class Record(Struct, frozen=True):
 
     `previous` is the directory that holds the old files afterwards. symlink only: `generation` is the new
     directory, `pointer` the one link that is renamed, `base` a copy of what is in place (empty if every
-    target is a link already). `sweep`: directories nobody reads any more once the swap is made.
+    target is a link already). `sweep`: directories nobody reads any more once the swap is made. `live`: where links
+    of ours lead.
     """
 
     id: str
@@ -68,6 +73,7 @@ class Record(Struct, frozen=True):
     pointer: str = ""
     base: str = ""
     sweep: tuple[str, ...] = ()
+    live: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,28 +113,29 @@ def prepare(
 def _by_rename(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
     def change(file: NewFile) -> Change:
         staged = _beside(file.target, swap_id)
-        old = f"{staged}.old" if file.target.exists() else ""
-        return Change(file.role, str(file.target), str(staged), _sha256(file.content), old)
+        old = f"{staged}.old" if look_at(file.target, live) else ""
+        return Change(file.role, str(file.target), str(staged), sha256(file.content), old)
 
     # A keystore that was swapped by symlink before: this swap's links are the last to lead there.
-    unread = live.is_dir() and not any(_link_of(file.target).startswith(f"{live}/") for file in files)
-    return Record(swap_id, "rename", tuple(map(change, files)), str(previous), sweep=(str(live),) if unread else ())
+    unread = live.is_dir() and not any(_leads_to(file.target).startswith(f"{live}/") for file in files)
+    sweep = (str(live),) if unread else ()
+    return Record(swap_id, "rename", tuple(map(change, files)), str(previous), sweep=sweep, live=str(live))
 
 
 def _by_symlink(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
     pointer = live / POINTER
     generation = _unused(live / f"generation-{swap_id}")
     changes = tuple(
-        Change(file.role, str(file.target), str(generation / file.role.kept_name), _sha256(file.content))
+        Change(file.role, str(file.target), str(generation / file.role.kept_name), sha256(file.content))
         for file in files
     )
-    linked = all(_link_of(Path(change.target)) == _through(pointer, change) for change in changes)
-    something = any(file.target.exists() for file in files)
+    linked = all(_leads_to(Path(change.target)) == _through(pointer, change) for change in changes)
+    something = any(look_at(file.target, live) for file in files)
     base = "" if linked or not something else str(_unused(live / f"generation-{swap_id}-base"))
     # Readers may still hold what the pointer leads to now, or leads to meanwhile; all older generations go.
     left = Path(base) if base else live / (_link_of(pointer) or POINTER)
     sweep = tuple(str(path) for path in sorted(live.glob("generation-*")) if path != left)
-    return Record(swap_id, "symlink", changes, str(previous), str(generation), str(pointer), base, sweep)
+    return Record(swap_id, "symlink", changes, str(previous), str(generation), str(pointer), base, sweep, str(live))
 
 
 def stage(plan: Plan) -> None:
@@ -157,9 +164,10 @@ def _keep_old(plan: Plan) -> None:
         durable.remove(part)
         part.mkdir(0o700)
         for file in plan.files:
-            content = read_file(file.target)
-            if content is not None:
-                durable.write_new(part / file.role.kept_name, content)
+            found = look_at(file.target, Path(plan.record.live))
+            # What they could not read before would be theirs if it were put back one day.
+            if found is not None and not gives_away(found, file.ownership):
+                durable.write_new(part / file.role.kept_name, found.content)
         durable.sync_directory(part)
         durable.remove(kept)
         part.rename(kept)
@@ -167,13 +175,16 @@ def _keep_old(plan: Plan) -> None:
 
 
 def _stage_beside(plan: Plan) -> None:
-    for file, change in zip(plan.files, plan.record.changes, strict=True):
-        with explained(f"write beside {file.target}"):
-            if change.old:
-                _copy(file.target, Path(change.old))
-            durable.write_new(Path(change.staged), file.content, file.ownership)
-    with explained("make the new files durable"):
-        _sync_parents(plan.record)
+    with _targets(plan.record) as held:
+        for file, change in zip(plan.files, plan.record.changes, strict=True):
+            with explained(f"write beside {file.target}"):
+                directory = held.directory_of(change.target)
+                if change.old:
+                    _copy(file.target, held.live, Path(change.old), directory)
+                staged = Path(change.staged).name
+                durable.write_new(Path(staged), file.content, file.ownership, dir_fd=directory.descriptor)
+        with explained("make the new files durable"):
+            held.sync()
 
 
 def _stage_generation(plan: Plan) -> None:
@@ -187,23 +198,28 @@ def _stage_generation(plan: Plan) -> None:
         if plan.record.base:
             _fresh_directory(base)
             for file in plan.files:
-                _copy(file.target, base / file.role.kept_name)
+                _copy(file.target, Path(plan.record.live), base / file.role.kept_name)
             durable.sync_directory(base)
         durable.sync_directory(generation.parent)
 
 
 def undo(record: Record) -> None:
     """Remove what was staged; the targets are not touched. Raises KeystoreError."""
+    with _targets(record) as held:
+        _undo(record, held)
+
+
+def _undo(record: Record, held: Targets) -> None:
     pointer = Path(record.pointer)
     with explained("remove what was staged"):
         for change in record.changes:
             if record.way == "rename":
-                _unlink(change.staged, change.old)
+                held.unlink(change.staged, change.old)
             else:
-                _unlink(str(_beside(Path(change.target), record.id)))
-        _sync_parents(record)
+                held.unlink(str(_beside(Path(change.target), record.id)))
+        held.sync()
         if record.way == "symlink":
-            _unlink(str(_beside(pointer, record.id)))
+            _beside(pointer, record.id).unlink(missing_ok=True)
             for generation in filter(None, (record.generation, record.base)):
                 if _link_of(pointer) != Path(generation).name:
                     durable.remove(Path(generation))
@@ -218,87 +234,90 @@ def finish(record: Record) -> None:
     Raises UndoneError if it cannot be done, with the old files in place again; any other KeystoreError
     means that it is to be called again (the module's docstring).
     """
-    if record.way == "symlink":
-        _switch(record)
-    else:
-        _rename_all(record)
-    with explained("make the swap durable"):
-        _sync_parents(record)
-        for change in record.changes:
-            if _digest(change.target) != change.sha256:
-                _give_up(record, f"{change.target} was changed by another program during the swap", _HINT_AGAIN)
-        _rotate_previous(record)
-        _unlink(*(change.old for change in record.changes))
-        _sync_parents(record)
+    with _targets(record) as held:
+        if record.way == "symlink":
+            _switch(record, held)
+        else:
+            _rename_all(record, held)
+        with explained("make the swap durable"):
+            held.sync()
+            for change in record.changes:
+                if held.digest(change.target) != change.sha256:
+                    _give_up(record, held, f"{change.target} was changed by another program during the swap", _AGAIN)
+            _rotate_previous(record)
+            held.unlink(*(change.old for change in record.changes))
+            held.sync()
     with suppress(OSError):  # what is left of old generations is swept by the next swap
         for directory in record.sweep:
             durable.remove(Path(directory))
 
 
-_HINT_AGAIN = "it is tried again; if it stays so, find out which program interferes"
+_AGAIN = "it is tried again; if it stays so, find out which program interferes"
 
 
-def _rename_all(record: Record) -> None:
+def _rename_all(record: Record, held: Targets) -> None:
     ready = []
     for change in record.changes:
-        if _digest(change.staged) == change.sha256:
+        if held.digest(change.staged) == change.sha256:
             ready.append(change)
-        elif _digest(change.target) != change.sha256:
-            _give_up(record, f"{change.staged}, made for {change.target}, has vanished", _HINT_AGAIN)
+        elif held.digest(change.target) != change.sha256:
+            _give_up(record, held, f"{change.staged}, made for {change.target}, has vanished", _AGAIN)
     for change in ready:
         try:
             with explained(f"replace {change.target}"):
                 # Nothing else between the renames, no sync either: the mixed moment is microseconds long.
-                os.replace(change.staged, change.target)
+                held.replace(change.staged, change.target)
         except KeystoreError as error:
-            _give_up(record, str(error), error.hint)
+            _give_up(record, held, str(error), error.hint)
 
 
-def _switch(record: Record) -> None:
+def _switch(record: Record, held: Targets) -> None:
     """Make every target a link through the pointer, which leads to the old content meanwhile; then turn it."""
     pointer, generation = Path(record.pointer), Path(record.generation)
     if _link_of(pointer) == generation.name:
         return
     for change in record.changes:
-        if _digest(change.staged) != change.sha256:
-            _give_up(record, f"{change.staged} has vanished or was changed", _HINT_AGAIN)
+        if digest(change.staged) != change.sha256:
+            _give_up(record, held, f"{change.staged} has vanished or was changed", _AGAIN)
     try:
         with explained(f"link through {pointer}"):
             if record.base:
                 _link(Path(record.base).name, pointer, record.id)
             for change in record.changes:
-                if _link_of(Path(change.target)) != _through(pointer, change):
-                    _link(_through(pointer, change), Path(change.target), record.id)
+                if held.link(change.target) != _through(pointer, change):
+                    directory = held.directory_of(change.target)
+                    name = Path(Path(change.target).name)
+                    _link(_through(pointer, change), name, record.id, dir_fd=directory.descriptor)
             _link(generation.name, pointer, record.id)
     except KeystoreError as error:
         if _link_of(pointer) == generation.name:  # only its durability is in doubt
             raise
-        _give_up(record, str(error), error.hint)
+        _give_up(record, held, str(error), error.hint)
 
 
-def _give_up(record: Record, why: str, hint: str) -> NoReturn:
+def _give_up(record: Record, held: Targets, why: str, hint: str) -> NoReturn:
     if record.way == "rename":
-        _put_back(record)
-    undo(record)
+        _put_back(record, held)
+    _undo(record, held)
     raise UndoneError(why, hint)
 
 
-def _put_back(record: Record) -> None:
+def _put_back(record: Record, held: Targets) -> None:
     """Rename the copies of the old files back over the new ones, unless another program had a hand in it."""
 
     def is_old(change: Change) -> bool:
-        return _digest(change.target) == _digest(str(_kept(record) / change.role.kept_name))
+        return held.digest(change.target) == digest(str(_kept(record) / change.role.kept_name))
 
-    new = [change for change in record.changes if _digest(change.target) == change.sha256 and not is_old(change)]
+    new = [change for change in record.changes if held.digest(change.target) == change.sha256 and not is_old(change)]
     if not all(change in new or is_old(change) for change in record.changes):
         return
     with explained("put the old files back"):
         for change in new:
             if not change.old:
-                _unlink(change.target)
-            elif Path(change.old).exists():
-                os.replace(change.old, change.target)
-        _sync_parents(record)
+                held.unlink(change.target)
+            elif held.digest(change.old) is not None:
+                held.replace(change.old, change.target)
+        held.sync()
 
 
 def _rotate_previous(record: Record) -> None:
@@ -312,6 +331,10 @@ def _rotate_previous(record: Record) -> None:
         kept.rename(previous)
         durable.sync_directory(previous.parent)
     durable.remove(trash)
+
+
+def _targets(record: Record) -> AbstractContextManager[Targets]:
+    return hold((Path(change.target) for change in record.changes), Path(record.live))
 
 
 def _kept(record: Record) -> Path:
@@ -341,42 +364,31 @@ def _fresh_directory(path: Path) -> None:
     path.chmod(0o755)
 
 
-def _copy(source: Path, copy: Path) -> None:
-    """Copy a file with its owner and mode; nothing if there is none."""
-    content = read_file(source)
-    if content is not None:
-        durable.write_new(copy, content, ownership(source, owner=None, group=None, mode=None, default=0o600))
+def _copy(source: Path, live: Path, copy: Path, directory: Directory | None = None) -> None:
+    """Copy a file with its owner and mode, beside it where a directory is given; nothing if there is none."""
+    found = look_at(source, live)
+    if found is not None:
+        whose = ownership(found, owner=None, group=None, mode=None, default=0o600)
+        if directory is None:
+            durable.write_new(copy, found.content, whose)
+        else:
+            durable.write_new(Path(copy.name), found.content, whose, dir_fd=directory.descriptor)
 
 
-def _link(text: str, path: Path, swap_id: str) -> None:
+def _link(text: str, path: Path, swap_id: str, *, dir_fd: int | None = None) -> None:
     staged = _beside(path, swap_id)
-    staged.unlink(missing_ok=True)
-    os.symlink(text, staged)
-    durable.replace(staged, path)
+    with suppress(FileNotFoundError):
+        os.unlink(staged, dir_fd=dir_fd)
+    os.symlink(text, staged, dir_fd=dir_fd)
+    durable.replace(staged, path, dir_fd=dir_fd)
+
+
+def _leads_to(target: Path) -> str:
+    """The text of the symbolic link that a target may be; empty for anything else."""
+    with reach(target, last="itself") as place:
+        return place.directory.link(place.name)
 
 
 def _link_of(path: Path) -> str:
-    """The text of a symbolic link; empty for anything else."""
+    """The same of a path in our own directories."""
     return str(path.readlink()) if path.is_symlink() else ""
-
-
-def _unlink(*paths: str) -> None:
-    for path in paths:
-        # Looked at first: a read-only file system refuses even to unlink what is not there.
-        if path and os.path.lexists(path):
-            Path(path).unlink(missing_ok=True)
-
-
-def _sync_parents(record: Record) -> None:
-    for directory in dict.fromkeys(Path(change.target).parent for change in record.changes):
-        if directory.is_dir():
-            durable.sync_directory(directory)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _digest(path: str) -> str | None:
-    content = read_file(Path(path))
-    return None if content is None else _sha256(content)

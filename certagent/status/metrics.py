@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from certagent import durable
-from certagent.errors import ConfigError
+from certagent.directories import reach
+from certagent.errors import ConfigError, KeystoreError
 from certagent.policy import Condition
 from certagent.status.snapshot import Snapshot
 
@@ -106,7 +107,11 @@ def _escaped(text: str) -> str:
 def write_metrics(path: Path, text: str) -> None:
     """Replace the metrics file, readable for everybody: node-exporter is another user. Raises ConfigError."""
     try:
-        durable.write(path, text.encode(), durable.Ownership(0o644))
+        with reach(path, last="itself") as place:
+            fd = place.directory.descriptor
+            durable.write(Path(place.name), text.encode(), durable.Ownership(0o644), dir_fd=fd)
+    except KeystoreError as error:
+        raise ConfigError(f"metrics_file cannot be written: {error}", error.hint) from None
     except OSError as error:
         raise ConfigError(
             f"metrics_file {path} cannot be written: {error.strerror or error}",

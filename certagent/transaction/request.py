@@ -31,6 +31,7 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
 
     `plain`: a renewal goes as PKCSReq whatever the CA advertises.
     """
+    context.configured.keystore.check_targets()  # a certificate that cannot be put in place is not asked for
     contact = context.contact(transaction)  # trust first: without it no key is made and no secret read
     for each in contact.news:
         context.log(with_hint(each.text, each.hint))

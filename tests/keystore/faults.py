@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 # Every call by which the code under test reads or changes files. Dying ahead of the next is dying after this one.
@@ -14,16 +15,21 @@ KILLED = 99
 
 
 @contextmanager
-def watched(before: Callable[[int, str, tuple[Any, ...]], None]) -> Iterator[None]:
-    """Call `before(number, name, arguments)` ahead of each call; what it raises is the call's outcome."""
+def watched(before: Callable[[int, str, tuple[Any, ...]], None], *, passing: bool = False) -> Iterator[None]:
+    """Call `before(number, name, arguments)` ahead of each call; what it raises is the call's outcome.
+
+    A path below a directory that is held open is given whole. A directory opened to be passed through counts only if
+    `passing`: a walk of seven names is one look.
+    """
     real = {name: getattr(os, name) for name in CALLS}
     count = 0
 
     def wrap(name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             nonlocal count
-            count += 1
-            before(count, name, args)
+            if passing or not (name == "open" and args[1] & os.O_PATH):
+                count += 1
+                before(count, name, _whole(args, kwargs))
             return real[name](*args, **kwargs)
 
         return call
@@ -35,6 +41,14 @@ def watched(before: Callable[[int, str, tuple[Any, ...]], None]) -> Iterator[Non
     finally:
         for name in CALLS:
             setattr(os, name, real[name])
+
+
+def _whole(arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+    held = next((each for word, each in options.items() if word.endswith("dir_fd") and each is not None), None)
+    if held is None:
+        return arguments
+    directory = Path(f"/proc/self/fd/{held}").readlink()
+    return tuple(directory / each if isinstance(each, str | Path) else each for each in arguments)
 
 
 @contextmanager

@@ -320,3 +320,59 @@ class TestSecret:
             assert path.stat().st_mode & 0o777 == 0o600
             assert plain not in path.read_bytes()
             assert b"BEGIN PRIVATE" not in path.read_bytes()
+
+
+@EVERY
+@pytest.mark.needs("root")
+class TestInAnotherUsersDirectory:
+    """He may put there what he likes; none of it makes root read or write elsewhere."""
+
+    @pytest.fixture
+    def host(self, host: Host) -> Host:
+        host.activate("one")
+        give(host.etc)
+        return host
+
+    def test_links_of_his_are_not_followed(self, host: Host) -> None:
+        for path in set(host.definition.paths.values()):
+            mine = path.rename(host.root / "aside")
+            link(path, mine)
+            with pytest.raises(KeystoreError, match=rf"{path.name} is a symbolic link of user nobody"):
+                host.keystore.check_targets()
+            with pytest.raises(KeystoreError, match=rf"{path.name} is a symbolic link of user nobody"):
+                host.plan(host.complete("two"))
+            mine.replace(path)
+
+    def test_nor_one_in_the_directorys_place(self, host: Host) -> None:
+        link(host.etc, host.etc.rename(host.root / "aside"))
+        with pytest.raises(KeystoreError, match="etc is a symbolic link of user nobody"):
+            host.keystore.read()
+
+    def test_hard_links_of_his_are_not_read(self, host: Host) -> None:
+        for path in set(host.definition.paths.values()):
+            content = path.read_bytes()
+            path.unlink()  # it may be a link
+            path.write_bytes(content)
+            os.link(path, host.root / "aside")
+            with pytest.raises(KeystoreError, match=rf"{path.name} is a hard link to a file of root"):
+                host.keystore.check_targets()
+            (host.root / "aside").unlink()
+
+    def test_his_own_files_are_replaced(self, host: Host) -> None:
+        assert in_place(host, host.activate("two"))
+        assert host.strays() == []
+
+
+NOBODY = 65534
+
+
+def give(directory: Path) -> None:
+    for each in (directory, *directory.iterdir()):
+        os.lchown(each, NOBODY, NOBODY)
+
+
+def link(path: Path, aim: Path) -> None:
+    """As nobody makes it."""
+    path.unlink(missing_ok=True)
+    path.symlink_to(aim)
+    os.lchown(path, NOBODY, NOBODY)

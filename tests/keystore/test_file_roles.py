@@ -50,7 +50,7 @@ class Forgetful(PemFiles):
     """A driver with a file whose role nobody entered into the table."""
 
     def plan(self, contents: Mapping[str, bytes]) -> swap.Plan:
-        return self._plan("swap", cast("Mapping[FileRole, bytes]", contents))
+        return self._plan("swap", cast("Mapping[FileRole, bytes]", contents), self._look())
 
 
 def test_a_driver_that_writes_a_file_of_an_unknown_role_is_told_so(tmp_path: Path) -> None:

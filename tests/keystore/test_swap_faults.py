@@ -216,10 +216,10 @@ def test_killed_while_putting_back(scene: Scene) -> None:
     def refused() -> None:
         real = os.replace
 
-        def replace(source: Any, target: Any) -> None:
-            if str(target) == last and str(source).endswith("certagent-swap"):
+        def replace(source: Any, target: Any, **directories: Any) -> None:
+            if str(target) == Path(last).name and str(source).endswith("certagent-swap"):
                 raise OSError(errno.EBUSY, "busy")
-            real(source, target)
+            real(source, target, **directories)
 
         os.replace = replace  # type: ignore[assignment]  # the narrow signature is all that is used
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -191,17 +191,20 @@ def _agent_is_done(device: Device) -> bool:
     return bool(device.hooks()) and not device.path("state/keystores/web/transaction").exists()
 
 
-def _killed_at(name: str, path: str) -> Prepare:
-    """Renewing, and killed ahead of the first call of that name about a path with that end."""
+_RENAMES = ("rename", "renameat", "renameat2")
+
+
+def _killed_at(names: Sequence[str], path: str) -> Prepare:
+    """Renewing, and killed ahead of the first call of these names about a path with that end."""
 
     def prepare(device: Device) -> None:
         before = device.read()
-        traced = calls.record(device, ("renew", "web"), [name])
+        traced = calls.record(device, ("renew", "web"), names)
         mine = [call for call in traced.calls if call.pid == traced.pid]
         about = [call for call in mine if any(each.endswith(path) for each in call.paths)]
-        assert about, f"no {name} of {path}"
+        assert about, f"no {names} of {path}"
         device.become(before)
-        said, hit = calls.injected(device, ("renew", "web"), calls.Point(name, about[0].nth), "signal=KILL")
+        said, hit = calls.injected(device, ("renew", "web"), calls.Point(about[0].name, about[0].nth), "signal=KILL")
         assert hit, said
 
     return prepare
@@ -231,7 +234,7 @@ FLOWS = (
     Flow("way-back", _after(due(PEM), changed(PEM.replace("hooks:", _PROBE))), mend=changed(PEM), attempts=2),
     Flow("metrics", _after(enrolled(PEM), _with_metrics), only_tells=True),
     Flow("agent", due(PEM), ("run",), enough=_agent_is_done),
-    Flow("recover-renames", _after(due(PEM), _killed_at("rename", "/web.pem")), ("recover",)),
-    Flow("recover-staging", _after(due(PEM), _killed_at("fsync", "/files")), ("recover",)),
-    Flow("recover-links", _after(due(PEM), changed(LINKS), _killed_at("rename", "/web.pem")), ("recover",)),
+    Flow("recover-renames", _after(due(PEM), _killed_at(_RENAMES, "/web.pem")), ("recover",)),
+    Flow("recover-staging", _after(due(PEM), _killed_at(["fsync"], "/files")), ("recover",)),
+    Flow("recover-links", _after(due(PEM), changed(LINKS), _killed_at(_RENAMES, "/web.pem")), ("recover",)),
 )

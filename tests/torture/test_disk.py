@@ -16,6 +16,8 @@ pytestmark = pytest.mark.needs("strace")
 
 WRITE = "d = os.open(r + '/new', os.O_WRONLY | os.O_CREAT, 0o600); os.write(d, b'NEWS')"
 SYNC, RENAME, NAMES = "os.fsync(d)", "os.rename(r + '/new', r + '/file')", "os.fsync(os.open(r, os.O_RDONLY))"
+BELOW = "f = os.open(r, os.O_PATH); below = {'dir_fd': f}; both = {'src_dir_fd': f, 'dst_dir_fd': f}"
+SYNC_BELOW = "os.fsync(os.open('.', os.O_RDONLY, dir_fd=f))"
 LOST = {"file=old"}
 HALF_DONE = {"file=old new=", "file=old new=NE", "file=old new=NEWS"}
 
@@ -75,6 +77,20 @@ def _told(state: tree.Tree) -> str:
             ["d = os.open(r + '/file', os.O_WRONLY | os.O_APPEND)", "os.write(d, b'NEWS')", SYNC],
             {"file=oldNEWS"},
             id="appended",
+        ),
+        pytest.param(
+            [
+                BELOW,
+                "d = os.open('new', os.O_WRONLY | os.O_CREAT, 0o600, **below)",
+                "os.write(d, b'NEWS'); os.fsync(d); os.rename('new', 'file', **both)",
+            ],
+            LOST | {"file=old new=NEWS", "file=NEWS"},
+            id="names below a directory held open are followed",
+        ),
+        pytest.param(
+            [BELOW, "os.symlink('file', 'link', **below)", SYNC_BELOW, "os.unlink('file', **below)"],
+            {"file=old link=file", "link=file"},
+            id="links and removals there, too, and its fsync by another descriptor",
         ),
         pytest.param(
             ["os.symlink('file', r + '/a')", "os.symlink('file', r + '/b')"],

@@ -31,7 +31,8 @@ LAYERS = (
     "lenient",
     "keys, durable, state_directory, host",
     "config",
-    "errors",
+    "directories",
+    "errors, owned",
     "text, moments",
 )
 

@@ -18,7 +18,7 @@ from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keystore import swap
 from certagent.keystore.base import Identity, Remark, Shadow, prove_pair
-from certagent.keystore.file_keystore import FileKeystore, certificates_in, identity_of, leaf_of, pem_files
+from certagent.keystore.file_keystore import FileKeystore, Found, certificates_in, identity_of, leaf_of, pem_files
 from certagent.keystore.files import explained, read_file
 from certagent.keystore.token.keys import load
 from certagent.keystore.token.own_keys import OwnKeys
@@ -61,14 +61,15 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         self._own = OwnObjects(self._token, OwnKeys(place.own_keys), self._label)
 
     def read_certificate(self) -> x509.Certificate | None:
-        found = certificates_in(self._paths[FileRole.CERTIFICATE])
+        found = self._certificates(self._paths[FileRole.CERTIFICATE])
         return None if found is None else leaf_of(found)
 
     def look(self) -> x509.Certificate | None:
         # Each login rewrites SoftHSM's token file, and may be the one that a PIN's counter does not forgive.
         # So it is seen that the token is there, and read() is left to those who need the key.
         certificate, pointer = self.read_certificate(), self._paths[FileRole.URI]
-        if certificate is not None and not (pointer.exists() and self._token.is_named_by(read_uri(pointer))):
+        content = self._content(pointer)
+        if certificate is not None and not (content and self._token.is_named_by(read_uri(pointer, content))):
             self.read()  # has the words for it
         return certificate
 
@@ -77,7 +78,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         if read_file(file) is None:
             if key_type is None:
                 self._key_in_place()  # or it says that there is none
-                key_id = key_id_in(self._paths[FileRole.URI])
+                key_id = self._key_id(self._paths[FileRole.URI])
             else:
                 key_id = _new_id(shadow_id)
                 self._own.make_key(key_id.hex(), key_type)
@@ -99,12 +100,12 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         return self._shadow(shadow_id)
 
     def previous_certificate(self) -> x509.Certificate | None:
-        found = certificates_in(self._kept(FileRole.CERTIFICATE))
+        found = self._certificates(self._kept(FileRole.CERTIFICATE))
         return None if found is None else leaf_of(found)
 
     def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
-        file = self._kept(FileRole.URI)
-        if not file.exists() or load(self._token, key_id_in(file)) is None:  # the old key was destroyed meanwhile
+        key_id = self._key_id(self._kept(FileRole.URI))
+        if not key_id or load(self._token, key_id) is None:  # the old key was destroyed meanwhile
             return None
         return super().plan_rollback(rollback_id)
 
@@ -136,25 +137,29 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
 
     def remarks(self) -> list[Remark]:
         own_keys = {bytes.fromhex(key_id) for key_id in self._own.ids()}
-        return remarks_on(self._token, key_id_in(self._paths[FileRole.URI]), self._label, own_keys)
+        return remarks_on(self._token, self._key_id(self._paths[FileRole.URI]), self._label, own_keys)
 
     def _identity(self, paths: Mapping[FileRole, Path]) -> Identity | None:
         certificate_file, uri_file = paths[FileRole.CERTIFICATE], paths[FileRole.URI]
-        certificates = certificates_in(certificate_file)
+        certificates = self._certificates(certificate_file)
         if certificates is None:
             return None
-        if not uri_file.exists():
+        content = self._content(uri_file)
+        if content is None:
             hint = "put it back, or remove the certificate to have a new pair enrolled"
             raise KeystoreError(f"{certificate_file} has no key: {uri_file} does not exist", hint)
-        uri = read_uri(uri_file)
+        uri = read_uri(uri_file, content)
         key = load(self._token, key_id_of(uri, uri_file)) if self._token.is_named_by(uri) else None
         if key is None:
             hint = "was the token moved, exchanged or initialised again? put it back, or `certagent enroll --force`"
             raise KeystoreError(f"{self._token} does not hold the key that {uri_file} names", hint)
-        return identity_of(key, uri_file, certificates, paths)
+        return identity_of(key, uri_file, certificates, paths, self._content)
 
-    def _contents(self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates) -> dict[FileRole, bytes]:
-        uri = read_uri(self._shadow_uri(shadow.id))
+    def _contents(
+        self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
+    ) -> dict[FileRole, bytes]:
+        file = self._shadow_uri(shadow.id)
+        uri = read_uri(file, read_file(file))
         contents = pem_files(shadow, certificate, trusted, self._definition.certificate_format)
         contents[FileRole.URI] = f"{uri}\n".encode()
         if snippet := self._definition.snippet:
@@ -177,19 +182,26 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         None if one of them cannot be read: nobody knows then what consumers use.
         """
         try:
-            return key_id_in(self._paths[FileRole.URI]).hex(), key_id_in(self._kept(FileRole.URI)).hex()
+            return self._key_id(self._paths[FileRole.URI]).hex(), self._key_id(self._kept(FileRole.URI)).hex()
         except KeystoreError:
             return None
+
+    def _certificates(self, path: Path) -> Certificates | None:
+        return certificates_in(path, self._content(path))
+
+    def _key_id(self, path: Path) -> bytes:
+        """The ID of the key that this file names; empty if there is no such file."""
+        return key_id_in(path, self._content(path))
 
     def _shadow_uri(self, shadow_id: str) -> Path:
         return self._shadows / shadow_id / "key.uri"
 
     def _shadow(self, shadow_id: str) -> Shadow:
         file = self._shadow_uri(shadow_id)
-        key = load(self._token, key_id_of(read_uri(file), file))
+        key = load(self._token, key_id_of(read_uri(file, read_file(file)), file))
         if key is None:
             raise KeystoreError(f"the shadow's key {shadow_id} is gone from {self._token}", "start the renewal again")
-        certificates = certificates_in(file.with_name("certificate.pem"))
+        certificates = self._certificates(file.with_name("certificate.pem"))
         if certificates is None:
             return Shadow(shadow_id, key)
         chain_file = file.with_name("chain.pem")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from certagent.errors import KeystoreError
-from certagent.keystore.files import read_file
 from certagent.keystore.token.uri import TokenUri
 
 
-def read_uri(path: Path) -> TokenUri:
-    """The URI in this file. Raises KeystoreError, also for a file that is missing."""
+def read_uri(path: Path, content: bytes | None) -> TokenUri:
+    """The URI that this file holds. Raises KeystoreError, also for a file that is missing."""
     try:
-        return TokenUri.parse((read_file(path) or b"").decode())
+        return TokenUri.parse((content or b"").decode())
     except ValueError as error:
         raise KeystoreError(f"{path} holds no usable PKCS#11 URI: {error}", "write pkcs11:token=…;id=%…") from None
 
@@ -24,6 +23,6 @@ def key_id_of(uri: TokenUri, path: Path) -> bytes:
     return uri.id
 
 
-def key_id_in(path: Path) -> bytes:
+def key_id_in(path: Path, content: bytes | None) -> bytes:
     """The ID of the key that this file names; empty if there is no such file. Raises KeystoreError."""
-    return key_id_of(read_uri(path), path) if path.exists() else b""
+    return b"" if content is None else key_id_of(read_uri(path, content), path)

@@ -1,0 +1,240 @@
+"""Other people's directories: reached and held open without following a link that somebody else may have put there.
+
+certagent often runs as root, and a consumer's files lie where its own user may rename, remove and link as he likes, at
+any moment. So a path is walked name by name, each opened in the directory held before it; what is then done, is done in
+that directory and to a name in it, wherever the path leads meanwhile. A file is looked at once: its content, owner and
+mode are those of the one inode that was opened.
+
+A symbolic link on the way is followed if root or we made it, in a directory that nobody else can change: a user who
+owns a directory can move root's own links about in it. (docs/decisions/0035)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from certagent import owned
+from certagent.errors import KeystoreError
+
+Last = Literal["follow", "replace", "itself"]
+"""What becomes of a link that a path ends in: followed; followed unless it leads into our own directory, where the link
+itself is what is replaced; left alone, as the name that is meant."""
+
+_LINKS = 40  # the kernel's own limit
+_WALK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not make us wait for its writer
+
+
+@dataclass(frozen=True)
+class Look:
+    """A regular file as it was opened. `closed`: nobody but root and us can have put it where it is."""
+
+    content: bytes
+    status: os.stat_result
+    closed: bool
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory held open by `descriptor`, which serves as `dir_fd`; `path` is where it was found, links resolved.
+
+    Nobody but root and us can have put it there if it is `sure`, nor what is in it if it is `closed`.
+    """
+
+    path: Path
+    descriptor: int
+    status: os.stat_result
+    sure: bool
+    closed: bool
+
+    def look(self, name: str, limit: int) -> Look | None:
+        """The file of this name; None if there is none. At most `limit` bytes and one are read.
+
+        Raises OSError; KeystoreError for what is no regular file, or may be another's.
+        """
+        path = self.path / name
+        try:
+            descriptor = os.open(name, _READ, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise KeystoreError(
+                    f"{path} became a symbolic link while it was looked at", "see which program interferes"
+                ) from None
+            raise
+        try:
+            status = os.fstat(descriptor)
+            self._check(path, status)
+            content = b""
+            while len(content) <= limit and (part := os.read(descriptor, limit + 1)):
+                content += part
+        finally:
+            os.close(descriptor)
+        return Look(content, status, self.closed)
+
+    def _check(self, path: Path, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise KeystoreError(f"{path} is {what}", "correct the path, or move away what lies there")
+        own = status.st_uid == self.status.st_uid and status.st_uid not in owned.owners()
+        if status.st_nlink > 1 and not self.closed and not own:
+            raise KeystoreError(
+                f"{path} is a hard link to a file of {owned.name_of(status.st_uid)}, "
+                f"in a directory that others may write to: they may have linked anything here",
+                "put a copy in its place",
+            )
+
+    def link(self, name: str) -> str:
+        """The text of a symbolic link; empty for anything else, and for nothing."""
+        try:
+            return os.readlink(name, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return ""
+            raise
+
+    def exists(self, name: str) -> bool:
+        """Whether there is anything of this name, a dangling link included."""
+        try:
+            os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def unlink(self, name: str) -> None:
+        """Missing is fine. Looked at first: a read-only file system refuses even to unlink what is not there."""
+        if self.exists(name):
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.descriptor)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A name in a directory that is held open."""
+
+    directory: Directory
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.directory.path / self.name
+
+    def look(self, limit: int) -> Look | None:
+        return self.directory.look(self.name, limit)
+
+
+@contextmanager
+def reach(path: Path, *, last: Last = "follow", own: Path | None = None) -> Iterator[Place]:
+    """The place that `path`, an absolute one, leads to; what is there may be missing.
+
+    `own` is a directory of certagent's: a link into it that a path ends in may lie anywhere, and be anybody's. Raises
+    OSError; KeystoreError for a link that is not to be followed.
+    """
+    with ExitStack() as stack:
+        walk = _Walk(stack, own)
+        name = walk.to(path, last)
+        yield Place(walk.here, name)
+
+
+class _Walk:
+    """The directories from `/` to where the walk is, all held open: `..` leads back the way it came."""
+
+    def __init__(self, stack: ExitStack, own: Path | None) -> None:
+        self._stack, self._own, self._owners = stack, own, owned.owners()
+        self._links = 0
+        self._steps: list[Directory] = []
+        descriptor = self._held(os.open("/", _WALK))
+        self._enter(Path("/"), descriptor, os.fstat(descriptor), sure=True)
+
+    @property
+    def here(self) -> Directory:
+        return self._steps[-1]
+
+    def to(self, path: Path, last: Last) -> str:
+        """Go to the directory in which `path` ends, and say under which name."""
+        names = _names(os.fspath(path))
+        while names:
+            name = names.pop()
+            if name == "..":
+                del self._steps[max(1, len(self._steps) - 1) :]
+                continue
+            if not names and last == "itself":
+                return name
+            text = self._step(name, is_last=not names)
+            if not names and (not text or (last == "replace" and self._leads_into_own(text))):
+                return name
+            if text:
+                self._follow(text, names)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+
+    def _step(self, name: str, *, is_last: bool) -> str:
+        """The text of a link that may be followed; empty for anything else, which is entered unless it is the last."""
+        try:
+            descriptor = self._held(os.open(name, _WALK, dir_fd=self.here.descriptor))
+        except FileNotFoundError as error:
+            if is_last:
+                return ""
+            raise FileNotFoundError(error.errno, error.strerror, str(self.here.path / name)) from None
+        status = os.fstat(descriptor)
+        if stat.S_ISLNK(status.st_mode):
+            text = os.readlink("", dir_fd=descriptor)  # of this very link
+            self._check_link(name, status, text, is_last=is_last)
+            return text
+        if not is_last:
+            if not stat.S_ISDIR(status.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.here.path / name))
+            kept = owned.is_sticky(self.here.status) and {self.here.status.st_uid, status.st_uid} <= self._owners
+            self._enter(self.here.path / name, descriptor, status, self.here.closed or (self.here.sure and kept))
+        return ""
+
+    def _enter(self, path: Path, descriptor: int, status: os.stat_result, sure: bool) -> None:
+        closed = sure and status.st_uid in self._owners and not owned.directory_writable_by_others(descriptor, status)
+        self._steps.append(Directory(path, descriptor, status, sure, closed))
+
+    def _check_link(self, name: str, status: os.stat_result, text: str, *, is_last: bool) -> None:
+        path = self.here.path / name
+        self._links += 1
+        if self._links > _LINKS:
+            raise KeystoreError(
+                f"{path} is a symbolic link that leads in a circle", "mend the links, they lead in a circle"
+            )
+        if is_last and self._leads_into_own(text):
+            return
+        if status.st_uid not in self._owners:
+            user = owned.name_of(status.st_uid)
+            raise KeystoreError(
+                f"{path} is a symbolic link of user {user}, and is not followed",
+                f"configure what it should lead to, or run certagent as {user}",
+            )
+        if not self.here.closed:
+            raise KeystoreError(
+                f"{path} is a symbolic link in a directory that others may change: who knows who put it there",
+                "configure what it should lead to, or run certagent as the directory's owner",
+            )
+
+    def _leads_into_own(self, text: str) -> bool:
+        return self._own is not None and Path(text).is_relative_to(self._own) and ".." not in Path(text).parts
+
+    def _follow(self, text: str, names: list[str]) -> None:
+        if text.startswith("/"):
+            del self._steps[1:]
+        names += _names(text)
+
+    def _held(self, descriptor: int) -> int:
+        self._stack.callback(os.close, descriptor)
+        return descriptor
+
+
+def _names(path: str) -> list[str]:
+    """The names in a path, the last one first."""
+    return [name for name in reversed(path.split("/")) if name not in ("", ".")]

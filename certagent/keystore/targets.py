@@ -1,0 +1,84 @@
+"""The directories of the files that a swap replaces, held open while it is at work. No cryptography is loaded here."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from certagent import durable
+from certagent.directories import Directory, reach
+from certagent.keystore.files import LIMIT, explained, read_file
+
+
+class Targets:
+    """Files in directories held open: what is done to a path here is done in the directory that was opened for it.
+
+    `live` is where links of ours lead. A directory that is gone is as if it were empty.
+    """
+
+    def __init__(self, directories: dict[Path, Directory], live: Path) -> None:
+        self._directories = directories
+        self.live = live
+
+    def directory_of(self, path: str) -> Directory:
+        """Raises FileNotFoundError where it is gone."""
+        parent = Path(path).parent
+        if parent not in self._directories:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(parent))
+        return self._directories[parent]
+
+    def link(self, path: str) -> str:
+        """The text of a symbolic link; empty for anything else."""
+        directory = self._directories.get(Path(path).parent)
+        return "" if directory is None else directory.link(Path(path).name)
+
+    def digest(self, path: str) -> str | None:
+        """Of what a reader gets; None for nothing, and for a link that leads elsewhere than to `live`."""
+        with explained(f"read {path}"):
+            if text := self.link(path):
+                return digest(text) if text.startswith(f"{self.live}/") else None
+            directory = self._directories.get(Path(path).parent)
+            look = None if directory is None else directory.look(Path(path).name, LIMIT)
+        return None if look is None else sha256(look.content)
+
+    def replace(self, staged: str, target: str) -> None:
+        """Rename, within one directory; not durable yet."""
+        descriptor = self.directory_of(target).descriptor
+        os.replace(Path(staged).name, Path(target).name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+
+    def unlink(self, *paths: str) -> None:
+        """Those that are missing, and empty texts, are passed over."""
+        for path in paths:
+            if path and (directory := self._directories.get(Path(path).parent)):
+                directory.unlink(Path(path).name)
+
+    def sync(self) -> None:
+        """Make the names in all of them durable."""
+        for directory in self._directories.values():
+            durable.sync_directory(Path(), dir_fd=directory.descriptor)
+
+
+@contextmanager
+def hold(targets: Iterable[Path], live: Path) -> Iterator[Targets]:
+    """Open the directories of these files. Raises KeystoreError."""
+    with ExitStack() as stack:
+        directories: dict[Path, Directory] = {}
+        for target in targets:
+            if target.parent not in directories:
+                with explained(f"look at {target.parent}"), suppress(FileNotFoundError, NotADirectoryError):
+                    directories[target.parent] = stack.enter_context(reach(target, last="itself")).directory
+        yield Targets(directories, live)
+
+
+def digest(path: str) -> str | None:
+    """SHA-256 of a file of our own, in hex; None if there is none. Raises KeystoreError."""
+    content = read_file(Path(path))
+    return None if content is None else sha256(content)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,54 @@
+"""Who can have put it there: the one rule about owners and rights of what certagent reads, follows or believes.
+
+Root and the user certagent runs as are believed. So is the owner of `/`, who could exchange all there is anyway: in a
+container that may be a user that has no number inside.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+
+
+def owners() -> frozenset[int]:
+    """The users that are believed."""
+    return frozenset({0, os.geteuid(), os.stat("/").st_uid})
+
+
+def writable_by_others(status: os.stat_result) -> bool:
+    """Whether a file's bits let its group, or everybody, write to it."""
+    return bool(status.st_mode & 0o022)
+
+
+def directory_writable_by_others(descriptor: int, status: os.stat_result) -> bool:
+    """Whether anybody but a directory's owner may change the names in it.
+
+    Its group counts as its owner where it is our own first group: a user's private one (umask 002), or that of a
+    container's user; but not where an access list may hide others behind the group's bits.
+    """
+    if status.st_mode & 0o002:
+        return True
+    if not status.st_mode & 0o020:
+        return False
+    return status.st_gid != os.getegid() or _may_have_access_list(descriptor)
+
+
+def _may_have_access_list(descriptor: int) -> bool:
+    try:
+        return "system.posix_acl_access" in os.listxattr(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return True
+
+
+def is_sticky(status: os.stat_result) -> bool:
+    """Whether in this directory only a file's owner may remove or rename it, however many may write there."""
+    return bool(status.st_mode & stat.S_ISVTX)
+
+
+def name_of(uid: int) -> str:
+    """The user's name, else the number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
