@@ -6,7 +6,7 @@ that directory and to a name in it, wherever the path leads meanwhile. A file is
 mode are those of the one inode that was opened.
 
 A symbolic link on the way is followed if root or we made it, in a directory that nobody else can change: a user who
-owns a directory can move root's own links about in it. (docs/decisions/0035)
+owns a directory can move root's own links about in it. (docs/decisions/0037)
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Estate:
     def assert_refused(self, outcome: Outcome, *, said: str) -> None:
         """In one line that says where and why, before anything was asked of the CA."""
         assert outcome.result is Result.FAILED, outcome
-        assert said in outcome.message
+        assert said in str(outcome.message)
         assert outcome.hint
         assert self.site.transaction is None or self.site.transaction.phase is Phase.STARTED
         self.assert_untouched()
@@ -162,7 +162,7 @@ def test_a_link_planted_while_the_pre_hook_runs_is_not_followed(estate: MakeEsta
     place = estate("hooks: {pre: [[/bin/sh, -c, '" + script + "', {}, " + "{}/../kept" + "]]}")
     outcome = place.renew()
     assert outcome.result is Result.FAILED
-    assert "files is a symbolic link of user nobody" in outcome.message
+    assert "files is a symbolic link of user nobody" in str(outcome.message)
     place.assert_untouched()
 
 
