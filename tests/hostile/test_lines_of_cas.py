@@ -19,6 +19,8 @@ from tests.hostile.takeover import DEVICE, SIGNS, at_work, held, take_over
 from tests.renewal.site import DAY, Site
 from tests.unit.pki import TLS, Party, party, rsa_key
 
+pytestmark = pytest.mark.slow  # the rules: tests/unit/test_authorities.py and test_proof.py
+
 USAGE = (*SIGNS, *DEVICE)
 
 

@@ -75,7 +75,7 @@ def assert_nothing_changed(site: Site, before: dict[str, tuple[int, bytes]], mem
     assert not (site.path("state") / "authorities/lab/next-ca.pem").exists()
 
 
-@pytest.mark.parametrize("pin", ["fingerprint", "anchor"])
+@pytest.mark.parametrize("pin", ["fingerprint", pytest.param("anchor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__.replace("_", " "))
 def test_nobody_takes_over(device: Callable[[str], Site], shape: Callable[[Hostile], list[Party]], pin: str) -> None:
     site = device(pin)
@@ -146,7 +146,7 @@ def test_an_ra_is_what_is_made_for_it(device: Callable[[str], Site], purpose: st
     assert site.command("check").returncode == 0
 
 
-@pytest.mark.parametrize("pin", ["fingerprint", "anchor"])
+@pytest.mark.parametrize("pin", ["fingerprint", pytest.param("anchor", marks=pytest.mark.slow)])
 def test_a_sub_ca_that_may_certify_cas_issues(device: Callable[[str], Site], pin: str) -> None:
     """What the attacks above are changed from: the same course, and nothing wrong with the path."""
     site = device(pin)

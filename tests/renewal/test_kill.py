@@ -57,8 +57,8 @@ def killed(step: int, action: Callable[[], object]) -> bool:
     "way",
     [
         pytest.param("swap: rename", id="rename"),
-        pytest.param("swap: symlink", id="symlink"),
-        pytest.param("certificate_file: {key}", id="combined file"),
+        pytest.param("swap: symlink", marks=pytest.mark.slow, id="symlink"),
+        pytest.param("certificate_file: {key}", marks=pytest.mark.slow, id="combined file"),
     ],
 )
 def test_a_renewal_killed_anywhere_goes_on(make_site: Sites, way: str) -> None:

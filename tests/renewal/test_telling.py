@@ -46,6 +46,7 @@ DEAF = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", DEAF)
 def test_a_worker_serves_all_whoever_listens(site: Site, line: str) -> None:
     done = shell(site, line)
@@ -56,6 +57,7 @@ def test_a_worker_serves_all_whoever_listens(site: Site, line: str) -> None:
     assert b"web: " not in site.key.read_bytes() + site.certificate.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", ["status", "status --json", "history", "plan", "health", "check --offline", "schema"]
 )

@@ -83,7 +83,7 @@ def test_killed_anywhere_on_the_way_to_a_shadow(make_device: Devices, tmp_path: 
     assert phases == {None, Phase.STARTED, Phase.REQUESTED, Phase.ISSUED}
 
 
-@pytest.mark.parametrize("way", ["rename", "symlink"])
+@pytest.mark.parametrize("way", ["rename", pytest.param("symlink", marks=pytest.mark.slow)])
 def test_killed_anywhere_in_the_switch(make_device: Devices, tmp_path: Path, way: str) -> None:
     device = device_at(make_device, 300, keystore=f"swap: {way}")
     device.run()

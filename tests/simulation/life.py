@@ -17,6 +17,7 @@ from certagent.config.load import load_configuration
 from certagent.config.values import KeyType
 from certagent.keys import PrivateKey
 from certagent.lab import LabCA, Settings
+from certagent.lab.store import Waiting
 from certagent.moments import later
 from certagent.scep import client as scep_client
 from certagent.transaction import recovery
@@ -86,6 +87,7 @@ class Life:
         self._power = Power()
         self._keys = pool.deal(KeyType.RSA_2048)
         self._looks: dict[str, datetime] = {}
+        self._asked: dict[str, datetime] = {}
         self._keystores = [self._keystore(name) for name in ("web", "vpn")[: self._dice.choice((1, 1, 2))]]
 
     def _keystore(self, name: str) -> Keystore:
@@ -221,10 +223,15 @@ class Life:
 
     def _operator_of_the_ca(self) -> None:
         with self._power.elsewhere():
-            for waiting in self._ca.store.all_waiting():
+            # In the order in which they came, not of their random names: one seed is one life.
+            for waiting in sorted(self._ca.store.all_waiting(), key=self._asked_at):
                 self._excuse(self.now)
                 if waiting.decision == "waiting" and self._dice.random() < 0.3:
                     self._ca.store.decide(waiting, "approved")
+
+    def _asked_at(self, waiting: Waiting) -> tuple[datetime, str]:
+        first = self._asked.setdefault(waiting.transaction_id, self.now)
+        return first, waiting.csr.subject.rfc4514_string()
 
     def _look(self, keystore: Keystore) -> None:
         self._power.fails_after(int(self._dice.random() ** 2 * 190) if self._dice.random() < 0.25 else None)

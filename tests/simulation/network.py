@@ -48,8 +48,9 @@ class Network:
         return answer
 
     def _flipped(self, body: bytes) -> bytes:
-        place = self._dice.randrange(len(body))
-        return body[:place] + bytes([body[place] ^ (1 << self._dice.randrange(8))]) + body[place + 1 :]
+        # By share, and with as many throws for any length: what is random about keys and nonces changes no other throw.
+        place, bit = int(self._dice.random() * len(body)), int(self._dice.random() * 8)
+        return body[:place] + bytes([body[place] ^ (1 << bit)]) + body[place + 1 :]
 
 
 class Wire(Transport):
