@@ -4,7 +4,7 @@ agent.lock                               held while an agent runs
 clock.json                               when the clock was last looked at, and believed
 keystores/NAME/lock                      held while somebody works on this keystore
                state.json history.jsonl  what is remembered of it
-               transaction/ rollover/    its journals
+               transaction/ rollover/ owed/  its journals
                shadow/ previous/         identities that are not active yet, or no more
                refused/                  certificates that were issued and not fit for use
                keys.json certificate.pem of a token: the keys made in it, and the certificate in use

@@ -64,6 +64,8 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
 
 # Debian puts servers where a user's PATH does not look.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+# Commands are run as people's are: with what they print in a buffer.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
-import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from certagent import __version__
+from certagent.cli import streams
 from certagent.errors import CertagentError, ConfigError, internal_fault
 
 DEFAULT_CONFIG = Path("/etc/certagent/agent.yaml")
@@ -43,22 +42,25 @@ _COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    _complete_streams()
+    streams.complete()
     if not sys.warnoptions:
         # cryptography warns of odd certificates, whoever made them; whether they are accepted is ours to say.
         warnings.simplefilter("ignore")
     arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
     module, function = _COMMANDS[arguments.command]
+    code = 0
     try:
         run = getattr(importlib.import_module(f"certagent.{module}"), function)
-        return int(run(arguments))
+        code = int(run(arguments))
+        sys.stdout.flush()  # what it still holds may find no room
+        return code
     except CertagentError as error:
         if arguments.debug:
             traceback.print_exc()
         print_error(error)
         return 2 if isinstance(error, ConfigError) else 1
     except BrokenPipeError:
-        return 0  # the reader (head, less) has seen enough
+        return code  # the reader (head, less) has seen enough
     except Exception as error:
         if arguments.debug:
             raise
@@ -67,32 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        _let_go(sys.stdout)
-        _let_go(sys.stderr)
-
-
-def _complete_streams() -> None:
-    """Give a stream that our starter closed a place that takes everything.
-
-    Else a key file opened next would get its number, and whatever is printed would be written into that.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
-
-
-def _let_go(stream: TextIO | None) -> None:
-    """Drop what a stream still holds and nobody takes: the interpreter would try again, and end with 120 for it."""
-    if stream is None or stream.closed:
-        return
-    try:
-        stream.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        streams.let_go(sys.stdout)
+        streams.let_go(sys.stderr)
 
 
 def _unwritten(error: Exception) -> CertagentError | None:

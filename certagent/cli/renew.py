@@ -6,14 +6,13 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 from certagent import policy, wall_clock
-from certagent.cli import token_workers
+from certagent.cli import streams, token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration, load_handed
@@ -206,13 +205,7 @@ def _write_metrics(configuration: Configuration, *, debug: bool) -> None:
 
 
 def _report_json(outcome: Outcome) -> None:
-    _say(report.encode(outcome).decode(), sys.stdout)
-
-
-def _say(line: str, stream: TextIO) -> None:
-    # A report or a log that nobody reads any more (the agent was killed), or on a full disk, is no fault of a keystore.
-    with suppress(OSError):
-        print(line, file=stream, flush=True)
+    streams.say(report.encode(outcome).decode(), sys.stdout)
 
 
 def _report_text(outcome: Outcome) -> None:
@@ -222,11 +215,11 @@ def _report_text(outcome: Outcome) -> None:
         line += f": {with_hint(outcome.message, outcome.hint)}"
     if outcome.next_action is not None and outcome.next_action_at is not None:
         line += f", next {outcome.next_action} at {iso(outcome.next_action_at)}"
-    _say(line, sys.stderr if outcome.result is Result.FAILED else sys.stdout)
+    streams.say(line, sys.stderr if outcome.result is Result.FAILED else sys.stdout)
 
 
 def _log(keystore: str, line: str) -> None:
-    _say(f"{keystore}: {printable(line)}", sys.stderr)
+    streams.say(f"{keystore}: {printable(line)}", sys.stderr)
 
 
 def _silent(_keystore: str, _line: str) -> None:

@@ -86,10 +86,11 @@ def _swap(
     return context.journal.write(transaction.at(done, swap=None))
 
 
-def conclude(context: Context, transaction: Transaction) -> None:
+def conclude(context: Context, transaction: Transaction, *, way_back: bool = True) -> None:
     """ACTIVATED or REVERTED → closed: run what is owed, look whether it worked, end the transaction.
 
     It stays open where hooks are left that are run once for several keystores: `owed_hooks.waits_for_others`.
+    `way_back` False: where the probe fails nothing is put back, since a successor is on its way.
 
     Raises HookError where some of it failed and stays owed; ProbeError once the old identity is back.
     """
@@ -107,7 +108,7 @@ def conclude(context: Context, transaction: Transaction) -> None:
         try:
             wait_until_served(probe, transaction.certificate)
         except ProbeError as error:
-            conclude(context, _revert(context, transaction, error))
+            conclude(context, _revert(context, transaction, error, way_back=way_back))
             return
     if transaction.not_after is not None:
         context.log(f"certificate {transaction.serial} is in place, valid until {iso(transaction.not_after)}")
@@ -120,9 +121,10 @@ def conclude(context: Context, transaction: Transaction) -> None:
     close(context, transaction, _DONE[transaction.kind], message)
 
 
-def _revert(context: Context, transaction: Transaction, error: ProbeError) -> Transaction:
+def _revert(context: Context, transaction: Transaction, error: ProbeError, *, way_back: bool) -> Transaction:
     """Bring the old identity back, if there is one that still helps; else the hooks stay owed."""
-    plan = None if _old_is_useless(context, transaction) else context.configured.keystore.plan_rollback(transaction.id)
+    helps = way_back and not _old_is_useless(context, transaction)
+    plan = context.configured.keystore.plan_rollback(transaction.id) if helps else None
     if plan is None:
         attempt = transaction.attempt + 1
         context.journal.write(owed_hooks.none_succeeded(transaction, Phase.ACTIVATED, attempt=attempt))

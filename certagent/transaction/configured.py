@@ -43,6 +43,11 @@ class ConfiguredKeystore:
         return Journal(self.directory, "rollover")
 
     @property
+    def owed(self) -> Journal:
+        """Of what is in place and owes its hooks, while its successor is being made."""
+        return Journal(self.directory, "owed")
+
+    @property
     def endpoint(self) -> str:
         """Where requests go; a transaction begun elsewhere cannot be carried on."""
         return f"{self.authority.url} {self.authority.ca_identifier or ''}".strip()

@@ -21,7 +21,18 @@ from certagent.errors import BusyError, CertagentError, DamagedError, KeystoreEr
 from certagent.policy import Action, Condition, Decision, Past
 from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
-from certagent.transaction import activation, copies, events, next_step, outcome, owed_hooks, recovery, rollover, walk
+from certagent.transaction import (
+    activation,
+    copies,
+    debt,
+    events,
+    next_step,
+    outcome,
+    owed_hooks,
+    recovery,
+    rollover,
+    walk,
+)
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
 from certagent.transaction.report import Outcome, Result
@@ -118,6 +129,9 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         )
         past = replace(past, retry_at=None) if at_once else past
         result, error = _renewed(context, wish, past, before, stopping)
+        if debt.put_right(context) and wish is not Wish.FINISH:
+            hooks_failed = debt.pay(context, past)
+            error = error or hooks_failed
         if is_back and result is Result.NOTHING:
             result = Result.PUT_BACK
         before = outcome.arrived(context, before, result)
@@ -169,6 +183,7 @@ def _tidy_up(context: Context) -> None:
         events.record(context, "recovered", message=recovered)
     if context.configured.rollover.open() is None:
         context.configured.rollover.sweep()
+    debt.put_right(context)
     context.sweep_shadows()  # of a run killed at its very end
 
 
@@ -213,10 +228,11 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
         if kind is None:
             return Result.NOTHING
         if transaction is not None:
-            context.log("another successor is made before the hooks of this one succeeded; the next one's will be run")
-            activation.close(context, transaction, "superseded")
+            context.log("another successor is made before the hooks of this one succeeded")
+            debt.set_aside(context, transaction)
         begun = context.begin(kind, forced=wish.forces)
-        return context.journal.write(begun.at(begun.phase, compromised=wish is Wish.COMPROMISED))
+        changes_ca = transaction is not None and transaction.changes_ca
+        return context.journal.write(begun.at(begun.phase, compromised=wish is Wish.COMPROMISED, changes_ca=changes_ca))
     if not decision.is_due(context.clock()) and wish is Wish.DUE:
         return Result.PENDING if decision.action is Action.POLL else Result.NOTHING
     if wish is Wish.RENEW and not transaction.forced:

@@ -21,7 +21,7 @@ from certagent.errors import CertagentError, RejectedError, StateError, Transien
 from certagent.policy import Action, Arrival, Past
 from certagent.state import Track
 from certagent.text import iso, with_hint
-from certagent.transaction import activation, events, next_step, walk
+from certagent.transaction import activation, debt, events, next_step, walk
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
@@ -47,8 +47,10 @@ def begin_switch(context: Context) -> None:
     if step.action is not Action.SWITCH or not step.is_due(now):
         return
     owed = False
-    if current is not None:
-        owed = current.phase is Phase.ACTIVATED and current.changes_ca
+    if current is not None and current.phase is Phase.ACTIVATED:
+        owed = current.changes_ca
+        debt.set_aside(context, current)
+    elif current is not None:
         activation.close(context, current, "superseded", "the next CA takes over")
     context.log("the next CA takes over: the shadow becomes the identity")
     # `owed`: the ca_changed hook of what it supersedes

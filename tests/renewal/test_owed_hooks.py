@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
+from certagent.certificate import serial_hex
 from certagent.policy import Action
 from certagent.transaction.journal import Journal
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
-from tests.renewal.site import Site, ran, recording_hook
+from tests.renewal.site import DAY, Site, ran, recording_hook
 
 
 @dataclass
@@ -28,6 +30,9 @@ class Hooks:
 
     def argv(self, name: str) -> str:
         return f"[{self.site.path(name)}.sh]"
+
+    def serials(self, name: str) -> set[str]:
+        return {each.split()[3] for each in ran(self.site, name)}
 
     def times(self, *names: str) -> tuple[int, ...]:
         return tuple(len(ran(self.site, name)) for name in names)
@@ -143,3 +148,46 @@ def test_of_those_that_only_inform_each_has_its_turn(hooks: Hooks) -> None:
     hooks.site.write(f"hooks: {{post: [['false']], failed: [['false'], {hooks.argv('mail')}]}}")
     hooks.site.run()
     assert hooks.times("mail") == (1,)
+
+
+@pytest.fixture
+def overdue(hooks: Hooks) -> Hooks:
+    """A certificate that is due again while its hook is owed, and a CA that is away."""
+    hooks.make("reload", fail="reload")
+    hooks.post(hooks.argv("reload"))
+    assert hooks.site.run().result is Result.FAILED
+    hooks.site.server.stop()
+    hooks.site.clock.advance(60 * DAY)
+    assert hooks.site.run().result is Result.FAILED
+    assert hooks.times("reload") == (2,)
+    return hooks
+
+
+def test_hooks_are_run_while_the_successor_is_waited_for(overdue: Hooks) -> None:
+    site = overdue.site
+    overdue.make("reload")
+    assert "cannot be reached" in str(site.run(Wish.NOW).message)
+    assert overdue.times("reload") == (3,)
+    assert overdue.serials("reload") == {serial_hex(site.leaf())}
+    site.run(Wish.NOW)
+    assert overdue.times("reload") == (3,)
+    assert site.events().count("enrolled") == 1
+
+
+def test_hooks_that_fail_meanwhile_are_told_and_retried_by_the_rhythm(overdue: Hooks) -> None:
+    site = overdue.site
+    assert site.run().result is Result.NOTHING  # within the pause
+    assert overdue.times("reload") == (2,)
+    site.clock.advance(timedelta(days=1))
+    site.run()
+    assert overdue.times("reload") == (3,)
+
+
+def test_hooks_are_owed_on_where_the_successor_comes_to_nothing(overdue: Hooks) -> None:
+    site = overdue.site
+    site.write(f"renew_at: 90%\nhooks: {{post: [{overdue.argv('reload')}]}}")
+    site.clock.advance(timedelta(days=8))  # poll_limit is over
+    assert site.run().next_action is Action.HOOKS
+    overdue.make("reload")
+    assert site.run(Wish.NOW).result is Result.ENROLLED
+    assert overdue.serials("reload") == {serial_hex(site.leaf())}

@@ -147,7 +147,8 @@ class Life:
             self._boot()
             for each in self._keystores:
                 each.check(self.now, self._excused_until)
-                if Journal(self._directory / "state/keystores" / each.name).open() is None:
+                directory = self._directory / "state/keystores" / each.name
+                if all(Journal(directory, name).open() is None for name in ("transaction", "owed")):
                     each.check_hooks()
             self.now += timedelta(seconds=20) + self._dice.random() * timedelta(minutes=30)
 
