@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from certagent.config.values import Fraction, Threshold
+from certagent.config.windows import Window
 from certagent.moments import Moment, later
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Rules:
 
     `ca`: the life of the CA that issued the certificate in place, where it is known to be the authority's.
     `switch_at`: when a staged shadow becomes the identity. `arrival`: of the certificate in place, if certagent put
-    it there.
+    it there. `activate_in`: when swap and hooks may happen; empty for at any time.
     """
 
     renew_at: Threshold
@@ -87,6 +88,7 @@ class Rules:
     switch_at: datetime | None = None
     arrival: Arrival | None = None
     poll_interval: timedelta = timedelta(minutes=5)
+    activate_in: tuple[Window, ...] = ()
 
 
 def lifetime_of(certificate: x509.Certificate | None) -> Lifetime | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from certagent.config.values import Fraction, Threshold
+from certagent.config.windows import next_opening, shown
 from certagent.lifetime import (
     Arrival,
     Lifetime,
@@ -44,11 +45,14 @@ __all__ = [
     "lifetime_of",
     "look_at_staged_again",
     "next_ca_is_late",
+    "opening",
+    "passes_over_hours",
     "pause_ends",
     "renew_at",
     "rollover_begins",
     "sooner",
     "takes_over",
+    "wait",
     "window_begins",
 ]
 
@@ -72,6 +76,10 @@ _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
 _USUAL = (timedelta(seconds=30), 24, timedelta(hours=6))
 _SOONEST = timedelta(seconds=1)
 
+# So long before its end, at least, the certificate in place has a successor, and its consumer knows it, whatever
+# `activate_in` says: a consumer may take a while, and so may a second try.
+_MARGIN = timedelta(hours=1)
+
 # No pause between two looks for a next CA is longer.
 _LONGEST_WAIT = timedelta(days=1)
 
@@ -82,6 +90,7 @@ class Condition(StrEnum):
     MISSING = "missing"
     VALID = "valid"
     DUE = "due"
+    READY = "ready"  # its successor is there, and waits for its hour
     PENDING = "pending"
     STAGED = "staged"
     FAILED = "failed"
@@ -108,6 +117,8 @@ class Open:
     `poll_at` set: the CA has not decided yet. `switch_at` set: a rollover's shadow is complete, and waits for that.
     `begins_at` set: the successor is there, and what is in place serves until it is valid.
     `is_switch`: it makes such a shadow the identity. `is_put_back`: the old identity was put back, its hooks are owed.
+    `keeps_hours`: what comes next is a swap, or hooks, which keep to `activate_in`; `until` is the end of the
+    certificate that serves as long as they wait, where that is not the one in place.
     """
 
     poll_at: datetime | None = None
@@ -116,6 +127,8 @@ class Open:
     is_switch: bool = False
     is_put_back: bool = False
     begins_at: datetime | None = None
+    keeps_hours: bool = False
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -129,11 +142,15 @@ class Past:
 
 @dataclass(frozen=True)
 class Decision:
-    """What comes next and when; `action` None: nothing can be done without a person."""
+    """What comes next and when; `action` None: nothing can be done without a person.
+
+    `waits`: all is ready for it but the hour, which `activate_in` says.
+    """
 
     action: Action | None
     at: datetime | None
     reason: str
+    waits: bool = False
 
     def is_due(self, now: datetime) -> bool:
         return self.action is not None and self.at is not None and self.at <= now
@@ -158,9 +175,12 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
         if not transaction.hooks_owed:
             begins = max(transaction.begins_at or now, now)
             reason = "a transaction is open" if begins == now else "the successor is not valid yet"
-            return Decision(Action.RESUME, after_backoff(begins), reason)
+            begins_at = after_backoff(begins)
+            return wait(transaction, begins_at, lifetime, rules) or Decision(Action.RESUME, begins_at, reason)
         if renewal_at is None or renewal_at > now:
-            return Decision(Action.HOOKS, after_backoff(now), "hooks are owed")
+            begins_at = after_backoff(now)
+            owed = Decision(Action.HOOKS, begins_at, "hooks are owed")
+            return wait(transaction, begins_at, lifetime, rules) or owed
     if lifetime is None or renewal_at is None:
         if rules.can_enroll:
             return Decision(Action.ENROLL, after_backoff(now), "there is no certificate yet")
@@ -169,6 +189,41 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
     if rules.arrival is not None and rules.arrival.again_after is not None and lifetime.not_after > now:
         reason = "the last renewal gained nothing"
     return Decision(Action.RENEW, after_backoff(renewal_at), reason)
+
+
+def wait(transaction: Open, moment: datetime, lifetime: Lifetime | None, rules: Rules) -> Decision | None:
+    """What comes of a swap, or its hooks, that could happen at `moment` and waits for its hour; None where it does not.
+
+    `lifetime`: of the certificate in place; where there is none, nothing waits.
+    """
+    if not transaction.keeps_hours or lifetime is None:
+        return None
+    opens = opening(moment, transaction.until or lifetime.not_after, rules)
+    if opens <= moment:
+        return None
+    if transaction.hooks_owed:
+        return Decision(Action.HOOKS, opens, f"hooks are owed, and wait for {shown(opens)}", waits=True)
+    if transaction.switch_at is not None:
+        return Decision(Action.SWITCH, opens, f"the shadow is ready, and waits for {shown(opens)}", waits=True)
+    return Decision(Action.RESUME, opens, f"the successor is ready, and waits for {shown(opens)}", waits=True)
+
+
+def opening(moment: datetime, serves_until: datetime, rules: Rules) -> datetime:
+    """When a swap, or its hooks, that could happen at `moment` may: in a window of `activate_in`; at once where the
+    certificate that serves until then would end before, or hardly later, or its CA would.
+    """
+    if not rules.activate_in:
+        return moment
+    opens = next_opening(rules.activate_in, moment)
+    end = min(serves_until, rules.ca.not_after) if rules.ca is not None else serves_until
+    return opens if later(opens, _MARGIN) <= end else moment
+
+
+def passes_over_hours(moment: datetime, serves_until: datetime, rules: Rules) -> bool:
+    """Whether what happens at `moment` happens out of its hours, because the certificate ends first."""
+    if not rules.activate_in or opening(moment, serves_until, rules) > moment:
+        return False
+    return next_opening(rules.activate_in, moment) > moment
 
 
 def comes_back(in_place: Lifetime, kept: Lifetime, now: datetime) -> bool:
@@ -201,7 +256,10 @@ def decide_rollover(
 ) -> Decision:
     """What getting across to the next CA needs next."""
     if preparation is not None and preparation.switch_at is not None:
-        return Decision(Action.SWITCH, preparation.switch_at, "the next CA takes over")
+        # The certificate that was in place when it began may have been renewed since.
+        ready = replace(preparation, keeps_hours=True, until=None)
+        takes_over = Decision(Action.SWITCH, preparation.switch_at, "the next CA takes over")
+        return wait(ready, max(preparation.switch_at, now), lifetime, rules) or takes_over
 
     def after_backoff(moment: datetime) -> datetime:
         return max(moment, pause_ends(past, rules.ca, now) or moment)
@@ -278,12 +336,13 @@ def condition(
         return Condition.EXPIRED if lifetime.not_after <= now else Condition.NOT_YET_VALID
     if past.failures:
         return Condition.FAILED
-    if transaction is not None and transaction.poll_at is not None:
-        return Condition.PENDING
-    if lifetime is None:
-        return Condition.MISSING
+    if lifetime is None or (transaction is not None and transaction.poll_at is not None):
+        return Condition.MISSING if transaction is None or transaction.poll_at is None else Condition.PENDING
     if staged:
         return Condition.STAGED
+    is_ready = transaction is not None and transaction.keeps_hours and not transaction.hooks_owed
+    if is_ready and rules.activate_in:
+        return Condition.READY
     return Condition.DUE if renew_at(lifetime, rules) <= now else Condition.VALID
 
 

@@ -16,7 +16,8 @@ from certagent.config.keystores import KeystoreDefinition
 from certagent.policy import Action
 from certagent.scep import Capabilities, MessageType
 from certagent.status.snapshot import InPlace, Snapshot
-from certagent.text import date, ends, span, when
+from certagent.text import ahead, date, ends, span, when
+from certagent.transaction import hours
 from certagent.transaction.journal import Phase
 from certagent.transaction.planned_request import PlannedRequest, plan_request
 from certagent.trust.authorities import Contact
@@ -72,9 +73,14 @@ def next_step(seen: Seen, now: datetime) -> Finding:
         )
         return Finding(Mark.WRONG, coming.reason, hint)
     at = when(coming.at, now)
-    if coming.of_rollover:
-        return _next_rollover_step(seen, coming.action, at)
-    match coming.action:
+    if coming.waits:
+        return Finding(Mark.FINE, f"{coming.reason}, {ahead(coming.at, now)}", hours.hint(it.name))
+    return (_next_rollover_step if coming.of_rollover else _next_identity_step)(seen, coming.action, at)
+
+
+def _next_identity_step(seen: Seen, action: Action, at: str) -> Finding:
+    it = seen.snapshot
+    match action:
         case Action.POLL:
             identifier = it.transaction.transaction_id if it.transaction else ""
             return Finding(
@@ -87,7 +93,7 @@ def next_step(seen: Seen, now: datetime) -> Finding:
             stands = _STANDS.get(phase, "a swap of its files was cut short")
             return Finding(Mark.WARNING, f"{stands}; carried on {at}", f"`certagent renew {it.name}` does it at once")
         case _:
-            return Finding(Mark.FINE, f"{coming.action}s {at}: {walk(seen)}")
+            return Finding(Mark.FINE, f"{action}s {at}: {walk(seen)}")
 
 
 def _next_rollover_step(seen: Seen, action: Action, at: str) -> Finding:
@@ -136,12 +142,16 @@ def walk(seen: Seen) -> str:
         "the same key" if request.keeps_key else f"new {request.key} key",
         f"{request_words(seen, request)}, to {definition.authority}{how}",
         *(f"{shlex.join(command.run)} may veto" for command in definition.hooks.commands("pre")),
-        f"swap by {definition.swap}",
+        f"swap by {definition.swap}{_hours(definition)}",
         *(f"then {shlex.join(command.run)}" for command in definition.hooks.commands("post")),
     ]
     if definition.probe is not None:
         steps.append(f"then a look whether {definition.probe.tls} serves it")
     return ", ".join(steps)
+
+
+def _hours(definition: KeystoreDefinition) -> str:
+    return f" in {' or '.join(map(str, definition.activate_in))}" if definition.activate_in else ""
 
 
 def planned(seen: Seen) -> PlannedRequest:

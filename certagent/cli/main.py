@@ -147,6 +147,7 @@ def _add_work(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     # For a worker of ours: what is open and no more; hooks that it runs once for several keystores.
     how.add_argument("--finish", action="store_true", help=argparse.SUPPRESS)
     for command in (enroll, renew):
+        command.add_argument("--now", action="store_true", help="swap and hooks at once, whatever activate_in says")
         command.add_argument("--leave-once", action="store_true", help=argparse.SUPPRESS)
         command.add_argument("--report", choices=["json"], help="on stdout, a line per keystore, for programs")
 

@@ -119,7 +119,7 @@ def _serve(
     results = []
     with _progress(quiet=as_json or wish is Wish.DUE) as say:
         served = [
-            replace(each, moves_from=moves_from, doubt=doubt, leaves_once=True)
+            replace(each, moves_from=moves_from, doubt=doubt, leaves_once=True, at_once=arguments.now)
             for each in contexts(configuration, names, _log, say, whole)
         ]
         for outcome in _outcomes(served, wish, attempt, stopping, leave_once=arguments.leave_once):
@@ -251,8 +251,8 @@ def _foretell(configuration: Configuration, names: Sequence[str], arguments: arg
             print(f"{seen.name}: cannot: {with_hint(seen.last_error.message, seen.last_error.hint)}")
         elif coming.action is None or coming.at is None:
             print(f"{seen.name}: nothing: {coming.reason}")
-        elif arguments.force or coming.at <= now:
-            why = "--force" if arguments.force else coming.reason
+        elif (arguments.force and not coming.waits) or (arguments.now and coming.waits) or coming.at <= now:
+            why = "--now" if coming.waits else "--force" if arguments.force else coming.reason
             print(f"{seen.name}: would {coming.action} now ({why})")
         else:
             print(f"{seen.name}: nothing now; {coming.action} at {iso(coming.at)} ({coming.reason})")

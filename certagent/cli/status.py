@@ -29,6 +29,7 @@ from certagent.status.as_json import as_json
 from certagent.status.rollover import RolloverStatus
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import ahead, date, ends, printable, short_date, span, when
+from certagent.transaction import hours
 from certagent.transaction.next_step import Assessment
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def status(arguments: argparse.Namespace) -> int:
                 _print_rollover(console, rollover_rows(each, each.rollover, now))
     else:
         print_findings(console, staged(taken, now))
+    print_findings(console, waiting(taken))
     print_findings(console, notices(taken, now))
     print(_summary(taken))
     return 0
@@ -112,7 +114,8 @@ def _row(it: Snapshot, now: datetime) -> _Row:
 def _next(coming: Assessment, now: datetime) -> str:
     if coming.action is None or coming.at is None:
         return "–"
-    return f"{_ACTIONS.get(coming.action, coming.action.value)} {ahead(coming.at, now)}"
+    word = "activate" if coming.waits and coming.action is Action.RESUME else coming.action.value
+    return f"{_ACTIONS.get(coming.action, word)} {ahead(coming.at, now)}"
 
 
 def _date(coming: Assessment, now: datetime) -> str:
@@ -130,6 +133,17 @@ def staged(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
     return [
         Finding(Mark.FINE, f"{shortened(names)}: a shadow under {subject} takes over {when(at, now)}")
         for (subject, at), names in shared.items()
+    ]
+
+
+def waiting(taken: Iterable[Snapshot]) -> list[Finding]:
+    """Those that wait for a window of `activate_in`, what waits for the same in one line."""
+    shared: dict[str, list[str]] = {}
+    for each in taken:
+        if each.assessment.waits:
+            shared.setdefault(each.assessment.reason, []).append(each.name)
+    return [
+        Finding(Mark.FINE, f"{shortened(names)}: {reason} ({hours.hint(names[0])})") for reason, names in shared.items()
     ]
 
 

@@ -49,6 +49,8 @@ def advance_apart(
     """
     command = (*_COMMANDS[wish], "--definitions-from-stdin") if excerpt else _COMMANDS[wish]
     words = ("-c", str(file.absolute()), *command, "--leave-once", "--report", "json", context.configured.name)
+    if context.at_once:
+        words = (*words[:-1], "--now", context.configured.name)
     limit = configuration.worker_timeout * _SHARE
     try:
         code, printed = run_apart(words, limit, stopping, with_stdin=excerpt)

@@ -28,6 +28,7 @@ from certagent.config.values import (
     Token,
     WrittenFile,
 )
+from certagent.config.windows import Window
 
 Swap = Literal["rename", "symlink"]
 
@@ -45,6 +46,10 @@ class KeystoreDefaults(Definition, frozen=True, kw_only=True):
         Fraction, Meta(description="up to this share of the lifetime earlier, fixed per keystore and host; default 5%")
     ] = field(default_factory=lambda: Fraction(0.05))
     hooks: Annotated[Hooks, Meta(description="commands to run at events, see below")] = Hooks()
+    activate_in: Annotated[
+        tuple[Window, ...],
+        Meta(description="times of the week for swap and hooks, by the host's clock: Sat-Sun 02:00-05:00"),
+    ] = ()
     owner: Annotated[Account | None, Meta(description="user, by name or number; default: as the file in place")] = None
     group: Annotated[Account | None, Meta(description="group name or number")] = None
     accept_names: Annotated[

@@ -17,6 +17,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from msgspec import Meta
 
 from certagent.config import names
+from certagent.config.windows import Window
 from certagent.moments import later
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -260,7 +261,7 @@ class Mode(int):
 
 
 _NAMES = (AlternativeName, AcceptedName, Subject, KeyUsage, Purpose, Loss)
-VALUE_TYPES = (Duration, Fraction, Threshold, Fingerprint, *_NAMES, Mode)
+VALUE_TYPES = (Duration, Fraction, Threshold, Fingerprint, *_NAMES, Mode, Window)
 
 
 class KeyType(StrEnum):

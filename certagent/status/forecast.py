@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certagent import policy
+from certagent.config.windows import shown
 from certagent.moments import later
 from certagent.policy import Action, Decision, Lifetime, Open, Past
 from certagent.status.rollover import Ca, RolloverStatus, Shadow
@@ -148,6 +149,8 @@ class _Future:
             detail = self._prepare(action)
         else:
             detail = self._identity(action)
+        if decision.waits:
+            detail = f"in its window, {shown(at)}: {detail}"
         return Event(at, self._it.name, What(action.value), detail, assumed=assumed)
 
     def _identity(self, action: Action) -> str:
@@ -155,6 +158,8 @@ class _Future:
         again = f"again, after {_times(past.failures)}" if past.failures and past.retry_at == self.at else ""
         opened = self._now.transaction or Open()
         self._now = replace(self._now, transaction=None, past=Past())
+        if action is Action.RENEW and self._waits_for_its_hour():
+            return again or "asks for a successor, which waits for its window"
         if action is Action.POLL:
             self._identity_waits = True
             return again or "asks whether the CA has decided"
@@ -170,10 +175,17 @@ class _Future:
         ca = self._ca.lifetime if self._ca else self._now.ca
         self._now = replace(self._now, lifetime=lifetime, ca=ca, arrival=None)
         self._assumed = True
-        verb = (
-            f"goes on with the {transaction.kind.value}" if action is Action.RESUME and transaction else "a successor"
-        )
+        resumed = action is Action.RESUME and transaction is not None and not opened.keeps_hours
+        verb = f"goes on with the {transaction.kind.value}" if resumed and transaction else "a successor"
         return again or f"{verb}, until {date(lifetime.not_after, self.at)}"
+
+    def _waits_for_its_hour(self) -> bool:
+        """Whether the successor that is there now does not take over at once."""
+        ready = replace(self._now, transaction=Open(keeps_hours=True))
+        if not next_step.identity_step(ready, self.at).waits:
+            return False
+        self._now, self._assumed = ready, True
+        return True
 
     def _prepare(self, action: Action) -> str:
         past = self._now.rollover_past

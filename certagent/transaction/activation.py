@@ -17,7 +17,7 @@ from certagent.keystore import swap
 from certagent.policy import Arrival, Lifetime
 from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
-from certagent.transaction import acceptance, events, owed_hooks
+from certagent.transaction import acceptance, events, hours, owed_hooks
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
@@ -152,7 +152,9 @@ def update_trust(context: Context) -> bool:
         return False
     transaction = context.journal.write(context.begin(Kind.TRUST, Phase.ISSUED, name))
     context.say("bringing ca_file up to date")
-    conclude(context, _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED)))
+    transaction = _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
+    if not hours.put_off(context, transaction):  # what is trusted besides hurts nobody at any hour; a restart may
+        conclude(context, transaction)
     return True
 
 

@@ -62,6 +62,7 @@ class ConfiguredKeystore:
             can_enroll=self.definition.says_whom,
             rollover_at=self.authority.rollover_at,
             poll_interval=self.authority.poll_interval,
+            activate_in=self.definition.activate_in,
         )
 
 

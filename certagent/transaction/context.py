@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypedDict
 
@@ -44,7 +44,8 @@ class Context:
     log, `say` what a person at a terminal may like to know. `peer` opens another keystore by its name: an enrollment
     may be signed by the identity in there, `moves_from` (docs/tokens.md). `doubt`: why the clock is not believed.
     `synchronised`: whether somebody (NTP) keeps it right. `leaves_once`: hooks that are run once for several keystores
-    are left to once_hooks.py. `host`: the one that this runs on.
+    are left to once_hooks.py. `at_once`: a person wants it now, whatever `activate_in` says. `host`: the one that this
+    runs on.
     """
 
     configured: ConfiguredKeystore
@@ -58,6 +59,7 @@ class Context:
     doubt: Doubt | None = None
     synchronised: Callable[[datetime], bool] = is_synchronised
     leaves_once: bool = False
+    at_once: bool = False
     host: Host = field(default_factory=Host)
 
     def contact(self, transaction: Transaction) -> Contact:
@@ -88,8 +90,9 @@ class Context:
 
         Raises StateError.
         """
+        rules = self.configured.rules
         return situation_of(
-            self.configured.rules,
+            replace(rules, activate_in=()) if self.at_once else rules,
             certificate,
             self.known(),
             transaction=self.configured.journal.open(),

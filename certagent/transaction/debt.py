@@ -14,7 +14,7 @@ from certagent import policy
 from certagent.certificate import serial_hex
 from certagent.errors import CertagentError, StateError
 from certagent.policy import Past
-from certagent.transaction import activation
+from certagent.transaction import activation, hours
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
 from certagent.transaction.journal import NOT_ISSUED, Phase, Transaction
@@ -46,12 +46,13 @@ def put_right(context: Context) -> bool:
 
 
 def pay(context: Context, past: Past) -> CertagentError | None:
-    """Run what is owed, unless a failure before says to wait; what went wrong, which keeps nothing else from its turn.
+    """Run what is owed, unless a failure before, or the hour, says to wait; what went wrong, which keeps nothing else
+    from its turn.
 
     Raises StateError.
     """
     debt, now = context.configured.owed.open(), context.clock()
-    if debt is None or _pauses(context, past, now):
+    if debt is None or _pauses(context, past, now) or hours.waits(context, debt):
         return None
     try:
         owed = replace(context, journal=context.configured.owed, leaves_once=False)

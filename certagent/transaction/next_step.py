@@ -60,7 +60,8 @@ class Situation:
 class Assessment:
     """`action` None: nothing can be done without a person; `at` may say then when a worker looks again.
 
-    `of_rollover`: the action is the rollover's (its POLL and RESUME have the same words as the identity's).
+    `of_rollover`: the action is the rollover's (its POLL and RESUME have the same words as the identity's). `waits`:
+    all is ready for it but the hour.
     """
 
     condition: Condition
@@ -68,6 +69,7 @@ class Assessment:
     at: datetime | None
     reason: str
     of_rollover: bool = False
+    waits: bool = False
 
 
 def assess(situation: Situation, now: datetime) -> Assessment:
@@ -82,7 +84,7 @@ def assess(situation: Situation, now: datetime) -> Assessment:
         return Assessment(condition, None, situation.doubt.until, situation.doubt.reason)
     rollover = rollover_step(situation, now)
     first = policy.sooner(identity_step(situation, now), rollover, now)
-    return Assessment(condition, first.action, first.at, first.reason, of_rollover=first is rollover)
+    return Assessment(condition, first.action, first.at, first.reason, first is rollover, first.waits)
 
 
 def _condition(situation: Situation, now: datetime) -> Condition:
@@ -169,7 +171,21 @@ def open_of(transaction: Transaction | None) -> Open | None:
         is_switch=transaction.kind is Kind.ROLLOVER,
         is_put_back=transaction.phase is Phase.REVERTED or transaction.kind is Kind.PUT_BACK,
         begins_at=begins_at(transaction),
+        keeps_hours=_keeps_hours(transaction),
+        until=transaction.old_not_after,
     )
+
+
+def _keeps_hours(transaction: Transaction) -> bool:
+    """Whether what comes next keeps to `activate_in`: a swap, or hooks, as long as there is a certificate that serves.
+
+    A key that others know is replaced at once, and what brings the old pair back does not wait either.
+    """
+    if transaction.compromised or transaction.kind is Kind.PUT_BACK:
+        return False
+    if transaction.phase is Phase.ACTIVATED and transaction.kind is Kind.TRUST:
+        return True
+    return transaction.phase in (Phase.ISSUED, Phase.ACTIVATED) and transaction.old_not_after is not None
 
 
 def begins_at(transaction: Transaction) -> datetime | None:

@@ -17,7 +17,7 @@ from certagent.config.parts import HookCommand
 from certagent.errors import CertagentError, HookError
 from certagent.hooks import run_hook
 from certagent.state_directory import KeystoreDirectory
-from certagent.transaction import owed_hooks
+from certagent.transaction import hours, owed_hooks
 from certagent.transaction.context import Context
 from certagent.transaction.journal import Transaction
 from certagent.transaction.renewal import record_failure
@@ -69,7 +69,8 @@ class OnceHooks:
             self._held[name] = context, outcome
         else:
             yield outcome
-        if outcome.result in (Result.IN_PLACE, Result.FAILED):  # it may be another hook that failed
+        # It may be another hook that failed.
+        if outcome.result is Result.IN_PLACE or (outcome.result is Result.FAILED and _may_run(context)):
             self._wanted.add(name)
         for command in self._commands[name]:
             self._to_come[command].discard(name)
@@ -136,6 +137,15 @@ class OnceHooks:
                 self._errors[each.name] = HookError(f"{before}; {failed}", failed.hint) if before else failed, at
         if failed is None:
             first.log(f"{owing[0].event} hook {command.run[0]} succeeded for {whom}")
+
+
+def _may_run(context: Context) -> bool:
+    """Whether what is owed does not wait for its hour."""
+    try:
+        transaction = context.journal.open()
+        return transaction is not None and not hours.waits(context, transaction)
+    except CertagentError:
+        return False
 
 
 def _owing(context: Context, command: HookCommand) -> _Owing | None:

@@ -11,7 +11,7 @@ from certagent import policy, state
 from certagent.certificate import serial_hex
 from certagent.errors import CertagentError, KeystoreError
 from certagent.policy import Past
-from certagent.transaction import events, next_step
+from certagent.transaction import events, hours, next_step
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
 from certagent.transaction.journal import Kind, Phase
@@ -22,7 +22,11 @@ from certagent.transaction.report import Outcome, Result
 def went_well(context: Context, before: state.State, past: Past, result: Result) -> Outcome:
     """Nothing failed; whether earlier failures are forgotten depends on whether their cause is gone."""
     situation = _look(context, past, before)
-    if result not in (Result.NOTHING, Result.STOPPED, Result.IN_PLACE) or _settled(situation, context.clock()):
+    waits_with_hooks = (
+        result is Result.WAITING and situation.transaction is not None and situation.transaction.hooks_owed
+    )
+    came_no_further = waits_with_hooks or result in (Result.NOTHING, Result.STOPPED, Result.IN_PLACE)
+    if not came_no_further or _settled(situation, context.clock()):
         situation = replace(situation, past=Past())
     return _remember(context, before, situation, result)
 
@@ -73,7 +77,8 @@ _PLACES = {Result.ENROLLED: Kind.ENROLLMENT, Result.RENEWED: Kind.RENEWAL, Resul
 
 
 def _look(context: Context, past: Past, before: state.State) -> Situation:
-    """Look afresh at what is there now."""
+    """Look afresh at what is there now; what a person wants once does not count for what comes next."""
+    context = replace(context, at_once=False)
     try:
         certificate = context.configured.keystore.read_certificate()
         return context.situation(certificate, past, before.rollover, before.arrival)
@@ -104,5 +109,7 @@ def _remember(context: Context, before: state.State, situation: Situation, resul
             shared_key=before.shared_key,
         ),
     )
-    message = found.reason if found.action is None else None
-    return Outcome(configured.name, result, found.condition, found.action, found.at, message)
+    waits = result is Result.WAITING and found.waits
+    message = found.reason if found.action is None or waits else None
+    hint = hours.hint(configured.name) if waits else None
+    return Outcome(configured.name, result, found.condition, found.action, found.at, message, hint)

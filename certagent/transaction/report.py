@@ -24,7 +24,7 @@ class Result(StrEnum):
     IN_PLACE = "in place"  # but hooks that are run once for several keystores are owed; another line follows
     PENDING = "pending"  # the CA wants a person
     NOTHING = "nothing"  # nothing was due
-    WAITING = "waiting"  # the clock is not set, or the successor is not valid yet
+    WAITING = "waiting"  # the clock is not set, the successor is not valid yet, or it is not the hour
     STOPPED = "stopped"  # asked to stop; goes on next time
     BUSY = "busy"  # somebody else is at it
     FAILED = "failed"

@@ -43,7 +43,10 @@ def begin_switch(context: Context) -> None:
         walk.give_up(replace(context, journal=rollover), AbandonedError(reason))
         return
     now = context.clock()
-    step = next_step.rollover_step(context.situation(None, Past(), Track()), now)
+    # What is in place bears on the switch by its end alone, where that has to keep to windows.
+    keeps_hours = context.configured.definition.activate_in
+    certificate = certificate_in_place(context.configured.keystore) if keeps_hours else None
+    step = next_step.rollover_step(context.situation(certificate, Past(), Track()), now)
     if step.action is not Action.SWITCH or not step.is_due(now):
         return
     owed = False

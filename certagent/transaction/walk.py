@@ -16,7 +16,7 @@ import msgspec
 from certagent.errors import CertagentError, RejectedError, StateError
 from certagent.moments import later
 from certagent.text import iso
-from certagent.transaction import activation, copies, exchange, next_step
+from certagent.transaction import activation, copies, exchange, hours, next_step
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
 from certagent.transaction.request import make_request
@@ -28,13 +28,14 @@ class Progress(Enum):
     DONE = auto()
     PENDING = auto()  # the CA wants a person
     STOPPED = auto()  # asked to stop; the next run carries on
-    WAITING = auto()  # the successor is not valid yet
+    WAITING = auto()  # the successor is not valid yet, or it is not its hour
 
 
 def carry_on(
     context: Context, transaction: Transaction, stopping: Callable[[], bool], *, until: Phase | None = None
 ) -> Progress:
     """Step after step, each from one durable point to the next: to the end, or until a phase is reached."""
+    found = transaction.phase
     while transaction.phase is not until and not stopping():
         match transaction.phase:
             case Phase.STARTED:
@@ -48,8 +49,13 @@ def carry_on(
                 if begins_at is not None and begins_at > context.clock():
                     context.log(f"certificate {transaction.serial} waits: it is not valid before {iso(begins_at)}")
                     return Progress.WAITING
+                if hours.put_off(context, transaction):
+                    return Progress.WAITING
                 transaction = activation.activate(context, transaction)
             case Phase.ACTIVATED | Phase.REVERTED:
+                # Right after the swap the hooks do not wait, though its window may have closed meanwhile.
+                if transaction.phase is found and hours.put_off(context, transaction):
+                    return Progress.WAITING
                 activation.conclude(context, transaction)
                 return Progress.DONE
             case _:

@@ -148,6 +148,19 @@ FIELDS = [
         id="once twice",
     ),
     pytest.param(
+        {17: "    activate_in: [Saturday 02:00-05:00, Sat-Sun 02:00-02:00]"},
+        "17: keystores.web.activate_in[0]: 'Saturday 02:00-05:00' is not a time of the week; "
+        "write e.g. Sat-Sun 02:00-05:00, Fri 22:00-02:00, or 02:00-04:00\n"
+        "17: keystores.web.activate_in[1]: 'Sat-Sun 02:00-02:00' ends when it begins; "
+        "write 00:00-24:00 for the whole day",
+        id="no times of the week",
+    ),
+    pytest.param(
+        {17: "    activate_in: Sat 02:00-05:00"},
+        "17: keystores.web.activate_in: must be a list, not a single value; put it in brackets: [ ... ]",
+        id="one time of the week where a list belongs",
+    ),
+    pytest.param(
         {17: "    hooks: {post: [[]]}"},
         "17: keystores.web.hooks.post[0]: is an empty list; put something in it, or remove the line",
         id="empty command",

@@ -45,7 +45,7 @@ class Device:
         return self.path("agent.yaml")
 
     def configure(self, keystores: str, *, top: str = "", renew_at: str = "66%", rollover_at: str = "80%") -> None:
-        """Write agent.yaml: `keystores` as YAML; {root} and {hooks} in both texts are filled in."""
+        """Write agent.yaml: `keystores` as YAML; {root}, {hooks} and {hook} (one command) are filled in."""
         for name in ("files", "world"):
             self.path(name).mkdir(exist_ok=True)
         self._keep("challenge", "open sesame\n")
@@ -60,7 +60,9 @@ class Device:
             f"    fingerprint: sha256:{own.fingerprint(hashes.SHA256()).hex()}\n"
             f"defaults: {{authority: lab, jitter: 0%, renew_at: {renew_at}}}\nkeystores:\n{keystores}\n"
         )
-        self._keep("agent.yaml", text.replace("{root}", str(self.root)).replace("{hooks}", hooks))
+        self._keep(
+            "agent.yaml", text.replace("{root}", str(self.root)).replace("{hooks}", hooks).replace("{hook}", hook)
+        )
 
     def _keep(self, name: str, text: str) -> None:
         self.path(name).write_text(text)

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 
 from tests.torture import calls, consumers
@@ -34,6 +35,14 @@ TOKEN = (
 )
 _OLD = _FILES.replace("/web.", "/old.")
 TWO = f"  old: {{type: pem, {_OLD}, {_NAMES}}}\n  web: {{type: pem, {_FILES}, hooks: {{hooks}}}}"
+_ONCE = "hooks: {post: [{run: {hook}, once: true}]}"
+SHARED = f"  old: {{type: pem, {_OLD}, {_NAMES}, {_ONCE}}}\n  web: {{type: pem, {_FILES}, {_NAMES}, {_ONCE}}}"
+# The first of two fails until somebody takes it out.
+BESIDE = f"  web: {{type: pem, {_FILES}, {_NAMES}, hooks: {{post: [[/bin/false], {{hook}}]}}}}"
+ALONE = BESIDE.replace("[/bin/false], ", "")
+# In three days, for a minute.
+_THEN = f"{datetime.now().astimezone() + timedelta(days=3):%a} 12:00-12:01"
+WAITING = ALONE.replace("hooks:", f"activate_in: ['{_THEN}'], hooks:")
 # Nobody listens there.
 _PROBE = "probe: {tls: '127.0.0.1:1', timeout: 1s}, hooks:"
 ROLLING = Life(age=300, lifetime=365, rollover=70, overlap=30)
@@ -44,10 +53,10 @@ SWITCHING = Life(age=340, lifetime=365, rollover=70, overlap=30)
 class Flow:
     """`prepare` makes the device, `command` is what is tortured, `consumer` looks at the pair afterwards.
 
-    `mend`: what a person does between the torture and the next run. `insists`: the command is given again if the
-    next run alone does not get as far. `attempts`: how many runs may be needed to get there. `salvage`: what has to be
-    done about a foreign program's files after a kill (docs/tokens.md). `enough`: when a command that does not end by
-    itself has done its work. `needs`: programs.
+    `mend`: what a person does between the torture and the next run, which is `again`. `insists`: the command is given
+    again if the next run alone does not get as far. `attempts`: how many runs may be needed to get there. `salvage`:
+    what has to be done about a foreign program's files after a kill (docs/tokens.md). `enough`: when a command that
+    does not end by itself has done its work. `needs`: programs.
     `only_tells`: nothing is issued or put in place. SoftHSM's own files do not survive power cuts.
     """
 
@@ -60,6 +69,7 @@ class Flow:
     salvage: Prepare = lambda _device: None
     enough: Callable[[Device], bool] | None = None
     insists: bool = False
+    again: tuple[str, ...] = ("renew", "web")
     only_tells: bool = False
     attempts: int = 1
     survives_power_cuts: bool = True
@@ -102,6 +112,22 @@ def due(keystores: str) -> Prepare:
 
     def prepare(device: Device) -> None:
         enrolled(keystores)(device)
+        device.configure(keystores, renew_at="75d")
+
+    return prepare
+
+
+def both_due(keystores: str) -> Prepare:
+    """The same of two, `old` and `web`."""
+
+    def prepare(device: Device) -> None:
+        device.configure(keystores)
+        device.ca.tell(ago=30)
+        for name in ("old", "web"):
+            _done(device, "enroll", name)
+            device.path(f"state/keystores/{name}/state.json").unlink()
+        device.ca.tell()
+        device.path("world/hooks").unlink()
         device.configure(keystores, renew_at="75d")
 
     return prepare
@@ -230,6 +256,9 @@ FLOWS = (
     Flow("rollover-approved", _after(enrolled(PEM), new(PEM), _asked_a_person), life=ROLLING),
     Flow("rollover-switch", _after(enrolled(PEM, ago=50), new(PEM), _staged), life=SWITCHING),
     Flow("hooks-owed", _after(due(PEM), _owing_hooks)),
+    Flow("hook-beside", _after(due(ALONE), changed(BESIDE)), mend=changed(ALONE)),
+    Flow("hook-shared", both_due(SHARED), ("renew",), again=("renew",)),
+    Flow("window", _after(due(ALONE), changed(WAITING)), mend=changed(ALONE)),
     Flow("into", enrolled(TWO, name="old"), ("enroll", "old", "--into", "web"), consumers.moved, insists=True),
     Flow("way-back", _after(due(PEM), changed(PEM.replace("hooks:", _PROBE))), mend=changed(PEM), attempts=2),
     Flow("metrics", _after(enrolled(PEM), _with_metrics), only_tells=True),

@@ -92,7 +92,7 @@ def carried_on(attempt: Try, expected: Collection[str]) -> list[str]:
     device, flow = attempt.device, attempt.flow
     flow.mend(device)
     for _ in range(flow.attempts):
-        said = device.run("renew", "web")
+        said = device.run(*flow.again)
         if said.code == 0:
             break
     if flow.insists and (said.code != 0 or not certificate_digest(device)):

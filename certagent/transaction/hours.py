@@ -1,0 +1,57 @@
+"""Whether a swap, or the hooks after it, wait for their hour: `activate_in`, as `next_step` decides about it."""
+
+from __future__ import annotations
+
+from certagent import policy
+from certagent.policy import Lifetime, Open, Past, Rules
+from certagent.state import Track
+from certagent.text import iso
+from certagent.transaction import events, next_step, owed_hooks
+from certagent.transaction.configured import certificate_in_place
+from certagent.transaction.context import Context
+from certagent.transaction.journal import Phase, Transaction
+
+
+def put_off(context: Context, transaction: Transaction) -> bool:
+    """Whether the transaction goes no further now; it is told, and also where its hours are passed over."""
+    if not _keeps_hours(context, transaction):
+        return False
+    opened, lifetime, rules = _look(context, transaction)
+    now = context.clock()
+    if step := policy.wait(opened, now, lifetime, rules):
+        context.log(f"{step.reason}; {hint(context.configured.name)}")
+        return True
+    if opened.keeps_hours and lifetime is not None:
+        until = opened.until or lifetime.not_after
+        if policy.passes_over_hours(now, until, rules):
+            message = (
+                f"activate_in is passed over: what is in use ends at {iso(until)}, before the next window or with it"
+            )
+            context.log(message)
+            events.record(context, "out of hours", transaction, message)
+    return False
+
+
+def waits(context: Context, transaction: Transaction) -> bool:
+    """The same, told to nobody."""
+    if not _keeps_hours(context, transaction):
+        return False
+    opened, lifetime, rules = _look(context, transaction)
+    return policy.wait(opened, context.clock(), lifetime, rules) is not None
+
+
+def hint(name: str) -> str:
+    """How a person has it done now."""
+    return f"`certagent renew --now {name}` does it at once"
+
+
+def _keeps_hours(context: Context, transaction: Transaction) -> bool:
+    """Whether there is anything left that would have to wait."""
+    if context.at_once or not context.configured.definition.activate_in:
+        return False
+    return transaction.phase is not Phase.ACTIVATED or bool(owed_hooks.owed(context, transaction))
+
+
+def _look(context: Context, transaction: Transaction) -> tuple[Open, Lifetime | None, Rules]:
+    situation = context.situation(certificate_in_place(context.configured.keystore), Past(), Track())
+    return next_step.open_of(transaction) or Open(), situation.lifetime, situation.rules
