@@ -148,12 +148,12 @@ class Agent:
 def serve(directory: Path, main: Path, told: Callable[[str, str], None]) -> None:
     agent = Agent(directory, main)
     agent.until(lambda message: "READY=1" in message)
-    ready, before = agent.cpu()
+    ready, reading = agent.cpu()
     agent.until(lambda message: "STATUS=" in message)
-    told("READY", f"{ready:.2f} s")
+    told("READY", f"{ready + reading:.2f} s (agent {ready:.2f})")
     done = agent.until(lambda message: ", 0 due, 0 workers" in message)
     own, workers = agent.cpu()
-    told("sweep", f"{own - ready + workers - before:.2f} s{'' if done else ' and not at its end'} (agent {own:.2f})")
+    told("sweep", f"{own - ready + workers - reading:.2f} s{'' if done else ' and not at its end'} (agent {own:.2f})")
     told("resident", agent.memory())
     if done:
         (directory / "pem/k00000.pem").touch()

@@ -8,21 +8,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+
+import msgspec
 
 from certagent import state, wall_clock
 from certagent.agent import schedule
 from certagent.agent.appointments import Appointments
 from certagent.agent.clock import Clocks
 from certagent.agent.log import log_error
+from certagent.agent.metrics import Metrics
 from certagent.agent.pool import Pool
 from certagent.agent.schedule import Next, Pace
 from certagent.agent.sights import Sights
 from certagent.agent.systemd import Status
 from certagent.agent.worker_process import BAD_CONFIGURATION, Worker
-from certagent.config.load import AgentConfiguration
+from certagent.config.served import Served, ServedKeystore
 from certagent.errors import CertagentError, StateError
 from certagent.state_directory import StateDirectory
 from certagent.text import span
@@ -39,14 +41,27 @@ TOLD = {
 }
 
 
-@dataclass
-class KeystoreMemory:
-    """What the agent itself remembers of one keystore; gone when it ends."""
+class KeystoreMemory(msgspec.Struct, gc=False):
+    """What the agent itself remembers of one keystore; gone when it ends. Small: there may be ten thousand.
 
+    `files` are watched; `left` and `acted_on` are hashes of their signatures, as the last worker left them, and as they
+    were when one was sent because of them.
+    """
+
+    served: ServedKeystore
     strikes: int = 0  # fruitless looks in a row
     not_before: datetime | None = None
-    watched: dict[str, str] = field(default_factory=dict)
-    acted_on: dict[str, str] | None = None
+    files: tuple[str, ...] = ()
+    left: int = hash(())
+    acted_on: int | None = None
+
+    def watch(self, known: state.State) -> None:
+        """The files are as this worker left them, from now on."""
+        self.files, self.left = tuple(known.watched), _hash(known.watched)
+
+
+def _hash(signatures: dict[str, str]) -> int:
+    return hash(tuple(signatures.values()))
 
 
 class Keystores:
@@ -54,11 +69,21 @@ class Keystores:
     others in the sweep. While `paused`, none is.
     """
 
-    def __init__(self, state_dir: Path, command: Sequence[str], pace: Pace, clocks: Clocks, status: Status) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        command: Sequence[str],
+        pace: Pace,
+        clocks: Clocks,
+        status: Status,
+        *,
+        metrics: Metrics,
+    ) -> None:
         self._state_dir = state_dir
         self._pace = pace
         self._clocks = clocks
         self._status = status
+        self._metrics = metrics
         self._memories: dict[str, KeystoreMemory] = {}
         self.appointments = Appointments(self._due, self.look_at_all)
         self.pool = Pool(command, pace, self)
@@ -66,19 +91,20 @@ class Keystores:
         self.paused = False
         self._strays = False
 
-    def adopt(self, loaded: AgentConfiguration) -> None:
+    def adopt(self, served: Served) -> None:
         """Those of this configuration from now on."""
-        configuration, self._excerpts = loaded.configuration, loaded.excerpts
-        self._sights.adopt(loaded.digests, loaded.excerpts.uses)
-        shared = {name: each.hooks.once for name, each in configuration.keystores.items() if each.hooks.once}
-        self.pool.resize(configuration.max_workers, configuration.worker_timeout, shared)
-        for name in self._memories.keys() - configuration.keystores.keys():
+        self._served = served
+        self.pool.resize(served.max_workers, served.worker_timeout, served.shared)
+        for name in self._memories.keys() - served.keystores.keys():
             log.info("%s: no longer configured", name)
             del self._memories[name]
             self.pool.drop(name)
             self.appointments.cancel(name)
-        for name in configuration.keystores:
-            self._memories.setdefault(name, KeystoreMemory())
+        for name, each in served.keystores.items():
+            if name in self._memories:
+                self._memories[name].served = each
+            else:
+                self._memories[name] = KeystoreMemory(each)
 
     def pause(self) -> None:
         """Forget every plan, and make none until `start_over`."""
@@ -101,10 +127,10 @@ class Keystores:
             self._strays = bool(recovery.open_transactions(self._state_dir, apart_from=self._memories))
         now = self._clocks.now()
         doubt = wall_clock.look(self._state_dir, now, believed=False)
-        self._sights.begin()
+        self._sights.begin(self._served.authorities)
         for number, (name, memory) in enumerate(self._memories.items()):
             busy = doubt or (self._strays and not number)  # any worker brings the strays to an end
-            look = None if busy else self._sights.of(name)
+            look = None if busy else self._sights.of(name, memory.served)
             if look is not None and schedule.is_quiet(look, now):
                 self._leave_alone(name, memory, look.known)
             else:
@@ -115,8 +141,8 @@ class Keystores:
         """Look at those whose files are not as the last worker left them."""
         at_work = self.pool.at_work
         for name, memory in self._memories.items():
-            seen = state.watch(memory.watched)
-            if name not in at_work and schedule.files_changed(memory.watched, seen, memory.acted_on):
+            seen = _hash(state.watch(memory.files))
+            if name not in at_work and schedule.files_changed(memory.left, seen, memory.acted_on):
                 log.info("%s: its files were changed", name)
                 memory.acted_on = seen
                 self._want(name)
@@ -179,12 +205,19 @@ class Keystores:
         if self._strays:
             self._strays = False
             return b""
-        return self._excerpts.of(names)
+        return self._served.excerpt(names)
+
+    def rest(self) -> None:
+        if self._served.writes_metrics:
+            self._metrics.wanted()
 
     def tell(self) -> None:
-        """Have systemd show how things are, if that changed."""
+        """Have systemd show how things are."""
+        self._status.tell(self._status_line)
+
+    def _status_line(self) -> str:
         count = len(self._memories), self.pool.due, self.pool.workers
-        self._status.tell(schedule.status_line(*count, self.appointments.first, self._clocks.now()))
+        return schedule.status_line(*count, self.appointments.first, self._clocks.now())
 
     def _due(self, name: str) -> None:
         self._want(name)
@@ -205,7 +238,8 @@ class Keystores:
         """Until its next action, whatever was fruitless before."""
         if known.next_action_at is None or self.pool.has(name):
             return
-        memory.strikes, memory.not_before, memory.watched = 0, None, known.watched
+        memory.strikes, memory.not_before = 0, None
+        memory.watch(known)
         if self.appointments.of(name) != known.next_action_at:
             self.appointments.make(name, known.next_action_at)
 
@@ -218,7 +252,7 @@ class Keystores:
             return None
         if known is None:
             return None
-        memory.watched = known.watched
+        memory.watch(known)
         return known.next_action_at
 
     def _strike(self, name: str, first: timedelta) -> timedelta:

@@ -11,23 +11,27 @@ import logging
 import signal
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
 
 from certagent import durable
 from certagent.agent import log as certagent_log
-from certagent.agent import schedule, systemd
+from certagent.agent import reading, schedule, systemd
 from certagent.agent.clock import Clocks
 from certagent.agent.installation import Installation
 from certagent.agent.keystores import Keystores
 from certagent.agent.log import log_error
+from certagent.agent.metrics import Metrics
 from certagent.agent.schedule import Pace
 from certagent.agent.worker_process import worker_command
-from certagent.config.load import AgentConfiguration, load_for_agent
+from certagent.config.served import Served
 from certagent.errors import BusyError, CertagentError, ConfigError
 from certagent.state_directory import StateDirectory
 from certagent.text import iso
 
 log = logging.getLogger(__name__)
+
+_METRICS_LIMIT = timedelta(minutes=10)
 
 
 def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = None) -> int:
@@ -38,12 +42,12 @@ def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = No
     """
     certagent_log.configure()
     config_path = config_path.absolute()
-    loaded = load_for_agent(config_path)
-    _tell(loaded.lacking)
+    served = reading.read(config_path)
+    _tell(served.lacking)
     command = worker or worker_command(config_path)
     with ExitStack() as held:
-        _lock(Path(loaded.configuration.state_dir), held)
-        return asyncio.run(Agent(config_path, loaded, command, pace or Pace()).serve())
+        _lock(Path(served.state_dir), held)
+        return asyncio.run(Agent(config_path, served, command, pace or Pace()).serve())
 
 
 def _tell(lacking: Sequence[str]) -> None:
@@ -72,18 +76,22 @@ class Agent:
     def __init__(
         self,
         config_path: Path,
-        loaded: AgentConfiguration,
+        served: Served,
         worker: Sequence[str],
         pace: Pace,
         clocks: Clocks | None = None,
     ) -> None:
         self._config_path = config_path
-        self._loaded = loaded
+        self._served = served
         self._pace = pace
         self._clocks = clocks or Clocks()
         self._status = systemd.Status()
-        self._keystores = Keystores(Path(loaded.configuration.state_dir), worker, pace, self._clocks, self._status)
+        self._metrics = Metrics(config_path, pace.grace)
+        self._keystores = Keystores(
+            Path(served.state_dir), worker, pace, self._clocks, self._status, metrics=self._metrics
+        )
         self._stopping = asyncio.Event()
+        self._to_read = asyncio.Event()
         self._installation = Installation()
         self._exit_code = 0
 
@@ -94,9 +102,10 @@ class Agent:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._keystores.appointments.start()
-        async with self._keystores.pool:
-            log.info("serving %d keystores of %s", len(self._loaded.configuration.keystores), self._config_path)
-            self._keystores.adopt(self._loaded)
+        async with asyncio.TaskGroup() as tasks, self._keystores.pool:
+            aside = [tasks.create_task(self._read_again()), tasks.create_task(self._metrics.serve(_METRICS_LIMIT))]
+            log.info("serving %d keystores of %s", len(self._served.keystores), self._config_path)
+            self._keystores.adopt(self._served)
             self._start_over()
             systemd.send("READY=1")
             while not self._stopping.is_set():
@@ -104,11 +113,13 @@ class Agent:
                     await asyncio.wait_for(self._stopping.wait(), self._interval())
                 if not self._stopping.is_set():
                     self._pulse()
+            for task in aside:
+                task.cancel()
             await self._end()
         return self._exit_code
 
     def _interval(self) -> float:
-        wanted = [self._pace.pulse, self._loaded.configuration.check_every, systemd.watchdog_interval()]
+        wanted = [self._pace.pulse, self._served.check_every, systemd.watchdog_interval()]
         if self._keystores.paused:
             wanted.append(self._pace.clock_wait)
         return min(each.total_seconds() for each in wanted if each is not None)
@@ -152,7 +163,7 @@ class Agent:
         self._clocks.settle()
         if self._clocks.is_set:
             self._status.over("clock")
-            self._keystores.start_over(self._loaded.configuration.check_every)
+            self._keystores.start_over(self._served.check_every)
             return
         if not self._keystores.paused:
             now = iso(self._clocks.now())
@@ -162,28 +173,37 @@ class Agent:
 
     def _reload(self) -> None:
         systemd.reloading()
-        try:
-            loaded = load_for_agent(self._config_path)
-            if loaded.configuration.state_dir != self._loaded.configuration.state_dir:
-                raise ConfigError("state_dir cannot change while the agent runs", "restart it")
-        except CertagentError as error:
-            log_error("the old configuration stays in use: ", error)
-            self._status.trouble("configuration", "the new configuration is broken, the old one stays in use")
-        else:
-            self._status.over("configuration")
-            log.info("configuration read again: %d keystores", len(loaded.configuration.keystores))
-            _tell(loaded.lacking)
-            self._loaded = loaded
-            self._keystores.adopt(loaded)
-            self._start_over()
-        self._keystores.tell()
-        systemd.send("READY=1")
+        self._to_read.set()
+
+    async def _read_again(self) -> None:
+        """The configuration, each time it is wanted. The loop goes on meanwhile."""
+        while True:
+            await self._to_read.wait()
+            self._to_read.clear()
+            try:
+                served = await asyncio.to_thread(reading.read, self._config_path)
+                if served.state_dir != self._served.state_dir:
+                    raise ConfigError("state_dir cannot change while the agent runs", "restart it")
+            except CertagentError as error:
+                log_error("the old configuration stays in use: ", error)
+                self._status.trouble("configuration", "the new configuration is broken, the old one stays in use")
+            else:
+                self._status.over("configuration")
+                log.info("configuration read again: %d keystores", len(served.keystores))
+                _tell(served.lacking)
+                self._served = served
+                self._keystores.adopt(served)
+                self._start_over()
+            self._keystores.tell()
+            systemd.send("READY=1")
 
     def _stop(self) -> None:
         self._stopping.set()
         self._keystores.pool.close()
 
     async def _end(self) -> None:
+        self._status.end()
+        self._metrics.stop()
         systemd.send("STOPPING=1", "STATUS=stopping")
         self._keystores.appointments.stop()
         if self._keystores.pool.workers:

@@ -26,6 +26,9 @@ class Owner(Protocol):
     def tell(self) -> None:
         """A worker began or ended."""
 
+    def rest(self) -> None:
+        """The last worker ended, and no keystore waits for one."""
+
     def definitions(self, names: Sequence[str]) -> bytes:
         """What a worker for these is handed."""
 
@@ -134,6 +137,8 @@ class Pool:
         if not self.closed:
             self._owner.judge(worker, [name for name in worker.names if name not in worker.reported])
             self._dispatch()
+            if not self.due:
+                self._owner.rest()
 
     def _take(self, worker: Worker, outcome: Outcome) -> None:
         if not self.closed:

@@ -71,8 +71,10 @@ def backoff(strikes: int, first: timedelta) -> timedelta:
     return min(first * doubled, LONGEST_BACKOFF)
 
 
-def files_changed(watched: Mapping[str, str], seen: Mapping[str, str], acted_on: Mapping[str, str] | None) -> bool:
-    """Whether files differ from what the last worker left (`watched`), and nobody was sent because of it yet."""
+def files_changed(watched: int, seen: int, acted_on: int | None) -> bool:
+    """Whether files differ from what the last worker left (`watched`), and nobody was sent because of it yet: each a
+    hash of their signatures.
+    """
     return seen not in (watched, acted_on)
 
 

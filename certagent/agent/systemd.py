@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from certagent.text import printable
 
 # What systemd gives the main process only; a worker must not speak for the agent.
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+_PAUSE = 1.0  # s, between two lines of status
 
 
 def send(*assignments: str) -> None:
@@ -55,6 +58,9 @@ class Status:
     def __init__(self) -> None:
         self._troubles: dict[str, str] = {}
         self._told = ""
+        self._line: Callable[[], str] = str
+        self._not_before = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def __contains__(self, topic: str) -> bool:
         return topic in self._troubles
@@ -65,9 +71,27 @@ class Status:
     def over(self, topic: str) -> None:
         self._troubles.pop(topic, None)
 
-    def tell(self, line: str) -> None:
-        """Send it, unless it is what was told last."""
-        status = printable("; ".join([*self._troubles.values(), line]))  # a line break would begin another assignment
+    def tell(self, line: Callable[[], str]) -> None:
+        """Send it, unless it is what was told last; in a storm once a second, as it is then. In the running loop."""
+        self._line = line
+        if self._timer is not None:
+            return
+        wait = self._not_before - asyncio.get_running_loop().time()
+        if wait > 0:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._send)
+        else:
+            self._send()
+
+    def end(self) -> None:
+        """Say no more of what was to be told later."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _send(self) -> None:
+        self._timer = None
+        self._not_before = asyncio.get_running_loop().time() + _PAUSE
+        # A line break would begin another assignment.
+        status = printable("; ".join([*self._troubles.values(), self._line()]))
         if status != self._told:
             self._told = status
             send(f"STATUS={status}")

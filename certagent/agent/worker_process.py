@@ -110,7 +110,7 @@ class Worker:
         try:
             # Its own process group: ^C in a terminal reaches the agent alone, which then stops it in good order.
             self._process = await asyncio.create_subprocess_exec(
-                *command, *self.names, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0, env=_environment()
+                *command, *self.names, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0, env=environment()
             )
         except OSError as error:
             os.close(reports)
@@ -211,7 +211,7 @@ def _pass_on(line: bytes) -> None:
     log.info("%s", printable(line.decode("utf-8", "replace").rstrip()))  # a vendor's module may write anything
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The agent's, so that the worker is the same code as the agent, wherever that is, and nothing found in the
     current directory; and does not speak to systemd in the agent's name."""
     environment = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}

@@ -100,7 +100,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"certagent {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    commands.add_parser("run", help="the agent, in the foreground")
+    run = commands.add_parser("run", help="the agent, in the foreground")
+    # For the agent, which reads its configuration in a process of its own.
+    run.add_argument("--definitions-to-stdout", action="store_true", help=argparse.SUPPRESS)
     check = commands.add_parser("check", help="configuration, keystores, authorities; changes nothing")
     check.add_argument("--offline", action="store_true", help="contact no authority")
     status = commands.add_parser("status", help="what is there and what happens next")
@@ -141,8 +143,10 @@ def _add_work(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     how.add_argument("--force", action="store_true", help="whether due or not")
     how.add_argument("--compromised", action="store_true", help="a new key in place of one that others know")
-    # For the agent, which knows them already: as `-c` would read them, of the keystores named alone.
+    # For the agent, which knows them already: as `-c` would read them, of the keystores named alone; and writes metrics
+    # when all its workers are done.
     renew.add_argument("--definitions-from-stdin", action="store_true", help=argparse.SUPPRESS)
+    renew.add_argument("--only-metrics", action="store_true", help=argparse.SUPPRESS)
     renew.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
     # For a worker of ours: what is open and no more; hooks that it runs once for several keystores.
     how.add_argument("--finish", action="store_true", help=argparse.SUPPRESS)

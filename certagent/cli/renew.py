@@ -34,6 +34,8 @@ _WAITING = (Result.PENDING, Result.WAITING)
 
 
 def renew(arguments: argparse.Namespace) -> int:
+    if arguments.only_metrics:
+        return _only_metrics(arguments)
     handed = load_handed(sys.stdin.fileno()) if arguments.definitions_from_stdin else None
     configuration = handed or load_configuration(arguments.config)
     names = chosen(configuration, arguments.names)
@@ -95,7 +97,7 @@ def _serve(
 
     The hooks that several of them share come when the last of these is through.
 
-    `excerpt`: the configuration is one, of these keystores alone.
+    `excerpt`: the configuration is one, of these keystores alone, that the agent handed us.
     """
     as_json, file = arguments.report == "json", arguments.config
     stopping = _asked_to_stop()
@@ -126,8 +128,8 @@ def _serve(
             if outcome.result is not Result.IN_PLACE or as_json:
                 tell(outcome)
             results.append(outcome.result)
-    if configuration.metrics_file:
-        _write_metrics(configuration if whole is None else whole(), debug=arguments.debug)
+    if not excerpt:  # else the agent has them written, once for all its workers
+        _write_metrics(configuration, debug=arguments.debug)
     return _exit_code(results, wish)
 
 
@@ -195,7 +197,14 @@ def _bring_strays_to_an_end(configuration: Configuration) -> None:
         )
 
 
+def _only_metrics(arguments: argparse.Namespace) -> int:
+    _write_metrics(load_configuration(arguments.config), debug=arguments.debug)
+    return 0
+
+
 def _write_metrics(configuration: Configuration, *, debug: bool) -> None:
+    if configuration.metrics_file is None:
+        return
     now = clock()
     text = prometheus_text(take_snapshots(configuration, now=now, host=host(), debug=debug), now)
     try:

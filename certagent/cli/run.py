@@ -1,11 +1,36 @@
-"""`certagent run`: hand over to the agent."""
+"""`certagent run`: hand over to the agent; or tell it what it wants to know of the configuration: it does not load all
+that it takes to read one.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 
-from certagent.agent import loop
+from certagent.errors import ConfigError
+
+# Each loads what its own process needs.
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.definitions_to_stdout:
+        return _tell_the_agent(arguments)
+    from certagent.agent import loop  # noqa: PLC0415
+
     return loop.run(arguments.config)
+
+
+def _tell_the_agent(arguments: argparse.Namespace) -> int:
+    import msgspec  # noqa: PLC0415
+
+    from certagent.config.load import load_for_agent  # noqa: PLC0415
+    from certagent.config.served import Refused, Served  # noqa: PLC0415
+
+    found: Served | Refused
+    try:
+        found = load_for_agent(arguments.config)
+    except ConfigError as error:
+        found = Refused(str(error), error.hint, error.problems)
+    sys.stdout.buffer.write(msgspec.msgpack.encode(found))
+    sys.stdout.buffer.flush()
+    return 0

@@ -39,8 +39,9 @@ from certagent.config.decode import (
     Table,
     did_you_mean,
 )
-from certagent.config.excerpt import Excerpts, excerpts
+from certagent.config.excerpt import served
 from certagent.config.keystores import KeystoreDefaults, KeystoreDefinition, Pkcs11Keystore
+from certagent.config.served import Served
 from certagent.config.source import read_descriptor, read_text
 from certagent.config.values import Name
 from certagent.errors import ConfigError
@@ -69,32 +70,16 @@ def load_for_host(path: Path) -> tuple[Configuration, tuple[str, ...]]:
     return loaded.configuration, check_host(loaded.decoder).lines()
 
 
-@dataclass(frozen=True)
-class AgentConfiguration:
-    """What the agent needs: the configuration, what of it this host lacks, what is handed to workers.
-
-    `digests` of the definitions; but for keystores in tokens: what changes in there no file shows.
-    """
-
-    configuration: Configuration
-    lacking: tuple[str, ...]
-    excerpts: Excerpts
-    digests: Mapping[str, str]
-
-
-def load_for_agent(path: Path) -> AgentConfiguration:
-    """Raises as `load_configuration` does."""
+def load_for_agent(path: Path) -> Served:
+    """What the agent keeps of it. Raises as `load_configuration` does."""
     loaded = _load(path)
-    configuration = loaded.configuration
-    uses = {name: definition.authority for name, definition in configuration.keystores.items()}
     main, *included = loaded.files.values()
-    parts = excerpts(main, included, uses, configuration.defaults.authority)
     digests = {
-        name: digest_of(definition, configuration.authority_of(definition))
-        for name, definition in configuration.keystores.items()
-        if not isinstance(definition, Pkcs11Keystore)
+        name: bytes.fromhex(digest_of(definition, loaded.configuration.authority_of(definition)))
+        for name, definition in loaded.configuration.keystores.items()
+        if not isinstance(definition, Pkcs11Keystore)  # what changes in a token no file shows
     }
-    return AgentConfiguration(configuration, check_host(loaded.decoder).lines(), parts, digests)
+    return served(loaded.configuration, main, included, digests, check_host(loaded.decoder).lines())
 
 
 def load_handed(descriptor: int) -> Configuration | None:

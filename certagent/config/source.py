@@ -9,8 +9,7 @@ from pathlib import Path
 import yaml
 
 from certagent.config.decode import Location, Problems
-
-_SIZE_LIMIT = 1 << 20
+from certagent.config.served import SIZE_LIMIT
 
 
 def read_text(path: Path, problems: Problems) -> str | None:
@@ -38,7 +37,7 @@ def read_descriptor(descriptor: int, path: Path, problems: Problems) -> str | No
             return None
         with os.fdopen(os.dup(descriptor), "rb") as file:
             file.seek(0)
-            raw = file.read(_SIZE_LIMIT + 1)
+            raw = file.read(SIZE_LIMIT + 1)
     except OSError as error:
         _unreadable(path, error, problems)
         return None
@@ -57,7 +56,7 @@ def _unreadable(path: Path, error: Exception, problems: Problems) -> None:
 
 
 def _decode_text(raw: bytes, place: Location, problems: Problems) -> str | None:
-    if len(raw) > _SIZE_LIMIT:
+    if len(raw) > SIZE_LIMIT:
         problems.add(place, (), "is larger than 1 MiB", "split it with include")
         return None
     try:

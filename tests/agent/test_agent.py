@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from certagent import state, wall_clock
-from certagent.config.load import digest_of, load_for_agent
+from certagent.config.load import digest_of, load_configuration
 from certagent.host import Host
 from certagent.policy import Condition
 from tests.waiting import PATIENCE
@@ -73,7 +73,7 @@ def test_files_changed_again_and_again_by_a_keystore_that_cannot_be_read_make_no
 
 def quiet(agent: Running, *names: str) -> None:
     """As a worker leaves keystores that are well; their next action comes in fifty days."""
-    configuration = load_for_agent(agent.config).configuration
+    configuration = load_configuration(agent.config)
     for name in names:
         definition = configuration.keystores[name]
         known = state.State(
@@ -93,7 +93,7 @@ def test_no_worker_is_started_for_keystores_that_are_well(agent: Running) -> Non
     agent.start()
     agent.until(lambda: len(agent.journal("end", "web")) >= 3)  # three sweeps
     assert set(names_begun(agent)) == {"web"}
-    assert "STATUS=201 keystores, 0 due, 0 workers, next " in "\n".join(agent.told)
+    assert agent.status.startswith("STATUS=201 keystores, ")
 
 
 def remember(agent: Running, name: str, **other: object) -> None:
@@ -258,9 +258,12 @@ LIMIT = "5s"
 def test_two_hundred_due_at_once_are_each_done_once_by_two_workers_at_a_time(agent: Running) -> None:
     names = [f"k{number:03}" for number in range(200)]
     agent.configure(names)
+    begun = time.monotonic()
     agent.start()
     agent.until(lambda: len(agent.journal("end")) >= 200)
     agent.until(lambda: agent.status.startswith("STATUS=200 keystores, 0 due, 0 workers, "))
+    lines = sum(line.startswith("STATUS=") for line in agent.told)
+    assert lines <= time.monotonic() - begun + 1, "status is told once a second"
     assert sorted(names_begun(agent)) == names
     starts = agent.journal("start")
     assert len(starts) == 8
@@ -502,7 +505,7 @@ def test_a_reload_takes_new_keystores_and_drops_removed_ones(agent: Running) -> 
     count, others = names_begun(agent).count("old"), names_begun(agent).count("web")
     agent.until(lambda: agent.journal("end", "new") and names_begun(agent).count("web") >= others + 4)
     assert names_begun(agent).count("old") <= count + 1
-    assert agent.status.startswith("STATUS=2 keystores")
+    agent.until(lambda: agent.status.startswith("STATUS=2 keystores"))
     reloading = agent.told.index("RELOADING=1")
     assert re.fullmatch(r"MONOTONIC_USEC=\d+", agent.told[reloading + 1])
 
@@ -513,13 +516,60 @@ def test_a_broken_new_configuration_keeps_the_old_one_and_says_so(agent: Running
     agent.start()
     agent.config.write_text("keystores: [")
     reload(agent)
-    assert "the new configuration is broken, the old one stays in use" in agent.status
+    agent.until(lambda: "the new configuration is broken, the old one stays in use" in agent.status)
     assert "the old configuration stays in use: " in agent.log.read_text()
     count = len(names_begun(agent))
     agent.until(lambda: len(names_begun(agent)) > count)
     agent.configure(["web"])
     reload(agent)
     agent.until(lambda: agent.status.startswith("STATUS=1 keystore"))
+
+
+def test_while_a_large_configuration_is_read_the_loop_goes_round(agent: Running) -> None:
+    agent.configure(["web"])
+    agent.start()
+    names = [f"k{number:04}" for number in range(3000)]
+    agent.configure(names)
+    quiet(agent, *names)
+    reload(agent)
+    told = agent.told[agent.told.index("RELOADING=1") :]
+    assert told[: told.index("READY=1")].count("WATCHDOG=1") >= 2
+    agent.until(lambda: agent.status.startswith("STATUS=3000 keystores, 0 due"))
+
+
+def test_a_reload_asked_for_during_another_is_not_lost(agent: Running) -> None:
+    agent.configure(["web"])
+    agent.start()
+    agent.process.send_signal(signal.SIGHUP)
+    agent.until(lambda: "RELOADING=1" in agent.told)
+    agent.configure(["web", "vpn"])
+    agent.process.send_signal(signal.SIGHUP)
+    agent.until(lambda: agent.status.startswith("STATUS=2 keystores"))
+
+
+def test_a_reload_without_a_program_to_read_by_keeps_the_old_configuration(program: Path, agent: Running) -> None:
+    """As while a package is being replaced."""
+    agent.start(PYTHONPATH=str(program))
+    agent.until(lambda: agent.journal("end", "web"))
+    (program / "certagent/cli/run.py").write_text("raise SystemExit(7)")
+    reload(agent)
+    assert "agent.yaml could not be read: the process that reads it exited 7" in agent.log.read_text()
+    count = len(names_begun(agent))
+    agent.until(lambda: len(names_begun(agent)) > count)
+
+
+def test_the_metrics_are_written_when_the_workers_are_done(agent: Running) -> None:
+    names = [f"k{number:02}" for number in range(60)]
+    metrics = agent.directory / "certagent.prom"
+    agent.configure(names, metrics_file=str(metrics))
+    agent.start()
+    agent.until(metrics.exists)
+    assert len(agent.journal("end")) == 60
+    assert metrics.stat().st_mtime >= (agent.behaviour / "journal").stat().st_mtime
+    assert metrics.read_text().count("certagent_keystore_failures{") == 60
+    first = metrics.stat().st_mtime_ns
+    (agent.directory / "k07.pem").write_text("put here by another tool")
+    agent.until(lambda: metrics.stat().st_mtime_ns != first)
 
 
 def test_the_state_directory_does_not_change_under_way(agent: Running) -> None:

@@ -148,7 +148,7 @@ def test_the_agent_understands_what_its_worker_reports(
 def test_a_worker_that_is_handed_definitions_reads_no_configuration(make_site: Sites) -> None:
     site = make_site(real_time=True)
     nobody_was_here(site)
-    definitions = load_for_agent(site.config).excerpts.of(["web"])
+    definitions = load_for_agent(site.config).excerpt(["web"])
     site.config.unlink()
     taken, worker = reported(site, definitions=definitions)
     assert [outcome.result for outcome in taken] == [Result.ENROLLED]

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from certagent import state
-from certagent.config.load import AgentConfiguration, load_for_agent
+from certagent.config.load import load_for_agent
+from certagent.config.served import Served
 from certagent.policy import Condition
 from tests.waiting import PATIENCE
 
@@ -30,7 +31,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
     return key.read_bytes(), certificate.read_bytes()
 
 
-def installed(directory: Path, number: int, pair: tuple[bytes, bytes]) -> AgentConfiguration:
+def installed(directory: Path, number: int, pair: tuple[bytes, bytes]) -> Served:
     """So many keystores that are well."""
     directory.mkdir()
     keystores = {}
@@ -55,7 +56,7 @@ def installed(directory: Path, number: int, pair: tuple[bytes, bytes]) -> AgentC
             condition=Condition.VALID,
             next_action="renew",
             next_action_at=datetime.now(UTC) + timedelta(days=50),
-            definition=loaded.digests[name],
+            definition=loaded.keystores[name].digest.hex(),
             watched=state.watch([directory / f"{name}.key", directory / f"{name}.pem"]),
         )
         state.save(directory / "state/keystores" / name, known)
@@ -100,7 +101,7 @@ def test_a_worker_for_one_costs_the_same_however_many_there_are(
     for number in (FEW, MANY):
         place = tmp_path / str(number)
         loaded = installed(place, number, pair)
-        handed = loaded.excerpts.of(["k01"])
+        handed = loaded.excerpt(["k01"])
         done.append(counted("command", "-c", place / "agent.yaml", *words, stdin=handed))
     assert done[0] == done[1]
     assert done[0]["decoded"] == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certagent.config.configuration import Configuration
-from certagent.config.load import digest_of, load_for_agent, load_handed
+from certagent.config.load import digest_of, load_configuration, load_for_agent, load_handed
 from certagent.errors import ConfigError
 
 from .conftest import FINGERPRINT, Site
@@ -29,7 +29,7 @@ def handed(content: bytes, mode: int = 0o600) -> Iterator[int]:
 
 
 def excerpt(site: Site, names: Sequence[str]) -> Configuration:
-    with handed(load_for_agent(site.main).excerpts.of(names)) as descriptor:
+    with handed(load_for_agent(site.main).excerpt(names)) as descriptor:
         found = load_handed(descriptor)
     assert found is not None
     return found
@@ -48,7 +48,7 @@ def another(name: str, authority: str = "corp") -> str:
 def test_a_shipped_keystore_is_the_same(site: Site, shipped: Path) -> None:
     site.change({2: "include: keystores/*.yaml"})
     site.write(f"keystores/{shipped.name}", _OF_A_HOST.sub("DIR/corp.challenge", shipped.read_text()))
-    whole = load_for_agent(site.main).configuration
+    whole = load_configuration(site.main)
     assert digests(excerpt(site, list(whole.keystores))) == digests(whole)
 
 
@@ -68,7 +68,7 @@ def test_a_shipped_keystore_is_the_same(site: Site, shipped: Path) -> None:
 )
 def test_every_way_to_write_a_value_is_read_back_as_the_same(line: str, site: Site) -> None:
     site.change({12: f"    type: pem\n{line}", 17: "    key_type: ec:p256"})
-    whole = load_for_agent(site.main).configuration
+    whole = load_configuration(site.main)
     assert excerpt(site, ["web"]).keystores == whole.keystores
 
 
@@ -78,7 +78,7 @@ def test_it_holds_the_keystores_asked_for_their_and_the_default_authority_and_th
     site.write("more-2.yaml", another("app"))
     site.write("more-3.yaml", f"authorities: {{two: {{url: 'http://b/', fingerprint: '{FINGERPRINT}'}}}}\n")
     site.write("more-4.yaml", f"authorities: {{six: {{url: 'http://c/', fingerprint: '{FINGERPRINT}'}}}}\n")
-    whole, found = load_for_agent(site.main).configuration, excerpt(site, ["vpn"])
+    whole, found = load_configuration(site.main), excerpt(site, ["vpn"])
     assert (list(found.keystores), list(found.authorities)) == (["vpn"], ["two", "corp"])
     assert found.keystores["vpn"] == whole.keystores["vpn"]
     assert found.authorities["two"] == whole.authorities["two"]
@@ -89,10 +89,10 @@ def test_it_holds_the_keystores_asked_for_their_and_the_default_authority_and_th
 
 def test_it_does_not_grow_with_the_installation(site: Site) -> None:
     site.change({2: "include: more-*.yaml"})
-    small = load_for_agent(site.main).excerpts.of(["web"])
+    small = load_for_agent(site.main).excerpt(["web"])
     for number in range(50):
         site.write(f"more-{number}.yaml", another(f"more-{number}"))
-    assert load_for_agent(site.main).excerpts.of(["web"]) == small
+    assert load_for_agent(site.main).excerpt(["web"]) == small
 
 
 def test_nothing_handed_is_none() -> None:
@@ -102,7 +102,7 @@ def test_nothing_handed_is_none() -> None:
 
 @pytest.mark.parametrize("mode", [pytest.param(0o620, id="its group"), pytest.param(0o602, id="everybody")])
 def test_what_others_may_write_to_is_not_believed(mode: int, site: Site) -> None:
-    content = load_for_agent(site.main).excerpts.of(["web"])
+    content = load_for_agent(site.main).excerpt(["web"])
     with handed(content, mode) as descriptor, pytest.raises(ConfigError, match="is writable by"):
         load_handed(descriptor)
 
@@ -115,3 +115,18 @@ def test_a_pipe_is_not_believed() -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def test_what_is_larger_than_any_file_may_be_is_not_handed(site: Site) -> None:
+    """Nothing is: the worker reads the configuration itself."""
+    names = [f"www{number:07}.example.net" for number in range(250)]
+    site.change({2: "include: more-*.yaml"})
+    for number in range(200):
+        more = another(f"more-{number}").replace(
+            "subject:", f"san: [{', '.join(f'dns:{name}' for name in names)}], subject:"
+        )
+        site.write(f"more-{number}.yaml", more)
+    served = load_for_agent(site.main)
+    few, all_of_them = served.excerpt(["more-1", "more-2"]), served.excerpt(served.keystores)
+    assert len(few) > 10_000
+    assert all_of_them == b""

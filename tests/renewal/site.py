@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certagent import certificate as facts
 from certagent import keys, state, wall_clock
+from certagent.agent.worker_process import worker_command
 from certagent.cli.assemble import contexts
-from certagent.config.load import load_configuration
+from certagent.config.load import load_configuration, load_for_agent
 from certagent.host import Host
 from certagent.lab import LabCA, LabServer, Settings, serve
 from certagent.status.snapshot import take_snapshot
@@ -156,6 +157,15 @@ class Site:
         """A command line, as a person types it; on the real clock."""
         argv = [sys.executable, "-m", "certagent", "-c", str(self.config), *words]
         return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def worker(self, *names: str) -> subprocess.CompletedProcess[str]:
+        """As the agent starts it: handed the definitions of these keystores alone."""
+        handed = self.path("handed")
+        handed.write_bytes(load_for_agent(self.config).excerpt(names))
+        handed.chmod(0o600)
+        argv = [*worker_command(self.config), *names]
+        with handed.open("rb") as stdin:
+            return subprocess.run(argv, stdin=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def pair_matches(key: Path, certificate: x509.Certificate) -> bool:

@@ -18,11 +18,10 @@ from tests.renewal.site import DAY, Site, Sites, recording_hook
 
 
 def left_alone(site: Site) -> bool:
-    loaded = load_for_agent(site.config)
-    sights = Sights(Path(loaded.configuration.state_dir))
-    sights.adopt(loaded.digests, loaded.excerpts.uses)
-    sights.begin()
-    look = sights.of("web")
+    served = load_for_agent(site.config)
+    sights = Sights(Path(served.state_dir))
+    sights.begin(served.authorities)
+    look = sights.of("web", served.keystores["web"])
     return look is not None and schedule.is_quiet(look, datetime.now(UTC))
 
 

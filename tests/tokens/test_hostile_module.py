@@ -86,6 +86,17 @@ def test_the_rest_of_the_batch_is_served(site: TokenSite, order: Order, text: st
     assert site.events() == ["failed"]
 
 
+@pytest.mark.parametrize(
+    ("text", "result"), [pytest.param("", "enrolled", id="well"), pytest.param("C_Sign segv", "failed", id="crash")]
+)
+def test_so_is_a_batch_whose_definitions_the_agent_hands(site: TokenSite, order: Order, text: str, result: str) -> None:
+    in_a_batch(site)
+    order(text)
+    done = site.worker("web", "app")
+    told = [(each["keystore"], each["result"]) for each in map(json.loads, done.stdout.splitlines())]
+    assert told == [("web", result), ("app", "enrolled")], done.stderr
+
+
 def test_after_a_crash_the_next_attempt_carries_on_and_leaves_nothing_behind(site: TokenSite, order: Order) -> None:
     in_a_batch(site)
     for text in ("C_GenerateKeyPair segv 0 once", "C_Sign segv 0 once", "C_CreateObject segv 0 once"):

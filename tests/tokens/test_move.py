@@ -10,6 +10,7 @@ from certagent.lab import Settings
 from tests.renewal.site import DAY
 from tests.tokens.conftest import Sites
 from tests.tokens.site import Place, TokenSite
+from tests.waiting import until
 
 pytestmark = pytest.mark.needs("opensc")
 
@@ -44,8 +45,9 @@ def test_the_identity_moves_and_the_old_one_stays_until_it_is_configured_no_more
 
 
 @pytest.mark.needs("softhsm")
+@pytest.mark.parametrize("handed", [False, True], ids=["that a person types", "handed the new keystore alone"])
 def test_a_move_that_waits_for_a_person_is_carried_on_by_the_agents_own_command(
-    softhsm: Place, make_site: Sites
+    handed: bool, softhsm: Place, make_site: Sites
 ) -> None:
     site = make_site(softhsm, Settings(lifetime=90 * DAY, manual=True), real_time=True)
     site.write(subject=False, authority="poll_interval: 1s")
@@ -59,7 +61,10 @@ def test_a_move_that_waits_for_a_person_is_carried_on_by_the_agents_own_command(
     assert site.command("renew", "old").returncode == 0
     assert site.command("enroll", "old", "--into", "web").returncode == 3
     approve(site)
-    assert site.command("renew", "web").returncode == 0
+    if handed:
+        until(lambda: site.worker("web").returncode == 0)  # it polls when it is time to
+    else:
+        assert site.command("renew", "web").returncode == 0
     assert site.pair_matches()
 
 

@@ -41,7 +41,7 @@ DOORS = {
     "urllib3": ("scep.transport", "scep.wire"),
     "apscheduler": ("agent.appointments",),
     "yaml": ("config.",),
-    "subprocess": ("hooks", "demo."),
+    "subprocess": ("hooks", "agent.reading", "demo."),
     "asyncio.subprocess": ("agent.worker_process",),
     "socket": ("cli.assemble", "lab.server", "agent.systemd", "transaction.probe", "demo."),
     "rich": ("cli.", "demo."),
