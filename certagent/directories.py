@@ -34,8 +34,9 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe mus
 
 @dataclass(frozen=True)
 class Look:
-    """A regular file as it was opened. `closed`: nobody but root and us can have put it where it is."""
+    """A regular file as it was opened at `path`. `closed`: nobody but root and us can have put it there."""
 
+    path: Path
     content: bytes
     status: os.stat_result
     closed: bool
@@ -45,14 +46,20 @@ class Look:
 class Directory:
     """A directory held open by `descriptor`, which serves as `dir_fd`; `path` is where it was found, links resolved.
 
-    Nobody but root and us can have put it there if it is `sure`, nor what is in it if it is `closed`.
+    `doubt` says of it, or of one above it, how others than root and us may have put there what is in it; empty: they
+    cannot. `above` says the same of the directory itself.
     """
 
     path: Path
     descriptor: int
     status: os.stat_result
-    sure: bool
-    closed: bool
+    above: str
+    doubt: str
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody but root and us can have put there what is in it."""
+        return not self.doubt
 
     def look(self, name: str, limit: int) -> Look | None:
         """The file of this name; None if there is none. At most `limit` bytes and one are read.
@@ -78,7 +85,7 @@ class Directory:
                 content += part
         finally:
             os.close(descriptor)
-        return Look(content, status, self.closed)
+        return Look(path, content, status, self.closed)
 
     def _check(self, path: Path, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
@@ -87,8 +94,8 @@ class Directory:
         own = status.st_uid == self.status.st_uid and status.st_uid not in owned.owners()
         if status.st_nlink > 1 and not self.closed and not own:
             raise KeystoreError(
-                f"{path} is a hard link to a file of {owned.name_of(status.st_uid)}, "
-                f"in a directory that others may write to: they may have linked anything here",
+                f"{path} is a hard link to a file of {owned.name_of(status.st_uid)}, and {self.doubt}: "
+                "who knows who put it there",
                 "put a copy in its place",
             )
 
@@ -154,7 +161,7 @@ class _Walk:
         self._links = 0
         self._steps: list[Directory] = []
         descriptor = self._held(os.open("/", _WALK))
-        self._enter(Path("/"), descriptor, os.fstat(descriptor), sure=True)
+        self._enter(Path("/"), descriptor, os.fstat(descriptor), above="")
 
     @property
     def here(self) -> Directory:
@@ -193,13 +200,18 @@ class _Walk:
         if not is_last:
             if not stat.S_ISDIR(status.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.here.path / name))
-            kept = owned.is_sticky(self.here.status) and {self.here.status.st_uid, status.st_uid} <= self._owners
-            self._enter(self.here.path / name, descriptor, status, self.here.closed or (self.here.sure and kept))
+            here = self.here
+            kept = owned.is_sticky(here.status) and {here.status.st_uid, status.st_uid} <= self._owners
+            self._enter(here.path / name, descriptor, status, here.above if kept else here.doubt)
         return ""
 
-    def _enter(self, path: Path, descriptor: int, status: os.stat_result, sure: bool) -> None:
-        closed = sure and status.st_uid in self._owners and not owned.directory_writable_by_others(descriptor, status)
-        self._steps.append(Directory(path, descriptor, status, sure, closed))
+    def _enter(self, path: Path, descriptor: int, status: os.stat_result, above: str) -> None:
+        doubt = above
+        if not doubt and status.st_uid not in self._owners:
+            doubt = f"{path} belongs to user {owned.name_of(status.st_uid)}"
+        if not doubt and owned.directory_writable_by_others(descriptor, status):
+            doubt = f"{path} is writable by {'everybody' if status.st_mode & 0o002 else 'its group'}"
+        self._steps.append(Directory(path, descriptor, status, above, doubt))
 
     def _check_link(self, name: str, status: os.stat_result, text: str, *, is_last: bool) -> None:
         path = self.here.path / name
@@ -216,9 +228,9 @@ class _Walk:
                 f"{path} is a symbolic link of user {user}, and is not followed",
                 f"configure what it should lead to, or run certagent as {user}",
             )
-        if not self.here.closed:
+        if self.here.doubt:
             raise KeystoreError(
-                f"{path} is a symbolic link in a directory that others may change: who knows who put it there",
+                f"{path} is a symbolic link, and {self.here.doubt}: who knows who put it there",
                 "configure what it should lead to, or run certagent as the directory's owner",
             )
 

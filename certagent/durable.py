@@ -114,7 +114,8 @@ def write(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir_fd:
 def append_line(path: Path, line: bytes, ownership: Ownership = PRIVATE) -> None:
     """Add one line. A line cut short by a power cut before stays a line of its own."""
     existed = path.exists()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, ownership.mode)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, ownership.mode)
     with os.fdopen(descriptor, "rb+") as file:
         size = file.seek(0, os.SEEK_END)
         cut_short = False
@@ -190,7 +191,7 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     `what` names the thing in the error. Without `wait`, raises BusyError if another process holds it.
     """
     make_directory(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from pathlib import Path
+from typing import Literal
 
 
 def owners() -> frozenset[int]:
@@ -19,6 +21,15 @@ def owners() -> frozenset[int]:
 def writable_by_others(status: os.stat_result) -> bool:
     """Whether a file's bits let its group, or everybody, write to it."""
     return bool(status.st_mode & 0o022)
+
+
+def fault(status: os.stat_result, path: object) -> tuple[str, str] | None:
+    """What keeps a file from being believed, and what to do about it: it is not root's or ours, or not alone."""
+    if writable_by_others(status):
+        return "is writable by its group or by everybody", f"run chmod go-w {path}"
+    if status.st_uid not in owners():
+        return "belongs to neither root nor the user certagent runs as", f"run chown root {path}"
+    return None
 
 
 def directory_writable_by_others(descriptor: int, status: os.stat_result) -> bool:
@@ -44,6 +55,16 @@ def _may_have_access_list(descriptor: int) -> bool:
 def is_sticky(status: os.stat_result) -> bool:
     """Whether in this directory only a file's owner may remove or rename it, however many may write there."""
     return bool(status.st_mode & stat.S_ISVTX)
+
+
+def is_mapped(number: int, kind: Literal["user", "group"]) -> bool:
+    """Whether there is such a user or group in our user namespace: to no other can a file be given."""
+    try:
+        with Path(f"/proc/self/{'uid' if kind == 'user' else 'gid'}_map").open() as file:
+            spans = [tuple(map(int, line.split())) for line in file]
+    except (OSError, ValueError):
+        return True
+    return any(first <= number < first + length for first, _, length in spans)
 
 
 def name_of(uid: int) -> str:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 
-from certagent import durable
+from certagent import believed, durable
 from certagent.agent import log as certagent_log
 from certagent.agent import reading, schedule, systemd
 from certagent.agent.clock import Clocks
@@ -25,7 +25,7 @@ from certagent.agent.metrics import Metrics
 from certagent.agent.schedule import Pace
 from certagent.agent.worker_process import worker_command
 from certagent.config.served import Served
-from certagent.errors import BusyError, CertagentError, ConfigError
+from certagent.errors import BusyError, CertagentError, ConfigError, StateError
 from certagent.state_directory import StateDirectory
 from certagent.text import iso
 
@@ -58,11 +58,14 @@ def _tell(lacking: Sequence[str]) -> None:
 
 def _lock(state_dir: Path, held: ExitStack) -> None:
     try:
+        believed.check_state(state_dir)
         held.enter_context(durable.lock(StateDirectory(state_dir).agent_lock, f"the state directory {state_dir}"))
     except BusyError as error:
         raise BusyError(
             f"an agent runs already: {error}", "stop it first, or give this one a state_dir of its own"
         ) from None
+    except StateError as error:
+        raise ConfigError(str(error), error.hint) from None
     except OSError as error:
         raise ConfigError(
             f"the state directory {state_dir} cannot be used: {error.strerror}",

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from certagent import believed, owned, policy, state, wall_clock
 from certagent import certificate as facts
-from certagent import policy, state, wall_clock
 from certagent.cli import assemble
 from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
@@ -22,7 +22,7 @@ from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_for_host
 from certagent.config.parts import Secret
-from certagent.errors import CertagentError, internal_fault
+from certagent.errors import CertagentError, StateError, internal_fault
 from certagent.hooks import read_secret
 from certagent.keystore.files import explained, look_at, ownership, resolve
 from certagent.scep import Capabilities
@@ -103,10 +103,26 @@ def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -
     closed = [f"{word}: {path} is not writable" for word, path in directories.items() if not _may_write(path)]
     for line in closed:
         yield Finding(Mark.WRONG, line, _AS_ROOT)
+    if "live_dir" in directories and (fault := believed.directory_fault(directories["live_dir"])):
+        yield Finding(Mark.WRONG, f"live_dir is not believed: {fault[0]}", fault[1])
+    yield from _state(directories["state_dir"], deep=False)
     if not closed:
         keystores = _many(len(configuration.keystores), "keystore")
         yield Finding(Mark.FINE, f"{keystores}, state in {configuration.state_dir}")
     yield from _strays(configuration)
+
+
+def _state(directory: Path, *, deep: bool) -> Findings:
+    """What is remembered in there, if nobody else may have written it."""
+    try:
+        believed.check_state(directory, deep=deep)
+    except StateError as error:
+        yield Finding(Mark.WRONG, str(error), error.hint)
+        return
+    status = directory.stat() if directory.exists() else None
+    if status is not None and owned.writable_by_others(status):
+        hint = "others can keep it from working; have root run chmod go-w on it"
+        yield Finding(Mark.WARNING, f"{directory} is writable by its group or by everybody", hint)
 
 
 def _may_write(directory: Path) -> bool:
@@ -202,6 +218,7 @@ def _keystore(
     configured = configured_keystore(configuration, name, assemble.host())
     definition, authority, keystore = configured.definition, configured.authority, configured.keystore
     yield from _files(definition, Path(configuration.live_dir) / name)
+    yield from _state(configured.directory, deep=True)
     snapshot = take_snapshot(configured, authorities, now)
     if not snapshot.situation.readable and snapshot.last_error is not None:
         yield Finding(Mark.WRONG, snapshot.last_error.message, snapshot.last_error.hint)

@@ -10,7 +10,7 @@ from datetime import datetime
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent.cli.terminal import EARLY_HINT, PACE_HINT, Finding, Mark
+from certagent.cli.terminal import EARLY_HINT, EXPOSED_HINT, PACE_HINT, Finding, Mark
 from certagent.config.authority import Authority
 from certagent.config.keystores import KeystoreDefinition
 from certagent.policy import Action
@@ -181,6 +181,8 @@ def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
         yield Finding(Mark.WARNING, it.renew_at_note, "write renew_at as a share, such as 66%, or as a shorter time")
     for note in it.pace_notes:
         yield Finding(Mark.WARNING, note, PACE_HINT)
+    for note in it.exposed:
+        yield Finding(Mark.WARNING, note, EXPOSED_HINT)
     yield from _challenge_warnings(seen)
     if seen.certificate is not None:
         yield from _name_warnings(seen, seen.certificate)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from certagent import policy, wall_clock
+from certagent import believed, policy, wall_clock
 from certagent.cli import streams, token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.config.configuration import Configuration
@@ -102,6 +102,7 @@ def _serve(
     as_json, file = arguments.report == "json", arguments.config
     stopping = _asked_to_stop()
     whole = partial(load_configuration, file) if excerpt else None
+    believed.check_state(Path(configuration.state_dir))
     if whole is None:
         _bring_strays_to_an_end(configuration)
     serve_apart = partial(token_workers.advance_apart, configuration=configuration, file=file, excerpt=excerpt)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from certagent.cli import assemble
 from certagent.cli.terminal import (
     EARLY_HINT,
+    EXPOSED_HINT,
     PACE_HINT,
     WIDE,
     Finding,
@@ -215,6 +216,7 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
         if each.renew_at_note:
             found.append(Finding(Mark.WARNING, f"{each.name}: {each.renew_at_note}"))
         found += [Finding(Mark.WARNING, f"{each.name}: {note}", PACE_HINT) for note in each.pace_notes]
+        found += [Finding(Mark.WARNING, f"{each.name}: {note}", EXPOSED_HINT) for note in each.exposed]
     for (message, hint), concerned in errors.items():
         ago = now - max(error.at for _, error in concerned)
         since = f" ({span(ago)} ago)" if ago >= timedelta(seconds=1) else ""

@@ -27,6 +27,7 @@ class Mark(StrEnum):
 
 
 EARLY_HINT = "is the clock right? else ask the CA's operator; `certagent renew --force` asks for another"
+EXPOSED_HINT = "the next renewal closes it, to its owner and group; `group` and `mode` say who else is to read it"
 PACE_HINT = "ask the CA's operator for certificates that live longer from the day they are issued"
 
 WIDE = 100

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from certagent import owned
 from certagent.config.decode import Location, Problems
 from certagent.config.served import SIZE_LIMIT
 
@@ -41,10 +42,8 @@ def read_descriptor(descriptor: int, path: Path, problems: Problems) -> str | No
     except OSError as error:
         _unreadable(path, error, problems)
         return None
-    if status.st_mode & 0o022:
-        problems.add(place, (), "is writable by its group or by everybody", f"run chmod go-w {path}")
-    if status.st_uid not in (0, os.geteuid()):
-        problems.add(place, (), "belongs to neither root nor the user certagent runs as", f"run chown root {path}")
+    if fault := owned.fault(status, path):
+        problems.add(place, (), *fault)
     return _decode_text(raw, place, problems)
 
 

@@ -131,6 +131,10 @@ class Keystore(ABC):
         Asked before a certificate is asked for. Raises KeystoreError.
         """
 
+    def exposed(self) -> tuple[str, ...]:
+        """A line for each file in place that shows the key to everybody. Raises KeystoreError."""
+        return ()
+
     @abstractmethod
     def watched(self) -> tuple[Path, ...]:
         """The files to watch: when another program changes one, the keystore is looked at again."""

@@ -10,6 +10,7 @@ from typing import Generic, Literal, TypeVar
 from cryptography import x509
 
 from certagent import durable
+from certagent.believed import directory_fault
 from certagent.certificate import is_self_signed, load_pem, to_pem
 from certagent.config.file_roles import FileRole
 from certagent.config.keystores import KeystoreDefinition
@@ -128,6 +129,20 @@ class FileKeystore(Keystore, Generic[Definition]):
             ownership(found, owner=self._definition.owner, group=self._definition.group, mode=None, default=0o600)
         for path in self._paths.values():
             resolve(path, self._live)
+        self._check_live()
+
+    def exposed(self) -> tuple[str, ...]:
+        found = [self._look(role).get(role) for role in self._paths if role.private]
+        return tuple(
+            f"{look.path} holds the key and is open to everybody on the host (mode {look.status.st_mode & 0o777:04o})"
+            for look in found
+            if look is not None and look.status.st_mode & 0o007 and self._holds_key(look.content)
+        )
+
+    def _check_live(self) -> None:
+        """Whether nobody else can exchange what consumers are led to. Raises KeystoreError."""
+        if self._definition.swap == "symlink" and (fault := directory_fault(self._live)):
+            raise KeystoreError(f"live_dir is not believed: {fault[0]}", fault[1])
 
     def watched(self) -> tuple[Path, ...]:
         return tuple(self._paths.values())
@@ -167,6 +182,7 @@ class FileKeystore(Keystore, Generic[Definition]):
             if role in wanted
         )
         self._check_targets(files, found, kept)
+        self._check_live()
         return swap.prepare(
             files,
             swap_id=swap_id,
@@ -198,9 +214,10 @@ class FileKeystore(Keystore, Generic[Definition]):
         owner, group, mode = self._definition.owner, self._definition.group, self._definition.mode
         if not role.private:
             return ownership(found, owner=owner, group=group, mode=None, default=0o644)
+        if mode is None and found is not None and self._holds_key(found.content):
+            mode = Mode(found.status.st_mode & 0o770)  # nobody says by leaving it out that everybody is to have the key
         # A mode that was meant for certificates is not handed on to a key.
-        if mode is None and not (found and self._holds_key(found.content)):
-            mode = Mode(0o600)
+        mode = Mode(0o600) if mode is None else mode
         return ownership(found, owner=owner, group=group, mode=mode, default=0o600)
 
 

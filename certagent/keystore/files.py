@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from certagent import owned
 from certagent.directories import Look, reach
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
@@ -90,18 +91,37 @@ def resolve(path: Path, live: Path) -> Path:
 def ownership(found: Look | None, *, owner: str | None, group: str | None, mode: int | None, default: int) -> Ownership:
     """Whose a new file is: as asked for, else as the one it replaces, else the process's with mode `default`.
 
-    `owner` and `group` are names or decimal numbers. Raises KeystoreError for an unknown one.
+    `owner` and `group` are names or decimal numbers. Raises KeystoreError for an unknown one, and where the file in
+    place belongs to somebody whom no file can be given to.
     """
     there = Ownership(default) if found is None else _ownership_of(found)
-    return Ownership(
-        mode=there.mode if mode is None else mode,
-        uid=there.uid if owner is None else _number(owner, "user"),
-        gid=there.gid if group is None else _number(group, "group"),
+    uid = there.uid if owner is None else _number(owner, "user")
+    gid = there.gid if group is None else _number(group, "group")
+    if found is not None and owner is None and not owned.is_mapped(found.status.st_uid, "user"):
+        raise _unmapped(found.path, f"user {found.status.st_uid}", "owner")
+    if found is not None and group is None and not owned.is_mapped(found.status.st_gid, "group"):
+        raise _unmapped(found.path, f"group {found.status.st_gid}", "group")
+    return Ownership(there.mode if mode is None else mode, uid, gid)
+
+
+def _unmapped(path: Path, whom: str, word: str) -> KeystoreError:
+    return KeystoreError(
+        f"{path} belongs to {whom}, whom there is none of in here (a container without root's own numbers, a user "
+        "namespace): the new file cannot be given to them",
+        f"set `{word}`, or give the file another {word} from outside",
     )
 
 
 def _ownership_of(found: Look) -> Ownership:
     return Ownership(stat.S_IMODE(found.status.st_mode) & 0o777, found.status.st_uid, found.status.st_gid)
+
+
+def ownership_of_copy(found: Look) -> Ownership:
+    """That of the file itself; ours alone where no file can be given to its owner."""
+    there = _ownership_of(found)
+    if owned.is_mapped(found.status.st_uid, "user") and owned.is_mapped(found.status.st_gid, "group"):
+        return there
+    return Ownership(there.mode & 0o700)
 
 
 def gives_away(found: Look, wanted: Ownership) -> bool:

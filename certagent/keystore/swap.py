@@ -27,7 +27,7 @@ from certagent.config.file_roles import FileRole
 from certagent.directories import Directory, reach
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
-from certagent.keystore.files import explained, gives_away, look_at, ownership
+from certagent.keystore.files import explained, gives_away, look_at, ownership_of_copy
 from certagent.keystore.targets import Targets, digest, hold, sha256
 
 POINTER = "current"
@@ -368,7 +368,7 @@ def _copy(source: Path, live: Path, copy: Path, directory: Directory | None = No
     """Copy a file with its owner and mode, beside it where a directory is given; nothing if there is none."""
     found = look_at(source, live)
     if found is not None:
-        whose = ownership(found, owner=None, group=None, mode=None, default=0o600)
+        whose = ownership_of_copy(found)
         if directory is None:
             durable.write_new(copy, found.content, whose)
         else:

@@ -60,7 +60,7 @@ class Snapshot:
 
     Where something could not be read (`situation.readable`), `last_error` says why, and the rest is what could.
     `renew_at_note` says how `renew_at` was replaced where the certificate's lifetime has no room for it; else empty.
-    `pace_notes` say where its CA's certificates leave no room for it.
+    `pace_notes` say where its CA's certificates leave no room for it, `exposed` which files show the key to everybody.
     `rollover` is None where nothing is known of one. `lacks`: what the certificate lacks that the definition asks for.
     """
 
@@ -73,6 +73,7 @@ class Snapshot:
     renew_at_note: str
     rollover: RolloverStatus | None
     pace_notes: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
     lacks: tuple[Lack, ...] = ()
 
 
@@ -143,6 +144,7 @@ def take_snapshot(
     )
     in_place = _tried(faults, lambda: _in_place(certificate, situation))
     rollover = _tried(faults, lambda: rollover_status(certificate, known, preparation, track, situation.rules))
+    exposed = (_tried(faults, keystore.exposed) or ()) if not faults else ()
     situation = replace(situation, readable=not faults, doubt=doubt)
     return Snapshot(
         name=configured.name,
@@ -155,6 +157,7 @@ def take_snapshot(
         rollover=rollover,
         pace_notes=tuple(pace_notes(situation)),
         lacks=_lacks(definition, certificate),
+        exposed=exposed,
     )
 
 

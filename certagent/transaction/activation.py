@@ -49,6 +49,8 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
     except HookError as error:
         raise HookError(f"vetoed: {error}", f"the successor is kept; {error.hint}") from None
     context.say("putting the new certificate in place")
+    for line in context.configured.keystore.exposed():
+        context.log(f"{line}; the new one is not")
     plan = context.configured.keystore.plan_activation(shadow, context.trusted())
     return _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
 

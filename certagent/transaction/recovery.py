@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from certagent import durable
+from certagent import believed, durable
 from certagent.errors import CertagentError, StateError
 from certagent.keystore import swap
 from certagent.state_directory import StateDirectory
@@ -83,13 +83,15 @@ def recover_keystore(journal: Journal) -> str | None:
 def recover_all(state_dir: Path, names: Iterable[str] | None = None) -> list[Recovered]:
     """The keystores named, or every one under the state directory; one's trouble never stops another's.
 
-    Raises StateError if the state directory itself cannot be read.
+    Raises StateError if the state directory itself cannot be read or believed.
     """
+    believed.check_state(state_dir)
     done: list[Recovered] = []
     place = StateDirectory(state_dir)
     for name in _with_transaction(place) if names is None else names:
         directory = place.keystore(name)
         try:
+            believed.check_state(directory.path, deep=True)
             with durable.lock(directory.lock, f"keystore {name}"):
                 message = recover_keystore(Journal(directory.path))
         except CertagentError as error:

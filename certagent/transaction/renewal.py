@@ -16,7 +16,7 @@ from enum import StrEnum
 import msgspec
 from cryptography import x509
 
-from certagent import durable, policy, state
+from certagent import believed, durable, policy, state
 from certagent.errors import BusyError, CertagentError, DamagedError, KeystoreError, RejectedError, StateError
 from certagent.policy import Action, Condition, Decision, Past
 from certagent.state_directory import KeystoreDirectory
@@ -100,6 +100,9 @@ def record_failure(context: Context, error: CertagentError) -> Outcome:
 def _locked(context: Context, attempt: Callable[[], Outcome]) -> Outcome:
     try:
         place = KeystoreDirectory(context.configured.directory)
+        believed.check_state(place.path, deep=True)
+        authority = place.state_directory.authority(context.configured.definition.authority)
+        believed.check_state(authority, deep=True)
         with durable.lock(place.lock, f"keystore {context.configured.name}"):
             return attempt()
     except BusyError as error:

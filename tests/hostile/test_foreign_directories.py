@@ -119,7 +119,9 @@ def test_nor_one_of_roots_that_lies_in_his_directory(estate: MakeEstate, role: s
     """He can rename it, and so choose which."""
     place = estate(f"{FOUR}swap: {swap}")
     place.link(place.files / ROLES[role], place.treasure, owner=0)
-    place.assert_refused(place.renew(), said=f"files/{ROLES[role]} is a symbolic link in a directory that others")
+    place.assert_refused(
+        place.renew(), said=f"files/{ROLES[role]} is a symbolic link, and {place.files} belongs to user nobody"
+    )
 
 
 def above(place: Estate) -> None:

@@ -31,6 +31,7 @@ LAYERS = (
     "lenient",
     "keys, durable, state_directory, host",
     "config",
+    "believed",
     "directories",
     "errors, owned",
     "text, moments",
