@@ -25,14 +25,11 @@ def file_fault(path: Path) -> Fault | None:
     """Why what this file says or does is not believed; None for one that is, and for one that is not there."""
     try:
         with reach(path) as place:
-            if place.directory.doubt:
-                return f"may have been put there by others: {place.directory.doubt}", "keep it where only root can"
-            status = os.stat(place.name, dir_fd=place.directory.descriptor, follow_symlinks=False)
+            return place.fault()
     except KeystoreError as error:
         return f"is not believed: {error}", error.hint
     except OSError:
         return None
-    return owned.fault(status, path)
 
 
 def directory_fault(path: Path) -> Fault | None:

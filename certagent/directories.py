@@ -139,6 +139,19 @@ class Place:
     def look(self, limit: int) -> Look | None:
         return self.directory.look(self.name, limit)
 
+    def fault(self) -> tuple[str, str] | None:
+        """What keeps the file from being believed, and what to do about it; None if it is root's or ours alone.
+
+        Raises OSError.
+        """
+        if self.directory.doubt:
+            return f"may have been put there by others: {self.directory.doubt}", "keep it where only root may write"
+        descriptor = os.open(self.name, _WALK, dir_fd=self.directory.descriptor)
+        try:
+            return owned.fault(os.fstat(descriptor), self.path, descriptor)
+        finally:
+            os.close(descriptor)
+
 
 @contextmanager
 def reach(path: Path, *, last: Last = "follow", own: Path | None = None) -> Iterator[Place]:
@@ -209,7 +222,7 @@ class _Walk:
         doubt = above
         if not doubt and status.st_uid not in self._owners:
             doubt = f"{path} belongs to user {owned.name_of(status.st_uid)}"
-        if not doubt and owned.directory_writable_by_others(descriptor, status):
+        if not doubt and owned.others_may_write(descriptor, status):
             doubt = f"{path} is writable by {'everybody' if status.st_mode & 0o002 else 'its group'}"
         self._steps.append(Directory(path, descriptor, status, above, doubt))
 

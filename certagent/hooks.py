@@ -21,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from certagent.config.parts import HookCommand, Secret
-from certagent.config.programs import command_fault
+from certagent.config.programs import command_fault, owner_fault
 from certagent.config.values import Argv
 from certagent.errors import ConfigError, HookError
 from certagent.text import printable
@@ -71,6 +71,8 @@ def _run_to_success(
 ) -> None:
     """Raises HookError, with the last `words` lines of what the command said."""
     name = argv[0]
+    if fault := owner_fault(argv, _base()["PATH"]):
+        raise HookError(f"{what} {name} is not run: it {fault[0]}", fault[1])
     code, output = _run(argv, {**_base(), **environment}, limit, errors=subprocess.STDOUT)
     lines = [printable(line, 500) for line in output.lines()]
     for line in lines:
@@ -159,6 +161,8 @@ def _secret_file(path: str, *, may_be_open: bool) -> bytes:
 
 
 def _command_secret(argv: tuple[str, ...]) -> bytes:
+    if fault := owner_fault(argv, _base()["PATH"]):
+        raise HookError(f"secret command {argv[0]} is not run: it {fault[0]}", fault[1])
     # Its standard error is dropped, not logged: what a secret helper complains about may quote the secret.
     code, output = _run(argv, _base(), _SECRET_TIME, errors=subprocess.DEVNULL)
     if code is None:

@@ -23,17 +23,20 @@ def writable_by_others(status: os.stat_result) -> bool:
     return bool(status.st_mode & 0o022)
 
 
-def fault(status: os.stat_result, path: object) -> tuple[str, str] | None:
-    """What keeps a file from being believed, and what to do about it: it is not root's or ours, or not alone."""
-    if writable_by_others(status):
+def fault(status: os.stat_result, path: object, descriptor: int | None = None) -> tuple[str, str] | None:
+    """What keeps a file from being believed, and what to do about it: it is not root's or ours, or not alone.
+
+    With a descriptor of it, its group may be our own, as `others_may_write` says.
+    """
+    if writable_by_others(status) and (descriptor is None or others_may_write(descriptor, status)):
         return "is writable by its group or by everybody", f"run chmod go-w {path}"
     if status.st_uid not in owners():
         return "belongs to neither root nor the user certagent runs as", f"run chown root {path}"
     return None
 
 
-def directory_writable_by_others(descriptor: int, status: os.stat_result) -> bool:
-    """Whether anybody but a directory's owner may change the names in it.
+def others_may_write(descriptor: int, status: os.stat_result) -> bool:
+    """Whether anybody but its owner may write to a file, or change the names in a directory, that is held open.
 
     Its group counts as its owner where it is our own first group: a user's private one (umask 002), or that of a
     container's user; but not where an access list may hide others behind the group's bits.

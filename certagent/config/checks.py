@@ -11,12 +11,14 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from certagent.believed import file_fault
 from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, did_you_mean, dotted
 from certagent.config.keystores import KeystoreDefaults
-from certagent.config.programs import Fault, script_fault, shell_fault
+from certagent.config.programs import Fault, owner_fault, script_fault, shell_fault
 
 
 def check(
@@ -155,6 +157,10 @@ def _check_readable(path: str) -> Fault:
     return None
 
 
+def _check_believed(path: str) -> Fault:
+    return _check_readable(path) or file_fault(Path(path))
+
+
 def _check_secret_file(path: str) -> Fault:
     fault = _check_readable(path)
     if fault is None and os.stat(path).st_mode & 0o007:
@@ -188,8 +194,9 @@ def _check_program(argv: tuple[str, ...]) -> Fault:
             return "begins with a program that is not on PATH", "install it, or write its absolute path"
         what = "is not executable" if os.path.isfile(program) else "does not exist"  # noqa: PTH113  never raises
         return f"begins with a program that {what}", "correct the path, or run chmod +x"
-    fault = script_fault(program)
-    return (f"begins with a script that {fault[0]}", fault[1]) if fault else None
+    if fault := script_fault(program):
+        return f"begins with a script that {fault[0]}", fault[1]
+    return owner_fault(argv)
 
 
 def _check_url(url: str) -> Fault:
@@ -211,7 +218,7 @@ def _check_port(address: str) -> Fault:
 _TEXT_CHECKS: dict[str, Callable[[Any], Fault]] = {"program": _check_argv, "url": _check_url, "port": _check_port}
 _HOST_CHECKS: dict[str, Callable[[Any], Fault]] = {
     "secret_file": _check_secret_file,
-    "read_file": _check_readable,
+    "read_file": _check_believed,
     "env": _check_variable,
     "program": _check_program,
 }

@@ -1,7 +1,9 @@
-"""What is wrong with a command, where its exit code does not say so: words for a shell, a script that cannot start.
+"""What is wrong with a command, where its exit code does not say so: words for a shell, a script that cannot start,
+a program that others may write.
 
-Both leave the operator with `No such file or directory` about a file that is there, or with a hook that does nothing.
-`check` tells it beforehand, and a hook that failed in its own line. Of a program no more than its beginning is read.
+The first two leave the operator with `No such file or directory` about a file that is there, or with a hook that does
+nothing. `check` tells it beforehand, and a hook that failed in its own line. Of a program no more than its beginning is
+read. What others may write is not run.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from certagent.believed import file_fault
 from certagent.text import printable
 
 Fault = tuple[str, str] | None
@@ -24,6 +27,7 @@ _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "fish", "busybox"})
 # What comes after one of these is read by a shell, on this host or another.
 _GIVE_TO_A_SHELL = _SHELLS | {"ssh", "su", "runuser", "eval"}
+_INTERPRETER = re.compile(rf"{'|'.join(sorted(_SHELLS))}|(python|perl|ruby|lua|php|node|tclsh)[0-9.]*")
 _SHELLS_OWN = re.compile(r"\.|cd|source|export|set|unset|eval|exec|trap|umask|ulimit|if|for|while|case")
 _OPERATOR = re.compile(r"[|&;]|\|\||&&|\|&|[0-9]*(<|<<|<<<|>|>>|>\|)(&[0-9-]|/\S*)?|&>>?(/\S*)?")
 _VARIABLE = re.compile(
@@ -103,6 +107,29 @@ def _interpreter_fault(head: bytes, name: str, path: str | None) -> Fault:
     if b"\r\n" in rest and interpreter.rpartition("/")[2] in _SHELLS:
         return "has Windows line ends, which a shell takes for a part of its words", mend
     return None
+
+
+def owner_fault(argv: Sequence[str], path: str | None = None) -> Fault:
+    """What of a command others than root and we may write, or exchange: they would be run with our rights."""
+    for file in _run(argv, path):
+        if fault := file_fault(Path(file)):
+            return f"would run {printable(file, 200)}, which {fault[0]}", fault[1]
+    return None
+
+
+def _run(argv: Sequence[str], path: str | None) -> Iterator[str]:
+    """The files that are run: the program, what interprets it, the script that it interprets."""
+    program = shutil.which(argv[0], path=path)
+    if program is None:
+        return
+    yield program
+    head = _beginning(program)
+    words = head.partition(b"\n")[0][2:].decode("utf-8", "replace").split() if head.startswith(b"#!") else []
+    yield from (found for word in words[:2] if (found := shutil.which(word, path=path)))
+    if _INTERPRETER.fullmatch(program.rpartition("/")[2]):
+        script = next((word for word in argv[1:] if not word.startswith("-")), "")
+        if script.startswith("/"):
+            yield script
 
 
 def _beginning(file: str) -> bytes:

@@ -11,9 +11,10 @@ from pathlib import Path
 from cryptography import x509
 
 from certagent import certificate as facts
+from certagent.believed import file_fault
 from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
-from certagent.errors import CertagentError, HttpError, TrustError
+from certagent.errors import CertagentError, ConfigError, HttpError, TrustError
 from certagent.scep import Capabilities, Client
 from certagent.state_directory import StateDirectory
 from certagent.trust.memory import AuthorityMemory, Known, pins
@@ -134,6 +135,8 @@ class Authorities:
 
     def _reach(self, name: str, now: datetime, *, remember: bool) -> Contact:
         definition = self._authorities[name]
+        if definition.https_ca_file and (fault := file_fault(Path(definition.https_ca_file))):
+            raise ConfigError(f"https_ca_file {definition.https_ca_file} {fault[0]}", fault[1])
         client = Client(
             definition.url,
             ca_identifier=definition.ca_identifier,

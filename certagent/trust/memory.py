@@ -21,6 +21,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import durable, state
+from certagent.believed import file_fault
 from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
 from certagent.errors import ConfigError, DamagedError, KeystoreError, StateError
@@ -272,6 +273,8 @@ def pins(definition: Authority) -> Pins:
 
 
 def _configured(path: Path, word: str) -> tuple[x509.Certificate, ...]:
+    if fault := file_fault(path):
+        raise ConfigError(f"{word} {path} {fault[0]}", fault[1])
     try:
         found = facts.load_pem(path.read_bytes(), str(path))
     except OSError as error:

@@ -103,6 +103,7 @@ class Place:
     def put(self, certificate: x509.Certificate, *, key: PrivateKey | None = None, name: str = "web") -> None:
         key_file, certificate_file = self.files(name)
         key_file.write_bytes(keys.to_pem(key or self.key))
+        key_file.chmod(0o600)
         certificate_file.write_bytes(facts.to_pem([certificate]))
 
     def put_living(self, *, name: str = "web", days: int = 90, names: tuple[str, ...] = ()) -> None:

@@ -6,6 +6,7 @@ The device is root's; `nobody` is the other user, who has once had a way in, or 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,12 +15,15 @@ from pathlib import Path
 import pytest
 
 from certagent.believed import check_state, file_fault
-from certagent.errors import StateError
+from certagent.errors import KeystoreError, StateError
+from certagent.keystore.token.session import Token
 from certagent.lab import Settings
+from certagent.state_directory import StateDirectory
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
 from tests.hostile.conftest import Enrolled
 from tests.renewal.site import DAY, Clock, Site, start_lab
+from tests.torture.consumers import MODULE
 
 pytestmark = pytest.mark.needs("root")
 
@@ -211,3 +215,78 @@ def test_a_file_is_believed_that_is_roots_alone(
     file.parent.chmod(directory)
     fault = file_fault(file)
     assert (fault is None) if said is None else fault is not None and said in fault[0]
+
+
+# Programs, modules, trust anchors
+
+
+def hook(site: Site) -> Path:
+    script = site.path("hooks/hook.sh")
+    script.parent.mkdir()
+    script.write_text(f"#!/bin/sh\ntouch {site.path('ran')}\n")
+    script.chmod(0o755)
+    return script
+
+
+ANOTHERS = [
+    pytest.param(lambda script: script.chmod(0o777), "hook.sh, which is writable by its group or", id="everybody's"),
+    pytest.param(lambda script: os.chown(script, OTHER, 0), "hook.sh, which belongs to neither root nor", id="his"),
+    pytest.param(
+        lambda script: os.chown(script.parent, OTHER, 0),
+        "hook.sh, which may have been put there by others",
+        id="in his directory",
+    ),
+    pytest.param(
+        lambda script: (script.rename(script.with_name("real")), script.symlink_to("real"), own(script)),
+        "hook.sh, which is not believed",
+        id="a link of his",
+    ),
+]
+
+
+@pytest.mark.parametrize("interpreter", ["", "/bin/sh, "])
+@pytest.mark.parametrize(("change", "said"), ANOTHERS)
+def test_a_hook_that_others_may_write_is_not_run(
+    enrolled: Enrolled, change: Callable[[Path], object], said: str, interpreter: str
+) -> None:
+    site = enrolled()
+    script = hook(site)
+    site.write(f"hooks: {{pre: [[{interpreter}{script}]]}}")
+    change(script)
+    outcome = site.run(Wish.RENEW)
+    assert outcome.result is Result.FAILED
+    assert said in str(outcome.message)
+    assert not site.path("ran").exists()
+    assert said in site.command("check", "--offline").stdout
+
+
+def test_what_interprets_a_hook_counts_too(enrolled: Enrolled) -> None:
+    site = enrolled()
+    script = hook(site)
+    shell = site.path("sh")
+    shell.symlink_to("/bin/sh")
+    own(shell)
+    script.write_text(script.read_text().replace("/bin/sh", str(shell)))
+    site.write(f"hooks: {{pre: [[{script}]]}}")
+    assert f"would run {shell}" in str(site.run(Wish.RENEW).message)
+
+
+def test_a_trust_anchor_that_others_may_write_is_none(enrolled: Enrolled) -> None:
+    site = enrolled()
+    anchor = site.path("anchor.pem")
+    anchor.write_bytes(site.path("lab/ca.pem").read_bytes())
+    anchor.chmod(0o666)
+    site.write(authority=f"trust_anchor: {anchor}")
+    outcome = site.run(Wish.RENEW)
+    assert outcome.result is Result.FAILED
+    assert "trust_anchor" in str(outcome.message)
+    assert "is writable by its group or by everybody" in str(outcome.message)
+
+
+@pytest.mark.needs("softhsm")
+def test_a_module_that_others_may_write_is_not_loaded(tmp_path: Path) -> None:
+    module = tmp_path / "module.so"
+    shutil.copy(MODULE, module)
+    module.chmod(0o777)
+    with pytest.raises(KeystoreError, match=r"module\.so is not loaded: it is writable by"):
+        Token(str(module), "vpn", lambda: b"", StateDirectory(tmp_path / "state")).use("look", lambda _session: None)

@@ -11,6 +11,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pkcs11
@@ -19,6 +20,7 @@ from pkcs11 import Token as Pkcs11Token
 from pkcs11.exceptions import DeviceRemoved, NoSuchToken, PKCS11Error, SlotIDInvalid, TokenNotPresent
 
 from certagent import durable
+from certagent.believed import file_fault
 from certagent.errors import ConfigError, KeystoreError, TokenLockedError
 from certagent.keystore.files import explained
 from certagent.keystore.token import pin as pins
@@ -35,6 +37,8 @@ class _Module:
     def __init__(self, path: str) -> None:
         self.path = path
         self.sessions: dict[object, Session] = {}
+        if fault := file_fault(Path(path)):
+            raise KeystoreError(f"the PKCS#11 module {path} is not loaded: it {fault[0]}", fault[1])
         # Anything may come out of a vendor's library that does not load.
         try:
             self.library: Any = pkcs11.lib(path)

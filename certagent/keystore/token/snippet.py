@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
+from certagent.believed import file_fault
 from certagent.errors import ConfigError
 from certagent.keystore.files import read_file
 
 
 def fill_in(template: Path, values: Mapping[str, str]) -> bytes:
     """The template with each $word replaced by its value. Raises ConfigError, also for a word that has none."""
+    if fault := file_fault(template):
+        raise ConfigError(f"the template {template} {fault[0]}", fault[1])
     content = read_file(template)
     if content is None:
         raise ConfigError(f"{template} does not exist", "it is the snippet's template")
