@@ -228,6 +228,12 @@ def hook(site: Site) -> Path:
     return script
 
 
+def linked(script: Path) -> Path:
+    script.rename(script.with_name("real"))
+    script.symlink_to("real")
+    return script
+
+
 ANOTHERS = [
     pytest.param(lambda script: script.chmod(0o777), "hook.sh, which is writable by its group or", id="everybody's"),
     pytest.param(lambda script: os.chown(script, OTHER, 0), "hook.sh, which belongs to neither root nor", id="his"),
@@ -237,7 +243,7 @@ ANOTHERS = [
         id="in his directory",
     ),
     pytest.param(
-        lambda script: (script.rename(script.with_name("real")), script.symlink_to("real"), own(script)),
+        lambda script: own(linked(script)),
         "hook.sh, which is not believed",
         id="a link of his",
     ),
