@@ -144,7 +144,7 @@ def take_snapshot(
     )
     in_place = _tried(faults, lambda: _in_place(certificate, situation))
     rollover = _tried(faults, lambda: rollover_status(certificate, known, preparation, track, situation.rules))
-    exposed = (_tried(faults, keystore.exposed) or ()) if not faults else ()
+    exposed = _tried([], keystore.exposed) or ()  # whoever needs the key says that it cannot be read
     situation = replace(situation, readable=not faults, doubt=doubt)
     return Snapshot(
         name=configured.name,
