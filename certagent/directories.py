@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +34,16 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe mus
 
 @dataclass(frozen=True)
 class Look:
-    """A regular file as it was opened at `path`. `closed`: nobody but root and us can have put it there."""
+    """A regular file as it was opened at `path`. `closed`: nobody but root and us can have put it there.
+
+    `attributes`: its extended ones by name, the access list among them; empty those that may not be read.
+    """
 
     path: Path
     content: bytes
     status: os.stat_result
     closed: bool
+    attributes: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,10 @@ class Directory:
             content = b""
             while len(content) <= limit and (part := os.read(descriptor, limit + 1)):
                 content += part
+            attributes = _attributes(descriptor)
         finally:
             os.close(descriptor)
-        return Look(path, content, status, self.closed)
+        return Look(path, content, status, self.closed, attributes)
 
     def _check(self, path: Path, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
@@ -258,6 +263,16 @@ class _Walk:
     def _held(self, descriptor: int) -> int:
         self._stack.callback(os.close, descriptor)
         return descriptor
+
+
+def _attributes(descriptor: int) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    with suppress(OSError):  # a file system without any
+        for name in os.listxattr(descriptor):
+            found[name] = b""
+            with suppress(OSError):
+                found[name] = os.getxattr(descriptor, name)
+    return found
 
 
 def _names(path: str) -> list[str]:

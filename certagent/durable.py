@@ -24,13 +24,22 @@ from certagent.errors import BusyError, DamagedError, StateError
 T = TypeVar("T")
 
 
+ACCESS_LIST = "system.posix_acl_access"
+Attributes = tuple[tuple[str, bytes], ...]
+"""Extended attributes by name, the access list (POSIX ACL) among them."""
+
+
 @dataclass(frozen=True)
 class Ownership:
-    """Who may do what with a file. `uid` or `gid` None: as the process has it."""
+    """Who may do what with a file. `uid` or `gid` None: as the process has it.
+
+    A file system, or a user, who cannot have the attributes goes without, and never with more rights for it.
+    """
 
     mode: int
     uid: int | None = None
     gid: int | None = None
+    attributes: Attributes = ()
 
 
 PRIVATE = Ownership(0o600)
@@ -69,17 +78,32 @@ def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir
     descriptor = os.open(path, flags, 0o600, dir_fd=dir_fd)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if ownership.uid is not None or ownership.gid is not None:
-                uid = -1 if ownership.uid is None else ownership.uid
-                gid = -1 if ownership.gid is None else ownership.gid
-                os.fchown(file.fileno(), uid, gid)
-            os.fchmod(file.fileno(), ownership.mode)
+            _give(file.fileno(), ownership)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
         _unlink(path, dir_fd)
         raise
+
+
+def _give(descriptor: int, ownership: Ownership) -> None:
+    if ownership.uid is not None or ownership.gid is not None:
+        uid = -1 if ownership.uid is None else ownership.uid
+        gid = -1 if ownership.gid is None else ownership.gid
+        os.fchown(descriptor, uid, gid)
+    mode = ownership.mode
+    if not any(name == ACCESS_LIST for name, _ in ownership.attributes):
+        # Its directory may have handed one down, of which the mode's bits for the group would be the mask.
+        with suppress(OSError):
+            os.removexattr(descriptor, ACCESS_LIST)
+    for name, value in ownership.attributes:
+        try:
+            os.setxattr(descriptor, name, value)
+        except OSError:
+            if name == ACCESS_LIST:
+                mode &= ~0o070  # the mask, which is not what its group may do
+    os.fchmod(descriptor, mode)
 
 
 def _unlink(path: Path, dir_fd: int | None) -> None:

@@ -24,6 +24,7 @@ from certagent.config.load import load_for_host
 from certagent.config.parts import Secret
 from certagent.errors import CertagentError, StateError, internal_fault
 from certagent.hooks import read_secret
+from certagent.keystore.attributes import lost
 from certagent.keystore.files import explained, look_at, ownership, resolve
 from certagent.scep import Capabilities
 from certagent.state_directory import StateDirectory
@@ -251,7 +252,7 @@ def _files(definition: KeystoreDefinition, live: Path) -> Findings:
         except CertagentError as error:
             faults.append(Finding(Mark.WRONG, str(error), error.hint))
     yield from faults
-    if not faults:
+    if not any(each.mark is Mark.WRONG for each in faults):
         yield Finding(Mark.FINE, f"can write {', '.join(map(str, definition.paths.values()))}")
 
 
@@ -259,6 +260,10 @@ def _file(path: Path, definition: KeystoreDefinition, live: Path) -> Findings:
     target = resolve(path, live)
     found = look_at(path, live)
     wanted = ownership(found, owner=definition.owner, group=definition.group, mode=definition.mode, default=0o600)
+    if found is not None and (without := lost(found, wanted)):
+        words = ", ".join(without)
+        hint = "if somebody needs it, a post hook can set it again"
+        yield Finding(Mark.WARNING, f"{target} has what its successor will not have: {words}", hint)
     if not os.access(target.parent, os.W_OK | os.X_OK, effective_ids=True):
         yield Finding(Mark.WRONG, f"{target.parent} is not writable", _AS_ROOT)
     if os.geteuid() == 0:

@@ -214,11 +214,10 @@ class FileKeystore(Keystore, Generic[Definition]):
         owner, group, mode = self._definition.owner, self._definition.group, self._definition.mode
         if not role.private:
             return ownership(found, owner=owner, group=group, mode=None, default=0o644)
-        if mode is None and found is not None and self._holds_key(found.content):
-            mode = Mode(found.status.st_mode & 0o770)  # nobody says by leaving it out that everybody is to have the key
-        # A mode that was meant for certificates is not handed on to a key.
-        mode = Mode(0o600) if mode is None else mode
-        return ownership(found, owner=owner, group=group, mode=mode, default=0o600)
+        if mode is None and not (found and self._holds_key(found.content)):
+            mode = Mode(0o600)  # one that was meant for certificates is not handed on to a key
+        # Nobody says by leaving `mode` out that everybody is to have the key.
+        return ownership(found, owner=owner, group=group, mode=mode, default=0o600, inherited=0o770)
 
 
 def certificates_in(path: Path, content: bytes | None) -> tuple[x509.Certificate, ...] | None:

@@ -18,6 +18,7 @@ from certagent import owned
 from certagent.directories import Look, reach
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
+from certagent.keystore.attributes import with_attributes
 
 # No key, certificate or chain comes near it.
 LIMIT = 1 << 20
@@ -88,8 +89,19 @@ def resolve(path: Path, live: Path) -> Path:
     return found
 
 
-def ownership(found: Look | None, *, owner: str | None, group: str | None, mode: int | None, default: int) -> Ownership:
+def ownership(
+    found: Look | None,
+    *,
+    owner: str | None,
+    group: str | None,
+    mode: int | None,
+    default: int,
+    inherited: int = 0o777,
+) -> Ownership:
     """Whose a new file is: as asked for, else as the one it replaces, else the process's with mode `default`.
+
+    What that one has beside, access list and attributes, goes with it as far as it may, and of its mode the bits that
+    are `inherited`.
 
     `owner` and `group` are names or decimal numbers. Raises KeystoreError for an unknown one, and where the file in
     place belongs to somebody whom no file can be given to.
@@ -101,7 +113,10 @@ def ownership(found: Look | None, *, owner: str | None, group: str | None, mode:
         raise _unmapped(found.path, f"user {found.status.st_uid}", "owner")
     if found is not None and group is None and not owned.is_mapped(found.status.st_gid, "group"):
         raise _unmapped(found.path, f"group {found.status.st_gid}", "group")
-    return Ownership(there.mode if mode is None else mode, uid, gid)
+    if found is None:
+        return Ownership(default if mode is None else mode, uid, gid)
+    new = Ownership(there.mode & inherited if mode is None else mode, uid, gid)
+    return with_attributes(found, new, configured=mode is not None)
 
 
 def _unmapped(path: Path, whom: str, word: str) -> KeystoreError:
@@ -120,7 +135,7 @@ def ownership_of_copy(found: Look) -> Ownership:
     """That of the file itself; ours alone where no file can be given to its owner."""
     there = _ownership_of(found)
     if owned.is_mapped(found.status.st_uid, "user") and owned.is_mapped(found.status.st_gid, "group"):
-        return there
+        return with_attributes(found, there, configured=False)
     return Ownership(there.mode & 0o700)
 
 
