@@ -190,6 +190,14 @@ def _owing_hooks(device: Device) -> None:
     device.path("world/hooks-fail").unlink()
 
 
+def _owing_hooks_of_last_month(device: Device) -> None:
+    """What they are owed for is due itself by now."""
+    device.ca.tell(ago=30)
+    _owing_hooks(device)
+    device.ca.tell()
+    device.path("state/keystores/web/state.json").unlink()  # it remembers that it came today
+
+
 def _asked_a_person(device: Device) -> None:
     """The successor under the next CA waited for a person, who has approved it meanwhile."""
     device.ca.tell(manual=True)
@@ -259,6 +267,7 @@ FLOWS = (
     Flow("hook-beside", _after(due(ALONE), changed(BESIDE)), mend=changed(ALONE)),
     Flow("hook-shared", both_due(SHARED), ("renew",), again=("renew",)),
     Flow("window", _after(due(ALONE), changed(WAITING)), mend=changed(ALONE)),
+    Flow("due-over-hooks", _after(enrolled(PEM, ago=40), changed(PEM), _owing_hooks_of_last_month)),
     Flow("into", enrolled(TWO, name="old"), ("enroll", "old", "--into", "web"), consumers.moved, insists=True),
     Flow("way-back", _after(due(PEM), changed(PEM.replace("hooks:", _PROBE))), mend=changed(PEM), attempts=2),
     Flow("metrics", _after(enrolled(PEM), _with_metrics), only_tells=True),
