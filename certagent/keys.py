@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
+from certagent.pem_blocks import KeyFormat
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -70,12 +71,13 @@ def _key_block(pem: bytes) -> bytes | None:
     return None
 
 
-def to_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
-    """PKCS#8 PEM, encrypted (PBES2, AES-256) if a passphrase is given."""
+def to_pem(key: PrivateKey, passphrase: bytes | None = None, form: KeyFormat = "pkcs8") -> bytes:
+    """PEM, encrypted with AES-256 if a passphrase is given (pkcs8: PBES2; pkcs1: OpenSSL's DEK-Info)."""
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
         encryption = serialization.BestAvailableEncryption(passphrase)
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    pkcs1, pkcs8 = serialization.PrivateFormat.TraditionalOpenSSL, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, pkcs8 if form == "pkcs8" else pkcs1, encryption)
 
 
 def type_of(key: PublicKeyTypes) -> str:

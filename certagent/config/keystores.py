@@ -29,6 +29,7 @@ from certagent.config.values import (
     WrittenFile,
 )
 from certagent.config.windows import Window
+from certagent.pem_blocks import KeyFormat
 
 Swap = Literal["rename", "symlink"]
 
@@ -105,6 +106,10 @@ class PemKeystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type", t
         Literal["leaf", "fullchain"], Meta(description="fullchain: the CA's chain follows the certificate")
     ] = "fullchain"
     chain_file: Annotated[WrittenFile | None, Meta(description="the chain without the leaf")] = None
+    key_format: Annotated[
+        KeyFormat | None,
+        Meta(description="how the key is written; pkcs1: an EC key as SEC 1; default: as the one in place, else pkcs8"),
+    ] = None
     key_passphrase: Annotated[Secret | None, Meta(description="the key file is encrypted with it")] = None
     swap: Annotated[Swap, Meta(description="how the successor takes its place; see docs/swap.md")] = "rename"
 

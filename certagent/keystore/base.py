@@ -29,7 +29,7 @@ from certagent import keys
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore.swap import Plan
+from certagent.keystore.swap_plan import Plan
 
 
 @dataclass(frozen=True)

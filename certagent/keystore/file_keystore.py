@@ -20,9 +20,10 @@ from certagent.directories import Look
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore import swap
+from certagent.keystore import swap_plan
 from certagent.keystore.base import Identity, Keystore, Shadow, fits, prove_pair
 from certagent.keystore.files import explained, gives_away, look_at, ownership, read_file, resolve
+from certagent.keystore.targets import sha256
 from certagent.state_directory import KeystoreDirectory
 
 ReadSecret = Callable[[Secret], bytes]
@@ -36,9 +37,6 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     A driver adds how an identity is read from such files, what they are to hold, and how a shadow is made.
     """
-
-    _keeps: frozenset[FileRole] = frozenset()
-    """The files that go on holding a part of what they held."""
 
     def __init__(
         self,
@@ -73,6 +71,10 @@ class FileKeystore(Keystore, Generic[Definition]):
     def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
         """Read the files of a new identity once more as consumers will, before any is written. KeystoreError."""
 
+    def _keeps(self, found: Found) -> frozenset[FileRole]:
+        """The files that go on holding a part of what was found in them."""
+        return frozenset()
+
     @abstractmethod
     def _key_place(self, shadow_id: str) -> str:
         """Where the key of a shadow is, for errors."""
@@ -80,7 +82,7 @@ class FileKeystore(Keystore, Generic[Definition]):
     def read(self) -> Identity | None:
         return self._identity(self._paths)
 
-    def plan_activation(self, shadow: Shadow, trusted: tuple[x509.Certificate, ...]) -> swap.Plan:
+    def plan_activation(self, shadow: Shadow, trusted: tuple[x509.Certificate, ...]) -> swap_plan.Plan:
         if shadow.certificate is None:
             raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
         prove_pair(shadow.key, shadow.certificate, self._key_place(shadow.id))
@@ -98,7 +100,7 @@ class FileKeystore(Keystore, Generic[Definition]):
         identity = self._identity({role: self._kept(role) for role in self._paths})
         return identity.certificate if identity is not None else None
 
-    def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
+    def plan_rollback(self, rollback_id: str) -> swap_plan.Plan | None:
         kept = {role: self._kept(role) for role in self._paths}
         if self._identity(kept) is None:
             return None
@@ -116,7 +118,7 @@ class FileKeystore(Keystore, Generic[Definition]):
                 if other.name not in keep:
                     durable.remove(other)
 
-    def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> swap.Plan | None:
+    def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> swap_plan.Plan | None:
         ca_file = self._definition.ca_file
         if ca_file is None or not trusted or self._content(Path(ca_file)) == to_pem(trusted):
             return None
@@ -163,27 +165,33 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     def _plan(
         self, swap_id: str, contents: Mapping[FileRole, bytes], found: Found, previous: Path | None = None
-    ) -> swap.Plan:
+    ) -> swap_plan.Plan:
         """How `contents`, by role, take the places of what was found; a ca_file that stays as it is is left alone."""
         wanted = {FileRole(role): content for role, content in contents.items()}  # ValueError for one not in the table
         ca = found.get(FileRole.CA)
         changes_ca = FileRole.CA in wanted and (ca is None or wanted[FileRole.CA] != ca.content)
         if not changes_ca:
             wanted.pop(FileRole.CA, None)
-        kept = self._keeps & set(wanted)
+        kept = self._keeps(found) & set(wanted)
         if self._definition.swap == "symlink":
             # A generation is complete: what is not changed is carried over.
             carried = {role: look.content for role, look in found.items() if look is not None and role not in wanted}
             wanted |= carried
             kept |= set(carried)
         files = tuple(
-            swap.NewFile(role, resolve(self._paths[role], self._live), wanted[role], self._ownership(role, found[role]))
+            swap_plan.NewFile(
+                role,
+                resolve(self._paths[role], self._live),
+                wanted[role],
+                self._ownership(role, found[role]),
+                before=_digest(found[role]),
+            )
             for role in FileRole
             if role in wanted
         )
         self._check_targets(files, found, kept)
         self._check_live()
-        return swap.prepare(
+        return swap_plan.prepare(
             files,
             swap_id=swap_id,
             way=self._definition.swap,
@@ -192,7 +200,7 @@ class FileKeystore(Keystore, Generic[Definition]):
             changes_ca=changes_ca,
         )
 
-    def _check_targets(self, files: tuple[swap.NewFile, ...], found: Found, kept: Collection[FileRole]) -> None:
+    def _check_targets(self, files: tuple[swap_plan.NewFile, ...], found: Found, kept: Collection[FileRole]) -> None:
         """Each file is one of its own, and what is `kept` of those in place is shown to nobody new. KeystoreError."""
         if len({file.target for file in files}) < len(files):
             hint = "for one combined file, write the same path for key_file and certificate_file; else mend the links"
@@ -218,6 +226,10 @@ class FileKeystore(Keystore, Generic[Definition]):
             mode = Mode(0o600)  # one that was meant for certificates is not handed on to a key
         # Nobody says by leaving `mode` out that everybody is to have the key.
         return ownership(found, owner=owner, group=group, mode=mode, default=0o600, inherited=0o770)
+
+
+def _digest(found: Look | None) -> str:
+    return "" if found is None else sha256(found.content)
 
 
 def certificates_in(path: Path, content: bytes | None) -> tuple[x509.Certificate, ...] | None:

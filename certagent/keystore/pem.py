@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from certagent import durable, keys
+from certagent import durable, keys, pem_blocks
 from certagent.certificate import load_pem, to_pem
 from certagent.config.file_roles import FileRole
 from certagent.config.keystores import PemKeystore
@@ -18,6 +18,7 @@ from certagent.keys import PrivateKey
 from certagent.keystore.base import Identity, Shadow, prove_pair
 from certagent.keystore.file_keystore import FileKeystore, Found, certificates_in, identity_of, leaf_of, pem_files
 from certagent.keystore.files import explained, read_file
+from certagent.pem_blocks import KeyFormat
 
 Certificates = tuple[x509.Certificate, ...]
 
@@ -86,9 +87,9 @@ class PemFiles(FileKeystore[PemKeystore]):
         secret = self._definition.key_passphrase
         return self._read_secret(secret) if secret else None
 
-    def _key_pem(self, key: PrivateKey) -> bytes:
+    def _key_pem(self, key: PrivateKey, form: KeyFormat = "pkcs8") -> bytes:
         try:
-            return keys.to_pem(key, self._passphrase)
+            return keys.to_pem(key, self._passphrase, form)
         except ValueError:  # empty, or longer than OpenSSL takes; the text is not to be told
             hint = "it must be between 1 and 1023 bytes long"
             raise KeystoreError(f"the key_passphrase of {self.name} cannot encrypt a key", hint) from None
@@ -111,10 +112,23 @@ class PemFiles(FileKeystore[PemKeystore]):
         self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
     ) -> dict[FileRole, bytes]:
         contents = pem_files(shadow, certificate, trusted, self._definition.certificate_format)
-        key = self._key_pem(shadow.key)
+        key = self._key_pem(shadow.key, self._key_format(found))
         # Combined: certificates first, which OpenSSL's readers, nginx, HAProxy, stunnel and lighttpd all take.
         contents[FileRole.KEY] = contents[FileRole.CERTIFICATE] + key if self._definition.combined else key
-        return contents
+        return {role: content + self._others(role, found) for role, content in contents.items()}
+
+    def _key_format(self, found: Found) -> KeyFormat:
+        in_place = found.get(FileRole.KEY)
+        return self._definition.key_format or (in_place and pem_blocks.key_format(in_place.content)) or "pkcs8"
+
+    def _others(self, role: FileRole, found: Found) -> bytes:
+        """What a file holds that is not certagent's: it goes on holding it. The CA's files are certagent's alone."""
+        look = found.get(role)
+        ours = role in (FileRole.CHAIN, FileRole.CA)
+        return b"" if ours or look is None else pem_blocks.other_blocks(look.content)
+
+    def _keeps(self, found: Found) -> frozenset[FileRole]:
+        return frozenset(role for role in found if self._others(role, found))
 
     def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
         key_file = self._definition.key_file

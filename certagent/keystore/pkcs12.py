@@ -35,8 +35,6 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
     same password: with the key alone at first, replaced by one with the certificate.
     """
 
-    _keeps = frozenset({FileRole.PKCS12})
-
     def __init__(
         self, name: str, definition: Pkcs12Keystore, *, directory: Path, live: Path, read_secret: ReadSecret
     ) -> None:
@@ -64,6 +62,9 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
         prove_pair(shadow.key, certificate, str(file))
         self._write_shadow(file, shadow.key, (certificate, *chain))
         return self._shadow(shadow_id)
+
+    def _keeps(self, found: Found) -> frozenset[FileRole]:
+        return frozenset({FileRole.PKCS12})
 
     def _key_place(self, shadow_id: str) -> str:
         return str(self._shadow_file(shadow_id))

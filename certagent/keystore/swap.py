@@ -15,22 +15,17 @@ live directory and `previous` are certagent's own: plain paths do.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NoReturn
-
-from msgspec import Struct
+from typing import NoReturn
 
 from certagent import durable
-from certagent.config.file_roles import FileRole
-from certagent.directories import Directory, reach
-from certagent.durable import Ownership
+from certagent.directories import Directory
 from certagent.errors import KeystoreError
 from certagent.keystore.files import explained, gives_away, look_at, ownership_of_copy
-from certagent.keystore.targets import Targets, digest, hold, sha256
-
-POINTER = "current"
+from certagent.keystore.swap_plan import Change, Plan, Record, beside, link_of, through
+from certagent.keystore.targets import Targets, digest, hold
 
 
 class UndoneError(KeystoreError):
@@ -39,103 +34,6 @@ class UndoneError(KeystoreError):
     @property
     def kind(self) -> str:
         return "keystore"
-
-
-class Change(Struct, frozen=True):
-    """One file: where consumers read it (`target`), where the new content waits (`staged`), its SHA-256 in hex.
-
-    rename: `staged` lies beside `target` and is renamed over it; `old` is a copy of what it replaces, with
-    the same owner and mode, to be renamed back if a later rename fails; empty if nothing was in place.
-    symlink: `staged` lies in the new generation, `target` is or becomes a link through the pointer.
-    """
-
-    role: FileRole
-    target: str
-    staged: str
-    sha256: str
-    old: str = ""
-
-
-class Record(Struct, frozen=True):
-    """What must be known to finish or undo a swap, as the journal keeps it.
-
-    `previous` is the directory that holds the old files afterwards. symlink only: `generation` is the new
-    directory, `pointer` the one link that is renamed, `base` a copy of what is in place (empty if every
-    target is a link already). `sweep`: directories nobody reads any more once the swap is made. `live`: where links
-    of ours lead.
-    """
-
-    id: str
-    way: Literal["rename", "symlink"]
-    changes: tuple[Change, ...]
-    previous: str
-    generation: str = ""
-    pointer: str = ""
-    base: str = ""
-    sweep: tuple[str, ...] = ()
-    live: str = ""
-
-
-@dataclass(frozen=True)
-class NewFile:
-    """A file to be written: its role, the file it replaces, and what it holds."""
-
-    role: FileRole
-    target: Path
-    content: bytes = field(repr=False)
-    ownership: Ownership
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A swap to be: `files` with their contents, `record` for the journal."""
-
-    files: tuple[NewFile, ...]
-    record: Record
-    changes_ca: bool
-
-
-def prepare(
-    files: tuple[NewFile, ...],
-    *,
-    swap_id: str,
-    way: Literal["rename", "symlink"],
-    previous: Path,
-    live: Path,
-    changes_ca: bool,
-) -> Plan:
-    """How `files` take their places. Writes nothing. `live` is the keystore's own directory for generations."""
-    with explained(f"look at {live}"):
-        make = _by_symlink if way == "symlink" else _by_rename
-        return Plan(files, make(files, swap_id, previous, live), changes_ca)
-
-
-def _by_rename(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
-    def change(file: NewFile) -> Change:
-        staged = _beside(file.target, swap_id)
-        old = f"{staged}.old" if look_at(file.target, live) else ""
-        return Change(file.role, str(file.target), str(staged), sha256(file.content), old)
-
-    # A keystore that was swapped by symlink before: this swap's links are the last to lead there.
-    unread = live.is_dir() and not any(_leads_to(file.target).startswith(f"{live}/") for file in files)
-    sweep = (str(live),) if unread else ()
-    return Record(swap_id, "rename", tuple(map(change, files)), str(previous), sweep=sweep, live=str(live))
-
-
-def _by_symlink(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
-    pointer = live / POINTER
-    generation = _unused(live / f"generation-{swap_id}")
-    changes = tuple(
-        Change(file.role, str(file.target), str(generation / file.role.kept_name), sha256(file.content))
-        for file in files
-    )
-    linked = all(_leads_to(Path(change.target)) == _through(pointer, change) for change in changes)
-    something = any(look_at(file.target, live) for file in files)
-    base = "" if linked or not something else str(_unused(live / f"generation-{swap_id}-base"))
-    # Readers may still hold what the pointer leads to now, or leads to meanwhile; all older generations go.
-    left = Path(base) if base else live / (_link_of(pointer) or POINTER)
-    sweep = tuple(str(path) for path in sorted(live.glob("generation-*")) if path != left)
-    return Record(swap_id, "symlink", changes, str(previous), str(generation), str(pointer), base, sweep, str(live))
 
 
 def stage(plan: Plan) -> None:
@@ -216,12 +114,12 @@ def _undo(record: Record, held: Targets) -> None:
             if record.way == "rename":
                 held.unlink(change.staged, change.old)
             else:
-                held.unlink(str(_beside(Path(change.target), record.id)))
+                held.unlink(str(beside(Path(change.target), record.id)))
         held.sync()
         if record.way == "symlink":
-            _beside(pointer, record.id).unlink(missing_ok=True)
+            beside(pointer, record.id).unlink(missing_ok=True)
             for generation in filter(None, (record.generation, record.base)):
-                if _link_of(pointer) != Path(generation).name:
+                if link_of(pointer) != Path(generation).name:
                     durable.remove(Path(generation))
         kept = _kept(record)
         durable.remove(kept)
@@ -262,6 +160,7 @@ def _rename_all(record: Record, held: Targets) -> None:
             ready.append(change)
         elif held.digest(change.target) != change.sha256:
             _give_up(record, held, f"{change.staged}, made for {change.target}, has vanished", _AGAIN)
+    _compare(record, held, ready)
     for change in ready:
         try:
             with explained(f"replace {change.target}"):
@@ -274,25 +173,36 @@ def _rename_all(record: Record, held: Targets) -> None:
 def _switch(record: Record, held: Targets) -> None:
     """Make every target a link through the pointer, which leads to the old content meanwhile; then turn it."""
     pointer, generation = Path(record.pointer), Path(record.generation)
-    if _link_of(pointer) == generation.name:
+    if link_of(pointer) == generation.name:
         return
     for change in record.changes:
         if digest(change.staged) != change.sha256:
             _give_up(record, held, f"{change.staged} has vanished or was changed", _AGAIN)
+    _compare(
+        record, held, [change for change in record.changes if held.link(change.target) != through(pointer, change)]
+    )
     try:
         with explained(f"link through {pointer}"):
             if record.base:
                 _link(Path(record.base).name, pointer, record.id)
             for change in record.changes:
-                if held.link(change.target) != _through(pointer, change):
+                if held.link(change.target) != through(pointer, change):
                     directory = held.directory_of(change.target)
                     name = Path(Path(change.target).name)
-                    _link(_through(pointer, change), name, record.id, dir_fd=directory.descriptor)
+                    _link(through(pointer, change), name, record.id, dir_fd=directory.descriptor)
             _link(generation.name, pointer, record.id)
     except KeystoreError as error:
-        if _link_of(pointer) == generation.name:  # only its durability is in doubt
+        if link_of(pointer) == generation.name:  # only its durability is in doubt
             raise
         _give_up(record, held, str(error), error.hint)
+
+
+def _compare(record: Record, held: Targets, changes: Iterable[Change]) -> None:
+    """What these replace is still what was found there, or as it is to be. Raises UndoneError."""
+    for change in changes:
+        if change.before is not None and held.digest(change.target) not in (change.before or None, change.sha256):
+            why = f"{change.target} was replaced by somebody else while its successor was being put in place"
+            _give_up(record, held, why, "what is there is kept; the next run looks at it anew")
 
 
 def _give_up(record: Record, held: Targets, why: str, hint: str) -> NoReturn:
@@ -343,21 +253,6 @@ def _kept(record: Record) -> Path:
     return previous.with_name(f"{previous.name}-{record.id}")
 
 
-def _beside(path: Path, swap_id: str) -> Path:
-    """A name in the same directory that consumers who read whole directories pass over."""
-    return path.with_name(f".{path.name}.certagent-{swap_id}")
-
-
-def _through(pointer: Path, change: Change) -> str:
-    return f"{pointer}/{Path(change.staged).name}"
-
-
-def _unused(path: Path) -> Path:
-    """`path`, or `path-2` …: never a directory that a reader may be in."""
-    candidates = (path if number == 1 else Path(f"{path}-{number}") for number in range(1, 1000))
-    return next((each for each in candidates if not each.exists()), path)
-
-
 def _fresh_directory(path: Path) -> None:
     durable.remove(path)
     path.mkdir()
@@ -376,19 +271,8 @@ def _copy(source: Path, live: Path, copy: Path, directory: Directory | None = No
 
 
 def _link(text: str, path: Path, swap_id: str, *, dir_fd: int | None = None) -> None:
-    staged = _beside(path, swap_id)
+    staged = beside(path, swap_id)
     with suppress(FileNotFoundError):
         os.unlink(staged, dir_fd=dir_fd)
     os.symlink(text, staged, dir_fd=dir_fd)
     durable.replace(staged, path, dir_fd=dir_fd)
-
-
-def _leads_to(target: Path) -> str:
-    """The text of the symbolic link that a target may be; empty for anything else."""
-    with reach(target, last="itself") as place:
-        return place.directory.link(place.name)
-
-
-def _link_of(path: Path) -> str:
-    """The same of a path in our own directories."""
-    return str(path.readlink()) if path.is_symlink() else ""

@@ -13,7 +13,7 @@ from cryptography import x509
 from certagent import policy, wall_clock
 from certagent.certificate import serial_hex, to_der
 from certagent.errors import HookError, KeystoreError, ProbeError
-from certagent.keystore import swap
+from certagent.keystore import swap, swap_plan
 from certagent.policy import Arrival, Lifetime
 from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
@@ -48,6 +48,8 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
         events.ask_pre_hooks(context, transaction)
     except HookError as error:
         raise HookError(f"vetoed: {error}", f"the successor is kept; {error.hint}") from None
+    if _was_replaced(context, transaction):  # by the hook, or by somebody while it ran
+        raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
     context.say("putting the new certificate in place")
     for line in context.configured.keystore.exposed():
         context.log(f"{line}; the new one is not")
@@ -67,7 +69,7 @@ def _was_replaced(context: Context, transaction: Transaction) -> bool:
 
 
 def _swap(
-    context: Context, transaction: Transaction, plan: swap.Plan, phases: tuple[Phase, Phase, Phase]
+    context: Context, transaction: Transaction, plan: swap_plan.Plan, phases: tuple[Phase, Phase, Phase]
 ) -> Transaction:
     """Carry a plan out, with the journal a step ahead; the middle phase is the commit point."""
     before, (staging, committed, done) = transaction.phase, phases

@@ -18,7 +18,7 @@ import msgspec
 
 from certagent import durable
 from certagent.host import Host
-from certagent.keystore.swap import Record
+from certagent.keystore.swap_plan import Record
 from certagent.moments import Moment
 
 VERSION = 1

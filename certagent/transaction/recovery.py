@@ -13,7 +13,7 @@ from pathlib import Path
 
 from certagent import believed, durable
 from certagent.errors import CertagentError, StateError
-from certagent.keystore import swap
+from certagent.keystore import swap, swap_plan
 from certagent.state_directory import StateDirectory
 from certagent.transaction.journal import Journal, Phase, Transaction
 
@@ -22,7 +22,7 @@ from certagent.transaction.journal import Journal, Phase, Transaction
 class _End:
     """How an interrupted phase is brought to an end, and what it becomes: `undone` if the swap could not be made."""
 
-    by: Callable[[swap.Record], None]
+    by: Callable[[swap_plan.Record], None]
     done: Phase
     undone: Phase
     sentence: str

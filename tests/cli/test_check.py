@@ -12,7 +12,7 @@ import pytest
 from certagent import keys
 from certagent.certificate import fingerprint
 from certagent.config.values import KeyType
-from certagent.keystore.swap import Record
+from certagent.keystore.swap_plan import Record
 from certagent.lab import Call, HttpAnswer, LabCA, LabServer, Settings, serve
 from certagent.state import LastError, State, save
 from certagent.transaction.journal import Phase

@@ -20,7 +20,7 @@ from certagent import durable, keys, state
 from certagent.config.file_roles import FileRole
 from certagent.config.load import load_configuration
 from certagent.config.values import KeyType
-from certagent.keystore import pkcs12_codec, swap
+from certagent.keystore import pkcs12_codec, swap_plan
 from certagent.text import iso
 from certagent.transaction import recovery
 from certagent.transaction.journal import VERSION, Journal, Phase, Transaction
@@ -190,7 +190,7 @@ keystores:
 def sample_transaction() -> Transaction:
     here = str(consumer())
     new = hashlib.sha256(b"new").hexdigest()
-    change = swap.Change(FileRole.KEY, f"{here}/web.key", f"{here}/.new", new, f"{here}/.old")
+    change = swap_plan.Change(FileRole.KEY, f"{here}/web.key", f"{here}/.new", new, f"{here}/.old")
     return Transaction(
         id="0123456789abcdef",
         kind="renewal",  # type: ignore[arg-type]  # as it is read
@@ -204,7 +204,7 @@ def sample_transaction() -> Transaction:
         request=b"request",
         names=("dns:web.example.net",),
         poll_at=NOW + DAY,
-        swap=swap.Record("0123456789abcdef", "rename", (change,), f"{here}/previous", sweep=(f"{here}/sweep",)),
+        swap=swap_plan.Record("0123456789abcdef", "rename", (change,), f"{here}/previous", sweep=(f"{here}/sweep",)),
     )
 
 

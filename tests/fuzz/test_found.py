@@ -17,7 +17,7 @@ from certagent import certificate as facts
 from certagent.certificate import to_der
 from certagent.config.file_roles import FileRole
 from certagent.errors import KeystoreError, StateError, TrustError
-from certagent.keystore import pkcs12_codec, swap
+from certagent.keystore import pkcs12_codec, swap_plan
 from certagent.scep.asn1 import tlv
 from certagent.transaction import recovery
 from certagent.transaction.journal import Journal, Phase
@@ -120,7 +120,7 @@ def test_a_journal_of_impossible_paths_stops_no_other_keystore(tmp_path: Path, p
     """It was a ValueError, and at boot no keystore was recovered."""
     record = sample_transaction().swap
     assert record is not None
-    change = swap.Change(FileRole.KEY, path, path, "0" * 64)
+    change = swap_plan.Change(FileRole.KEY, path, path, "0" * 64)
     damaged = msgspec.structs.replace(record, changes=(change,))
     for name in ("one", "two"):
         journal = Journal(tmp_path / "keystores" / name)

@@ -18,7 +18,7 @@ from certagent.certificate import to_pem
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.values import KeyType
 from certagent.hooks import read_secret
-from certagent.keystore import open_keystore, pkcs12_codec, swap
+from certagent.keystore import open_keystore, pkcs12_codec, swap, swap_plan
 from certagent.keystore.base import Keystore, Shadow
 from tests.tokens.site import Place, make_softhsm, make_tpm, the_bus
 
@@ -80,7 +80,7 @@ class Host:
             shadow_id, certify("web", key, issuer), (issuer.certificate, *issuer.chain)
         )
 
-    def plan(self, shadow: Shadow) -> swap.Plan:
+    def plan(self, shadow: Shadow) -> swap_plan.Plan:
         return self.keystore.plan_activation(shadow, make_pki().trusted)
 
     def activate(self, shadow_id: str, key_type: KeyType | None = KEY_TYPE) -> Shadow:
@@ -102,7 +102,7 @@ class Host:
         return sorted(path.name for path in self.etc.iterdir() if path not in self.definition.paths.values())
 
 
-def carry_out(plan: swap.Plan) -> None:
+def carry_out(plan: swap_plan.Plan) -> None:
     swap.stage(plan)
     swap.finish(plan.record)
 

@@ -10,7 +10,7 @@ from certagent import keys
 from certagent.certificate import to_pem
 from certagent.config.keystores import PemKeystore
 from certagent.config.parts import Secret
-from certagent.keystore import open_keystore, swap
+from certagent.keystore import open_keystore, swap, swap_plan
 from certagent.keystore.base import Identity, Keystore, Shadow
 
 from .pki import make_pki
@@ -68,7 +68,7 @@ class Site:
         if "chain_file" in self.layout:
             (self.etc / self.layout["chain_file"]).write_bytes(to_pem(identity.chain))
 
-    def plan(self, identity: Identity, swap_id: str) -> swap.Plan:
+    def plan(self, identity: Identity, swap_id: str) -> swap_plan.Plan:
         shadow = Shadow(swap_id, identity.key, identity.certificate, identity.chain)
         return self.keystore.plan_activation(shadow, make_pki().trusted)
 
@@ -90,7 +90,7 @@ class Site:
         )
 
 
-def carry_out(plan: swap.Plan) -> None:
+def carry_out(plan: swap_plan.Plan) -> None:
     swap.stage(plan)
     swap.finish(plan.record)
 

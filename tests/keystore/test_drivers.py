@@ -16,7 +16,7 @@ from certagent.certificate import load_pem, to_pem
 from certagent.config.file_roles import FileRole
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
-from certagent.keystore import pkcs12_codec, swap
+from certagent.keystore import pkcs12_codec, swap, swap_plan
 from certagent.keystore.base import Shadow
 
 from .drivers import DRIVERS, KEY_TYPE, Driver, Host, carry_out, those
@@ -277,7 +277,7 @@ class TestKills:
             phase = host.root / "phase"
             phase.write_text("staging")
 
-            def run(plan: swap.Plan = plan, phase: Path = phase) -> None:
+            def run(plan: swap_plan.Plan = plan, phase: Path = phase) -> None:
                 swap.stage(plan)
                 phase.write_text("activating")
                 swap.finish(plan.record)

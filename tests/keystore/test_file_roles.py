@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from certagent.config.file_roles import FileRole
-from certagent.keystore import swap
+from certagent.keystore import swap_plan
 from certagent.keystore.pem import PemFiles
 
 from .pki import make_pki
@@ -49,7 +49,7 @@ def test_an_old_file_is_kept_under_the_name_of_its_role(role: FileRole, name: st
 class Forgetful(PemFiles):
     """A driver with a file whose role nobody entered into the table."""
 
-    def plan(self, contents: Mapping[str, bytes]) -> swap.Plan:
+    def plan(self, contents: Mapping[str, bytes]) -> swap_plan.Plan:
         return self._plan("swap", cast("Mapping[FileRole, bytes]", contents), self._look())
 
 
@@ -67,4 +67,4 @@ def test_a_kept_swap_with_an_unknown_role_is_not_carried_on(tmp_path: Path) -> N
     site = Site(tmp_path, TWO)
     kept = msgspec.json.encode(site.plan(make_pki().new, "swap").record)
     with pytest.raises(msgspec.ValidationError, match="unheard-of"):
-        msgspec.json.decode(kept.replace(b'"key"', b'"unheard-of"'), type=swap.Record)
+        msgspec.json.decode(kept.replace(b'"key"', b'"unheard-of"'), type=swap_plan.Record)

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from certagent import keys
@@ -21,6 +22,7 @@ from certagent.config.values import Mode
 from certagent.errors import KeystoreError
 from certagent.keystore import swap
 from certagent.keystore.base import Identity, Shadow
+from certagent.pem_blocks import KeyFormat, key_format
 
 from .conftest import TWO_FILES, MakeSite
 from .pki import Pki, certify
@@ -519,6 +521,44 @@ def test_files_another_program_wrote_meanwhile_are_not_touched(site: MakeSite, p
     assert place.strays() == []
 
 
+REPLACED = [
+    pytest.param("web.key", lambda file: file.write_text("somebody's own"), id="the key"),
+    pytest.param("web.pem", lambda file: file.write_text("somebody's own"), id="the certificate"),
+    pytest.param("web.pem", lambda file: (file.unlink(), file.symlink_to("elsewhere.pem")), id="by a link"),
+    pytest.param("web.pem", Path.unlink, id="it is gone"),
+]
+
+
+@WAYS
+@pytest.mark.parametrize(("name", "replace"), REPLACED)
+def test_what_somebody_replaced_since_the_look_is_kept(
+    site: MakeSite, pki: Pki, *, way: str, name: str, replace: Callable[[Path], object]
+) -> None:
+    place = site(swap=way)
+    place.put(pki.old)
+    plan = place.plan(pki.new, "one")
+    swap.stage(plan)
+    replace(place.etc / name)
+    before = place.view()
+    for _ in range(2):  # `recover` does it again
+        with pytest.raises(swap.UndoneError, match=r"was replaced by somebody else|has vanished"):
+            swap.finish(plan.record)
+        assert place.view() == before
+    assert place.strays() == []
+
+
+def test_a_journal_that_does_not_say_what_was_found_is_carried_out(site: MakeSite, pki: Pki) -> None:
+    place = site()
+    place.put(pki.old)
+    plan = place.plan(pki.new, "one")
+    swap.stage(plan)
+    changes = tuple(msgspec.structs.replace(each, before=None) for each in plan.record.changes)
+    swap.finish(msgspec.structs.replace(plan.record, changes=changes))
+    found = place.keystore.read()
+    assert found
+    assert found.certificate == pki.new.certificate
+
+
 def test_the_swap_loads_no_cryptography() -> None:
     code = "import sys, certagent.keystore.swap; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
@@ -529,3 +569,46 @@ def test_the_swap_loads_no_cryptography() -> None:
 def test_the_paths_to_be_watched(site: MakeSite) -> None:
     place: Site = site(ca_file="ca.pem")
     assert [path.name for path in place.keystore.watched()] == [*TWO_FILES.values(), "ca.pem"]
+
+
+DH = "-----BEGIN DH PARAMETERS-----\nMAYCAQUCAQI=\n-----END DH PARAMETERS-----\n"
+
+
+@WAYS
+@pytest.mark.parametrize("layout", [{}, ONE_FILE], ids=["two files", "one file"])
+def test_what_certagent_did_not_write_stays_in_the_file(
+    site: MakeSite, pki: Pki, *, way: str, layout: dict[str, str]
+) -> None:
+    place = site(swap=way, **layout)
+    place.put(pki.old)
+    with (place.etc / "web.pem").open("a") as file:
+        file.write(DH)
+    place.activate(pki.new, "one")
+    place.activate(pki.old, "two")
+    assert (place.etc / "web.pem").read_text().count(DH) == 1
+    found = place.keystore.read()
+    assert found
+    assert found.certificate == pki.old.certificate
+
+
+FORMS = [
+    pytest.param(None, "pkcs8", "pkcs8", id="as it is: pkcs8"),
+    pytest.param(None, "pkcs1", "pkcs1", id="as it is: pkcs1"),
+    pytest.param("pkcs1", "pkcs8", "pkcs1", id="pkcs1 is configured"),
+    pytest.param("pkcs8", "pkcs1", "pkcs8", id="pkcs8 is configured"),
+]
+
+
+@pytest.mark.parametrize("passphrase", [None, Secret(file="unused")], ids=["plain", "encrypted"])
+@pytest.mark.parametrize(("configured", "there", "expected"), FORMS)
+def test_the_key_keeps_its_form_unless_another_is_configured(
+    site: MakeSite, pki: Pki, *, configured: str | None, there: KeyFormat, expected: str, passphrase: Secret | None
+) -> None:
+    place = site(key_format=configured, key_passphrase=passphrase)
+    place.put(pki.old)
+    (place.etc / "web.key").write_bytes(keys.to_pem(pki.old.key, None, there))
+    place.activate(pki.new, "one")
+    assert key_format((place.etc / "web.key").read_bytes()) == expected
+    found = place.keystore.read()
+    assert found
+    assert found.certificate == pki.new.certificate

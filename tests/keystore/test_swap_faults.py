@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from certagent.errors import KeystoreError
-from certagent.keystore import swap
+from certagent.keystore import swap, swap_plan
 from certagent.keystore.base import Identity
 
 from .faults import failing, killed, watched
@@ -86,7 +86,7 @@ class Scene:
         shutil.copytree(self.site.root, self._template, symlinks=True)
         self.plan = self.site.plan(make_pki().new, "swap")
         # What the journal gives back after a power cut.
-        self.record = msgspec.json.decode(msgspec.json.encode(self.plan.record), type=swap.Record)
+        self.record = msgspec.json.decode(msgspec.json.encode(self.plan.record), type=swap_plan.Record)
         self.old = self.site.view()
         self.new = self.old | {file.role: file.content for file in self.plan.files}
         self._phase = root / "phase"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,24 @@ def test_a_veto_keeps_the_old_pair_and_the_successor(site: Site) -> None:
     site.path("pre.exit").write_text("0")
     assert site.run(Wish.NOW).result is Result.RENEWED
     assert len(site.ca.issued()) == 2  # the successor that was vetoed, not another one
+
+
+def test_a_pair_that_somebody_puts_there_during_a_pre_hook_is_kept(site: Site) -> None:
+    site.run()
+    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=web"]
+    theirs = {site.key: site.path("own.key"), site.certificate: site.path("own.pem")}
+    files = ["-keyout", str(theirs[site.key]), "-out", str(theirs[site.certificate])]
+    subprocess.run([*argv, *files], check=True, capture_output=True)
+    script = site.path("pre.sh")
+    script.write_text("#!/bin/sh\n" + "".join(f"mv {own} {place}\n" for place, own in theirs.items()))
+    script.chmod(0o755)
+    contents = [own.read_bytes() for own in theirs.values()]
+    site.write(f"hooks: {{pre: [[{script}]]}}")
+    site.clock.advance(70 * DAY)
+    site.run()
+    assert [place.read_bytes() for place in theirs] == contents
+    assert "renewal given up: somebody else replaced the certificate meanwhile" in site.log
+    assert site.leftovers() == []
 
 
 def test_a_certificate_that_cannot_be_read_for_a_while_costs_no_other(site: Site) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from certagent.config.file_roles import FileRole
-from certagent.keystore.swap import Change, Record
+from certagent.keystore.swap_plan import Change, Record
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 
 from .conftest import ROOT, Machine

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from certagent.config.file_roles import FileRole
 from certagent.errors import StateError
-from certagent.keystore.swap import Change, Record
+from certagent.keystore.swap_plan import Change, Record
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)

@@ -34,7 +34,7 @@ LAYERS = (
     "believed",
     "directories",
     "errors, owned",
-    "text, moments",
+    "text, moments, pem_blocks",
 )
 
 DOORS = {

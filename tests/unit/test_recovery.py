@@ -14,7 +14,8 @@ from certagent import durable
 from certagent.config.file_roles import FileRole
 from certagent.durable import Ownership
 from certagent.errors import BusyError, DamagedError, KeystoreError, StateError
-from certagent.keystore import swap
+from certagent.keystore import swap, swap_plan
+from certagent.keystore.targets import sha256
 from certagent.transaction import recovery
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 
@@ -51,10 +52,17 @@ class Keystore:
     def journal(self) -> Journal:
         return Journal(self.directory)
 
-    def interrupt(self, phase: Phase, way: str = "rename", *, staged: bool = True, renamed: int = 0) -> swap.Record:
+    def interrupt(
+        self, phase: Phase, way: str = "rename", *, staged: bool = True, renamed: int = 0
+    ) -> swap_plan.Record:
         """Leave everything as a power cut in `phase` does."""
-        new = [swap.NewFile(role, self.etc / role, f"new {role}".encode(), Ownership(0o600)) for role in FILES]
-        plan = swap.prepare(
+        new = [
+            swap_plan.NewFile(
+                role, self.etc / role, f"new {role}".encode(), Ownership(0o600), before=sha256(f"old {role}".encode())
+            )
+            for role in FILES
+        ]
+        plan = swap_plan.prepare(
             tuple(new),
             swap_id="t1",
             way=way,  # type: ignore[arg-type]  # one of two words
@@ -69,7 +77,7 @@ class Keystore:
             Path(change.staged).rename(change.target)
         return plan.record
 
-    def write(self, phase: Phase, record: swap.Record | None) -> None:
+    def write(self, phase: Phase, record: swap_plan.Record | None) -> None:
         self.journal.write(
             Transaction(
                 id="t1",

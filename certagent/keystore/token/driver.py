@@ -16,7 +16,7 @@ from certagent.config.keystores import Pkcs11Keystore
 from certagent.config.parts import Secret
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
-from certagent.keystore import swap
+from certagent.keystore import swap_plan
 from certagent.keystore.base import Identity, Remark, Shadow, prove_pair
 from certagent.keystore.file_keystore import FileKeystore, Found, certificates_in, identity_of, leaf_of, pem_files
 from certagent.keystore.files import explained, read_file
@@ -103,7 +103,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         found = self._certificates(self._kept(FileRole.CERTIFICATE))
         return None if found is None else leaf_of(found)
 
-    def plan_rollback(self, rollback_id: str) -> swap.Plan | None:
+    def plan_rollback(self, rollback_id: str) -> swap_plan.Plan | None:
         key_id = self._key_id(self._kept(FileRole.URI))
         if not key_id or load(self._token, key_id) is None:  # the old key was destroyed meanwhile
             return None

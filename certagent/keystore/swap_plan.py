@@ -1,0 +1,150 @@
+"""How a swap is to be made, as a value: the files, and what the journal keeps of it. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from certagent.config.file_roles import FileRole
+from certagent.directories import reach
+from certagent.durable import Ownership
+from certagent.keystore.files import explained
+from certagent.keystore.targets import sha256
+
+POINTER = "current"
+
+
+class Change(Struct, frozen=True):
+    """One file: where consumers read it (`target`), where the new content waits (`staged`), its SHA-256 in hex.
+
+    rename: `staged` lies beside `target` and is renamed over it; `old` is a copy of what it replaces, with
+    the same owner and mode, to be renamed back if a later rename fails; empty if nothing was in place.
+    symlink: `staged` lies in the new generation, `target` is or becomes a link through the pointer.
+    `before`: the SHA-256 of what was found in its place when the swap was planned, empty for nothing: another program's
+    change since then is not overwritten. None: of a release that did not say so.
+    """
+
+    role: FileRole
+    target: str
+    staged: str
+    sha256: str
+    old: str = ""
+    before: str | None = None
+
+
+class Record(Struct, frozen=True):
+    """What must be known to finish or undo a swap, as the journal keeps it.
+
+    `previous` is the directory that holds the old files afterwards. symlink only: `generation` is the new
+    directory, `pointer` the one link that is renamed, `base` a copy of what is in place (empty if every
+    target is a link already). `sweep`: directories nobody reads any more once the swap is made. `live`: where links
+    of ours lead.
+    """
+
+    id: str
+    way: Literal["rename", "symlink"]
+    changes: tuple[Change, ...]
+    previous: str
+    generation: str = ""
+    pointer: str = ""
+    base: str = ""
+    sweep: tuple[str, ...] = ()
+    live: str = ""
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file to be written: its role, the file it replaces, and what it holds; `before` as in Change."""
+
+    role: FileRole
+    target: Path
+    content: bytes = field(repr=False)
+    ownership: Ownership
+    before: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A swap to be: `files` with their contents, `record` for the journal."""
+
+    files: tuple[NewFile, ...]
+    record: Record
+    changes_ca: bool
+
+
+def prepare(
+    files: tuple[NewFile, ...],
+    *,
+    swap_id: str,
+    way: Literal["rename", "symlink"],
+    previous: Path,
+    live: Path,
+    changes_ca: bool,
+) -> Plan:
+    """How `files` take their places. Writes nothing. `live` is the keystore's own directory for generations."""
+    with explained(f"look at {live}"):
+        make = _by_symlink if way == "symlink" else _by_rename
+        return Plan(files, make(files, swap_id, previous, live), changes_ca)
+
+
+def _by_rename(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
+    def change(file: NewFile) -> Change:
+        staged = beside(file.target, swap_id)
+        old = f"{staged}.old" if file.before else ""
+        return Change(file.role, str(file.target), str(staged), sha256(file.content), old, file.before)
+
+    # A keystore that was swapped by symlink before: this swap's links are the last to lead there.
+    unread = live.is_dir() and not any(leads_to(file.target).startswith(f"{live}/") for file in files)
+    sweep = (str(live),) if unread else ()
+    return Record(swap_id, "rename", tuple(map(change, files)), str(previous), sweep=sweep, live=str(live))
+
+
+def _by_symlink(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
+    pointer = live / POINTER
+    generation = unused(live / f"generation-{swap_id}")
+    changes = tuple(
+        Change(
+            file.role,
+            str(file.target),
+            str(generation / file.role.kept_name),
+            sha256(file.content),
+            before=file.before,
+        )
+        for file in files
+    )
+    linked = all(leads_to(Path(change.target)) == through(pointer, change) for change in changes)
+    something = any(file.before for file in files)
+    base = "" if linked or not something else str(unused(live / f"generation-{swap_id}-base"))
+    # Readers may still hold what the pointer leads to now, or leads to meanwhile; all older generations go.
+    left = Path(base) if base else live / (link_of(pointer) or POINTER)
+    sweep = tuple(str(path) for path in sorted(live.glob("generation-*")) if path != left)
+    return Record(swap_id, "symlink", changes, str(previous), str(generation), str(pointer), base, sweep, str(live))
+
+
+def beside(path: Path, swap_id: str) -> Path:
+    """A name in the same directory that consumers who read whole directories pass over."""
+    return path.with_name(f".{path.name}.certagent-{swap_id}")
+
+
+def through(pointer: Path, change: Change) -> str:
+    return f"{pointer}/{Path(change.staged).name}"
+
+
+def unused(path: Path) -> Path:
+    """`path`, or `path-2` …: never a directory that a reader may be in."""
+    candidates = (path if number == 1 else Path(f"{path}-{number}") for number in range(1, 1000))
+    return next((each for each in candidates if not each.exists()), path)
+
+
+def leads_to(target: Path) -> str:
+    """The text of the symbolic link that a target may be; empty for anything else."""
+    with reach(target, last="itself") as place:
+        return place.directory.link(place.name)
+
+
+def link_of(path: Path) -> str:
+    """The same of a path in our own directories."""
+    return str(path.readlink()) if path.is_symlink() else ""

@@ -1,0 +1,40 @@
+"""PEM files as text: their blocks, and which of them are certagent's to write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+KeyFormat = Literal["pkcs1", "pkcs8"]
+"""How a private key is written: as PKCS#1 (an EC key as SEC 1), or as PKCS#8."""
+
+_BLOCK = re.compile(rb"-----BEGIN ([^\r\n]{1,64}?)-----.*?-----END \1-----[^\S\n]*\n?", re.DOTALL)
+_CERTIFICATES = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
+_PKCS8 = (b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY")
+# The curve of the key that follows: OpenSSL's `ecparam -genkey` writes it in front, and no reader needs it.
+_OF_THE_KEY = (b"EC PARAMETERS",)
+
+
+def key_format(content: bytes) -> KeyFormat | None:
+    """How the first private key in a file is written; None if there is none."""
+    label = next((label for label, _ in _blocks(content) if label.endswith(b"PRIVATE KEY")), None)
+    if label is None:
+        return None
+    return "pkcs8" if label in _PKCS8 else "pkcs1"
+
+
+def other_blocks(content: bytes) -> bytes:
+    """What is neither a certificate nor the first private key, as it stands: DH parameters, another key."""
+    kept, seen = b"", False
+    for label, block in _blocks(content):
+        if label.endswith(b"PRIVATE KEY") and not seen:
+            seen = True
+        elif label not in (*_CERTIFICATES, *_OF_THE_KEY):
+            kept += block if block.endswith(b"\n") else block + b"\n"
+    return kept
+
+
+def _blocks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Label and text of each."""
+    return ((found[1], found[0]) for found in _BLOCK.finditer(content))
