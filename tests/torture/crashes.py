@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -18,10 +18,10 @@ MOST = 64
 
 @dataclass(frozen=True)
 class Remains:
-    """One disk. `asked`: whether the CA had the request by then; `ways`: in how many ways it may come about."""
+    """One disk. `asked`: how many requests the CA had by then; `ways`: in how many ways it may come about."""
 
     state: tree.Tree
-    asked: bool
+    asked: int
     ways: int
     name: str
 
@@ -29,22 +29,23 @@ class Remains:
 def remains(session: Session, seed: int, most: int = MOST) -> list[Remains]:
     """Every disk that differs from the others, in the order of the moments at which it first may be left."""
     run = run_of(str(session.device.root), session.before, session.recorded.calls, OUTSIDE)
-    asked_at = next((at for at, call in enumerate(session.recorded.calls) if _asks(call)), len(session.recorded.calls))
+    asks = [at for at, call in enumerate(session.recorded.calls) if _asks(call)]
     found: dict[object, Remains] = {}
-    for moment, at in enumerate(_moments(session, asked_at)):
+    for moment, at in enumerate(_moments(session, asks)):
+        asked = sum(each <= at for each in asks)
         for number, state in enumerate(run.states(at, most, Random(f"{seed} {moment}"))):
-            key = tuple(state.items()), at >= asked_at
+            key = tuple(state.items()), asked
             known = found.get(key)
             ways, name = (known.ways + 1, known.name) if known else (1, f"{moment}.{number}")
-            found[key] = Remains(state, at >= asked_at, ways, name)
+            found[key] = Remains(state, asked, ways, name)
     return list(found.values())
 
 
-def _moments(session: Session, asked_at: int) -> Iterator[int]:
-    """After each call that concerns the device, before the first, and after the request."""
+def _moments(session: Session, asks: Sequence[int]) -> Iterator[int]:
+    """After each call that concerns the device, before the first, and after each request."""
     for at, call in enumerate(session.recorded.calls):
-        if at == asked_at or (session.concerns(call) and call.changes()):
-            yield from (at - 1, at) if at == asked_at else (at,)
+        if at in asks or (session.concerns(call) and call.changes()):
+            yield from (at - 1, at) if at in asks else (at,)
 
 
 def _asks(call: Call) -> bool:
@@ -55,6 +56,6 @@ def _asks(call: Call) -> bool:
 
 def torture(session: Session, left: Remains) -> list[str]:
     """What is wrong after the power came back to that disk."""
-    attempt = session.begin(left.state, certificates=session.certificates if left.asked else 0)
+    attempt = session.begin(left.state, certificates=min(left.asked, session.certificates))
     wrong = judge.recovered(attempt, session.reference)
     return wrong + judge.ended_well(attempt, session.reference)
