@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from certagent.believed import file_fault
 from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, did_you_mean, dotted
 from certagent.config.keystores import KeystoreDefaults
-from certagent.config.programs import Fault, owner_fault, script_fault, shell_fault
+from certagent.config.programs import Fault, owner_fault, place_fault, script_fault, shell_fault
 
 
 def check(
@@ -192,6 +192,8 @@ def _check_program(argv: tuple[str, ...]) -> Fault:
     if shutil.which(program) is None:
         if not program.startswith("/"):
             return "begins with a program that is not on PATH", "install it, or write its absolute path"
+        if fault := place_fault(program):
+            return f"begins with a program that {fault[0]}", fault[1]
         what = "is not executable" if os.path.isfile(program) else "does not exist"  # noqa: PTH113  never raises
         return f"begins with a program that {what}", "correct the path, or run chmod +x"
     if fault := script_fault(program):

@@ -50,11 +50,25 @@ def shell_fault(argv: Sequence[str], path: str | None = None) -> Fault:
             return "begins with a variable, which only a shell would set", f"write [env, {printable(program, 60)}, …]"
         if _SHELLS_OWN.fullmatch(program):
             return f"begins with {program}, which is a shell's own word and no program", _ONE_BY_ONE
+    if program.rpartition("/")[2] in _SHELLS and (fault := _wrong_call(argv)):
+        return fault
     found = [word for word in _read_by_nobody(argv) if _OPERATOR.fullmatch(word) or _VARIABLE.fullmatch(word)]
     if not found:
         return None
     told = " and ".join(f"`{printable(word, 60)}`" for word in dict.fromkeys(found))
     return f"holds {told}, which reaches the program as it stands, for no shell reads it", _ONE_BY_ONE
+
+
+def _wrong_call(argv: Sequence[str]) -> Fault:
+    """A shell takes a command line after `-c`, all of it in one word, and else the name of a script."""
+    first, *rest = argv[1:] or [""]
+    if first == "-c" and len(rest) > 1 and re.fullmatch(r"[\w./-]+", rest[0]):
+        return "gives a shell more than one word after -c, of which it runs the first alone", (
+            "write the command line as one word, or leave the shell out"
+        )
+    if not first.startswith("-") and len(first.split()) > 1 and not Path(first).exists():
+        return "gives a shell a command line without -c", "write [sh, -c, '…'], or leave the shell out"
+    return None
 
 
 def _read_by_nobody(argv: Sequence[str]) -> list[str]:
@@ -145,6 +159,17 @@ def _beginning(file: str) -> bytes:
         os.close(descriptor)
 
 
+def place_fault(program: str) -> Fault:
+    """Whether a program lies where the kernel runs none."""
+    try:
+        runs_none = program.startswith("/") and os.statvfs(program).f_flag & os.ST_NOEXEC
+    except (OSError, ValueError):  # not there; a NUL
+        return None
+    if not runs_none:
+        return None
+    return "lies on a file system that is mounted noexec", "move it, to /usr/local/sbin for instance"
+
+
 def command_fault(argv: Sequence[str], path: str | None = None) -> Fault:
-    """Either of the two."""
-    return shell_fault(argv, path) or script_fault(argv[0], path)
+    """Whichever of the three it is."""
+    return shell_fault(argv, path) or place_fault(argv[0]) or script_fault(argv[0], path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,11 +34,15 @@ FOR_A_SHELL = [
     pytest.param(["LANG=C", "ls"], "begins with a variable", id="a variable is set"),
     pytest.param(["$HOME/bin/reload"], "`$HOME/bin/reload`", id="the program in a variable"),
     pytest.param(["~/bin/reload"], "`~/bin/reload`", id="the program at home"),
+    pytest.param(["sh", "systemctl reload nginx"], "without -c", id="a shell without -c"),
+    pytest.param(["bash", "-c", "systemctl", "reload", "nginx"], "after -c", id="a shell with many words after -c"),
     pytest.param(["source", "/etc/default/x"], "a shell's own word", id="a shell's own command"),
 ]
 
 AS_IT_STANDS = [
     pytest.param(["sh", "-c", "a | b > $HOME/c && d", "|"], id="given to a shell"),
+    pytest.param(["sh", "-c", 'exec "$0" "$@"', "echo", "|"], id="given to a shell, with arguments"),
+    pytest.param(["sh", "/etc/passwd", "a b"], id="a script given to a shell"),
     pytest.param(["env", "LANG=C", "/bin/sh", "-c", "true; true"], id="given to a shell by env"),
     pytest.param(["ssh", "peer", "cat", ">", "/etc/x"], id="given to a shell elsewhere"),
     pytest.param(["find", "/tmp", "-name", "*.pem", "-exec", "chmod", "600", "{}", ";"], id="find"),
@@ -112,6 +118,15 @@ def test_a_script_that_will_not_start_is_recognised_and_its_failure_says_so(
 def test_a_script_that_starts_is_left_alone(script: Path, content: bytes) -> None:
     script.write_bytes(content)
     assert command_fault([str(script)]) is None
+
+
+def test_a_program_where_none_is_run(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel tells of such a mount, which takes root to make."""
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o644)
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=os.ST_NOEXEC))
+    with pytest.raises(HookError, match="lies on a file system that is mounted noexec"):
+        run_hook(HookCommand(run=(str(script),)), {}, print)
 
 
 def test_a_program_is_left_alone() -> None:
