@@ -22,7 +22,9 @@ def main() -> int:
     started = time.process_time()
     for seed in range(arguments.seed, arguments.seed + arguments.lives):
         with tempfile.TemporaryDirectory(prefix="certagent-life-", dir=_WHERE) as directory:
-            life = Life(Plan(seed, arguments.years, recovers=not arguments.without_recovery), Path(directory), pool)
+            life = Life(
+                Plan(seed, arguments.years, not arguments.without_recovery, arguments.hours), Path(directory), pool
+            )
             try:
                 life.run()
             except Exception as error:  # noqa: BLE001 -- whatever it is, the next life is lived too
@@ -50,6 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the first life")
     parser.add_argument("--lives", type=int, default=40)
     parser.add_argument("--years", type=float, default=5, help="of each life")
+    parser.add_argument("--hours", default="", help="of swaps and hooks, such as 'Sat-Sun 02:00-05:00'; default: any")
     parser.add_argument("--without-recovery", action="store_true", help="to see that the checks notice")
     return parser.parse_args()
 

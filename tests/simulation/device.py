@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from certagent import certificate as facts
 from certagent import keys
+from certagent.config.windows import Window, of_this_host
 
 HOOK = 'test ! -e "{broken}" && echo "$CERTAGENT_SERIAL" >>"{log}"'
 
@@ -65,6 +66,7 @@ class Keystore:
         return (
             f"{{{place}, authority: lab, ca_file: {self.ca_file}, subject: CN={self.name}, "
             f"renew_at: {self.choices['renew_at']}, "
+            f"activate_in: [{self.choices['hours']}], "
             f"hooks: {{post: [[/bin/sh, -c, '{HOOK.format(broken=self.broken, log=self.hook_log)}']]}}}}"
         )
 
@@ -139,6 +141,16 @@ class Keystore:
             raise BrokenPromiseError(f"{self.name}: ca_file does not hold the issuer of what is in place")
         self.serials.add(leaf.serial_number)
         self.last = leaf
+
+    def check_hours(self, before: x509.Certificate, now: datetime) -> None:
+        """A renewal was put in place in its hours, unless the certificate before was near its end."""
+        leaf, hours = self.last, self.choices["hours"]
+        if not hours or leaf is None or leaf.not_valid_after_utc <= before.not_valid_after_utc:
+            return
+        # A rollover's last day is the CA's.
+        could_wait = leaf.issuer == before.issuer and before.not_valid_after_utc - now > timedelta(days=8)
+        if could_wait and not Window.parse(hours).holds(of_this_host(now).replace(tzinfo=None)):
+            raise BrokenPromiseError(f"{self.name}: put in place out of its hours, {hours}")
 
     def check_hooks(self) -> None:
         """With no transaction open, the hook has run for what is in place. Raises BrokenPromiseError."""

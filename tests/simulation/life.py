@@ -38,11 +38,15 @@ GRACE = 4 * DAY
 
 @dataclass(frozen=True)
 class Plan:
-    """What one life is: its seed, how long, and which parts of certagent are taken out to try the checks themselves."""
+    """What one life is: its seed, how long, and which parts of certagent are taken out to try the checks themselves.
+
+    `hours`: the keystores' `activate_in`, empty for none.
+    """
 
     seed: int
     years: float = 5
     recovers: bool = True
+    hours: str = ""
 
 
 class KeyPool:
@@ -98,6 +102,7 @@ class Life:
             "swap": self._dice.choice(("rename", "symlink")),
             "renew_at": "66%",
             "format": "fullchain",
+            "hours": self.plan.hours,
         }
         self._looks[name] = START
         return Keystore(name, directory, choices)
@@ -146,7 +151,10 @@ class Life:
             self._look(keystore)
             self._boot()
             for each in self._keystores:
+                before = each.last
                 each.check(self.now, self._excused_until)
+                if before is not None and not self._skew:
+                    each.check_hours(before, self.now)
                 directory = self._directory / "state/keystores" / each.name
                 if all(Journal(directory, name).open() is None for name in ("transaction", "owed")):
                     each.check_hooks()
