@@ -13,6 +13,7 @@ from certagent import certificate as facts
 from certagent.cli.terminal import EARLY_HINT, EXPOSED_HINT, PACE_HINT, Finding, Mark
 from certagent.config.authority import Authority
 from certagent.config.keystores import KeystoreDefinition
+from certagent.config.parts import HookCommand
 from certagent.policy import Action
 from certagent.scep import Capabilities, MessageType
 from certagent.status.snapshot import InPlace, Snapshot
@@ -114,7 +115,7 @@ def _next_rollover_step(seen: Seen, action: Action, at: str) -> Finding:
 
 
 def _switch(seen: Seen) -> str:
-    hooks = "".join(f", then {shlex.join(command.run)}" for command in seen.definition.hooks.commands("post"))
+    hooks = "".join(f", then {_words(command)}" for command in seen.definition.hooks.commands("post"))
     return f"the shadow takes over, swap by {seen.definition.swap}{hooks}"
 
 
@@ -141,17 +142,24 @@ def walk(seen: Seen) -> str:
     steps = [
         "the same key" if request.keeps_key else f"new {request.key} key",
         f"{request_words(seen, request)}, to {definition.authority}{how}",
-        *(f"{shlex.join(command.run)} may veto" for command in definition.hooks.commands("pre")),
-        f"swap by {definition.swap}{_hours(definition)}",
-        *(f"then {shlex.join(command.run)}" for command in definition.hooks.commands("post")),
+        *(f"{_words(command)} may veto" for command in definition.hooks.commands("pre")),
+        f"swap by {definition.swap}{_hours(seen)}",
+        *(f"then {_words(command)}" for command in definition.hooks.commands("post")),
     ]
     if definition.probe is not None:
         steps.append(f"then a look whether {definition.probe.tls} serves it")
     return ", ".join(steps)
 
 
-def _hours(definition: KeystoreDefinition) -> str:
-    return f" in {' or '.join(map(str, definition.activate_in))}" if definition.activate_in else ""
+def _words(command: HookCommand) -> str:
+    run = shlex.join(command.run)
+    return run if command.only_if is None else f"{run} (if {shlex.join(command.only_if)} succeeds)"
+
+
+def _hours(seen: Seen) -> str:
+    """A first certificate does not wait."""
+    windows = seen.definition.activate_in if seen.certificate is not None else ()
+    return f" in {' or '.join(map(str, windows))}" if windows else ""
 
 
 def planned(seen: Seen) -> PlannedRequest:
