@@ -50,6 +50,7 @@ __all__ = [
     "pause_ends",
     "renew_at",
     "rollover_begins",
+    "serves_until",
     "sooner",
     "takes_over",
     "wait",
@@ -118,7 +119,7 @@ class Open:
     `begins_at` set: the successor is there, and what is in place serves until it is valid.
     `is_switch`: it makes such a shadow the identity. `is_put_back`: the old identity was put back, its hooks are owed.
     `keeps_hours`: what comes next is a swap, or hooks, which keep to `activate_in`; `until` is the end of the
-    certificate that serves as long as they wait, where that is not the one in place.
+    certificate that the consumer still has while hooks wait.
     """
 
     poll_at: datetime | None = None
@@ -198,7 +199,7 @@ def wait(transaction: Open, moment: datetime, lifetime: Lifetime | None, rules: 
     """
     if not transaction.keeps_hours or lifetime is None:
         return None
-    opens = opening(moment, transaction.until or lifetime.not_after, rules)
+    opens = opening(moment, serves_until(transaction, lifetime), rules)
     if opens <= moment:
         return None
     if transaction.hooks_owed:
@@ -206,6 +207,11 @@ def wait(transaction: Open, moment: datetime, lifetime: Lifetime | None, rules: 
     if transaction.switch_at is not None:
         return Decision(Action.SWITCH, opens, f"the shadow is ready, and waits for {shown(opens)}", waits=True)
     return Decision(Action.RESUME, opens, f"the successor is ready, and waits for {shown(opens)}", waits=True)
+
+
+def serves_until(transaction: Open, lifetime: Lifetime) -> datetime:
+    """When the first of those certificates ends that serve as long as the transaction waits."""
+    return lifetime.not_after if transaction.until is None else min(transaction.until, lifetime.not_after)
 
 
 def opening(moment: datetime, serves_until: datetime, rules: Rules) -> datetime:
@@ -256,8 +262,7 @@ def decide_rollover(
 ) -> Decision:
     """What getting across to the next CA needs next."""
     if preparation is not None and preparation.switch_at is not None:
-        # The certificate that was in place when it began may have been renewed since.
-        ready = replace(preparation, keeps_hours=True, until=None)
+        ready = replace(preparation, keeps_hours=True)
         takes_over = Decision(Action.SWITCH, preparation.switch_at, "the next CA takes over")
         return wait(ready, max(preparation.switch_at, now), lifetime, rules) or takes_over
 

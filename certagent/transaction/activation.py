@@ -40,7 +40,7 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
     """
     if transaction.kind in (Kind.TRUST, Kind.PUT_BACK):
         raise AbandonedError("it was cut short before anything was replaced", "where it is still due it is begun anew")
-    if _was_replaced(context, transaction):
+    if was_replaced(context, transaction):
         raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
     shadow = context.shadow(transaction)
     acceptance.check_use(context, transaction, shadow)  # it may have waited for weeks
@@ -57,7 +57,7 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
     return _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
 
 
-def _was_replaced(context: Context, transaction: Transaction) -> bool:
+def was_replaced(context: Context, transaction: Transaction) -> bool:
     """Whether another certificate is in place than the one the transaction began with.
 
     What cannot be read now was not replaced by anybody: raises KeystoreError. What could not be read then says nothing.

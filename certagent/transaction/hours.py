@@ -22,7 +22,7 @@ def put_off(context: Context, transaction: Transaction) -> bool:
         context.log(f"{step.reason}; {hint(context.configured.name)}")
         return True
     if opened.keeps_hours and lifetime is not None:
-        until = opened.until or lifetime.not_after
+        until = policy.serves_until(opened, lifetime)
         if policy.passes_over_hours(now, until, rules):
             message = (
                 f"activate_in is passed over: what is in use ends at {iso(until)}, before the next window or with it"

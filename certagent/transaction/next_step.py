@@ -172,7 +172,7 @@ def open_of(transaction: Transaction | None) -> Open | None:
         is_put_back=transaction.phase is Phase.REVERTED or transaction.kind is Kind.PUT_BACK,
         begins_at=begins_at(transaction),
         keeps_hours=_keeps_hours(transaction),
-        until=transaction.old_not_after,
+        until=transaction.old_not_after if transaction.phase is Phase.ACTIVATED else None,
     )
 
 

@@ -246,6 +246,9 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
 def _resumable(context: Context, wish: Wish) -> Transaction | None:
     """The open transaction, unless it can no longer be carried on, or an enrollment is wanted instead of it."""
     transaction = walk.resumable(context)
+    if transaction is not None and _waits_in_vain(context, transaction):
+        walk.give_up(context, AbandonedError("somebody else replaced the certificate meanwhile"))
+        transaction = None
     if wish is Wish.COMPROMISED:
         return _with_another_key(context, transaction)
     if transaction is None or wish is not Wish.ENROLL or transaction.phase not in NOT_ISSUED:
@@ -258,6 +261,16 @@ def _resumable(context: Context, wish: Wish) -> Transaction | None:
         return transaction
     walk.give_up(context, AbandonedError(reason))
     return None
+
+
+def _waits_in_vain(context: Context, transaction: Transaction) -> bool:
+    """Whether the successor that waits for its hour is one of a certificate that is there no more."""
+    if transaction.phase is not Phase.ISSUED or not context.configured.definition.activate_in:
+        return False
+    try:
+        return activation.was_replaced(context, transaction)
+    except KeystoreError:  # for now, perhaps
+        return False
 
 
 def _with_another_key(context: Context, transaction: Transaction | None) -> Transaction | None:

@@ -107,6 +107,28 @@ def test_a_lost_pair_does_not_wait(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    ("at", "result"),
+    [
+        pytest.param(TUESDAY + 76 * DAY, Result.WAITING, id="valid"),
+        pytest.param(TUESDAY + 91 * DAY, Result.ENROLLED, id="expired"),
+    ],
+)
+def test_a_pair_that_somebody_restores_gets_a_successor_of_its_own(site: Site, at: datetime, result: Result) -> None:
+    site.write(f"{WINDOW}\nrenew_at: 50%")
+    site.run()
+    copy = site.certificate.read_bytes(), site.key.read_bytes()
+    site.clock.advance(30 * DAY)
+    at_once(site, Wish.RENEW)
+    site.clock.now = at
+    assert site.run().result is Result.WAITING
+    site.certificate.write_bytes(copy[0])
+    site.key.write_bytes(copy[1])
+    assert site.run().result is result
+    assert "abandoned" in site.events()
+    assert len(site.ca.issued()) == 4
+
+
+@pytest.mark.parametrize(
     ("ends", "result"),
     [
         pytest.param(SATURDAY + HOUR + MINUTE, Result.WAITING, id="long enough behind the opening"),

@@ -70,12 +70,15 @@ def test_opening(now: datetime, until: datetime, rules: Rules, at: datetime, pas
         pytest.param(IN_PLACE, READY, Action.RESUME, OPENS, id="a successor"),
         pytest.param(IN_PLACE, Open(), Action.RESUME, NOW, id="nothing issued yet"),
         pytest.param(None, READY, Action.RESUME, NOW, id="nothing in place any more"),
-        pytest.param(IN_PLACE, replace(READY, until=OPENS), Action.RESUME, NOW, id="what serves ends first"),
+        pytest.param(Lifetime(NOW - 60 * DAY, OPENS), READY, Action.RESUME, NOW, id="what serves ends first"),
         pytest.param(
             IN_PLACE, replace(READY, begins_at=OPENS + DAY), Action.RESUME, OPENS + 7 * DAY, id="valid only then"
         ),
         pytest.param(Lifetime(NOW - DAY, LATER), OWED, Action.HOOKS, OPENS, id="hooks"),
         pytest.param(Lifetime(NOW - DAY, LATER), replace(OWED, until=NOW), Action.HOOKS, NOW, id="an expired one"),
+        pytest.param(
+            Lifetime(NOW - DAY, LATER), replace(OWED, until=LATER), Action.HOOKS, OPENS, id="the old one lives"
+        ),
     ],
 )
 def test_what_is_next(lifetime: Lifetime | None, transaction: Open, action: Action, at: datetime) -> None:
@@ -100,9 +103,7 @@ def test_a_pause_after_a_failure_ends_in_a_window() -> None:
     ],
 )
 def test_the_switch(switch_at: datetime, rules: Rules, at: datetime) -> None:
-    began_under_another = NOW - DAY
-    staged = Open(switch_at=switch_at, until=began_under_another)
-    decision = policy.decide_rollover(IN_PLACE, staged, Past(), rules, NOW)
+    decision = policy.decide_rollover(IN_PLACE, Open(switch_at=switch_at), Past(), rules, NOW)
     assert (decision.action, decision.at) == (Action.SWITCH, at)
 
 
