@@ -188,17 +188,21 @@ def _check_program(argv: tuple[str, ...]) -> Fault:
         return None
     if fault := shell_fault(argv):
         return fault
-    # A file that can only be run by others than us still counts as missing.
     if shutil.which(program) is None:
-        if not program.startswith("/"):
-            return "begins with a program that is not on PATH", "install it, or write its absolute path"
-        if fault := place_fault(program):
-            return f"begins with a program that {fault[0]}", fault[1]
-        what = "is not executable" if os.path.isfile(program) else "does not exist"  # noqa: PTH113  never raises
-        return f"begins with a program that {what}", "correct the path, or run chmod +x"
+        return _not_found(program)
     if fault := script_fault(program):
         return f"begins with a script that {fault[0]}", fault[1]
     return owner_fault(argv)
+
+
+def _not_found(program: str) -> Fault:
+    """A file that can only be run by others than us counts as missing."""
+    if not program.startswith("/"):
+        return "begins with a program that is not on PATH", "install it, or write its absolute path"
+    if fault := place_fault(program):
+        return f"begins with a program that {fault[0]}", fault[1]
+    what = "is not executable" if os.path.isfile(program) else "does not exist"  # noqa: PTH113  never raises
+    return f"begins with a program that {what}", "correct the path, or run chmod +x"
 
 
 def _check_url(url: str) -> Fault:
