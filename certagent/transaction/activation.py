@@ -48,7 +48,7 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
         events.ask_pre_hooks(context, transaction)
     except HookError as error:
         raise HookError(f"vetoed: {error}", f"the successor is kept; {error.hint}") from None
-    if _was_replaced(context, transaction):  # by the hook, or by somebody while it ran
+    if was_replaced(context, transaction):  # by the hook, or by somebody while it ran
         raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
     context.say("putting the new certificate in place")
     for line in context.configured.keystore.exposed():
