@@ -163,6 +163,11 @@ def remove(path: Path) -> None:
         sync_directory(path.parent)
 
 
+def own_file(path: str, flags: int) -> int:
+    """For `open`: what we wrote is no link and no pipe, whatever somebody has put in its place."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 class _Versioned(msgspec.Struct):
     version: int
 
@@ -180,7 +185,7 @@ def read_versioned(
     a fresh start over what cannot be read.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb", opener=own_file) as file:
             data = file.read()
     except FileNotFoundError:
         return None

@@ -11,7 +11,6 @@ import errno
 import os
 import shlex
 import signal
-import stat
 import subprocess
 import sys
 import threading
@@ -23,7 +22,8 @@ from pathlib import Path
 from certagent.config.parts import HookCommand, Secret
 from certagent.config.programs import command_fault, owner_fault
 from certagent.config.values import Argv
-from certagent.errors import ConfigError, HookError
+from certagent.directories import reach
+from certagent.errors import ConfigError, HookError, KeystoreError
 from certagent.text import printable
 
 # Inherited by hooks. Everything else stays behind: an `env` secret of the agent is nobody's business.
@@ -42,6 +42,7 @@ _INHERITED = (
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OUTPUT_LIMIT = 64 * 1024  # bytes kept of what a command prints; the rest is read and dropped
 _TAIL = 1024  # and of the very end, where a failing command says why
+_CREATE_IT = "create it, or correct the path"
 _SHORT = 100  # characters of a command that a hint repeats
 _SECRET_TIME = timedelta(seconds=60)
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
@@ -141,23 +142,18 @@ def read_secret(secret: Secret, *, may_be_open: bool = False) -> bytes:
 
 def _secret_file(path: str, *, may_be_open: bool) -> bytes:
     try:
-        # O_NONBLOCK: a FIFO must not hold us up before fstat can tell.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with reach(Path(os.path.abspath(path))) as place:  # noqa: PTH100 -- a link in it is not to be followed here
+            look = place.look(_OUTPUT_LIMIT)
+    except KeystoreError as error:
+        raise ConfigError(f"secret file {error}", error.hint) from None
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        hint = "create it, or correct the path" if missing else "let the agent's user read it"
+        hint = _CREATE_IT if isinstance(error, FileNotFoundError) else "let the agent's user read it"
         raise ConfigError(f"secret file {path}: {error.strerror}", hint) from None
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise ConfigError(f"secret file {path} is not a file", "correct the path")
-        if mode & 0o007 and not may_be_open:
-            raise ConfigError(f"secret file {path} is open to everybody on the host", f"run chmod o= {path}")
-        return os.read(descriptor, _OUTPUT_LIMIT + 1)
-    except OSError as error:
-        raise ConfigError(f"secret file {path}: {error.strerror}", "see the disk") from None
-    finally:
-        os.close(descriptor)
+    if look is None:
+        raise ConfigError(f"secret file {path}: {os.strerror(errno.ENOENT)}", _CREATE_IT)
+    if look.status.st_mode & 0o007 and not may_be_open:
+        raise ConfigError(f"secret file {path} is open to everybody on the host", f"run chmod o= {path}")
+    return look.content
 
 
 def _command_secret(argv: tuple[str, ...]) -> bytes:

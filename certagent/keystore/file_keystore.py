@@ -22,7 +22,7 @@ from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap_plan
 from certagent.keystore.base import Identity, Keystore, Shadow, fits, prove_pair
-from certagent.keystore.files import explained, gives_away, look_at, ownership, read_file, resolve
+from certagent.keystore.files import explained, gives_away, goes_back, look_at, ownership, read_file, resolve
 from certagent.keystore.targets import sha256
 from certagent.state_directory import KeystoreDirectory
 
@@ -104,9 +104,12 @@ class FileKeystore(Keystore, Generic[Definition]):
         kept = {role: self._kept(role) for role in self._paths}
         if self._identity(kept) is None:
             return None
-        contents = {role: read_file(path) for role, path in kept.items()}
-        wanted = {role: content for role, content in contents.items() if content is not None}
-        return self._plan(rollback_id, wanted, self._look())
+        found = {role: look for role, path in kept.items() if (look := look_at(path)) is not None}
+        plan = self._plan(rollback_id, {role: look.content for role, look in found.items()}, self._look())
+        shown = [
+            file.role for file in plan.files if file.role in found and not goes_back(found[file.role], file.ownership)
+        ]
+        return None if shown else plan
 
     def _kept(self, role: FileRole) -> Path:
         """The file of the old identity."""

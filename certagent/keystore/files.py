@@ -152,6 +152,20 @@ def gives_away(found: Look, wanted: Ownership) -> bool:
     return wanted.uid not in (there.uid, 0) or to_group or bool(wanted.mode & 0o004)
 
 
+def kept_ownership(found: Look) -> Ownership:
+    """Of a copy in `previous`. One that may not be written says that its file was not for everybody's eyes, in a
+    directory whose owner could meanwhile exchange it for one of his own: see `goes_back`."""
+    there = _ownership_of(found)
+    withheld = not found.closed and there.uid in owned.owners() and not there.mode & 0o004
+    return Ownership(0o400 if withheld else 0o600)
+
+
+def goes_back(kept: Look, wanted: Ownership) -> bool:
+    """Whether a copy in `previous` may become such a file again."""
+    for_us = wanted.uid is None or wanted.uid in owned.owners()
+    return bool(kept.status.st_mode & 0o200) or (for_us and not wanted.mode & 0o077)
+
+
 def _number(name: str, kind: str) -> int:
     if name.isdecimal():
         return int(name)

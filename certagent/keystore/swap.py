@@ -23,7 +23,7 @@ from typing import NoReturn
 from certagent import durable
 from certagent.directories import Directory
 from certagent.errors import KeystoreError
-from certagent.keystore.files import explained, gives_away, look_at, ownership_of_copy
+from certagent.keystore.files import explained, gives_away, kept_ownership, look_at, ownership_of_copy
 from certagent.keystore.swap_plan import Change, Plan, Record, beside, link_of, through
 from certagent.keystore.targets import Targets, digest, hold
 
@@ -65,7 +65,7 @@ def _keep_old(plan: Plan) -> None:
             found = look_at(file.target, Path(plan.record.live))
             # What they could not read before would be theirs if it were put back one day.
             if found is not None and not gives_away(found, file.ownership):
-                durable.write_new(part / file.role.kept_name, found.content)
+                durable.write_new(part / file.role.kept_name, found.content, kept_ownership(found))
         durable.sync_directory(part)
         durable.remove(kept)
         part.rename(kept)
@@ -255,7 +255,7 @@ def _kept(record: Record) -> Path:
 
 def _fresh_directory(path: Path) -> None:
     durable.remove(path)
-    path.mkdir()
+    path.mkdir(0o700)
     path.chmod(0o755)
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from certagent.config.parts import Secret
 from certagent.errors import ConfigError, KeystoreError
+from certagent.hooks import read_secret
 from certagent.lab import Settings
 from certagent.status.metrics import write_metrics
 from certagent.transaction.journal import Phase
@@ -177,6 +179,25 @@ def test_what_he_cannot_read_is_not_kept_to_be_given_to_him(estate: MakeEstate) 
     assert [each.name for each in place.site.path("state/keystores/web/previous").iterdir()] == ["certificate.pem"]
 
 
+def test_nor_does_it_become_his_by_what_he_puts_in_place_meanwhile(estate: MakeEstate) -> None:
+    """The file in place says whose the one that comes back is, where nobody configures it: it is his own by then."""
+    place = estate()
+    os.chown(place.site.key, 0, 0)
+    place.site.key.chmod(0o600)
+    assert place.renew().result is Result.RENEWED
+    keystore = place.site.context().configured.keystore
+    assert keystore.plan_rollback("back") is not None
+    os.chown(place.site.key, OTHER, OTHER)
+    assert keystore.plan_rollback("back") is None
+
+
+def test_a_secret_is_not_read_through_a_link_of_his(estate: MakeEstate) -> None:
+    place = estate()
+    place.link(place.files / "challenge", place.treasure)
+    with pytest.raises(ConfigError, match="challenge is a symbolic link of user nobody"):
+        read_secret(Secret(file=str(place.files / "challenge")))
+
+
 def test_a_metrics_file_is_written_to_no_directory_that_a_link_of_his_leads_to(estate: MakeEstate) -> None:
     place = estate()
     above(place)
@@ -218,6 +239,29 @@ def test_a_second_name_that_he_gave_to_a_file_of_his_own_hinders_nothing(estate:
     place = estate()
     os.link(place.site.certificate, place.files / "second.pem")
     assert place.renew().result is Result.RENEWED
+
+
+def test_who_is_not_root_goes_on_with_what_is_his_own() -> None:
+    """Directories of his group's, as with umask 002, and links that he or root made."""
+    with tempfile.TemporaryDirectory(prefix="certagent-") as name, ExitStack() as stack:
+        directory, clock = Path(name), Clock()
+        server = stack.enter_context(start_lab(directory / "lab", clock, Settings(lifetime=90 * DAY)))
+        site = Site(directory, clock, server)
+        site.write("chain_file: " + str(directory / "by-link/chain.pem"))
+        (directory / "by-link").symlink_to("files")
+        for each in (directory, *directory.rglob("*")):
+            os.lchown(each, OTHER, OTHER)
+        site.config.chmod(0o600)
+        for each in (directory, site.path("files")):
+            each.chmod(0o775)
+        os.setegid(OTHER)
+        os.seteuid(OTHER)
+        try:
+            results = [site.run(wish).result for wish in (Wish.ENROLL, Wish.RENEW, Wish.RENEW)]
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+        assert results == [Result.ENROLLED, Result.RENEWED, Result.RENEWED]
 
 
 # Changed between a look and its use: at each single call of a whole swap.

@@ -217,9 +217,9 @@ def test_secret(content: bytes, secret: bytes, kept: Path, monkeypatch: pytest.M
     ("secret", "kind", "message"),
     [
         pytest.param(Secret(file="/no/such"), ConfigError, "/no/such: No such file", id="no file"),
-        pytest.param(Secret(file="/tmp"), ConfigError, "/tmp is not a file", id="a directory"),
-        pytest.param(Secret(file="/dev/null"), ConfigError, "/dev/null is not a file", id="nothing"),
-        pytest.param(Secret(file="/dev/zero"), ConfigError, "/dev/zero is not a file", id="without end"),
+        pytest.param(Secret(file="/tmp"), ConfigError, "/tmp is a directory", id="a directory"),
+        pytest.param(Secret(file="/dev/null"), ConfigError, "/dev/null is not a regular file", id="nothing"),
+        pytest.param(Secret(file="/dev/zero"), ConfigError, "/dev/zero is not a regular file", id="without end"),
         pytest.param(Secret(env="NO_SUCH_NAME"), ConfigError, "NO_SUCH_NAME is not set", id="no variable"),
         pytest.param(Secret(command=("true",)), ConfigError, "from true is empty", id="silent command"),
         pytest.param(Secret(command=("echo",)), ConfigError, "from echo is empty", id="only a newline"),
