@@ -53,7 +53,7 @@ LACKS = {
     "the challenge's file is open": Lack(
         "open to everybody", authority="challenge: {file: DIR/open}", prepare=open_secret
     ),
-    "the challenge is a directory": Lack("is not a file", authority="challenge: {file: DIR/files}"),
+    "the challenge is a directory": Lack("is a directory", authority="challenge: {file: DIR/files}"),
     "the challenge's variable": Lack("variable GONE is not set", authority="challenge: {env: GONE}"),
     "the challenge's program": Lack(
         "gone cannot be started: No such file", authority="challenge: {command: [DIR/gone]}"
