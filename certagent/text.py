@@ -35,7 +35,9 @@ def printable(text: str, limit: int = 2000) -> str:
     Line breaks, escapes, and the marks that turn the direction of writing are none of them printable. Every text from
     outside goes through here before it is shown, logged, kept in a history or handed to a hook.
     """
-    clean = "".join(char if char.isprintable() else "·" for char in text[: limit + 1])
+    clean = text[: limit + 1]
+    if not clean.isprintable():
+        clean = "".join(char if char.isprintable() else "·" for char in clean)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 

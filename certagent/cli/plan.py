@@ -4,7 +4,6 @@ makes (`status.forecast`)."""
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from certagent.cli import assemble
-from certagent.cli.terminal import print_plain, shortened, terminal
+from certagent.cli.terminal import indented, print_plain, shortened, terminal
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
 from certagent.status import forecast
@@ -53,7 +52,7 @@ def plan(arguments: argparse.Namespace) -> int:
     until = _read_date(arguments.until, now) if arguments.until else forecast.horizon(taken, now)
     events = forecast.events(taken, until, now)
     if arguments.json:
-        print(json.dumps({"until": iso(until), "events": [_entry(each) for each in events]}, indent=2))
+        print(indented({"until": iso(until), "events": [_entry(each) for each in events]}))
         return 0
     console = terminal()
     rows = _rows(events, now)

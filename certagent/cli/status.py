@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from certagent.cli.terminal import (
     WIDE,
     Finding,
     Mark,
+    indented,
     print_findings,
     print_plain,
     shortened,
@@ -56,7 +56,7 @@ def status(arguments: argparse.Namespace) -> int:
     names = assemble.chosen(configuration, arguments.names)
     taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
     if arguments.json:
-        print(json.dumps(as_json(taken), indent=2))
+        print(indented(as_json(taken)))
         return 0
     console = terminal()
     if not taken:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,14 @@ def state_dir_of(path: Path) -> Path:
 
 def digest_of(definition: KeystoreDefinition, authority: Authority) -> str:
     """A stable hash of what is configured for one keystore: it changes when, and only when, that does."""
-    encoded = msgspec.json.encode([definition, authority], enc_hook=_plain, order="deterministic")
-    return hashlib.sha256(encoded).hexdigest()
+    return hashlib.sha256(b"[%b,%b]" % (_encoded(definition), _encoded_once(authority))).hexdigest()
+
+
+def _encoded(part: KeystoreDefinition | Authority) -> bytes:
+    return msgspec.json.encode(part, enc_hook=_plain, order="deterministic")
+
+
+_encoded_once = cache(_encoded)  # of an authority, which many keystores share
 
 
 def _plain(value: object) -> object:

@@ -187,11 +187,11 @@ def _in_place(certificate: x509.Certificate | None, situation: Situation) -> InP
 
 
 def _lacks(definition: KeystoreDefinition, certificate: x509.Certificate | None) -> tuple[Lack, ...]:
-    if certificate is None:
+    names, usages, purposes = definition.san, definition.key_usage, definition.extended_key_usage
+    if certificate is None or not (names or usages or purposes):
         return ()
     try:
-        usages, purposes = definition.key_usage, definition.extended_key_usage
-        return tuple(lacks_of(certificate, definition.san, usages, purposes))
+        return tuple(lacks_of(certificate, names, usages, purposes))
     except CertagentError:  # of names that cannot be: who asks for them says so
         return ()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 from cryptography import x509
 
@@ -45,7 +46,7 @@ class Situation:
     arrival: Arrival | None = None
     doubt: Doubt | None = None
 
-    @property
+    @cached_property  # it is asked for again and again
     def rules(self) -> Rules:
         """The definition's rules, for this CA, this staged shadow, and this certificate's arrival."""
         switch_at = self.rollover.switch_at if self.rollover else None
