@@ -18,8 +18,6 @@ from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration, load_handed
 from certagent.errors import ConfigError, KeystoreError, internal_fault
 from certagent.state_directory import StateDirectory
-from certagent.status.metrics import prometheus_text, write_metrics
-from certagent.status.snapshot import take_snapshots
 from certagent.text import iso, printable, with_hint
 from certagent.transaction import recovery, report
 from certagent.transaction.configured import certificate_in_place
@@ -206,6 +204,9 @@ def _only_metrics(arguments: argparse.Namespace) -> int:
 def _write_metrics(configuration: Configuration, *, debug: bool) -> None:
     if configuration.metrics_file is None:
         return
+    from certagent.status.metrics import prometheus_text, write_metrics  # noqa: PLC0415 -- the agent's workers write none
+    from certagent.status.snapshot import take_snapshots  # noqa: PLC0415
+
     now = clock()
     text = prometheus_text(take_snapshots(configuration, now=now, host=host(), debug=debug), now)
     try:
@@ -252,6 +253,8 @@ def _progress(*, quiet: bool) -> Iterator[Line]:
 
 def _foretell(configuration: Configuration, names: Sequence[str], arguments: argparse.Namespace) -> int:
     """--dry-run: what would be done, from the same decisions; nothing is contacted or changed."""
+    from certagent.status.snapshot import take_snapshots  # noqa: PLC0415 -- as above
+
     now = clock()
     failed = False
     for seen in take_snapshots(configuration, now=now, host=host(), names=names, debug=arguments.debug):

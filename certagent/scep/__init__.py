@@ -17,6 +17,10 @@ Keys are `cryptography`'s, wherever they live. Every error is one of certagent.e
 BER is read, DER is written. The server's side, for labs and tests: decode_request, encode_reply, encode_next_ca.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from certagent.scep.algorithms import Algorithms, Signer
 from certagent.scep.ca_certificates import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
@@ -50,7 +54,9 @@ from certagent.scep.request import (
 )
 from certagent.scep.server import Request, decode_request, encode_reply, reply_attributes
 from certagent.scep.signed import degenerate, signed_data
-from certagent.scep.transport import Answer, Transport, Witness
+
+if TYPE_CHECKING:
+    from certagent.scep.transport import Answer, Transport, Witness
 
 __all__ = [
     "Algorithms",
@@ -93,3 +99,12 @@ __all__ = [
     "self_signed",
     "signed_data",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """HTTP is loaded by those who ask somebody: it is a third of what a worker with nothing to do would load."""
+    if name not in ("Answer", "Transport", "Witness"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from certagent.scep import transport  # noqa: PLC0415
+
+    return getattr(transport, name)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 
 from certagent.scep.ca_certificates import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
 from certagent.scep.next_ca import NextCA, read_next_ca
-from certagent.scep.transport import Transport, Witness
+
+if TYPE_CHECKING:
+    from certagent.scep.transport import Witness
 
 _OUT_OF_ORDER = (429, 502, 503, 504)  # too many requests, and a gateway's words for a server that is down
 
@@ -34,6 +37,8 @@ class Client:
         client_certificate: tuple[Path, Path] | None = None,
         witness: Witness | None = None,
     ) -> None:
+        from certagent.scep.transport import Transport  # noqa: PLC0415 -- HTTP is loaded by those who ask somebody
+
         self._transport = Transport(
             url,
             timeout=timeout,

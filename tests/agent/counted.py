@@ -1,7 +1,7 @@
 """What certagent does, counted: argv is `sweep CONFIGURATION`, or `command` and certagent's own arguments.
 
 The last line on standard output is a JSON object: `decoded` definitions of keystores, files `opened` and directories
-`listed` below the configuration's own directory, processes `started`.
+`listed` below the configuration's own directory, processes `started`; `requests`: whether HTTP was loaded.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Count:
     def tell(self) -> None:
         sys.setprofile(None)
         self._begun = False
+        self._done["requests"] += "requests" in sys.modules
         print(json.dumps(dict.fromkeys(["decoded", *EVENTS.values()], 0) | self._done))
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:

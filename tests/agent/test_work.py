@@ -105,3 +105,4 @@ def test_a_worker_for_one_costs_the_same_however_many_there_are(
         done.append(counted("command", "-c", place / "agent.yaml", *words, stdin=handed))
     assert done[0] == done[1]
     assert done[0]["decoded"] == 1
+    assert done[0]["requests"] == 0, "nobody was asked"
