@@ -120,6 +120,8 @@ class Keystores:
             memory.strikes, memory.not_before = 0, None
         self.appointments.sweep_every(check_every)
         self.look_at_all()
+        if not self.pool.due:
+            self.rest()
 
     def look_at_all(self) -> None:
         """Start workers for all but those that are seen to need none before their next action."""

@@ -567,9 +567,19 @@ def test_the_metrics_are_written_when_the_workers_are_done(agent: Running) -> No
     assert len(agent.journal("end")) == 60
     assert metrics.stat().st_mtime >= (agent.behaviour / "journal").stat().st_mtime
     assert metrics.read_text().count("certagent_keystore_failures{") == 60
-    first = metrics.stat().st_mtime_ns
-    (agent.directory / "k07.pem").write_text("put here by another tool")
-    agent.until(lambda: metrics.stat().st_mtime_ns != first)
+
+
+def test_where_all_is_well_the_metrics_are_written_at_the_start_and_after_a_reload(agent: Running) -> None:
+    metrics = agent.directory / "certagent.prom"
+    agent.configure(["web"])
+    quiet(agent, "web")
+    agent.start()
+    agent.configure(["web", "vpn"], metrics_file=str(metrics))
+    quiet(agent, "web", "vpn")
+    reload(agent)
+    agent.until(metrics.exists)
+    assert metrics.read_text().count("certagent_keystore_failures{") == 2
+    assert names_begun(agent) == []
 
 
 def test_the_state_directory_does_not_change_under_way(agent: Running) -> None:
