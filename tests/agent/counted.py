@@ -35,6 +35,7 @@ class Count:
         self._directory = f"{directory}/"
         self._done: Counter[str] = Counter()
         self._begun = False
+        self._seen: set[tuple[str, object]] = set()
         sys.addaudithook(self._hear)
 
     def begin(self) -> None:
@@ -50,10 +51,12 @@ class Count:
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._begun or event not in EVENTS:
             return
-        ours = event == "subprocess.Popen" or (
-            isinstance(arguments[0], str | os.PathLike) and f"{os.fspath(arguments[0])}/".startswith(self._directory)
-        )
-        self._done[EVENTS[event]] += ours
+        path = os.fspath(arguments[0]) if isinstance(arguments[0], str | os.PathLike) else ""
+        if event == "subprocess.Popen":
+            self._done["started"] += 1
+        elif f"{path}/".startswith(self._directory) and (event, path) not in self._seen:
+            self._seen.add((event, path))  # Python may tell of one that it opens twice
+            self._done[EVENTS[event]] += 1
 
     def _see(self, frame: FrameType, event: str, _argument: object) -> None:
         if event == "call" and frame.f_code is Decoder.decode_struct.__code__:
