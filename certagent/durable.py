@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
@@ -163,9 +163,9 @@ def remove(path: Path) -> None:
         sync_directory(path.parent)
 
 
-def own_file(path: str, flags: int) -> int:
-    """For `open`: what we wrote is no link and no pipe, whatever somebody has put in its place."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_own(path: Path | str) -> BinaryIO:
+    """What we wrote ourselves, for reading: no link and no pipe, whatever somebody has put in its place."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 class _Versioned(msgspec.Struct):
@@ -185,7 +185,7 @@ def read_versioned(
     a fresh start over what cannot be read.
     """
     try:
-        with open(path, "rb", opener=own_file) as file:
+        with open_own(path) as file:
             data = file.read()
     except FileNotFoundError:
         return None

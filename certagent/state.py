@@ -175,7 +175,7 @@ def _lines(directory: Path, tail: int | None = None) -> list[bytes]:
     """The lines of the history, or those of its last so many bytes, the first of these perhaps cut."""
     path = KeystoreDirectory(directory).history
     try:
-        with open(path, "rb", opener=durable.own_file) as file:
+        with durable.open_own(path) as file:
             if tail is not None:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - tail))
             return file.read().splitlines()
