@@ -109,6 +109,10 @@ class Keystore(ABC):
     def forget_previous(self) -> None:
         """Remove previous/: the old identity shall never come back. Raises KeystoreError."""
 
+    def lost_what_links_lead_to(self) -> bool:
+        """Whether what is in place are links of certagent's own that lead to nothing: `live_dir` was lost."""
+        return False
+
     @abstractmethod
     def plan_rollback(self, rollback_id: str) -> Plan | None:
         """How the old identity comes back from previous/; None if there is no old one."""

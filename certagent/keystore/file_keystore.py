@@ -21,7 +21,7 @@ from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap_plan
-from certagent.keystore.base import Identity, Keystore, Shadow, fits, prove_pair
+from certagent.keystore.base import Identity, Keystore, Remark, Shadow, fits, prove_pair
 from certagent.keystore.files import explained, gives_away, goes_back, look_at, ownership, read_file, resolve
 from certagent.keystore.targets import sha256
 from certagent.state_directory import KeystoreDirectory
@@ -100,6 +100,13 @@ class FileKeystore(Keystore, Generic[Definition]):
         identity = self._identity({role: self._kept(role) for role in self._paths})
         return identity.certificate if identity is not None else None
 
+    def lost_what_links_lead_to(self) -> bool:
+        return self._definition.swap == "symlink" and any(
+            swap_plan.leads_to(path).startswith(f"{self._live}/") and not path.exists()
+            for role, path in self._paths.items()
+            if role is not FileRole.CA
+        )
+
     def plan_rollback(self, rollback_id: str) -> swap_plan.Plan | None:
         kept = {role: self._kept(role) for role in self._paths}
         if self._identity(kept) is None:
@@ -151,6 +158,16 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     def watched(self) -> tuple[Path, ...]:
         return tuple(self._paths.values())
+
+    def remarks(self) -> list[Remark]:
+        if not self.lost_what_links_lead_to():
+            return []
+        kept = self.previous_certificate()
+        what = f"what the links of {self.name} led to is gone: {self._live}"
+        if kept is None:
+            return [Remark(what, f"put it back from a backup, or `certagent enroll --force {self.name}`")]
+        until = f"{kept.not_valid_after_utc:%Y-%m-%d}"
+        return [Remark(what, f"`certagent renew {self.name}` puts the pair from before it, valid until {until}, back")]
 
     def _key_in_place(self) -> PrivateKey:
         identity = self.read()

@@ -54,8 +54,13 @@ def stage(plan: Plan) -> None:
 
 
 def _keep_old(plan: Plan) -> None:
-    """Copy the files in place to what becomes `previous`: complete as soon as it has its name."""
+    """Copy the files in place to what becomes `previous`: complete as soon as it has its name.
+
+    Where nothing is in place `previous` stays: it may hold the only pair there is.
+    """
     kept = _kept(plan.record)
+    if not any(file.before for file in plan.files):
+        return
     with explained(f"keep the old files in {kept.parent}"):
         durable.make_directory(kept.parent)
         part = kept.with_name(f"{kept.name}.part")

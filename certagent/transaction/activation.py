@@ -64,8 +64,11 @@ def was_replaced(context: Context, transaction: Transaction) -> bool:
     """
     if not transaction.old_serial:
         return not transaction.succeeds and bool(context.in_place()["old_serial"])
-    certificate = context.configured.keystore.read_certificate()
-    return certificate is None or serial_hex(certificate) != transaction.old_serial
+    keystore = context.configured.keystore
+    certificate = keystore.read_certificate()
+    if certificate is None:
+        return not keystore.lost_what_links_lead_to()
+    return serial_hex(certificate) != transaction.old_serial
 
 
 def _swap(
@@ -163,9 +166,10 @@ def update_trust(context: Context) -> bool:
 
 
 def put_back(context: Context, arrival: Arrival | None) -> bool:
-    """Put the pair of previous/ back in place if what followed it is not valid, in a transaction of its own.
+    """Put the pair of previous/ back if what followed it is not valid, or was lost, in a transaction of its own.
 
-    Only where certagent itself put there what is there (`arrival`), and the clock can be believed: `policy.comes_back`.
+    Only where certagent itself put there what is there (`arrival`), and the clock can be believed: `policy.comes_back`;
+    or where its own links lead to nothing.
     Whether it was done. Raises as `activate` and `conclude` do.
     """
     keystore, current = context.configured.keystore, context.journal.open()
@@ -176,7 +180,7 @@ def put_back(context: Context, arrival: Arrival | None) -> bool:
             return False
         plan = keystore.plan_rollback(name)
     except KeystoreError as error:
-        context.log(f"what is in place is not valid, and the old pair is of no use: {error}")
+        context.log(f"what is in place does not serve, and the old pair is of no use: {error}")
         return False
     if plan is None:
         return False
@@ -189,7 +193,7 @@ def put_back(context: Context, arrival: Arrival | None) -> bool:
         not_after=kept.not_valid_after_utc,
         changes_ca=current is not None and current.changes_ca,
     )
-    context.log(f"what is in place is not valid: going back to certificate {transaction.serial}, which is")
+    context.log(f"what is in place does not serve: going back to certificate {transaction.serial}")
     transaction = context.journal.write(transaction)
     conclude(context, _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED)))
     return True
@@ -202,6 +206,9 @@ _GIVES_WAY = (*NOT_ISSUED, Phase.ACTIVATED)
 def _comes_back(context: Context, arrival: Arrival | None) -> x509.Certificate | None:
     """The certificate of the pair in previous/, if that is to be put back. Raises KeystoreError."""
     keystore, now = context.configured.keystore, context.clock()
+    if keystore.lost_what_links_lead_to():
+        kept = keystore.previous_certificate()
+        return kept if kept is not None and Lifetime.of(kept).is_valid(now) else None
     if arrival is None or arrival.is_valid(now):  # as nearly always: nothing is opened for it
         return None
     certificate = certificate_in_place(keystore)
