@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 
 # Results worth a line of log, and its level. Why an attempt failed was said by the worker.
 TOLD = {
-    **dict.fromkeys((Result.ENROLLED, Result.RENEWED, Result.ROLLED_OVER, Result.TRUSTED), logging.INFO),
+    **dict.fromkeys(
+        (Result.ENROLLED, Result.RENEWED, Result.ROLLED_OVER, Result.TRUSTED, Result.ADJUSTED), logging.INFO
+    ),
     **dict.fromkeys((Result.PENDING, Result.PUT_BACK), logging.WARNING),
     Result.FAILED: logging.ERROR,
 }

@@ -93,7 +93,7 @@ def _cells(name: str, event: Event, *, serial_digits: int = 64) -> tuple[str, st
     return stamp(event.at, event.at), name, event.event, printable(detail)
 
 
-_DONE = ("enrolled", "renewed", "rolled over", "trusted")
+_DONE = ("enrolled", "renewed", "rolled over", "trusted", "adjusted")
 _EVENT_STYLES = {
     **dict.fromkeys(_DONE, "green"),
     "pending": "cyan",

@@ -125,6 +125,14 @@ class Keystore(ABC):
         """
 
     @abstractmethod
+    def plan_adjustment(self, swap_id: str, trusted: tuple[x509.Certificate, ...], *, placed: bool) -> Plan | None:
+        """How the files become as the definition says, with the identity in place; None where they are.
+
+        `placed`: certagent put there what is there; else only what it alone can have lost is made again. Carrying it
+        out leaves the identity and previous/ as they are.
+        """
+
+    @abstractmethod
     def sweep_shadows(self, keep: Collection[str]) -> None:
         """Remove every shadow but those under the ids to keep."""
 

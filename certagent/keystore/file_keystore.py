@@ -136,6 +136,41 @@ class FileKeystore(Keystore, Generic[Definition]):
         # The old identity is still to be found in previous/.
         return self._plan(swap_id, {FileRole.CA: to_pem(trusted)}, found, self._previous.with_name("previous-ca"))
 
+    def plan_adjustment(
+        self, swap_id: str, trusted: tuple[x509.Certificate, ...], *, placed: bool
+    ) -> swap_plan.Plan | None:
+        found = self._look()
+        wanted = self._lost(found)
+        if placed:
+            others = (role for role, look in found.items() if look is not None and self._is_anothers(role, look))
+            wanted = {role: self._held(found[role]) for role in others} | self._changed(trusted, found) | wanted
+        if not wanted:
+            return None
+        return self._plan(swap_id, wanted, found, self._previous.with_name("previous-ca"))
+
+    def _lost(self, found: Found) -> dict[FileRole, bytes]:
+        """What is gone and can be made again from what is left."""
+        return {}
+
+    def _changed(self, trusted: tuple[x509.Certificate, ...], found: Found) -> dict[FileRole, bytes]:
+        """What the definition says of the contents, and the files do not show. Raises KeystoreError."""
+        return {}
+
+    def _is_anothers(self, role: FileRole, look: Look) -> bool:
+        """Whether owner, group or mode are configured, and others. An access list has a say in what the mode shows."""
+        defined, there, status = self._definition, self._ownership(role, look), look.status
+        if role is FileRole.CA or any("acl" in name for name in look.attributes):
+            return False
+        return (
+            (defined.owner is not None and there.uid != status.st_uid)
+            or (defined.group is not None and there.gid != status.st_gid)
+            or (defined.mode is not None and role.private and there.mode != status.st_mode & 0o777)
+        )
+
+    @staticmethod
+    def _held(look: Look | None) -> bytes:
+        return b"" if look is None else look.content
+
     def check_targets(self) -> None:
         for found in self._look().values():
             ownership(found, owner=self._definition.owner, group=self._definition.group, mode=None, default=0o600)

@@ -117,6 +117,24 @@ class PemFiles(FileKeystore[PemKeystore]):
         contents[FileRole.KEY] = contents[FileRole.CERTIFICATE] + key if self._definition.combined else key
         return {role: content + self._others(role, found) for role, content in contents.items()}
 
+    def _changed(self, trusted: Certificates, found: Found) -> dict[FileRole, bytes]:
+        identity = self._identity(self._paths)
+        if identity is None:
+            return {}
+        certificate, role = identity.certificate, FileRole.KEY if self._definition.combined else FileRole.CERTIFICATE
+        above = identity.chain or tuple(each for each in trusted if each.subject == certificate.issuer)
+        contents = self._contents(Shadow("", identity.key, certificate, above), certificate, trusted, found)
+        changed = {FileRole.CHAIN} if FileRole.CHAIN in found and found[FileRole.CHAIN] is None else set()
+        in_place = found[role]
+        if in_place is not None:
+            there, wanted = (len(load_pem(each, "")) for each in (in_place.content, contents[role]))
+            if (there > 1) != (wanted > 1):  # with or without the chain
+                changed.add(role)
+        key = found[FileRole.KEY]
+        if key is not None and pem_blocks.key_format(key.content) != self._key_format(found):
+            changed.add(FileRole.KEY)
+        return {role: contents[role] for role in changed if contents.get(role)}
+
     def _key_format(self, found: Found) -> KeyFormat:
         in_place = found.get(FileRole.KEY)
         return self._definition.key_format or (in_place and pem_blocks.key_format(in_place.content)) or "pkcs8"

@@ -29,6 +29,7 @@ _DONE = {
     Kind.RENEWAL: "renewed",
     Kind.ROLLOVER: "rolled over",
     Kind.TRUST: "trusted",
+    Kind.ADJUSTMENT: "adjusted",
     Kind.PUT_BACK: "put back",
 }
 
@@ -38,7 +39,7 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
 
     Raises HookError (veto), KeystoreError (the files are as they were), AbandonedError.
     """
-    if transaction.kind in (Kind.TRUST, Kind.PUT_BACK):
+    if transaction.kind in (Kind.TRUST, Kind.ADJUSTMENT, Kind.PUT_BACK):
         raise AbandonedError("it was cut short before anything was replaced", "where it is still due it is begun anew")
     if was_replaced(context, transaction):
         raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
@@ -54,6 +55,11 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
     for line in context.configured.keystore.exposed():
         context.log(f"{line}; the new one is not")
     plan = context.configured.keystore.plan_activation(shadow, context.trusted())
+    return replace_files(context, transaction, plan)
+
+
+def replace_files(context: Context, transaction: Transaction, plan: swap_plan.Plan) -> Transaction:
+    """ISSUED → ACTIVATED, by this plan. Raises KeystoreError; the files are as they were."""
     return _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
 
 
@@ -110,7 +116,7 @@ def conclude(context: Context, transaction: Transaction, *, way_back: bool = Tru
             transaction.reason, "the old pair is back in place; do the post hooks make the consumer reload?"
         )
     probe = context.configured.definition.probe
-    if probe is not None and transaction.kind is not Kind.TRUST:
+    if probe is not None and transaction.kind not in (Kind.TRUST, Kind.ADJUSTMENT):
         context.say(f"waiting for {probe.tls} to serve the new certificate")
         try:
             wait_until_served(probe, transaction.certificate)
@@ -159,7 +165,7 @@ def update_trust(context: Context) -> bool:
         return False
     transaction = context.journal.write(context.begin(Kind.TRUST, Phase.ISSUED, name))
     context.say("bringing ca_file up to date")
-    transaction = _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
+    transaction = replace_files(context, transaction, plan)
     if not hours.put_off(context, transaction):  # what is trusted besides hurts nobody at any hour; a restart may
         conclude(context, transaction)
     return True
@@ -195,7 +201,7 @@ def put_back(context: Context, arrival: Arrival | None) -> bool:
     )
     context.log(f"what is in place does not serve: going back to certificate {transaction.serial}")
     transaction = context.journal.write(transaction)
-    conclude(context, _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED)))
+    conclude(context, replace_files(context, transaction, plan))
     return True
 
 

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     RENEWAL = "renewal"
     ROLLOVER = "rollover"
     TRUST = "trust"  # ca_file alone
+    ADJUSTMENT = "adjustment"  # the files, as the definition says; the identity stays
     PUT_BACK = "put back"  # what was in place before, from previous/
 
 

@@ -23,6 +23,7 @@ from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
 from certagent.transaction import (
     activation,
+    adjustment,
     copies,
     debt,
     events,
@@ -43,6 +44,7 @@ _RESULTS = {
     Kind.RENEWAL: Result.RENEWED,
     Kind.ROLLOVER: Result.ROLLED_OVER,
     Kind.TRUST: Result.TRUSTED,
+    Kind.ADJUSTMENT: Result.ADJUSTED,
     Kind.PUT_BACK: Result.PUT_BACK,
 }
 _DONE = frozenset(_RESULTS.values())
@@ -126,6 +128,7 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         before = copies.recognised(context, before)
         rollover.begin_switch(context)
         is_back = wish is not Wish.ENROLL and activation.put_back(context, before.arrival)
+        adjusted = adjustment.adjust(context, None)  # what is lost; without it nothing can be renewed
         watched = state.watch(context.configured.keystore.watched())
         at_once = wish not in (Wish.DUE, Wish.FINISH) or next_step.somebody_changed(
             before, context.configured.digest, watched
@@ -142,8 +145,8 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         if result is not Result.STOPPED and not isinstance(error, KeystoreError):
             track = rollover.prepare(context, before, stopping, at_once=at_once)
             before = msgspec.structs.replace(before, rollover=track)
-        if activation.update_trust(context) and result is Result.NOTHING:
-            result = Result.TRUSTED
+        done_besides = _done_besides(context, before, adjusted=adjusted)
+        result = done_besides if result is Result.NOTHING else result
         if result in _DONE and owed_hooks.waits_for_others(context):
             result = Result.IN_PLACE
     except OSError as fault:
@@ -155,6 +158,15 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
     if error is not None:
         return outcome.failed(context, before, error)
     return outcome.went_well(context, before, past, result)
+
+
+def _done_besides(context: Context, before: state.State, *, adjusted: bool) -> Result:
+    """What is done to the files though the identity stays. Raises KeystoreError, HookError."""
+    adjusted = adjustment.adjust(context, before.arrival) or adjusted
+    trusted = activation.update_trust(context)
+    if adjusted:
+        return Result.ADJUSTED
+    return Result.TRUSTED if trusted else Result.NOTHING
 
 
 def _memory(context: Context) -> state.State:

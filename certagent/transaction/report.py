@@ -20,6 +20,7 @@ class Result(StrEnum):
     RENEWED = "renewed"
     ROLLED_OVER = "rolled over"
     TRUSTED = "trusted"  # ca_file alone was brought up to date
+    ADJUSTED = "adjusted"  # the files were brought in line with the definition; the certificate is the same
     PUT_BACK = "put back"  # what was there before is in place again: what followed it is not valid
     IN_PLACE = "in place"  # but hooks that are run once for several keystores are owed; another line follows
     PENDING = "pending"  # the CA wants a person

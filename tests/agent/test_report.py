@@ -57,6 +57,11 @@ def ca_file_wanted(site: Site) -> None:
     site.write(f"ca_file: {site.path('files/ca.pem')}")
 
 
+def chain_file_wanted(site: Site) -> None:
+    enrolled(site)
+    site.write(f"chain_file: {site.path('files/chain.pem')}")
+
+
 def shorter_than_the_one_before(site: Site) -> None:
     enrolled(site)
     site.clock.advance(DAY)
@@ -104,6 +109,7 @@ CASES = [
     Case(Result.RENEWED, due, faked=True),
     Case(Result.ROLLED_OVER, ready_to_switch, settings=YEARLY, faked=True),
     Case(Result.TRUSTED, ca_file_wanted),
+    Case(Result.ADJUSTED, chain_file_wanted),
     Case(Result.PUT_BACK, shorter_than_the_one_before, faked=True),
     Case(Result.PENDING, approval_needed, Condition.PENDING, Action.POLL, Settings(manual=True)),
     Case(Result.NOTHING, enrolled),

@@ -17,7 +17,7 @@ from certagent.config.parts import Secret
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keystore import swap_plan
-from certagent.keystore.base import Identity, Remark, Shadow, prove_pair
+from certagent.keystore.base import Identity, Remark, Shadow, fits, prove_pair
 from certagent.keystore.file_keystore import FileKeystore, Found, certificates_in, identity_of, leaf_of, pem_files
 from certagent.keystore.files import explained, read_file
 from certagent.keystore.token.keys import load
@@ -172,6 +172,17 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
             }
             contents[FileRole.SNIPPET] = fill_in(Path(snippet.template), values)
         return contents
+
+    def _lost(self, found: Found) -> dict[FileRole, bytes]:
+        """`uri_file` can be written again where the certificate is one of a key that was made here."""
+        if found.get(FileRole.URI) is not None or found.get(FileRole.CERTIFICATE) is None:
+            return {}
+        certificate = self.read_certificate()
+        for key_id in sorted(self._own.ids()):
+            key = load(self._token, bytes.fromhex(key_id))
+            if key is not None and certificate is not None and fits(key, certificate):
+                return {FileRole.URI: f"{TokenUri(self._token.uri.token, bytes.fromhex(key_id))}\n".encode()}
+        return {}
 
     def _key_place(self, shadow_id: str) -> str:
         return str(self._token)
