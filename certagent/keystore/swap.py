@@ -59,7 +59,7 @@ def _keep_old(plan: Plan) -> None:
     Where nothing is in place `previous` stays: it may hold the only pair there is.
     """
     kept = _kept(plan.record)
-    if not any(file.before for file in plan.files):
+    if not any(file.before for file in plan.files) and Path(plan.record.previous).is_dir():
         return
     with explained(f"keep the old files in {kept.parent}"):
         durable.make_directory(kept.parent)
