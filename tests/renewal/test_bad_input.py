@@ -213,9 +213,9 @@ def test_a_disk_that_refuses_while_staging_leaves_the_old_pair_and_keeps_the_suc
     old = site.certificate.read_bytes(), site.key.read_bytes()
     failures = 0
     for step in range(1, 400):
-        context = site.context()
+        context, wish = site.context(), Wish.NOW if site.transaction else Wish.RENEW
         with failing(step, error):
-            outcome = advance(context, Wish.NOW if site.transaction else Wish.RENEW, lambda: False)
+            outcome = advance(context, wish, lambda: False)
         assert site.pair_matches()
         if site.certificate.read_bytes() != old[0]:
             break
