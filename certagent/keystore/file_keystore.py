@@ -143,7 +143,8 @@ class FileKeystore(Keystore, Generic[Definition]):
         wanted = self._lost(found)
         if placed:
             others = (role for role, look in found.items() if look is not None and self._is_anothers(role, look))
-            wanted = {role: self._held(found[role]) for role in others} | self._changed(trusted, found) | wanted
+            same = {role: self._held(found[role]) for role in others} | self._changed(trusted, found)
+            wanted = {role: content for role, content in same.items() if not self._gives_away(role, found)} | wanted
         if not wanted:
             return None
         return self._plan(swap_id, wanted, found, self._previous.with_name("previous-ca"))
@@ -166,6 +167,11 @@ class FileKeystore(Keystore, Generic[Definition]):
             or (defined.group is not None and there.gid != status.st_gid)
             or (defined.mode is not None and role.private and there.mode != status.st_mode & 0o777)
         )
+
+    def _gives_away(self, role: FileRole, found: Found) -> bool:
+        """Whether people would get what they could not read, and can have moved there: it waits for a new pair."""
+        look = found[role]
+        return look is not None and gives_away(look, self._ownership(role, look))
 
     @staticmethod
     def _held(look: Look | None) -> bytes:

@@ -98,3 +98,16 @@ def test_a_hook_that_fails_is_owed(enrolled: Site) -> None:
     enrolled.clock.advance(timedelta(hours=1))
     assert enrolled.run().result is Result.ADJUSTED
     assert len(ran(enrolled, "post")) == 2
+
+
+@AS_ROOT
+def test_what_a_user_may_have_moved_there_is_not_made_his(enrolled: Site) -> None:
+    files = enrolled.key.parent
+    files.chmod(0o755)
+    os.chown(files, 65534, 65534)
+    change(enrolled, "owner: nobody")
+    assert enrolled.run().result is Result.ADJUSTED
+    assert enrolled.certificate.stat().st_uid == 65534  # everybody can read that
+    assert enrolled.key.stat().st_uid == 0
+    assert enrolled.run(Wish.RENEW).result is Result.RENEWED
+    assert enrolled.key.stat().st_uid == 65534
