@@ -14,7 +14,7 @@ from pathlib import Path
 
 from certagent import believed, owned, policy, state, wall_clock
 from certagent import certificate as facts
-from certagent.cli import assemble
+from certagent.cli import assemble, other_names
 from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
 from certagent.config.authority import Authority
@@ -264,6 +264,8 @@ def _file(path: Path, definition: KeystoreDefinition, live: Path) -> Findings:
         words = ", ".join(without)
         hint = "if somebody needs it, a post hook can set it again"
         yield Finding(Mark.WARNING, f"{target} has what its successor will not have: {words}", hint)
+    if found is not None:
+        yield from other_names.findings(found.path, found.status)
     if not os.access(target.parent, os.W_OK | os.X_OK, effective_ids=True):
         yield Finding(Mark.WRONG, f"{target.parent} is not writable", _AS_ROOT)
     if os.geteuid() == 0:
