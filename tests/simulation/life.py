@@ -19,7 +19,7 @@ from certagent.keys import PrivateKey
 from certagent.lab import LabCA, Settings
 from certagent.lab.store import Waiting
 from certagent.moments import later
-from certagent.scep import client as scep_client
+from certagent.scep import transport
 from certagent.transaction import recovery
 from certagent.transaction.journal import Journal, Phase
 from certagent.transaction.renewal import Wish, advance
@@ -120,7 +120,7 @@ class Life:
             self._pin = facts.fingerprint(self._ca.generation.issuer.certificate)
             self._network = Network(self._ca, self._dice, lambda: self.now < self._down_until)
             wire = type("LifeWire", (Wire,), {"network": _Elsewhere(self._network, self._power)})
-            stack.enter_context(replaced(scep_client, "Transport", wire))
+            stack.enter_context(replaced(transport, "Transport", wire))
             stack.enter_context(self._power.supplied())
             self._live()
         self._account()
