@@ -278,9 +278,10 @@ class Life:
         """What the life cost the CA, and whether every swap had its hook."""
         self.counts["certificates issued"] = len(self._ca.issued())
         for keystore in self._keystores:
-            staged = Journal(self._directory / "state/keystores" / keystore.name, "rollover").open()
-            if staged is not None and staged.phase is Phase.ISSUED:  # its time comes after this life
-                keystore.serials.add(int(staged.serial, 16))
+            for name in ("transaction", "rollover"):
+                ready = Journal(self._directory / "state/keystores" / keystore.name, name).open()
+                if ready is not None and ready.phase is Phase.ISSUED:  # its time comes after this life
+                    keystore.serials.add(int(ready.serial, 16))
             self.counts["certificates used"] += len(keystore.serials)
             self.counts["hooks run"] += len(keystore.hooked())
         self.counts.update(self._network.counts)

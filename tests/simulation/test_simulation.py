@@ -36,7 +36,8 @@ def test_a_life_breaks_no_promise(plan: Plan, pool: KeyPool, tmp_path: Path) -> 
         error.add_note("\n".join(life.story))
         raise
     assert life.counts["renewed"] > 0
-    assert life.counts["certificates issued"] <= life.counts["certificates used"] + 1
+    if not plan.hours:  # a successor that waits for days is given up where somebody restores an older pair meanwhile
+        assert life.counts["certificates issued"] <= life.counts["certificates used"] + 1
 
 
 def test_the_checks_notice_a_device_that_does_not_recover(pool: KeyPool, tmp_path: Path) -> None:
