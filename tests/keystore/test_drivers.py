@@ -324,6 +324,7 @@ class TestSecret:
 
 @EVERY
 @pytest.mark.needs("root")
+@pytest.mark.usefixtures("driver")  # said for the lowest pytest, which does not see it through the fixture below
 class TestInAnotherUsersDirectory:
     """He may put there what he likes; none of it makes root read or write elsewhere."""
 
