@@ -9,7 +9,7 @@ from typing import Literal
 KeyFormat = Literal["pkcs1", "pkcs8"]
 """How a private key is written: as PKCS#1 (an EC key as SEC 1), or as PKCS#8."""
 
-_BLOCK = re.compile(rb"-----BEGIN ([^\r\n]{1,64}?)-----.*?-----END \1-----[^\S\n]*\n?", re.DOTALL)
+_LINE = re.compile(rb"-----(BEGIN|END) ([^\r\n]{1,64}?)-----(?:[^\S\n]*\n)?")
 _CERTIFICATES = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
 _PKCS8 = (b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY")
 # The curve of the key that follows: OpenSSL's `ecparam -genkey` writes it in front, and no reader needs it.
@@ -36,5 +36,11 @@ def other_blocks(content: bytes) -> bytes:
 
 
 def _blocks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Label and text of each."""
-    return ((found[1], found[0]) for found in _BLOCK.finditer(content))
+    """Label and text of each that is whole. In one pass: who owns the file may have filled it with beginnings."""
+    begun: re.Match[bytes] | None = None
+    for line in _LINE.finditer(content):
+        if line[1] == b"BEGIN":
+            begun = line
+        elif begun is not None and line[2] == begun[2]:
+            yield line[2], content[begun.start() : line.end()]
+            begun = None

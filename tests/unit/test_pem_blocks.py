@@ -40,6 +40,8 @@ FILES = [
     pytest.param(CURVE + keys.to_pem(EC, None, "pkcs1"), b"", id="the curve of the key"),
     pytest.param(b"subject=CN = web\n" + CERTIFICATE + b"# mine\n" + DH, DH, id="words between"),
     pytest.param(CERTIFICATE + b"-----BEGIN DH PARAMETERS-----\nMAYC", b"", id="cut short"),
+    pytest.param(b"-----BEGIN DH PARAMETERS-----\nMAYC" + DH, DH, id="cut short, then whole"),
+    pytest.param(b"-----BEGIN A-----\n" * 50_000 + DH, DH, id="beginnings without an end"),
     pytest.param(DH.replace(b"\n", b"\r\n"), DH.replace(b"\n", b"\r\n"), id="Windows line ends"),
     pytest.param(b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n", None, id="a CRL"),
 ]
