@@ -341,8 +341,9 @@ def condition(
         return Condition.EXPIRED if lifetime.not_after <= now else Condition.NOT_YET_VALID
     if past.failures:
         return Condition.FAILED
-    if lifetime is None or (transaction is not None and transaction.poll_at is not None):
-        return Condition.MISSING if transaction is None or transaction.poll_at is None else Condition.PENDING
+    is_pending = transaction is not None and transaction.poll_at is not None
+    if is_pending or lifetime is None:
+        return Condition.PENDING if is_pending else Condition.MISSING
     if staged:
         return Condition.STAGED
     is_ready = transaction is not None and transaction.keeps_hours and not transaction.hooks_owed
