@@ -139,18 +139,20 @@ class FileKeystore(Keystore, Generic[Definition]):
     def plan_adjustment(
         self, swap_id: str, trusted: tuple[x509.Certificate, ...], *, placed: bool
     ) -> swap_plan.Plan | None:
+        wanted = self._lost()
+        if not placed and not wanted:  # as nearly always: nothing is read for it
+            return None
         found = self._look()
-        wanted = self._lost(found)
         if placed:
-            others = (role for role, look in found.items() if look is not None and self._is_anothers(role, look))
-            same = {role: self._held(found[role]) for role in others} | self._changed(trusted, found)
+            others = {role: look for role, look in found.items() if look is not None and self._is_anothers(role, look)}
+            same = {role: look.content for role, look in others.items()} | self._changed(trusted, found)
             wanted = {role: content for role, content in same.items() if not self._gives_away(role, found)} | wanted
         if not wanted:
             return None
         return self._plan(swap_id, wanted, found, self._previous.with_name("previous-ca"))
 
-    def _lost(self, found: Found) -> dict[FileRole, bytes]:
-        """What is gone and can be made again from what is left."""
+    def _lost(self) -> dict[FileRole, bytes]:
+        """What is gone and can be made again from what is left. Raises KeystoreError."""
         return {}
 
     def _changed(self, trusted: tuple[x509.Certificate, ...], found: Found) -> dict[FileRole, bytes]:
@@ -172,10 +174,6 @@ class FileKeystore(Keystore, Generic[Definition]):
         """Whether people would get what they could not read, and can have moved there: it waits for a new pair."""
         look = found[role]
         return look is not None and gives_away(look, self._ownership(role, look))
-
-    @staticmethod
-    def _held(look: Look | None) -> bytes:
-        return b"" if look is None else look.content
 
     def check_targets(self) -> None:
         for found in self._look().values():

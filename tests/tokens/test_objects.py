@@ -245,3 +245,13 @@ def test_a_module_that_is_none_is_said(site: TokenSite, tmp_path: Path) -> None:
     outcome = site.run()
     assert outcome.result is Result.FAILED
     assert "module.so does not load" in str(outcome.message)
+
+
+def test_a_pointer_that_was_lost_is_written_again(site: TokenSite) -> None:
+    site.run(Wish.NOW)
+    pointer, before = site.uri.read_text(), site.place.objects()
+    site.uri.unlink()
+    assert site.run(Wish.NOW).result is Result.ADJUSTED
+    assert site.uri.read_text() == pointer
+    assert site.place.objects() == before
+    assert len(site.ca.issued()) == 1

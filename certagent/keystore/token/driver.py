@@ -173,14 +173,13 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
             contents[FileRole.SNIPPET] = fill_in(Path(snippet.template), values)
         return contents
 
-    def _lost(self, found: Found) -> dict[FileRole, bytes]:
+    def _lost(self) -> dict[FileRole, bytes]:
         """`uri_file` can be written again where the certificate is one of a key that was made here."""
-        if found.get(FileRole.URI) is not None or found.get(FileRole.CERTIFICATE) is None:
+        if self._content(self._paths[FileRole.URI]) is not None or (certificate := self.read_certificate()) is None:
             return {}
-        certificate = self.read_certificate()
         for key_id in sorted(self._own.ids()):
             key = load(self._token, bytes.fromhex(key_id))
-            if key is not None and certificate is not None and fits(key, certificate):
+            if key is not None and fits(key, certificate):
                 return {FileRole.URI: f"{TokenUri(self._token.uri.token, bytes.fromhex(key_id))}\n".encode()}
         return {}
 
