@@ -70,27 +70,39 @@ class Directory:
 
         Raises OSError; KeystoreError for what is no regular file, or may be another's.
         """
-        path = self.path / name
         try:
-            descriptor = os.open(name, _READ, dir_fd=self.descriptor)
+            with self._opened(name, _READ) as descriptor:
+                return self._look(name, descriptor, limit)
         except FileNotFoundError:
             return None
+
+    @contextmanager
+    def open(self, name: str, limit: int) -> Iterator[tuple[int, Look]]:
+        """The file of this name, opened for reading and writing, and a look at it. Raises as `look` does."""
+        with self._opened(name, _READ | os.O_RDWR) as descriptor:
+            yield descriptor, self._look(name, descriptor, limit)
+
+    @contextmanager
+    def _opened(self, name: str, flags: int) -> Iterator[int]:
+        try:
+            descriptor = os.open(name, flags, dir_fd=self.descriptor)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise KeystoreError(
-                    f"{path} became a symbolic link while it was looked at", "see which program interferes"
+                    f"{self.path / name} became a symbolic link while it was looked at", "see which program interferes"
                 ) from None
             raise
         try:
-            status = os.fstat(descriptor)
-            self._check(path, status)
-            content = b""
-            while len(content) <= limit and (part := os.read(descriptor, limit + 1)):
-                content += part
-            attributes = _attributes(descriptor)
+            yield descriptor
         finally:
             os.close(descriptor)
-        return Look(path, content, status, self.closed, attributes)
+
+    def _look(self, name: str, descriptor: int, limit: int) -> Look:
+        path, status, content = self.path / name, os.fstat(descriptor), b""
+        self._check(path, status)
+        while len(content) <= limit and (part := os.read(descriptor, limit + 1)):
+            content += part
+        return Look(path, content, status, self.closed, _attributes(descriptor))
 
     def _check(self, path: Path, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):

@@ -78,7 +78,7 @@ def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir
     descriptor = os.open(path, flags, 0o600, dir_fd=dir_fd)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            _give(file.fileno(), ownership)
+            give(file.fileno(), ownership)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -87,7 +87,8 @@ def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir
         raise
 
 
-def _give(descriptor: int, ownership: Ownership) -> None:
+def give(descriptor: int, ownership: Ownership) -> None:
+    """Set owner, mode and attributes of an open file. Raises OSError."""
     if ownership.uid is not None or ownership.gid is not None:
         uid = -1 if ownership.uid is None else ownership.uid
         gid = -1 if ownership.gid is None else ownership.gid

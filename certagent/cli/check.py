@@ -14,18 +14,21 @@ from pathlib import Path
 
 from certagent import believed, owned, policy, state, wall_clock
 from certagent import certificate as facts
-from certagent.cli import assemble, other_names
+from certagent.cli import assemble
 from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
 from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
+from certagent.config.file_roles import Swap
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_for_host
 from certagent.config.parts import Secret
+from certagent.directories import Look
 from certagent.errors import CertagentError, StateError, internal_fault
 from certagent.hooks import read_secret
 from certagent.keystore.attributes import lost
 from certagent.keystore.files import explained, look_at, ownership, resolve
+from certagent.mounts import Mounts
 from certagent.scep import Capabilities
 from certagent.state_directory import StateDirectory
 from certagent.status.snapshot import take_snapshot
@@ -265,13 +268,36 @@ def _file(path: Path, definition: KeystoreDefinition, live: Path) -> Findings:
         hint = "if somebody needs it, a post hook can set it again"
         yield Finding(Mark.WARNING, f"{target} has what its successor will not have: {words}", hint)
     if found is not None:
-        yield from other_names.findings(found.path, found.status)
-    if not os.access(target.parent, os.W_OK | os.X_OK, effective_ids=True):
+        yield from _other_readers(found, definition.swap)
+    if found is not None and definition.swap == "in-place":
+        if not os.access(target, os.W_OK, effective_ids=True):
+            yield Finding(Mark.WRONG, f"{target} is not writable", _AS_ROOT)
+    elif not os.access(target.parent, os.W_OK | os.X_OK, effective_ids=True):
         yield Finding(Mark.WRONG, f"{target.parent} is not writable", _AS_ROOT)
     if os.geteuid() == 0:
         return
     if wanted.uid not in (None, os.geteuid()) or wanted.gid not in (None, os.getegid(), *os.getgroups()):
         yield Finding(Mark.WRONG, f"only root may give {target} to its owner and group", "run certagent as root")
+
+
+def _other_readers(found: Look, swap: Swap | None) -> Findings:
+    """Those who would keep the old file after a swap: of its hard links, and of mounts of the file alone."""
+    if swap == "in-place":
+        return
+    if found.status.st_nlink > 1:
+        yield Finding(
+            Mark.WARNING,
+            f"{found.path} has {found.status.st_nlink} names (hard links): after a swap the others go on holding "
+            "the old file",
+            "have their readers read this one, or set `swap: in-place` (docs/swap.md)",
+        )
+    for point in Mounts.read().of(found.path):
+        what = f"{found.path} is mounted at {point} as a single file, as into a container: "
+        if swap is None:
+            yield Finding(Mark.FINE, f"{what}the new content is written into it")
+        else:
+            hint = "mount its directory instead, or leave `swap` out (docs/swap.md)"
+            yield Finding(Mark.WARNING, f"{what}after a swap that goes on showing the old file", hint)
 
 
 def _strays(configuration: Configuration) -> Findings:

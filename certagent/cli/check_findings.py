@@ -116,7 +116,11 @@ def _next_rollover_step(seen: Seen, action: Action, at: str) -> Finding:
 
 def _switch(seen: Seen) -> str:
     hooks = "".join(f", then {_words(command)}" for command in seen.definition.hooks.commands("post"))
-    return f"the shadow takes over, swap by {seen.definition.swap}{hooks}"
+    return f"the shadow takes over, {_swap(seen.definition)}{hooks}"
+
+
+def _swap(definition: KeystoreDefinition) -> str:
+    return "written in place" if definition.swap == "in-place" else f"swap by {definition.swap or 'rename'}"
 
 
 def rollover(seen: Seen, now: datetime) -> Iterator[Finding]:
@@ -143,7 +147,7 @@ def walk(seen: Seen) -> str:
         "the same key" if request.keeps_key else f"new {request.key} key",
         f"{request_words(seen, request)}, to {definition.authority}{how}",
         *(f"{_words(command)} may veto" for command in definition.hooks.commands("pre")),
-        f"swap by {definition.swap}{_hours(seen)}",
+        f"{_swap(definition)}{_hours(seen)}",
         *(f"then {_words(command)}" for command in definition.hooks.commands("post")),
     ]
     if definition.probe is not None:

@@ -7,7 +7,10 @@ in place and keeps old ones under the role's name. Journals keep roles by their 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
+
+Swap = Literal["rename", "symlink", "in-place"]
+"""How files take their places (docs/swap.md). Not said: by rename, but for files that are mounted by themselves."""
 
 _PUBLIC = False  # holds no key: anybody may read it, unless the configuration says otherwise
 

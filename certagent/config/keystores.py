@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from certagent.config.file_roles import FileRole
+from certagent.config.file_roles import FileRole, Swap
 from certagent.config.parts import Definition, Hooks, Probe, Secret
 from certagent.config.values import (
     AcceptedName,
@@ -30,8 +30,6 @@ from certagent.config.values import (
 )
 from certagent.config.windows import Window
 from certagent.pem_blocks import KeyFormat
-
-Swap = Literal["rename", "symlink"]
 
 
 class KeystoreDefaults(Definition, frozen=True, kw_only=True):
@@ -111,7 +109,7 @@ class PemKeystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type", t
         Meta(description="how the key is written; pkcs1: an EC key as SEC 1; default: as the one in place, else pkcs8"),
     ] = None
     key_passphrase: Annotated[Secret | None, Meta(description="the key file is encrypted with it")] = None
-    swap: Annotated[Swap, Meta(description="how the successor takes its place; see docs/swap.md")] = "rename"
+    swap: Annotated[Swap | None, Meta(description="how the successor takes its place; see docs/swap.md")] = None
 
     @property
     def paths(self) -> dict[FileRole, Path]:
@@ -146,6 +144,9 @@ class Pkcs12Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
     friendly_name: Annotated[
         Label | None, Meta(description="of the entry (Java: its alias); default: as in the file, else the keystore's")
     ] = None
+    swap: Annotated[
+        Literal["rename", "in-place"] | None, Meta(description="how the file takes its place; see docs/swap.md")
+    ] = None
 
     @property
     def paths(self) -> dict[FileRole, Path]:
@@ -158,11 +159,6 @@ class Pkcs12Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
     @property
     def secrets(self) -> dict[str, Secret]:
         return {"password": self.password}
-
-    @property
-    def swap(self) -> Swap:
-        """One file is one rename."""
-        return "rename"
 
 
 class Snippet(Definition, frozen=True, kw_only=True):
@@ -192,7 +188,7 @@ class Pkcs11Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
     retire_after: Annotated[
         Duration, Meta(description="how long the old key stays in the token after the post hooks; default 1h")
     ] = field(default_factory=lambda: Duration(hours=1))
-    swap: Annotated[Swap, Meta(description="how the files take their place; see docs/swap.md")] = "rename"
+    swap: Annotated[Swap | None, Meta(description="how the files take their place; see docs/swap.md")] = None
 
     def __post_init__(self) -> None:
         if self.certificate_file is None and not self.certificate_object:

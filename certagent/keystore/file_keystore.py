@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from cryptography import x509
 
-from certagent import durable
+from certagent import durable, owned
 from certagent.believed import directory_fault
 from certagent.certificate import is_self_signed, load_pem, to_pem
 from certagent.config.file_roles import FileRole
@@ -22,8 +23,18 @@ from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap_plan
 from certagent.keystore.base import Identity, Keystore, Remark, Shadow, fits, prove_pair
-from certagent.keystore.files import explained, gives_away, goes_back, look_at, ownership, read_file, resolve
+from certagent.keystore.files import (
+    explained,
+    gives_away,
+    goes_back,
+    look_at,
+    ownership,
+    ownership_of_copy,
+    read_file,
+    resolve,
+)
 from certagent.keystore.targets import sha256
+from certagent.mounts import Mounts
 from certagent.state_directory import KeystoreDirectory
 
 ReadSecret = Callable[[Secret], bytes]
@@ -177,7 +188,8 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     def check_targets(self) -> None:
         for found in self._look().values():
-            ownership(found, owner=self._definition.owner, group=self._definition.group, mode=None, default=0o600)
+            owner, group = self._definition.owner, self._definition.group
+            self._check_holder(found, ownership(found, owner=owner, group=group, mode=None, default=0o600))
         for path in self._paths.values():
             resolve(path, self._live)
         self._check_live()
@@ -244,6 +256,7 @@ class FileKeystore(Keystore, Generic[Definition]):
                 wanted[role],
                 self._ownership(role, found[role]),
                 before=_digest(found[role]),
+                inode_of=self._inode_of(found[role]),
             )
             for role in FileRole
             if role in wanted
@@ -253,7 +266,7 @@ class FileKeystore(Keystore, Generic[Definition]):
         return swap_plan.prepare(
             files,
             swap_id=swap_id,
-            way=self._definition.swap,
+            linked=self._definition.swap == "symlink",
             previous=previous or self._previous,
             live=self._live,
             changes_ca=changes_ca,
@@ -266,12 +279,38 @@ class FileKeystore(Keystore, Generic[Definition]):
             raise KeystoreError(f"two of the files of {self.name} are one file by way of a symbolic link", hint)
         for file in files:
             look = found[file.role]
+            self._check_holder(look, file.ownership)
             if file.role in kept and look is not None and gives_away(look, file.ownership):
                 raise KeystoreError(
                     f"{file.target} lies in a directory that others may write to, who cannot read it, and it would be "
                     "given to them with what it holds",
                     "if it is this keystore's own, give it the owner, group and mode that are configured",
                 )
+
+    def _inode_of(self, found: Look | None) -> Ownership | None:
+        """Whose the file is, if the new content is written into it: as configured, else where it is read as a mount."""
+        if found is None or found.path.is_relative_to(self._live):
+            return None
+        swap = self._definition.swap
+        return (
+            ownership_of_copy(found) if swap == "in-place" or (swap is None and self._mounts.of(found.path)) else None
+        )
+
+    @cached_property
+    def _mounts(self) -> Mounts:
+        return Mounts.read()
+
+    def _check_holder(self, found: Look | None, wanted: Ownership) -> None:
+        """What is written into a file is read by whoever holds it open: nobody whose it is not to be. KeystoreError."""
+        if found is None or self._inode_of(found) is None:
+            return
+        uid = found.status.st_uid
+        if wanted.uid not in (None, uid) and uid not in owned.owners():
+            raise KeystoreError(
+                f"{found.path} belongs to {owned.name_of(uid)}, who may hold it open and would read what is "
+                "written into it for another owner",
+                "give the file its configured owner yourself (chown)",
+            )
 
     def _content(self, path: Path) -> bytes | None:
         """What a consumer's reader of this path gets. Raises KeystoreError."""

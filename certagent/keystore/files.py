@@ -114,8 +114,8 @@ def ownership(
     if found is not None and group is None and not owned.is_mapped(found.status.st_gid, "group"):
         raise _unmapped(found.path, f"group {found.status.st_gid}", "group")
     if found is None:
-        return Ownership(default if mode is None else mode, uid, gid)
-    new = Ownership(there.mode & inherited if mode is None else mode, uid, gid)
+        return Ownership(default if mode is None else int(mode), uid, gid)  # a plain number, as journals hold it
+    new = Ownership(there.mode & inherited if mode is None else int(mode), uid, gid)
     return with_attributes(found, new, configured=mode is not None)
 
 

@@ -23,6 +23,7 @@ from typing import NoReturn
 from certagent import durable
 from certagent.directories import Directory
 from certagent.errors import KeystoreError
+from certagent.keystore import overwrite
 from certagent.keystore.files import explained, gives_away, kept_ownership, look_at, ownership_of_copy
 from certagent.keystore.swap_plan import Change, Plan, Record, beside, link_of, through
 from certagent.keystore.targets import Targets, digest, hold
@@ -79,7 +80,12 @@ def _keep_old(plan: Plan) -> None:
 
 def _stage_beside(plan: Plan) -> None:
     with _targets(plan.record) as held:
+        if plan.record.way == "in-place":
+            with explained(f"write to {Path(plan.record.generation).parent}"):
+                overwrite.stage(plan, held)
         for file, change in zip(plan.files, plan.record.changes, strict=True):
+            if change.overwrite is not None:
+                continue
             with explained(f"write beside {file.target}"):
                 directory = held.directory_of(change.target)
                 if change.old:
@@ -116,11 +122,13 @@ def _undo(record: Record, held: Targets) -> None:
     pointer = Path(record.pointer)
     with explained("remove what was staged"):
         for change in record.changes:
-            if record.way == "rename":
-                held.unlink(change.staged, change.old)
-            else:
+            if record.way == "symlink":
                 held.unlink(str(beside(Path(change.target), record.id)))
+            else:
+                held.unlink(change.staged, change.old)
         held.sync()
+        if record.way == "in-place":
+            overwrite.undo(record)
         if record.way == "symlink":
             beside(pointer, record.id).unlink(missing_ok=True)
             for generation in filter(None, (record.generation, record.base)):
@@ -141,6 +149,7 @@ def finish(record: Record) -> None:
         if record.way == "symlink":
             _switch(record, held)
         else:
+            _overwrite_all(record, held)
             _rename_all(record, held)
         with explained("make the swap durable"):
             held.sync()
@@ -150,6 +159,8 @@ def finish(record: Record) -> None:
             _rotate_previous(record)
             held.unlink(*(change.old for change in record.changes))
             held.sync()
+            if record.way == "in-place":
+                overwrite.undo(record)
     with suppress(OSError):  # what is left of old generations is swept by the next swap
         for directory in record.sweep:
             durable.remove(Path(directory))
@@ -158,9 +169,16 @@ def finish(record: Record) -> None:
 _AGAIN = "it is tried again; if it stays so, find out which program interferes"
 
 
+def _overwrite_all(record: Record, held: Targets) -> None:
+    try:
+        overwrite.write_all(record, held)
+    except KeystoreError as error:
+        _give_up(record, held, str(error), error.hint)
+
+
 def _rename_all(record: Record, held: Targets) -> None:
     ready = []
-    for change in record.changes:
+    for change in _renamed(record):
         if held.digest(change.staged) == change.sha256:
             ready.append(change)
         elif held.digest(change.target) != change.sha256:
@@ -211,7 +229,7 @@ def _compare(record: Record, held: Targets, changes: Iterable[Change]) -> None:
 
 
 def _give_up(record: Record, held: Targets, why: str, hint: str) -> NoReturn:
-    if record.way == "rename":
+    if record.way != "symlink":
         _put_back(record, held)
     _undo(record, held)
     raise UndoneError(why, hint)
@@ -219,12 +237,14 @@ def _give_up(record: Record, held: Targets, why: str, hint: str) -> NoReturn:
 
 def _put_back(record: Record, held: Targets) -> None:
     """Rename the copies of the old files back over the new ones, unless another program had a hand in it."""
+    overwrite.put_back(record, held)
+    renamed = _renamed(record)
 
     def is_old(change: Change) -> bool:
         return held.digest(change.target) == digest(str(_kept(record) / change.role.kept_name))
 
-    new = [change for change in record.changes if held.digest(change.target) == change.sha256 and not is_old(change)]
-    if not all(change in new or is_old(change) for change in record.changes):
+    new = [change for change in renamed if held.digest(change.target) == change.sha256 and not is_old(change)]
+    if not all(change in new or is_old(change) for change in renamed):
         return
     with explained("put the old files back"):
         for change in new:
@@ -246,6 +266,10 @@ def _rotate_previous(record: Record) -> None:
         kept.rename(previous)
         durable.sync_directory(previous.parent)
     durable.remove(trash)
+
+
+def _renamed(record: Record) -> list[Change]:
+    return [change for change in record.changes if change.overwrite is None]
 
 
 def _targets(record: Record) -> AbstractContextManager[Targets]:

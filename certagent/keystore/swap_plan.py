@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from certagent.config.file_roles import FileRole
+from certagent.config.file_roles import FileRole, Swap
 from certagent.directories import reach
 from certagent.durable import Ownership
 from certagent.keystore.files import explained
@@ -17,12 +16,21 @@ from certagent.keystore.targets import sha256
 POINTER = "current"
 
 
+class Overwrite(Struct, frozen=True):
+    """Whose a file is, and what may be done with it, that keeps its inode: from now on, and before."""
+
+    new: Ownership
+    old: Ownership
+
+
 class Change(Struct, frozen=True):
     """One file: where consumers read it (`target`), where the new content waits (`staged`), its SHA-256 in hex.
 
     rename: `staged` lies beside `target` and is renamed over it; `old` is a copy of what it replaces, with
     the same owner and mode, to be renamed back if a later rename fails; empty if nothing was in place.
     symlink: `staged` lies in the new generation, `target` is or becomes a link through the pointer.
+    in-place: with `overwrite`, `staged` and `old` lie in the record's `generation`, and what they hold is written into
+    the file; without, nothing was in place, or a link, and it is as by rename.
     `before`: the SHA-256 of what was found in its place when the swap was planned, empty for nothing: another program's
     change since then is not overwritten. None: of a release that did not say so.
     """
@@ -33,19 +41,20 @@ class Change(Struct, frozen=True):
     sha256: str
     old: str = ""
     before: str | None = None
+    overwrite: Overwrite | None = None
 
 
 class Record(Struct, frozen=True):
     """What must be known to finish or undo a swap, as the journal keeps it.
 
-    `previous` is the directory that holds the old files afterwards. symlink only: `generation` is the new
-    directory, `pointer` the one link that is renamed, `base` a copy of what is in place (empty if every
-    target is a link already). `sweep`: directories nobody reads any more once the swap is made. `live`: where links
-    of ours lead.
+    `previous` is the directory that holds the old files afterwards. `generation` is the directory of what is staged:
+    of symlink the one that consumers will read, of in-place one of our own. symlink only: `pointer` is the link that is
+    renamed, `base` a copy of what is in place (empty if every target is a link already). `sweep`: directories nobody
+    reads any more once the swap is made. `live`: where links of ours lead.
     """
 
     id: str
-    way: Literal["rename", "symlink"]
+    way: Swap
     changes: tuple[Change, ...]
     previous: str
     generation: str = ""
@@ -57,13 +66,17 @@ class Record(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file to be written: its role, the file it replaces, and what it holds; `before` as in Change."""
+    """A file to be written: its role, the file it replaces, and what it holds; `before` as in Change.
+
+    `inode_of`: whose the file in place is, if the content is to be written into it; None: a new file takes its place.
+    """
 
     role: FileRole
     target: Path
     content: bytes = field(repr=False)
     ownership: Ownership
     before: str
+    inode_of: Ownership | None
 
 
 @dataclass(frozen=True)
@@ -79,14 +92,17 @@ def prepare(
     files: tuple[NewFile, ...],
     *,
     swap_id: str,
-    way: Literal["rename", "symlink"],
+    linked: bool,
     previous: Path,
     live: Path,
     changes_ca: bool,
 ) -> Plan:
-    """How `files` take their places. Writes nothing. `live` is the keystore's own directory for generations."""
+    """How `files` take their places: `linked` by one pointer in `live`, the keystore's own directory for generations.
+
+    Writes nothing.
+    """
     with explained(f"look at {live}"):
-        make = _by_symlink if way == "symlink" else _by_rename
+        make = _by_symlink if linked else _in_place if any(file.inode_of for file in files) else _by_rename
         return Plan(files, make(files, swap_id, previous, live), changes_ca)
 
 
@@ -100,6 +116,22 @@ def _by_rename(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: P
     unread = live.is_dir() and not any(leads_to(file.target).startswith(f"{live}/") for file in files)
     sweep = (str(live),) if unread else ()
     return Record(swap_id, "rename", tuple(map(change, files)), str(previous), sweep=sweep, live=str(live))
+
+
+def _in_place(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
+    by_rename = _by_rename(files, swap_id, previous, live)
+    room = previous.with_name(f"successor-{swap_id}")
+
+    def change(file: NewFile, renamed: Change) -> Change:
+        if file.inode_of is None:
+            return renamed
+        staged = room / file.role.kept_name
+        return structs.replace(
+            renamed, staged=str(staged), old=f"{staged}.old", overwrite=Overwrite(file.ownership, file.inode_of)
+        )
+
+    changes = tuple(map(change, files, by_rename.changes))
+    return structs.replace(by_rename, way="in-place", changes=changes, generation=str(room))
 
 
 def _by_symlink(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from certagent import durable
-from certagent.directories import Directory, reach
+from certagent.directories import Directory, Look, reach
 from certagent.keystore.files import LIMIT, explained, read_file
 
 
@@ -44,6 +44,12 @@ class Targets:
             directory = self._directories.get(Path(path).parent)
             look = None if directory is None else directory.look(Path(path).name, LIMIT)
         return None if look is None else sha256(look.content)
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[tuple[int, Look]]:
+        """The file in place, for writing into it, and a look at it. Raises OSError, KeystoreError."""
+        with self.directory_of(path).open(Path(path).name, LIMIT) as opened:
+            yield opened
 
     def replace(self, staged: str, target: str) -> None:
         """Rename, within one directory; not durable yet."""

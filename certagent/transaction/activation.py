@@ -186,6 +186,10 @@ def put_back(context: Context, arrival: Arrival | None) -> bool:
             return False
         plan = keystore.plan_rollback(name)
     except KeystoreError as error:
+        if isinstance(error.__cause__, OSError) and keystore.lost_what_links_lead_to():
+            # Another time it can be read: no certificate is asked for in its stead.
+            hint = f"{error.hint}; `certagent enroll --force {keystore.name}` has a new pair made"
+            raise KeystoreError(f"the old pair cannot be put back: {error}", hint) from error
         context.log(f"what is in place does not serve, and the old pair is of no use: {error}")
         return False
     if plan is None:

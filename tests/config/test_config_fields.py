@@ -313,7 +313,7 @@ FIELDS = [
     ),
     pytest.param(
         {12: "    type: pem\n    swap: no"},
-        "13: keystores.web.swap: 'no' is not one of rename, symlink; known here: rename, symlink",
+        "13: keystores.web.swap: 'no' is not one of rename, symlink, in-place; known here: in-place, rename, symlink",
         id="choice YAML would read as no",
     ),
     pytest.param(

@@ -103,7 +103,7 @@ def estate(enrolled: Enrolled) -> MakeEstate:
     return lambda keystore=FOUR: make_estate(enrolled(), keystore)
 
 
-SWAPS = pytest.mark.parametrize("swap", ["rename", "symlink"])
+SWAPS = pytest.mark.parametrize("swap", ["rename", "symlink", "in-place"])
 
 
 @SWAPS

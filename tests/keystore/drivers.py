@@ -163,6 +163,7 @@ DRIVERS = [
     pytest.param(Driver(_combined, _another_key_in_front), id="pem-combined"),
     pytest.param(Driver(_pem(key_passphrase=True), _another_key, secret=True), id="pem-encrypted"),
     pytest.param(Driver(_pem(swap="symlink"), _another_key), id="pem-symlink"),
+    pytest.param(Driver(_pem(swap="in-place"), _another_key), id="pem-in-place"),
     pytest.param(Driver(_pkcs12, _another_certificate, secret=True), id="pkcs12"),
     pytest.param(
         Driver(_token(make_softhsm), _another_issued, forks=False),

@@ -65,6 +65,12 @@ SCENARIOS = [
     pytest.param(ALL, "symlink", swapped, id="symlink again"),
     pytest.param(ALL, "symlink", nothing, id="symlink first enrollment"),
     pytest.param(ALL, "symlink", linked, id="symlink behind links"),
+    pytest.param(TWO, "in-place", plain, id="in place two files"),
+    pytest.param(ONE, "in-place", plain, id="in place one combined file"),
+    pytest.param(ALL, "in-place", swapped, id="in place four files"),
+    pytest.param(ALL, "in-place", nothing, id="in place first enrollment"),
+    pytest.param(TWO, "in-place", linked, id="in place behind links"),
+    pytest.param(TWO, "in-place", was_symlink, id="in place after symlink"),
 ]
 
 
@@ -138,7 +144,7 @@ def _scenarios(ways: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("scene", chosen, indirect=True)
 
 
-scenarios, renames = _scenarios("rename symlink"), _scenarios("rename")
+scenarios, renames = _scenarios("rename symlink in-place"), _scenarios("rename")
 
 
 @scenarios
@@ -254,7 +260,7 @@ def test_what_readers_see_meanwhile(scene: Scene) -> None:
     for view in seen:
         if scene.record.way == "symlink":
             assert view in (scene.old, scene.new)
-        else:
+        elif scene.record.way == "rename":
             assert all(view[role] in (scene.old[role], scene.new[role]) for role in view)
     assert seen[0] == scene.old
     assert scene.site.view() == scene.new

@@ -14,15 +14,21 @@ from tests.renewal.site import DAY, Site, ran, recording_hook
 
 
 @pytest.fixture
-def lost(site: Site) -> Site:
-    """Two certificates were put there by links, and what these led to is gone; the CA is away."""
+def bereft(site: Site) -> Site:
+    """Two certificates were put there by links, and what these led to is gone."""
     post = recording_hook(site, "post")
     site.write(f"swap: symlink\nhooks: {{post: [[{post}]]}}")
     assert site.run().result is Result.ENROLLED
     assert site.run(Wish.RENEW).result is Result.RENEWED
     shutil.rmtree(site.path("live"))
-    site.server.stop()
     return site
+
+
+@pytest.fixture
+def lost(bereft: Site) -> Site:
+    """The same, and the CA is away."""
+    bereft.server.stop()
+    return bereft
 
 
 def test_the_pair_before_the_last_is_put_back_and_its_hooks_run(lost: Site) -> None:
@@ -69,3 +75,18 @@ def test_check_says_what_is_gone_and_what_will_be_done(lost: Site) -> None:
     assert "`certagent renew web` puts the pair from before it" in done.stdout
     shutil.rmtree(lost.keystore_directory / "previous")
     assert "`certagent enroll --force web`" in lost.command("check", "--offline").stdout
+
+
+def test_what_cannot_be_read_now_is_tried_again_and_no_certificate_is_asked_for_instead(bereft: Site) -> None:
+    previous = bereft.path("state/keystores/web/previous")
+    previous.rename(previous.with_name("aside"))
+    previous.touch()  # not a directory
+    issued = len(bereft.ca.issued())
+    outcome = bereft.run()
+    assert outcome.result is Result.FAILED
+    assert "the old pair cannot be put back: cannot read" in str(outcome.message)
+    previous.unlink()
+    previous.with_name("aside").rename(previous)
+    bereft.clock.advance(DAY)
+    assert bereft.run().result is Result.PUT_BACK
+    assert len(bereft.ca.issued()) == issued

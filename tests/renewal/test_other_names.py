@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from certagent.cli.other_names import Mount, mounted_at
+from certagent.mounts import Mount, mounted_at
 from tests.renewal.site import Site
 
 ROOT = Mount("8:1", "/", "/")
@@ -64,6 +64,7 @@ def test_a_file_that_is_mounted_into_another_namespace_is_told(site: Site) -> No
         told = site.command("check", "--offline").stdout
         container.stdin.write("\n")
     assert f"web.pem is mounted at {inside} as a single file" in told
+    assert "the new content is written into it" in told
 
 
 def test_nothing_is_told_of_what_nobody_else_reads(site: Site) -> None:

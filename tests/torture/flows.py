@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ _MORE = "chain_file: {root}/files/chain.pem, ca_file: {root}/files/ca.pem"
 _WHOSE = f"owner: '{_NOBODY}', group: '{_NOBODY}', mode: '0640'," if os.geteuid() == 0 else "mode: '0640',"
 PEM = f"  web: {{type: pem, {_FILES}, {_MORE}, {_WHOSE} {_NAMES}, hooks: {{hooks}}}}"
 LINKS = PEM.replace("type: pem,", "type: pem, swap: symlink,")
+IN_PLACE = PEM.replace("type: pem,", "type: pem, swap: in-place,")
 ONE_FILE = f"  web: {{type: pem, {_FILES.replace('web.key', 'web.pem')}, {_NAMES}, hooks: {{hooks}}}}"
 PKCS12 = (
     "  web: {type: pkcs12, file: {root}/files/web.pem, password: {file: {root}/password}, "
@@ -103,6 +105,19 @@ def enrolled(keystores: str, *, ago: float = 30, name: str = "web") -> Prepare:
         _done(device, "enroll", name)
         device.ca.tell()
         device.path(f"state/keystores/{name}/state.json").unlink()  # it remembers that it came today
+
+    return prepare
+
+
+def own(keystores: str) -> Prepare:
+    """With a certificate that came today, and a predecessor of the same day."""
+
+    def prepare(device: Device) -> None:
+        device.configure(keystores)
+        device.ca.tell()
+        _done(device, "enroll", "web")
+        _done(device, "renew", "--force", "web")
+        device.path("world/hooks").unlink()
 
     return prepare
 
@@ -228,6 +243,10 @@ def _agent_is_done(device: Device) -> bool:
 _RENAMES = ("rename", "renameat", "renameat2")
 
 
+def _without_live_dir(device: Device) -> None:
+    shutil.rmtree(device.path("live"))
+
+
 def _killed_at(names: Sequence[str], path: str) -> Prepare:
     """Renewing, and killed ahead of the first call of these names about a path with that end."""
 
@@ -251,6 +270,7 @@ FLOWS = (
     Flow("symlink", due(LINKS)),
     Flow("first-links", _after(due(PEM), changed(LINKS))),
     Flow("links-no-more", _after(due(LINKS), changed(PEM))),
+    Flow("in-place", due(IN_PLACE)),
     Flow("pkcs12", _after(_with_password, due(PKCS12)), consumer=consumers.pkcs12),
     Flow(
         "softhsm",
@@ -268,11 +288,14 @@ FLOWS = (
     Flow("hook-shared", both_due(SHARED), ("renew",), again=("renew",)),
     Flow("window", _after(due(ALONE), changed(WAITING)), mend=changed(ALONE)),
     Flow("due-over-hooks", _after(enrolled(PEM, ago=40), changed(PEM), _owing_hooks_of_last_month)),
+    Flow("adjusted", _after(own(PEM), new(PEM.replace("0640", "0600")))),
+    Flow("live-dir-lost", _after(own(LINKS), _without_live_dir)),
     Flow("into", enrolled(TWO, name="old"), ("enroll", "old", "--into", "web"), consumers.moved, insists=True),
     Flow("way-back", _after(due(PEM), changed(PEM.replace("hooks:", _PROBE))), mend=changed(PEM), attempts=2),
     Flow("metrics", _after(enrolled(PEM), _with_metrics), only_tells=True),
     Flow("agent", due(PEM), ("run",), enough=_agent_is_done),
     Flow("recover-renames", _after(due(PEM), _killed_at(_RENAMES, "/web.pem")), ("recover",)),
     Flow("recover-staging", _after(due(PEM), _killed_at(["fsync"], "/files")), ("recover",)),
+    Flow("recover-in-place", _after(due(IN_PLACE), _killed_at(["ftruncate"], "/web.pem")), ("recover",)),
     Flow("recover-links", _after(due(PEM), changed(LINKS), _killed_at(_RENAMES, "/web.pem")), ("recover",)),
 )

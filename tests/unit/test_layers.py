@@ -34,7 +34,7 @@ LAYERS = (
     "believed",
     "directories",
     "errors, owned",
-    "text, moments, pem_blocks",
+    "text, moments, pem_blocks, mounts",
 )
 
 DOORS = {

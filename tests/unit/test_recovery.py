@@ -58,14 +58,19 @@ class Keystore:
         """Leave everything as a power cut in `phase` does."""
         new = [
             swap_plan.NewFile(
-                role, self.etc / role, f"new {role}".encode(), Ownership(0o600), before=sha256(f"old {role}".encode())
+                role,
+                self.etc / role,
+                f"new {role}".encode(),
+                Ownership(0o600),
+                before=sha256(f"old {role}".encode()),
+                inode_of=Ownership(0o600) if way == "in-place" else None,
             )
             for role in FILES
         ]
         plan = swap_plan.prepare(
             tuple(new),
             swap_id="t1",
-            way=way,  # type: ignore[arg-type]  # one of two words
+            linked=way == "symlink",
             previous=self.directory / "previous",
             live=self.root / "live" / self.name,
             changes_ca=False,
@@ -103,7 +108,7 @@ class Keystore:
 OLD, NEW = (["old key", "old certificate"], ["new key", "new certificate"])
 
 
-@pytest.mark.parametrize("way", ["rename", "symlink"])
+@pytest.mark.parametrize("way", ["rename", "symlink", "in-place"])
 @pytest.mark.parametrize(
     ("phase", "staged", "after", "content"),
     [

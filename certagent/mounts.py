@@ -1,4 +1,4 @@
-"""Readers who would keep the old file after a swap: those of its hard links, and of mounts of the file alone."""
+"""Files that are mounted by themselves: who sees one there goes on seeing its inode, whatever is renamed over it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from certagent.cli.terminal import Finding, Mark
 
 
 @dataclass(frozen=True)
@@ -27,21 +25,22 @@ class Mount:
         return cls(fields[2], _unescaped(fields[3]), _unescaped(fields[4]))
 
 
-def findings(target: Path, status: os.stat_result) -> Iterator[Finding]:
-    """What `check` says of a file that is to be replaced; as root of the mounts of every process, else of our own."""
-    if status.st_nlink > 1:
-        yield Finding(
-            Mark.WARNING,
-            f"{target} has {status.st_nlink} names (hard links): after a swap the others go on holding the old file",
-            "have their readers read this one, or a post hook link it anew",
-        )
-    for point in mounted_at(str(target), _own_mounts(), _all_mounts()):
-        yield Finding(
-            Mark.WARNING,
-            f"{target} is mounted at {point} as a single file, as into a container: after a swap that goes on showing "
-            "the old file",
-            "mount its directory instead, or have a post hook start the container anew",
-        )
+@dataclass(frozen=True)
+class Mounts:
+    """What is mounted where: as we see it, and in each mount namespace that we may look into (all, as root)."""
+
+    own: tuple[Mount, ...]
+    every: tuple[Mount, ...]
+
+    @classmethod
+    def read(cls) -> Mounts:
+        """As /proc tells it; nothing where there is none."""
+        return cls(tuple(_read("self")), tuple(_all_mounts()))
+
+    def of(self, path: Path) -> list[str]:
+        """Where the file `path`, which has no links in it, is mounted by itself, as into a container."""
+        itself = [mount.point for mount in self.own if mount.point == str(path)]
+        return itself[:1] + mounted_at(str(path), self.own, self.every)
 
 
 def mounted_at(path: str, own: Iterable[Mount], every: Iterable[Mount]) -> list[str]:
@@ -58,14 +57,13 @@ def mounted_at(path: str, own: Iterable[Mount], every: Iterable[Mount]) -> list[
     return sorted(found)
 
 
-def _own_mounts() -> list[Mount]:
-    return _read("self")
-
-
 def _all_mounts() -> Iterator[Mount]:
-    """Of every mount namespace that we may look into."""
     seen: set[str] = set()
-    for process in ("self", *filter(str.isdecimal, os.listdir("/proc"))):  # noqa: PTH208  as below
+    try:
+        processes = ["self", *filter(str.isdecimal, os.listdir("/proc"))]  # noqa: PTH208  as below
+    except OSError:
+        return
+    for process in processes:
         try:
             namespace = os.readlink(f"/proc/{process}/ns/mnt")  # noqa: PTH115  of thousands of processes
         except OSError:  # it ended, or is somebody else's

@@ -1,0 +1,162 @@
+"""`swap: in-place`: new content written into the files themselves, for readers that hold a file by its inode.
+
+Those are the hard links of a file, and mounts of the file alone. Nothing makes this atomic: a reader may get half of a
+file, and so may a power cut. What is to be there, and what was, lie whole in the state directory until it is done, so
+that it can be carried on or taken back. No cryptography is loaded here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from certagent import durable
+from certagent.directories import Look
+from certagent.durable import ACCESS_LIST, Ownership
+from certagent.errors import KeystoreError
+from certagent.keystore.files import explained, read_file
+from certagent.keystore.swap_plan import Change, Overwrite, Plan, Record
+from certagent.keystore.targets import Targets, digest, sha256
+
+
+def stage(plan: Plan, held: Targets) -> None:
+    """Keep the new and the old content in the record's directory, durably. Raises OSError, KeystoreError."""
+    room = Path(plan.record.generation)
+    durable.make_directory(room.parent)
+    durable.remove(room)
+    room.mkdir(0o700)
+    for file, change in zip(plan.files, plan.record.changes, strict=True):
+        if change.overwrite is not None:
+            with held.open(change.target) as (_, look):  # that it may be written into is found out now
+                durable.write_new(Path(change.old), look.content)
+            durable.write_new(Path(change.staged), file.content)
+    durable.sync_directory(room)
+    durable.sync_directory(room.parent)
+
+
+def undo(record: Record) -> None:
+    """Remove what `stage` kept. Raises OSError."""
+    durable.remove(Path(record.generation))
+
+
+def write_all(record: Record, held: Targets) -> None:
+    """Write the new content into each file, one right after the other, durably.
+
+    All are opened and compared before the first is written. Raises KeystoreError.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(_opened(*each, held)) for each in _overwritten(record)]
+        for file in files:
+            file.check()
+        for file in files:
+            file.become(new=True)
+        for file in files:
+            file.sync()
+
+
+def put_back(record: Record, held: Targets) -> None:
+    """Write the old content into each file again, durably; of files that others have changed meanwhile none is touched
+    but those that are half written. Raises KeystoreError."""
+    with ExitStack() as stack:
+        own = []
+        for change, owners in _overwritten(record):
+            if held.digest(change.target) is not None:  # else it is gone, or somebody's link by now
+                file = stack.enter_context(_opened(change, owners, held))
+                own += [] if file.is_foreign else [file]
+        alone = len(own) == len(_overwritten(record))
+        for file in own:
+            if alone or not file.is_whole:
+                file.become(new=False)
+                file.sync()
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that is written into, as it was when it was opened."""
+
+    change: Change
+    owners: Overwrite
+    descriptor: int
+    look: Look
+
+    @property
+    def is_new(self) -> bool:
+        return sha256(self.look.content) == self.change.sha256
+
+    @property
+    def is_whole(self) -> bool:
+        return self.is_new or sha256(self.look.content) == self.change.before
+
+    @property
+    def is_foreign(self) -> bool:
+        return not self.is_whole and not is_mixture(
+            self.look.content, read_file(Path(self.change.old)) or b"", read_file(Path(self.change.staged)) or b""
+        )
+
+    def check(self) -> None:
+        """Whether it may be written. Raises KeystoreError."""
+        target, staged = self.change.target, self.change.staged
+        if self.is_foreign:
+            why = f"{target} was changed by somebody else while its successor was being put in place"
+            raise KeystoreError(why, "what is there is kept; the next run looks at it anew")
+        if not self.is_new and digest(staged) != self.change.sha256:
+            raise KeystoreError(f"{staged}, made for {target}, has vanished or was changed", "it is tried again")
+
+    def become(self, *, new: bool) -> None:
+        """Owner and mode before content: a key is never open to more people than it is for. Raises KeystoreError."""
+        source = self.change.staged if new else self.change.old
+        with explained(f"write into {self.change.target}"):
+            _give(self.descriptor, self.look, self.owners.new if new else self.owners.old)
+            if sha256(self.look.content) != (self.change.sha256 if new else self.change.before):
+                content = read_file(Path(source))
+                if content is None:
+                    raise KeystoreError(f"{source}, kept for {self.change.target}, has vanished", "restore the pair")
+                _write(self.descriptor, content)
+
+    def sync(self) -> None:
+        """Raises KeystoreError."""
+        with explained(f"make {self.change.target} durable"):
+            os.fsync(self.descriptor)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    written = 0
+    while written < len(content):
+        written += os.pwrite(descriptor, content[written:], written)
+    os.ftruncate(descriptor, len(content))
+
+
+def is_mixture(found: bytes, old: bytes, new: bytes) -> bool:
+    """Whether writing `new` over `old`, cut short, can have left `found`: each byte is the one or the other, or 0 where
+    a file system had made room for it."""
+    if len(found) > max(len(old), len(new)):
+        return False
+    return all(byte in (0, *old[place : place + 1], *new[place : place + 1]) for place, byte in enumerate(found))
+
+
+def _give(descriptor: int, look: Look, wanted: Ownership) -> None:
+    """What is as wanted is left alone: only the owner may change it, and others may well write the file."""
+    status, rules = look.status, dict(wanted.attributes).get(ACCESS_LIST)
+    same = (
+        wanted.mode == status.st_mode & 0o777
+        and wanted.uid in (None, status.st_uid)
+        and wanted.gid in (None, status.st_gid)
+        and rules == look.attributes.get(ACCESS_LIST)
+    )
+    if not same:
+        durable.give(descriptor, wanted)
+
+
+def _overwritten(record: Record) -> list[tuple[Change, Overwrite]]:
+    return [(change, change.overwrite) for change in record.changes if change.overwrite is not None]
+
+
+@contextmanager
+def _opened(change: Change, owners: Overwrite, held: Targets) -> Iterator[_File]:
+    with ExitStack() as stack:
+        with explained(f"write into {change.target}"):
+            descriptor, look = stack.enter_context(held.open(change.target))
+        yield _File(change, owners, descriptor, look)
