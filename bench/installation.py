@@ -24,7 +24,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from certagent import state
+from certagent.certificate import load_pem
 from certagent.config.load import digest_of, load_configuration
+from certagent.transaction.seen import see
 
 HOME = Path(__file__).parents[1]
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -70,6 +72,8 @@ def install(directory: Path, count: int) -> Path:
         "defaults: {authority: corp}\n"
     )
     configuration = load_configuration(main)
+    [one] = load_pem(certificate, "the certificate of all")
+    seen = see(one, None, next(iter(configuration.keystores.values())), ())
     for name, definition in configuration.keystores.items():
         known = state.State(
             condition=state.Condition.VALID,
@@ -77,6 +81,7 @@ def install(directory: Path, count: int) -> Path:
             next_action_at=datetime.now(UTC) + timedelta(days=50),
             definition=digest_of(definition, configuration.authority_of(definition)),
             watched=state.watch(definition.paths.values()),
+            seen=seen,
         )
         place = directory / "state/keystores" / name
         place.mkdir(parents=True, mode=0o700)

@@ -70,8 +70,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
         return (self.not_before is None or self.not_before <= now) and now < self.not_after
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What the definition says about when: `share` is this keystore's own part of the jitter, 0 to 1.
 
     `ca`: the life of the CA that issued the certificate in place, where it is known to be the authority's.
@@ -84,7 +83,7 @@ class Rules:
     share: float
     can_enroll: bool
     ca: Lifetime | None = None
-    rollover_at: Threshold = Threshold(passed=Fraction(0.8))  # noqa: RUF009 -- it is frozen
+    rollover_at: Threshold = Threshold(passed=Fraction(0.8))
     switch_at: datetime | None = None
     arrival: Arrival | None = None
     poll_interval: timedelta = timedelta(minutes=5)

@@ -51,11 +51,31 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
         return Past(self.failures, self.retry_at, self.last_error.kind if self.last_error else "")
 
 
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker saw of the certificate in place; true as long as `definition`, `watched` and `authority` of the
+    State beside it are. Names in RFC 4514 form, `serial` in hex, `key` as it is configured (rsa:2048).
+
+    `above`: the fingerprint of the authority's CA that issued it, empty where another did. `lacks`: what it lacks that
+    the definition asks for, each by kind and word. `exposed`: a line for each file that shows the key to everybody.
+    """
+
+    subject: str
+    issuer: str
+    serial: str
+    key: str
+    not_before: Moment
+    not_after: Moment
+    above: str = ""
+    lacks: tuple[tuple[str, str], ...] = ()
+    exposed: tuple[str, ...] = ()
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """One keystore's memory. `failures` counts attempts failed in a row; none is made before `retry_at`.
 
     `definition`, `watched` and `authority` stand for what it was configured as, its files, and its authority's CAs when
-    it was last looked at. `host` is where that was; `shared_key` the digest of a key that came from another one.
+    it was last looked at, and `seen` is the certificate that was there. `host` is where that was; `shared_key` the
+    digest of a key that came from another one.
     """
 
     version: int = VERSION
@@ -73,6 +93,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     rollover: Track = Track()
     host: Host | None = None
     shared_key: str = ""
+    seen: Seen | None = None
 
     @property
     def past(self) -> Past:
@@ -128,7 +149,8 @@ def watch(paths: Iterable[Path | str]) -> dict[str, str]:
     for path in paths:
         try:
             facts = os.stat(path)
-            signatures[str(path)] = f"{facts.st_mtime_ns}.{facts.st_size}.{facts.st_ino}"
+            whose = f"{facts.st_mode:o}.{facts.st_uid}.{facts.st_gid}"
+            signatures[str(path)] = f"{facts.st_mtime_ns}.{facts.st_size}.{facts.st_ino}.{whose}"
         except (OSError, ValueError):  # ValueError: a NUL, in a memory that is damaged
             signatures[str(path)] = "absent"
     return signatures

@@ -163,9 +163,12 @@ def _timeline(events: Sequence[Event], names: Sequence[str], now: datetime, unti
     name_width = max(4, min(max(map(len, names)), 24, width // 4))
     scale = _Scale(now, until, max(10, width - name_width - 3))
     lines = []
+    found: dict[str, list[Event]] = {name: [] for name in names}
+    for each in events:
+        found[each.keystore].append(each)
     for name in names:
         line = Text(f"{name[:name_width]:<{name_width}}  ", "bold")
-        lines.append(line.append(scale.line([each for each in events if each.keystore == name])))
+        lines.append(line.append(scale.line(found[name])))
     axis = [Text(f"{'':{name_width}}  {text}", "dim") for text in scale.axis()]
     return Text("\n").join([*axis, *lines, Text()])
 

@@ -49,6 +49,11 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
         identity = self.read()
         return identity.certificate if identity else None
 
+    def watched(self) -> tuple[Path, ...]:
+        # A password that was corrected is worth another look at once.
+        file = self._definition.password.file
+        return (*super().watched(), *([Path(file)] if file else []))
+
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         file = self._shadow_file(shadow_id)
         if read_file(file) is None:

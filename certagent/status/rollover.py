@@ -16,9 +16,9 @@ from certagent.errors import StateError
 from certagent.policy import Lifetime
 from certagent.state import LastError, Track
 from certagent.transaction.journal import Phase, Transaction
+from certagent.transaction.next_step import Situation
 from certagent.trust.memory import Known
 from certagent.trust.next_ca import RENEWED
-from certagent.trust.proof import comes_from
 
 _START_AGAIN = (
     "look at the keystore's rollover/ in the state directory; once it is moved away, the rollover starts again"
@@ -81,17 +81,16 @@ class RolloverStatus:
 
 
 def rollover_status(
-    certificate: x509.Certificate | None,
+    above: x509.Certificate | None,
     known: Known | None,
+    situation: Situation,
     rollover: Transaction | None,
     track: Track,
-    rules: policy.Rules,
 ) -> RolloverStatus | None:
     """What is known of the rollover; None before the first contact, and under a CA that is not the authority's.
 
-    Raises StateError.
+    `above` is the authority's CA that issued the certificate in place. Raises StateError.
     """
-    above = _above(certificate, known)
     if above is None and rollover is None and track.last_error is None:
         return None
     status = RolloverStatus(
@@ -100,18 +99,10 @@ def rollover_status(
         old=tuple(_old(known, each) for each in known.old if each != above) if known else (),
         last_error=track.last_error,
     )
-    if status.ca is not None and certificate is not None:
-        begins_at = policy.rollover_begins(Lifetime.of(certificate), status.ca.lifetime, rules)
+    if status.ca is not None and situation.lifetime is not None:
+        begins_at = policy.rollover_begins(situation.lifetime, status.ca.lifetime, situation.rules)
         status = replace(status, begins_at=begins_at)
     return _with_shadow(status, rollover) if rollover else status
-
-
-def _above(certificate: x509.Certificate | None, known: Known | None) -> x509.Certificate | None:
-    """The CA that issued the certificate in place: after a switch the next one, until the authority was asked again."""
-    if certificate is None or known is None:
-        return None
-    candidates = (*known.chain[:1], *known.next_chain[:1], *known.old)
-    return next((ca for ca in candidates if comes_from(certificate, ca)), None)
 
 
 def _next(known: Known, above: x509.Certificate | None) -> Ca | None:

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from certagent import certificate as facts
-from certagent import keys, policy, state, wall_clock
+from certagent import policy, state, wall_clock
 from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
-from certagent.errors import CertagentError, KeystoreError, internal_fault
+from certagent.errors import CertagentError, internal_fault
 from certagent.policy import Lifetime
-from certagent.state import LastError, State
+from certagent.state import LastError, Seen, State
 from certagent.status.rollover import RolloverStatus, rollover_status
 from certagent.text import span
 from certagent.transaction.configured import ConfiguredKeystore, configured_keystore
@@ -29,14 +28,17 @@ from certagent.transaction.journal import Transaction
 from certagent.transaction.next_step import (
     Assessment,
     Situation,
-    arrival_of,
+    arrival_of_serial,
     assess,
+    open_of,
     pace_notes,
-    situation_of,
+    rollover_of,
     somebody_changed,
 )
+from certagent.transaction.seen import issuers, remembered, see
 from certagent.trust.authorities import Authorities
-from certagent.trust.fitness import Lack, lacks_of
+from certagent.trust.fitness import Lack
+from certagent.trust.memory import Known
 from certagent.wall_clock import Doubt
 
 T = TypeVar("T")
@@ -121,44 +123,69 @@ def _unseen(name: str, definition: KeystoreDefinition, error: CertagentError, no
 def take_snapshot(
     configured: ConfiguredKeystore, authorities: Authorities, now: datetime, doubt: Doubt | None = None
 ) -> Snapshot:
-    """Look at one keystore, and at what is remembered of its authority. Raises nothing for what it finds."""
-    definition, keystore = configured.definition, configured.keystore
+    """Look at one keystore, and at what is remembered of its authority. Raises nothing for what it finds.
+
+    A certificate that is as its worker saw it is not read again (docs/decisions/0041).
+    """
+    definition = configured.definition
     faults: list[CertagentError] = []
     known = _tried(faults, lambda: authorities.known(definition.authority))
     preparation = _tried(faults, configured.rollover.open)
     memory = _tried(faults, lambda: state.recall(configured.directory)) or State()
     transaction = _tried(faults, configured.journal.open)
-    certificate = _tried(faults, keystore.read_certificate)
-    # As the worker does: what somebody changed is looked at without waiting for the pause after a failure.
-    changed = somebody_changed(memory, configured.digest, state.watch(keystore.watched()))
-    track = memory.rollover
-    situation = situation_of(
+    signed = authorities.seen(definition.authority)
+    seen = remembered(memory, configured.digest, signed, lambda: state.watch(memory.watched))
+    changed = False
+    if seen is None:
+        seen = _tried(faults, lambda: _see(configured, known))
+        # As the worker does: what somebody changed is looked at without waiting for the pause after a failure.
+        changed = somebody_changed(memory, configured.digest, state.watch(configured.keystore.watched()))
+    track, lifetime = memory.rollover, Lifetime(seen.not_before, seen.not_after) if seen else None
+    above = _above(seen, known)
+    found = Situation(
         configured.rules,
-        certificate,
-        known,
-        transaction=transaction,
-        rollover=preparation,
+        lifetime,
+        # An old CA is another than the authority's.
+        policy.lifetime_of(above) if known and above not in known.old else None,
+        open_of(transaction),
+        rollover_of(preparation),
         past=replace(memory.past, retry_at=None) if changed else memory.past,
         rollover_past=replace(track.past, retry_at=None) if changed else track.past,
-        arrival=arrival_of(certificate, memory.arrival, now),
+        arrival=arrival_of_serial(seen.serial, seen.not_after, memory.arrival, now) if seen else None,
     )
-    in_place = _tried(faults, lambda: _in_place(certificate, situation))
-    rollover = _tried(faults, lambda: rollover_status(certificate, known, preparation, track, situation.rules))
-    exposed = _tried([], keystore.exposed) or ()  # whoever needs the key says that it cannot be read
-    situation = replace(situation, readable=not faults, doubt=doubt)
+    rollover = _tried(faults, lambda: rollover_status(above, known, found, preparation, track))
+    situation = replace(found, readable=not faults, doubt=doubt)
     return Snapshot(
         name=configured.name,
         situation=situation,
         assessment=assess(situation, now),
         last_error=_dated(faults[0], memory.last_error, now) if faults else memory.last_error,
-        certificate=in_place,
+        certificate=_in_place(seen, lifetime, found.rules) if seen and lifetime else None,
         transaction=transaction,
         renew_at_note=_renew_at_note(definition, situation.lifetime),
         rollover=rollover,
         pace_notes=tuple(pace_notes(situation)),
-        lacks=_lacks(definition, certificate),
-        exposed=exposed,
+        lacks=tuple(Lack(*words) for words in seen.lacks) if seen else (),
+        exposed=seen.exposed if seen else _exposed(configured),
     )
+
+
+def _see(configured: ConfiguredKeystore, known: Known | None) -> Seen | None:
+    keystore = configured.keystore
+    certificate = keystore.read_certificate()
+    if certificate is None:
+        return None
+    return see(certificate, known, configured.definition, _exposed(configured))
+
+
+def _exposed(configured: ConfiguredKeystore) -> tuple[str, ...]:
+    return _tried([], configured.keystore.exposed) or ()  # whoever needs the key says that it cannot be read
+
+
+def _above(seen: Seen | None, known: Known | None) -> x509.Certificate | None:
+    if seen is None or not seen.above:
+        return None
+    return next((ca for ca in issuers(known) if str(facts.fingerprint(ca)) == seen.above), None)
 
 
 def _tried(faults: list[CertagentError], read: Callable[[], T]) -> T | None:
@@ -169,38 +196,9 @@ def _tried(faults: list[CertagentError], read: Callable[[], T]) -> T | None:
         return None
 
 
-def _in_place(certificate: x509.Certificate | None, situation: Situation) -> InPlace | None:
-    lifetime = situation.lifetime
-    if certificate is None or lifetime is None:
-        return None
-    try:
-        return InPlace(
-            subject=facts.subject_text(certificate),
-            issuer=facts.name_text(certificate.issuer),
-            serial=facts.serial_hex(certificate),
-            key=_key_words(certificate),
-            lifetime=lifetime,
-            renew_at=policy.renew_at(lifetime, situation.rules),
-        )
-    except ValueError as error:  # cryptography looks into some parts only when they are asked for
-        raise KeystoreError(f"the certificate in place cannot be read: {error}", facts.WRITTEN_WRONG) from None
-
-
-def _lacks(definition: KeystoreDefinition, certificate: x509.Certificate | None) -> tuple[Lack, ...]:
-    names, usages, purposes = definition.san, definition.key_usage, definition.extended_key_usage
-    if certificate is None or not (names or usages or purposes):
-        return ()
-    try:
-        return tuple(lacks_of(certificate, names, usages, purposes))
-    except CertagentError:  # of names that cannot be: who asks for them says so
-        return ()
-
-
-def _key_words(certificate: x509.Certificate) -> str:
-    try:
-        return keys.type_of(certificate.public_key())
-    except UnsupportedAlgorithm:
-        return "unknown"
+def _in_place(seen: Seen, lifetime: Lifetime, rules: policy.Rules) -> InPlace:
+    renew_at = policy.renew_at(lifetime, rules)
+    return InPlace(seen.subject, seen.issuer, seen.serial, seen.key, lifetime, renew_at)
 
 
 def _dated(error: CertagentError, before: LastError | None, now: datetime) -> LastError:

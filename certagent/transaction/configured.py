@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 from cryptography import x509
@@ -30,7 +31,14 @@ class ConfiguredKeystore:
     digest: str
     host: str
     directory: Path
-    keystore: Keystore
+    live_dir: Path
+
+    @cached_property
+    def keystore(self) -> Keystore:
+        """The driver; nothing is read yet."""
+        return open_keystore(
+            self.name, self.definition, directory=self.directory, live_dir=self.live_dir, read_secret=read_secret
+        )
 
     @property
     def journal(self) -> Journal:
@@ -70,18 +78,23 @@ def configured_keystore(configuration: Configuration, name: str, host: str) -> C
     """The keystore of this name; nothing of it is read yet. Raises KeyError for a name that is not configured."""
     definition = configuration.keystores[name]
     authority = configuration.authority_of(definition)
-    directory = StateDirectory(Path(configuration.state_dir)).keystore(name).path
     return ConfiguredKeystore(
         name=name,
         definition=definition,
         authority=authority,
         digest=digest_of(definition, authority),
         host=host,
-        directory=directory,
-        keystore=open_keystore(
-            name, definition, directory=directory, live_dir=Path(configuration.live_dir), read_secret=read_secret
-        ),
+        directory=_keystores(configuration.state_dir) / name,
+        live_dir=_path(configuration.live_dir),
     )
+
+
+@cache
+def _keystores(state_dir: str) -> Path:
+    return StateDirectory(Path(state_dir)).keystores
+
+
+_path = cache(Path)
 
 
 def certificate_in_place(keystore: Keystore) -> x509.Certificate | None:

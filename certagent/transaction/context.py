@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypedDict
 
 from cryptography import x509
+from msgspec import structs
 
 from certagent import certificate as facts
 from certagent.errors import TransientError
@@ -92,7 +93,7 @@ class Context:
         """
         rules = self.configured.rules
         return situation_of(
-            replace(rules, activate_in=()) if self.at_once else rules,
+            structs.replace(rules, activate_in=()) if self.at_once else rules,
             certificate,
             self.known(),
             transaction=self.configured.journal.open(),

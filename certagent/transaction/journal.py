@@ -110,6 +110,9 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, phase=phase, **changes)
 
 
+_FILE = "transaction.json"
+
+
 class Journal:
     """The open transaction of one keystore. Its caller holds the keystore's lock.
 
@@ -118,12 +121,19 @@ class Journal:
     """
 
     def __init__(self, keystore_directory: Path, name: str = "transaction") -> None:
-        self.directory = keystore_directory / name
-        self._file = self.directory / "transaction.json"
+        self._place = f"{keystore_directory}/{name}"  # no Path: who looks at ten thousand finds nothing here
+
+    @property
+    def directory(self) -> Path:
+        return Path(self._place)
+
+    @property
+    def _file(self) -> Path:
+        return Path(self._place, _FILE)
 
     def open(self) -> Transaction | None:
         """The open transaction, or None. Raises StateError if its file is damaged or newer than known."""
-        return durable.read_versioned(self._file, Transaction, VERSION)
+        return durable.read_versioned(f"{self._place}/{_FILE}", Transaction, VERSION)
 
     def write(self, transaction: Transaction) -> Transaction:
         """Make this the record; durable on return."""

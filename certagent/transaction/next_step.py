@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cached_property
 
 from cryptography import x509
+from msgspec import structs
 
 from certagent import policy
 from certagent.certificate import serial_hex
@@ -50,7 +51,7 @@ class Situation:
     def rules(self) -> Rules:
         """The definition's rules, for this CA, this staged shadow, and this certificate's arrival."""
         switch_at = self.rollover.switch_at if self.rollover else None
-        return replace(self.defined, ca=self.ca, switch_at=switch_at, arrival=self.arrival)
+        return structs.replace(self.defined, ca=self.ca, switch_at=switch_at, arrival=self.arrival)
 
     @property
     def failures(self) -> int:
@@ -151,8 +152,16 @@ def pace_notes(situation: Situation) -> list[str]:
 
 def arrival_of(certificate: x509.Certificate | None, remembered: Arrival | None, now: datetime) -> Arrival | None:
     """What is remembered, if it is of this certificate. One in the future was written under a wrong clock."""
-    is_this = remembered is not None and remembered.at <= now and is_arrival_of(certificate, remembered)
-    return remembered if is_this else None
+    if certificate is None:
+        return None
+    return arrival_of_serial(serial_hex(certificate), certificate.not_valid_after_utc, remembered, now)
+
+
+def arrival_of_serial(serial: str, not_after: datetime, remembered: Arrival | None, now: datetime) -> Arrival | None:
+    """The same, of the certificate by its serial number (in hex) and its end."""
+    if remembered is None or remembered.at > now or (remembered.serial, remembered.not_after) != (serial, not_after):
+        return None
+    return remembered
 
 
 def is_arrival_of(certificate: x509.Certificate | None, arrival: Arrival) -> bool:

@@ -17,6 +17,7 @@ from certagent.transaction.context import Context
 from certagent.transaction.journal import Kind, Phase
 from certagent.transaction.next_step import Situation, arrival_of, assess
 from certagent.transaction.report import Outcome, Result
+from certagent.transaction.seen import see
 
 
 def went_well(context: Context, before: state.State, past: Past, result: Result) -> Outcome:
@@ -86,6 +87,17 @@ def _look(context: Context, past: Past, before: state.State) -> Situation:
         return replace(context.situation(None, past, before.rollover), readable=False)
 
 
+def _seen(context: Context) -> state.Seen | None:
+    configured = context.configured
+    try:
+        certificate = configured.keystore.read_certificate()
+        if certificate is None:
+            return None
+        return see(certificate, context.known(), configured.definition, configured.keystore.exposed())
+    except CertagentError:  # who looks at it says so
+        return None
+
+
 def _remember(context: Context, before: state.State, situation: Situation, result: Result) -> Outcome:
     """Keep how the keystore is, and when it needs attention next. `before` has the newest error."""
     configured, past, track = context.configured, situation.past, before.rollover
@@ -107,6 +119,7 @@ def _remember(context: Context, before: state.State, situation: Situation, resul
             rollover=track,
             host=before.host,
             shared_key=before.shared_key,
+            seen=_seen(context) if situation.readable else None,
         ),
     )
     waits = result is Result.WAITING and found.waits

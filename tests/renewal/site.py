@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -116,7 +117,10 @@ class Site:
         doubt = wall_clock.look(self.path("state"), now, believed=self.keeps_time or wish is not Wish.DUE)
         context = replace(self.context(), doubt=doubt)
         outcome = advance(context, wish, stopping)
-        seen = take_snapshot(context.configured, context.authorities, self.clock(), doubt).assessment
+        snapshot = take_snapshot(context.configured, context.authorities, self.clock(), doubt)
+        with patch("certagent.status.snapshot.remembered", return_value=None):  # read anew, it is no other
+            assert take_snapshot(context.configured, context.authorities, self.clock(), doubt) == snapshot
+        seen = snapshot.assessment
         remembered = state.load(self.keystore_directory) if outcome.next_action else None
         if remembered is not None:
             left = (remembered.condition, remembered.next_action, remembered.next_action_at)

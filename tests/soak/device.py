@@ -27,6 +27,7 @@ authorities:
     fingerprint: {fingerprint}
     challenge: {{file: {directory}/lab/challenge}}
     timeout: 5s
+    rollover_at: 60%
 defaults:
   authority: lab
   jitter: 0%
@@ -109,6 +110,7 @@ class Device:
             yield clients
 
     def _start_lab(self, stack: ExitStack) -> None:
+        # A next CA is announced at half of the CA's life and issues from three quarters on: `rollover_at` lies between.
         spans = {"--lifetime": 1, "--ca-lifetime": 24, "--rollover": 12, "--overlap": 6}
         words = [word for option, lives in spans.items() for word in (option, f"{round(lives * self.life)}s")]
         log = stack.enter_context((self.directory / "lab.log").open("w"))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from certagent import policy, text
 from certagent.agent import schedule
@@ -99,7 +100,7 @@ DECISIONS: dict[str, Callable[..., Any]] = {
     "fits": lambda life, _ca, rules, _past, _now: policy.fits(rules.renew_at, life),
     "decide": lambda life, _ca, rules, past, now: policy.decide(life, None, past, rules, now),
     "decide_rollover": lambda life, ca, rules, past, now: policy.decide_rollover(
-        life, None, past, replace(rules, ca=ca), now
+        life, None, past, structs.replace(rules, ca=ca), now
     ),
     "rollover_begins": lambda life, ca, rules, _past, _now: policy.rollover_begins(life, ca, rules),
     "window_begins": lambda life, _ca, rules, _past, _now: policy.window_begins(life, rules.rollover_at),

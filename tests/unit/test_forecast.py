@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from certagent.config.values import Fraction, Threshold
 from certagent.policy import Action, Lifetime, Open, Past, Rules
@@ -84,7 +85,7 @@ def under(rollover: RolloverStatus, lifetime: Lifetime | None = None, **situatio
     """A fresh certificate of 40 days under its CA, whose window opens 30 days before the CA's end."""
     assert rollover.ca is not None
     window = Threshold(before_end=30 * DAY)  # type: ignore[arg-type] # a Duration is a timedelta with a parser
-    defined = replace(HALF, rollover_at=window)
+    defined = structs.replace(HALF, rollover_at=window)
     given = {"ca": rollover.ca.lifetime, "defined": defined, **situation}
     return snapshot(lifetime or life(0, 40), rollover=rollover, **given)
 
@@ -107,7 +108,7 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
     ("the first certificate, and who knows how long it lives", snapshot(None), 1000, [(0, "enroll")]),
     (
         "no subject to enroll with",
-        snapshot(None, defined=replace(HALF, can_enroll=False)),
+        snapshot(None, defined=structs.replace(HALF, can_enroll=False)),
         1000,
         [],
     ),
@@ -307,7 +308,7 @@ def test_any_lives_at_all(*, whole: int, age: int, ca_rest: int, overlap: int, u
     certificate = Lifetime(now - age * SECOND, now + (whole - age) * SECOND)
     present = Ca("CN=A", "sha256:a", Lifetime(now - DAY, now + ca_rest * SECOND))
     following = Ca("CN=B", "sha256:b", Lifetime(now + (ca_rest - overlap) * SECOND, now + 2 * ca_rest * SECOND))
-    defined = replace(HALF, renew_at=Threshold(passed=Fraction(share)))
+    defined = structs.replace(HALF, renew_at=Threshold(passed=Fraction(share)))
     for rollover in (RolloverStatus(ca=present), RolloverStatus(ca=present, next_ca=following)):
         it = snapshot(certificate, defined=defined, ca=present.lifetime, rollover=rollover)
         found = events([it], end, now)

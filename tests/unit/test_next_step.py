@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from certagent.config.values import Fraction, Threshold
 from certagent.policy import Lifetime, Open, Past, Rules
@@ -53,7 +54,7 @@ ROLLOVER_CUT_SHORT = rollover_of(transaction(Kind.ROLLOVER, Phase.REQUESTED))
 CASES: list[tuple[str, Situation, str]] = [
     # The identity alone.
     ("no certificate", Situation(HALF), "missing: enroll now"),
-    ("no certificate, no subject", Situation(replace(HALF, can_enroll=False)), "missing: nothing"),
+    ("no certificate, no subject", Situation(structs.replace(HALF, can_enroll=False)), "missing: nothing"),
     ("a fresh certificate", at(-10, 90), "valid: renew in 40"),
     ("past the threshold", at(-60, 40), "due: renew since 10"),
     ("past its end", at(-60, -1), "expired: renew since 30.5"),

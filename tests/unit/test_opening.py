@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import structs
 
 from certagent import policy
 from certagent.config.values import Fraction, Threshold
@@ -39,7 +40,7 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def ca_until(end: datetime) -> Rules:
-    return replace(RULES, ca=Lifetime(NOW - 300 * DAY, end))
+    return structs.replace(RULES, ca=Lifetime(NOW - 300 * DAY, end))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def ca_until(end: datetime) -> Rules:
         pytest.param(OPENS, LATER, RULES, OPENS, False, id="as it opens"),
         pytest.param(OPENS + 2 * HOUR, LATER, RULES, OPENS + 2 * HOUR, False, id="while it is open"),
         pytest.param(OPENS + 3 * HOUR, LATER, RULES, OPENS + 7 * DAY, False, id="as it closes"),
-        pytest.param(NOW, LATER, replace(RULES, activate_in=()), NOW, False, id="no windows"),
+        pytest.param(NOW, LATER, structs.replace(RULES, activate_in=()), NOW, False, id="no windows"),
         pytest.param(NOW, OPENS + HOUR, RULES, OPENS, False, id="an hour is left"),
         pytest.param(NOW, OPENS + HOUR - timedelta(seconds=1), RULES, NOW, True, id="hardly an hour"),
         pytest.param(NOW, OPENS - DAY, RULES, NOW, True, id="it ends before"),
@@ -111,7 +112,7 @@ def test_the_switch(switch_at: datetime, rules: Rules, at: datetime) -> None:
     ("transaction", "rules", "word"),
     [
         pytest.param(READY, RULES, Condition.READY, id="ready"),
-        pytest.param(READY, replace(RULES, activate_in=()), Condition.DUE, id="without windows"),
+        pytest.param(READY, structs.replace(RULES, activate_in=()), Condition.DUE, id="without windows"),
         pytest.param(Open(), RULES, Condition.DUE, id="nothing issued yet"),
     ],
 )

@@ -1,0 +1,73 @@
+"""The certificate in place, as values: made by who reads it, kept in state.json, believed while all is as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from certagent import certificate as facts
+from certagent import keys
+from certagent.config.keystores import KeystoreDefinition
+from certagent.errors import CertagentError, KeystoreError
+from certagent.policy import Lifetime
+from certagent.state import Seen, State
+from certagent.trust.fitness import lacks_of
+from certagent.trust.memory import Known
+from certagent.trust.proof import comes_from
+
+
+def see(
+    certificate: x509.Certificate, known: Known | None, definition: KeystoreDefinition, exposed: tuple[str, ...]
+) -> Seen:
+    """Raises KeystoreError for a certificate of which some part cannot be read."""
+    above = next((ca for ca in issuers(known) if comes_from(certificate, ca)), None)
+    try:
+        lifetime = Lifetime.of(certificate)
+        return Seen(
+            subject=facts.subject_text(certificate),
+            issuer=facts.name_text(certificate.issuer),
+            serial=facts.serial_hex(certificate),
+            key=_key_words(certificate),
+            not_before=lifetime.not_before,
+            not_after=lifetime.not_after,
+            above=str(facts.fingerprint(above)) if above else "",
+            lacks=_lacks(definition, certificate),
+            exposed=exposed,
+        )
+    except ValueError as error:  # cryptography looks into some parts only when they are asked for
+        raise KeystoreError(f"the certificate in place cannot be read: {error}", facts.WRITTEN_WRONG) from None
+
+
+def issuers(known: Known | None) -> Iterator[x509.Certificate]:
+    """The CAs of an authority that may have issued what is in place: after a switch the next one, until it is asked."""
+    if known is not None:
+        yield from (*known.chain[:1], *known.next_chain[:1], *known.old)
+
+
+def remembered(memory: State, digest: str, authority: str, signatures: Callable[[], dict[str, str]]) -> Seen | None:
+    """What was seen, if all that it depends on is as it was then; `signatures` are asked for where the rest agrees.
+
+    `digest` of the definition and `authority` (`state.signature_of`) are those of now.
+    """
+    if memory.seen is None or (memory.definition, memory.authority) != (digest, authority):
+        return None
+    return memory.seen if memory.watched == signatures() else None
+
+
+def _lacks(definition: KeystoreDefinition, certificate: x509.Certificate) -> tuple[tuple[str, str], ...]:
+    names, usages, purposes = definition.san, definition.key_usage, definition.extended_key_usage
+    if not (names or usages or purposes):
+        return ()
+    try:
+        return tuple((lack.kind, lack.word) for lack in lacks_of(certificate, names, usages, purposes))
+    except CertagentError:  # of names that cannot be: who asks for them says so
+        return ()
+
+
+def _key_words(certificate: x509.Certificate) -> str:
+    try:
+        return keys.type_of(certificate.public_key())
+    except UnsupportedAlgorithm:
+        return "unknown"
