@@ -40,8 +40,10 @@ PACKAGES := openssl scep nginx-light haproxy systemd-container faketime strace t
 	gcc libc6-dev softhsm2 opensc libengine-pkcs11-openssl \
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
+# A gigabyte for the slow tests alone.
+MORE_PACKAGES := golang-go golang-github-smallstep-certificates-dev
 
-.PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate torture soak lock test-newest test-lowest packages clean
+.PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,7 +63,7 @@ test-debian: ## `make test` on another Debian, DEBIAN=trixie, in a root of its o
 	@tests/on_debian.sh $(DEBIAN) '$(COMMAND)'
 
 # A target of its own for whatever takes longer or is not pytest's can be added to the line of its prerequisites.
-test-more: $(VENV)/.dev packages ## what `make test` leaves out: the tests marked slow
+test-more: $(VENV)/.dev more-packages ## what `make test` leaves out: the tests marked slow
 	@$(PYTEST) $(TOGETHER) -m slow || test $$? = 5  # 5: none is marked
 
 test-all: test test-more ## every test there is; with `make lint`, what continuous integration runs
@@ -132,6 +134,9 @@ test-lowest: $(VENV)-lowest/bin/python ## the same with the lowest; Python 3.11 
 
 packages: ## Debian packages for the real parts of the tests: installed when root, else listed
 	@tests/packages.sh $(PACKAGES)
+
+more-packages: packages
+	@tests/packages.sh $(MORE_PACKAGES)
 
 clean: ## remove what all of this made
 	rm -rf $(VENV) $(VENV)-lock $(VENV)-newest $(VENV)-lowest build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

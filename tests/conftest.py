@@ -35,6 +35,11 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "keytool": (("keytool",), False, "default-jre-headless"),
     "scepserver": (("scepserver",), False, "scep"),
     "scepclient": (("scepclient",), False, "scep"),
+    "step-ca": (
+        ("go", "/usr/share/gocode/src/github.com/smallstep/certificates/go.mod"),
+        False,
+        "golang-go golang-github-smallstep-certificates-dev",
+    ),
     "pki": (("pki",), False, "strongswan-pki libstrongswan-extra-plugins"),
     "certmonger": (("certmonger", "getcert"), True, "certmonger"),
     "dbus": (("dbus-daemon",), False, "dbus"),

@@ -12,6 +12,7 @@ import pytest
 
 from certagent import certificate as facts
 from tests.interop.commands import certagent, openssl_confirms, openssl_shows
+from tests.interop.device import Device
 from tests.interop.scepserver import CHALLENGE, ScepServer, scepserver, without_post
 
 pytestmark = [pytest.mark.needs("scepserver"), pytest.mark.needs("openssl")]
@@ -25,48 +26,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScepServer]:
         yield running
 
 
-class Device:
-    """One keystore `vpn`; `authority`: further lines of its authority."""
-
-    def __init__(self, directory: Path, server: ScepServer) -> None:
-        self.directory = directory
-        self.server = server
-        self.config = directory / "agent.yaml"
-        self.key = directory / "vpn.key"
-        self.certificate = directory / "vpn.pem"
-
-    def write(self, authority: str, *, url: str = "", challenge: str = CHALLENGE, fingerprint: str = "") -> None:
-        secret = self.directory / "challenge"
-        secret.write_text(f"{challenge}\n")
-        secret.chmod(0o600)
-        (ca,) = facts.load_pem(self.server.ca.read_bytes(), "ca.pem")
-        lines = [
-            f"state_dir: {self.directory / 'state'}",
-            "authorities:",
-            "  micromdm:",
-            f"    url: {url or self.server.url}",
-            f"    fingerprint: {fingerprint or facts.fingerprint(ca)}",
-            f"    challenge: {{file: {secret}}}",
-            *(f"    {line}" for line in authority.splitlines()),
-            "keystores:",
-            "  vpn:",
-            "    type: pem",
-            "    authority: micromdm",
-            "    subject: CN=vpn.example.net,O=Example",
-            "    san: [dns:vpn.example.net, ip:192.0.2.7]",
-            f"    key_file: {self.key}",
-            f"    certificate_file: {self.certificate}",
-        ]
-        self.config.write_text("\n".join(lines) + "\n")
-        self.config.chmod(0o600)
-
-    def is_untouched(self) -> bool:
-        return not self.key.exists() and not self.certificate.exists()
-
-
 @pytest.fixture
 def device(tmp_path: Path, server: ScepServer) -> Device:
-    return Device(tmp_path, server)
+    (ca,) = facts.load_pem(server.ca.read_bytes(), "ca.pem")
+    return Device(tmp_path, server.url, CHALLENGE, f"fingerprint: {facts.fingerprint(ca)}")
 
 
 @pytest.mark.parametrize("post", [pytest.param(True, id="POST"), pytest.param(False, id="GET")])
@@ -115,7 +78,7 @@ def test_a_renewal_without_the_challenge_is_refused_with_the_word_to_set(device:
 
 
 def test_to_a_ca_with_a_wrong_fingerprint_nothing_is_sent(device: Device, server: ScepServer) -> None:
-    device.write(AS_IT_NEEDS, fingerprint=f"sha256:{'00' * 32}")
+    device.write(AS_IT_NEEDS, trust=f"fingerprint: sha256:{'00' * 32}")
     before = len(server.asked())
     done = certagent(device.config, "enroll", "vpn")
     assert done.returncode == 1
