@@ -35,6 +35,11 @@ def other_blocks(content: bytes) -> bytes:
     return kept
 
 
+def other_keys(content: bytes) -> list[bytes]:
+    """The private keys in a file but the first one, each as it stands."""
+    return [block for label, block in _blocks(content) if label.endswith(b"PRIVATE KEY")][1:]
+
+
 def _blocks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Label and text of each that is whole. In one pass: who owns the file may have filled it with beginnings."""
     begun: re.Match[bytes] | None = None

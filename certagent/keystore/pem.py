@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -72,7 +73,10 @@ class PemFiles(FileKeystore[PemKeystore]):
         """What the certificate file holds; None if it is missing, or a combined file with a key only."""
         content = self._content(path)
         is_key = content is not None and b"PRIVATE KEY-----" in content and b"BEGIN CERTIFICATE-----" not in content
-        return None if self._definition.combined and is_key else certificates_in(path, content)
+        if content is None or (self._definition.combined and is_key):
+            return None
+        others = _of_other_keys(content) if self._definition.combined else ()
+        return tuple(each for each in certificates_in(path, content) or () if each not in others)
 
     def _key(self, path: Path) -> PrivateKey | None:
         content = self._content(path)
@@ -143,7 +147,9 @@ class PemFiles(FileKeystore[PemKeystore]):
         """What a file holds that is not certagent's: it goes on holding it. The CA's files are certagent's alone."""
         look = found.get(role)
         ours = role in (FileRole.CHAIN, FileRole.CA)
-        return b"" if ours or look is None else pem_blocks.other_blocks(look.content)
+        if ours or look is None:
+            return b""
+        return pem_blocks.other_blocks(look.content) + to_pem(_of_other_keys(look.content))
 
     def _keeps(self, found: Found) -> frozenset[FileRole]:
         return frozenset(role for role in found if self._others(role, found))
@@ -151,3 +157,14 @@ class PemFiles(FileKeystore[PemKeystore]):
     def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
         key_file = self._definition.key_file
         prove_pair(keys.load_private(contents[FileRole.KEY], self._passphrase, key_file), certificate, key_file)
+
+
+def _of_other_keys(content: bytes) -> Certificates:
+    """The certificates of private keys that lie in a file beside the first one: another pair, of somebody else's."""
+    others = set()
+    for block in pem_blocks.other_keys(content):
+        with suppress(KeystoreError):  # encrypted, or of no kind that is known
+            others.add(keys.public_bytes(keys.load_private(block, None, "").public_key()))
+    if not others:
+        return ()
+    return tuple(each for each in load_pem(content, "") if keys.public_bytes(each.public_key()) in others)

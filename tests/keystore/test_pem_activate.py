@@ -591,6 +591,23 @@ def test_what_certagent_did_not_write_stays_in_the_file(
     assert found.certificate == pki.old.certificate
 
 
+@WAYS
+def test_a_second_pair_in_the_file_stays_with_its_certificate(site: MakeSite, pki: Pki, *, way: str) -> None:
+    place = site(swap=way, **ONE_FILE)
+    place.put(pki.old)
+    second = keys.to_pem(pki.rsa.key) + to_pem((pki.rsa.certificate,))
+    with (place.etc / "web.pem").open("ab") as file:
+        file.write(second)
+    assert place.keystore.read_certificate() == pki.old.certificate
+    for shadow, identity in (("one", pki.new), ("two", pki.old), ("three", pki.new)):
+        place.activate(identity, shadow)
+        found = place.keystore.read()
+        assert found
+        assert found.certificate == identity.certificate
+        assert pki.rsa.certificate not in found.chain
+        assert (place.etc / "web.pem").read_bytes().count(second) == 1
+
+
 FORMS = [
     pytest.param(None, "pkcs8", "pkcs8", id="as it is: pkcs8"),
     pytest.param(None, "pkcs1", "pkcs1", id="as it is: pkcs1"),
