@@ -6,13 +6,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 from cryptography import x509
 
 from certagent import durable, owned
 from certagent.believed import directory_fault
-from certagent.certificate import is_self_signed, load_pem, to_pem
+from certagent.certificate import to_pem
 from certagent.config.file_roles import FileRole
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.parts import Secret
@@ -22,7 +22,7 @@ from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import swap_plan
-from certagent.keystore.base import Identity, Keystore, Remark, Shadow, fits, prove_pair
+from certagent.keystore.base import Identity, Keystore, Remark, Shadow, prove_pair
 from certagent.keystore.files import (
     explained,
     gives_away,
@@ -328,66 +328,3 @@ class FileKeystore(Keystore, Generic[Definition]):
 
 def _digest(found: Look | None) -> str:
     return "" if found is None else sha256(found.content)
-
-
-def certificates_in(path: Path, content: bytes | None) -> tuple[x509.Certificate, ...] | None:
-    """What a PEM file of certificates holds; None if it is missing. Raises KeystoreError if it holds none."""
-    if content is None:
-        return None
-    found = load_pem(content, str(path))
-    if not found:
-        hint = "expected a PEM block '-----BEGIN CERTIFICATE-----': restore or remove the file"
-        raise KeystoreError(f"{path} holds no certificate", hint)
-    return found
-
-
-def identity_of(
-    key: PrivateKey,
-    key_place: Path,
-    certificates: tuple[x509.Certificate, ...],
-    paths: Mapping[FileRole, Path],
-    read: Callable[[Path], bytes | None],
-) -> Identity:
-    """The key with its certificate among these, and the chain: the rest of them, else what chain_file holds.
-
-    `key_place` is the file that leads to the key, for the error. Raises KeystoreError if none fits.
-    """
-    leaf = next((each for each in certificates if fits(key, each)), None)
-    if leaf is None:
-        certificate_file = paths.get(FileRole.CERTIFICATE, key_place)
-        hint = f"put the matching {key_place.name} or certificate back, or have a new pair made by "
-        raise KeystoreError(
-            f"the key in {key_place} does not match the certificate in {certificate_file}",
-            f"{hint}`certagent enroll --force`",
-        )
-    chain = tuple(each for each in certificates if each != leaf)
-    if not chain and FileRole.CHAIN in paths:
-        chain = load_pem(read(paths[FileRole.CHAIN]) or b"", str(paths[FileRole.CHAIN]))
-    return Identity(key, leaf, chain)
-
-
-def pem_files(
-    shadow: Shadow,
-    certificate: x509.Certificate,
-    trusted: tuple[x509.Certificate, ...],
-    certificate_format: Literal["leaf", "fullchain"],
-) -> dict[FileRole, bytes]:
-    """What the files of certificates, as consumers read them, are to hold."""
-    # A root proves nothing to a peer who lacks it, and those who have it need not be sent it.
-    intermediates = tuple(each for each in shadow.chain if not is_self_signed(each))
-    served = (certificate, *(intermediates if certificate_format == "fullchain" else ()))
-    # No reader takes an empty file: without a chain from the CA, the issuer we trust stands in.
-    issuers = shadow.chain or tuple(each for each in trusted if each.subject == certificate.issuer)
-    return {
-        FileRole.CERTIFICATE: to_pem(served),
-        FileRole.CHAIN: to_pem(issuers),
-        FileRole.CA: to_pem(trusted),
-    }
-
-
-def leaf_of(certificates: tuple[x509.Certificate, ...]) -> x509.Certificate:
-    """The first certificate that issued none of the others."""
-    for each in certificates:
-        if not any(other is not each and other.issuer == each.subject for other in certificates):
-            return each
-    return certificates[0]

@@ -17,11 +17,17 @@ from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore.base import Identity, Shadow, prove_pair
-from certagent.keystore.file_keystore import FileKeystore, Found, certificates_in, identity_of, leaf_of, pem_files
+from certagent.keystore.certificate_files import (
+    Certificates,
+    certificates_in,
+    changed_files,
+    identity_of,
+    leaf_of,
+    pem_files,
+)
+from certagent.keystore.file_keystore import FileKeystore, Found
 from certagent.keystore.files import explained, read_file
 from certagent.pem_blocks import KeyFormat
-
-Certificates = tuple[x509.Certificate, ...]
 
 
 class PemFiles(FileKeystore[PemKeystore]):
@@ -115,7 +121,7 @@ class PemFiles(FileKeystore[PemKeystore]):
     def _contents(
         self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
     ) -> dict[FileRole, bytes]:
-        contents = pem_files(shadow, certificate, trusted, self._definition.certificate_format)
+        contents = pem_files(shadow.chain, certificate, trusted, self._definition.certificate_format)
         key = self._key_pem(shadow.key, self._key_format(found))
         # Combined: certificates first, which OpenSSL's readers, nginx, HAProxy, stunnel and lighttpd all take.
         contents[FileRole.KEY] = contents[FileRole.CERTIFICATE] + key if self._definition.combined else key
@@ -125,15 +131,10 @@ class PemFiles(FileKeystore[PemKeystore]):
         identity = self._identity(self._paths)
         if identity is None:
             return {}
-        certificate, role = identity.certificate, FileRole.KEY if self._definition.combined else FileRole.CERTIFICATE
+        certificate = identity.certificate
         above = identity.chain or tuple(each for each in trusted if each.subject == certificate.issuer)
         contents = self._contents(Shadow("", identity.key, certificate, above), certificate, trusted, found)
-        changed = {FileRole.CHAIN} if FileRole.CHAIN in found and found[FileRole.CHAIN] is None else set()
-        in_place = found[role]
-        if in_place is not None:
-            there, wanted = (len(load_pem(each, "")) for each in (in_place.content, contents[role]))
-            if (there > 1) != (wanted > 1):  # with or without the chain
-                changed.add(role)
+        changed = changed_files(contents, found)
         key = found[FileRole.KEY]
         if key is not None and pem_blocks.key_format(key.content) != self._key_format(found):
             changed.add(FileRole.KEY)

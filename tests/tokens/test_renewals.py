@@ -102,3 +102,34 @@ def test_a_kept_key_gets_one_new_certificate_beside_it(place: Place, make_site: 
     assert site.leaf().serial_number != old.serial_number
     assert site.place.objects() == ONE_IDENTITY
     assert site.pair_matches()
+
+
+CHANGES = [
+    pytest.param("chain_file: {files}/chain.pem", "chain.pem", b"BEGIN CERTIFICATE", id="chain_file"),
+    pytest.param("snippet: {{template: {files}/t, file: {files}/web.conf}}", "web.conf", b"id=", id="snippet"),
+]
+
+
+@pytest.mark.parametrize(("line", "name", "expected"), CHANGES)
+def test_a_file_that_is_configured_later_is_written_at_the_next_look(
+    site: TokenSite, line: str, name: str, expected: bytes
+) -> None:
+    files = site.path("files")
+    assert site.run().result is Result.ENROLLED
+    (files / "t").write_text("key $uri\n")
+    site.write(line.format(files=files))
+    assert site.run().result is Result.ADJUSTED
+    assert expected in (files / name).read_bytes()
+    assert (len(site.ca.issued()), site.run().result) == (1, Result.NOTHING)
+    assert site.pair_matches()
+
+
+def test_a_template_that_was_changed_is_filled_in_at_the_next_look(site: TokenSite) -> None:
+    files = site.path("files")
+    (files / "t").write_text("key $uri\n")
+    site.write(f"snippet: {{template: {files}/t, file: {files}/web.conf}}")
+    assert site.run().result is Result.ENROLLED
+    (files / "t").write_text("ssl_certificate_key $uri;\n")
+    assert site.run().result is Result.ADJUSTED
+    assert (files / "web.conf").read_text().startswith("ssl_certificate_key pkcs11:")
+    assert site.run().result is Result.NOTHING

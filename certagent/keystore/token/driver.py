@@ -15,10 +15,19 @@ from certagent.config.file_roles import FileRole
 from certagent.config.keystores import Pkcs11Keystore
 from certagent.config.parts import Secret
 from certagent.config.values import KeyType
+from certagent.directories import Look
 from certagent.errors import KeystoreError
 from certagent.keystore import swap_plan
 from certagent.keystore.base import Identity, Remark, Shadow, fits, prove_pair
-from certagent.keystore.file_keystore import FileKeystore, Found, certificates_in, identity_of, leaf_of, pem_files
+from certagent.keystore.certificate_files import (
+    Certificates,
+    certificates_in,
+    changed_files,
+    identity_of,
+    leaf_of,
+    pem_files,
+)
+from certagent.keystore.file_keystore import FileKeystore, Found
 from certagent.keystore.files import explained, read_file
 from certagent.keystore.token.keys import load
 from certagent.keystore.token.own_keys import OwnKeys
@@ -29,8 +38,6 @@ from certagent.keystore.token.session import Token
 from certagent.keystore.token.snippet import fill_in
 from certagent.keystore.token.uri import TokenUri
 from certagent.state_directory import KeystoreDirectory
-
-Certificates = tuple[x509.Certificate, ...]
 
 
 class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
@@ -131,9 +138,10 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         return [f"the old key {key_id} was destroyed in {self._token}" for key_id in over]
 
     def watched(self) -> tuple[Path, ...]:
-        # A PIN that was corrected is worth another look at once.
-        pin_file = self._definition.pin.file
-        return (*super().watched(), *([Path(pin_file)] if pin_file else []))
+        # A PIN that was corrected is worth another look at once, and so is a template.
+        pin_file, snippet = self._definition.pin.file, self._definition.snippet
+        others = (pin_file, snippet.template if snippet else None)
+        return (*super().watched(), *(Path(each) for each in others if each))
 
     def remarks(self) -> list[Remark]:
         own_keys = {bytes.fromhex(key_id) for key_id in self._own.ids()}
@@ -159,8 +167,12 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
     ) -> dict[FileRole, bytes]:
         file = self._shadow_uri(shadow.id)
-        uri = read_uri(file, read_file(file))
-        contents = pem_files(shadow, certificate, trusted, self._definition.certificate_format)
+        return self._files(read_uri(file, read_file(file)), shadow.chain, certificate, trusted)
+
+    def _files(
+        self, uri: TokenUri, chain: Certificates, certificate: x509.Certificate, trusted: Certificates
+    ) -> dict[FileRole, bytes]:
+        contents = pem_files(chain, certificate, trusted, self._definition.certificate_format)
         contents[FileRole.URI] = f"{uri}\n".encode()
         if snippet := self._definition.snippet:
             values = {
@@ -172,6 +184,19 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
             }
             contents[FileRole.SNIPPET] = fill_in(Path(snippet.template), values)
         return contents
+
+    def _changed(self, trusted: Certificates, found: Found) -> dict[FileRole, bytes]:
+        certificates, pointer = self._certificates(self._paths[FileRole.CERTIFICATE]), found[FileRole.URI]
+        if certificates is None or pointer is None:
+            return {}
+        leaf, uri = leaf_of(certificates), read_uri(self._paths[FileRole.URI], pointer.content)
+        above = tuple(each for each in certificates if each != leaf)
+        above = above or tuple(each for each in trusted if each.subject == leaf.issuer)
+        contents = self._files(uri, above, leaf, trusted)
+        changed = changed_files(contents, found)
+        if FileRole.SNIPPET in contents and _differs(found.get(FileRole.SNIPPET), contents[FileRole.SNIPPET]):
+            changed.add(FileRole.SNIPPET)
+        return {role: contents[role] for role in changed if contents.get(role)}
 
     def _lost(self) -> dict[FileRole, bytes]:
         """`uri_file` can be written again where the certificate is one of a key that was made here."""
@@ -221,6 +246,10 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
     def _put_certificate(self, key_id: str, certificate: x509.Certificate) -> None:
         if self._definition.certificate_object:
             self._own.put_certificate(key_id, certificate)
+
+
+def _differs(look: Look | None, wanted: bytes) -> bool:
+    return look is None or look.content != wanted
 
 
 def _new_id(shadow_id: str) -> bytes:
