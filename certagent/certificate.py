@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
-from asn1crypto import core, pem
+from asn1crypto import core, parser, pem
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
-from certagent import lenient
+from certagent import lenient, pem_blocks
 from certagent.config import names
 from certagent.config.values import AlternativeName, Fingerprint
 from certagent.errors import ConfigError, KeystoreError, TrustError
@@ -59,26 +60,34 @@ def load_der(der: bytes) -> x509.Certificate:
 
 
 def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
-    """Every certificate in PEM text, in order; none is an empty tuple. Raises KeystoreError naming `where`."""
-    count = data.count(b"-----BEGIN CERTIFICATE-----")
+    """Every certificate in PEM text, in order; none is an empty tuple. Raises KeystoreError naming `where`.
+
+    What a TRUSTED CERTIFICATE is trusted for (OpenSSL's own addition) is passed over.
+    """
+    count = data.count(b"CERTIFICATE-----") // 2
     if not count:
         return ()
     with suppress(*UNREADABLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if all(map(is_readable, found := x509.load_pem_x509_certificates(data))):
+        found = x509.load_pem_x509_certificates(data)
+        if len(found) == count and all(map(is_readable, found)):
             return tuple(found)
-    try:
-        blocks = [der for kind, _, der in pem.unarmor(data, multiple=True) if kind == "CERTIFICATE"]
-    except UNREADABLE:
-        blocks = []
-    if len(blocks) != count:
+    blocks = pem_blocks.certificates(data)
+    if len(blocks) != len(_BEGUN.findall(data)):
         raise KeystoreError(f"{where} is PEM text that was cut or changed", "restore the file, or remove it")
-    return tuple(_loaded(der, f"certificate {number} in {where}") for number, der in enumerate(blocks, start=1))
+    return tuple(
+        _loaded(block, trusted, f"certificate {number} in {where}")
+        for number, (trusted, block) in enumerate(blocks, start=1)
+    )
 
 
-def _loaded(der: bytes, which: str) -> x509.Certificate:
+_BEGUN = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
+
+
+def _loaded(block: bytes, trusted: bool, which: str) -> x509.Certificate:
     try:
-        certificate = load_der(der)
+        _, _, der = pem.unarmor(block)
+        certificate = load_der(_first(der) if trusted else der)
     except UNREADABLE:
         raise KeystoreError(
             f"{which} cannot be read", "it is damaged, or its CA wrote a number, a date or a key as RFC 5280 forbids"
@@ -86,6 +95,11 @@ def _loaded(der: bytes, which: str) -> x509.Certificate:
     if part := unreadable_part(certificate):
         raise KeystoreError(f"{which} cannot be read: its {part}", WRITTEN_WRONG)
     return certificate
+
+
+def _first(der: bytes) -> bytes:
+    """The first of several values in a row."""
+    return b"".join(parser.parse(der, strict=False)[3:])
 
 
 _PARTS = {

@@ -6,11 +6,14 @@ module needs to know where a key lives.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from certagent import pem_blocks
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.pem_blocks import KeyFormat
@@ -34,9 +37,11 @@ def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey
 
     Other PEM blocks around the key (a combined file) are allowed. Raises KeystoreError.
     """
-    block = _key_block(pem)
-    if block is None:
-        raise KeystoreError(f"{where} holds no private key", "expected a PEM block '-----BEGIN … PRIVATE KEY-----'")
+    block = pem_blocks.key_block(pem)
+    if block is None or block.startswith(b"-----BEGIN OPENSSH"):
+        expected = "expected a PEM block '-----BEGIN … PRIVATE KEY-----'"
+        what, hint = _forms().told(pem, where, otherwise=expected)
+        raise KeystoreError(f"{where} holds no private key{what}", hint)
     encrypted = b"ENCRYPTED" in block
     if encrypted and passphrase is None:
         raise KeystoreError(f"the key in {where} is encrypted", "set key_passphrase in the keystore's definition")
@@ -48,6 +53,11 @@ def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey
         )
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # The library's own text may quote what it tried; a wrong passphrase must not be echoed.
+        if encrypted and (name := _forms().unknown_encryption(block)):
+            hint = (
+                f"`openssl pkey -in {where} -aes256 -out NEW`, with `-provider legacy -provider default` for old ones"
+            )
+            raise KeystoreError(f"the key in {where} is encrypted with {name}, which is not known here", hint) from None
         hint = "is key_passphrase the right one?" if encrypted else "is the file damaged?"
         raise KeystoreError(f"the key in {where} cannot be read", hint) from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
@@ -55,20 +65,10 @@ def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey
     return key
 
 
-def _key_block(pem: bytes) -> bytes | None:
-    """The first PEM block whose label ends in PRIVATE KEY."""
-    begin = pem.find(b"-----BEGIN ")
-    while begin >= 0:
-        label_end = pem.find(b"-----", begin + 11)
-        if label_end < 0:
-            return None
-        label = pem[begin + 11 : label_end]
-        if label.endswith(b"PRIVATE KEY"):
-            footer = b"-----END " + label + b"-----"
-            end = pem.find(footer, label_end)
-            return pem[begin : end + len(footer)] + b"\n" if end >= 0 else None
-        begin = pem.find(b"-----BEGIN ", label_end)
-    return None
+def _forms() -> ModuleType:
+    from certagent import forms  # noqa: PLC0415 -- its library is loaded where words are needed
+
+    return forms
 
 
 def to_pem(key: PrivateKey, passphrase: bytes | None = None, form: KeyFormat = "pkcs8") -> bytes:

@@ -24,6 +24,22 @@ def key_format(content: bytes) -> KeyFormat | None:
     return "pkcs8" if label in _PKCS8 else "pkcs1"
 
 
+def first_label(content: bytes) -> bytes:
+    """Of the first block that is whole; empty if there is none."""
+    return next((label for label, _ in _blocks(content)), b"")
+
+
+def key_block(content: bytes) -> bytes | None:
+    """The first private key as it stands; None if there is none."""
+    return next((block for label, block in _blocks(content) if label.endswith(b"PRIVATE KEY")), None)
+
+
+def certificates(content: bytes) -> list[tuple[bool, bytes]]:
+    """The certificates as they stand, under any label that OpenSSL reads; with each whether what it is trusted for
+    follows it (TRUSTED CERTIFICATE)."""
+    return [(label.startswith(b"TRUSTED"), block) for label, block in _blocks(content) if label in _CERTIFICATES]
+
+
 def other_blocks(content: bytes) -> bytes:
     """What is neither a certificate nor the first private key, as it stands: DH parameters, another key."""
     kept, seen = b"", False

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cryptography import x509
 
+from certagent import forms
 from certagent.certificate import is_self_signed, load_pem, to_pem
 from certagent.config.file_roles import FileRole
 from certagent.directories import Look
@@ -24,8 +25,9 @@ def certificates_in(path: Path, content: bytes | None) -> Certificates | None:
         return None
     found = load_pem(content, str(path))
     if not found:
-        hint = "expected a PEM block '-----BEGIN CERTIFICATE-----': restore or remove the file"
-        raise KeystoreError(f"{path} holds no certificate", hint)
+        expected = "expected a PEM block '-----BEGIN CERTIFICATE-----': restore or remove the file"
+        what, hint = forms.told(content, str(path), otherwise=expected)
+        raise KeystoreError(f"{path} holds no certificate{what}", hint)
     return found
 
 

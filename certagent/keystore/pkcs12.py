@@ -17,7 +17,7 @@ from certagent.config.file_roles import FileRole
 from certagent.config.keystores import Pkcs12Keystore
 from certagent.config.values import KeyType
 from certagent.directories import Look
-from certagent.errors import KeystoreError
+from certagent.errors import ConfigError, HookError, KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import pkcs12_codec
 from certagent.keystore.base import Identity, Shadow, fits, prove_pair
@@ -181,8 +181,11 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
 
     @cached_property
     def _password(self) -> bytes:
-        """Fetched once: its command may ask a person."""
-        password = self._read_secret(self._definition.password)
+        """Fetched once: its command may ask a person. Without it nothing of the file can be read: KeystoreError."""
+        try:
+            password = self._read_secret(self._definition.password)
+        except (ConfigError, HookError) as error:
+            raise KeystoreError(f"the password of {self.name} cannot be read: {error}", error.hint) from None
         try:
             if password.decode().strip("\0"):
                 return password

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import pkcs12 as library
 
+from certagent import forms
 from certagent.certificate import in_order, is_readable, load_der
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
@@ -92,12 +93,31 @@ def load(content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
         if len(contents) > _CONTENTS_LIMIT:
             raise ValueError
     except _UNREADABLE:
-        hint = "expected PKCS#12: restore the file, or move it away to have a new one made"
-        raise KeystoreError(f"{where} is damaged, or no PKCS#12 file", hint) from None
+        raise _no_pkcs12(content, where) from None
     if not right:
         hint = "correct `password`; it may have been changed in the file alone, or in the configuration alone"
         raise KeystoreError(f"the password does not open {where}", hint)
     return _bags(contents, content, password, where)
+
+
+def _no_pkcs12(content: bytes, where: str) -> KeystoreError:
+    if b"-----BEGIN " in content:
+        hint = f"set `type: pem`, or `openssl pkcs12 -export -in {where} -out NEW`"
+        return KeystoreError(f"{where} is no PKCS#12 file: it is PEM text", hint)
+    form = forms.recognised(content, where)
+    if form is None or form.is_pkcs12:
+        hint = "expected PKCS#12: restore the file, or move it away to have a new one made"
+        return KeystoreError(f"{where} is damaged, or no PKCS#12 file", hint)
+    return KeystoreError(f"{where} is no PKCS#12 file: it is {form.what}", form.remedy)
+
+
+def _not_decrypted(where: str, name: str) -> KeystoreError:
+    hint = (
+        "convert it once: `keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12` writes AES"
+    )
+    if not name:
+        return KeystoreError(f"{where} cannot be decrypted", f"correct `password`; or {hint}")
+    return KeystoreError(f"{where} is encrypted with {name}, which is not known here", hint)
 
 
 def opens(content: bytes, password: bytes, certificate: x509.Certificate | None = None) -> bool:
@@ -119,8 +139,8 @@ def _bags(contents: Sequence[cms.ContentInfo], content: bytes, password: bytes, 
         except _OldError:
             old = True
         except _UNREADABLE:
-            hint = "correct `password`, or convert it: AES and 3DES are known, `keytool -importkeystore` writes AES"
-            raise KeystoreError(f"{where} cannot be decrypted", hint) from None
+            how = info["content"]["encrypted_content_info"]["content_encryption_algorithm"]
+            raise _not_decrypted(where, forms.encryption(how)) from None
     return (*bags, *_old_certificates(bags, content, password, where)) if old else tuple(bags)
 
 
@@ -183,6 +203,8 @@ def private_key(bag: Bag, password: bytes, where: str) -> PrivateKey:
             _check_rounds(parsed["bag_value"]["encryption_algorithm"])
         key = serialization.load_der_private_key(parsed["bag_value"].untag().dump(), encrypted)
     except _UNREADABLE:
+        if encrypted is not None and (name := forms.encryption(parsed["bag_value"]["encryption_algorithm"])):
+            raise _not_decrypted(where, name) from None
         raise KeystoreError(f"the private key in {where} cannot be read", "is the file damaged?") from None
     if not isinstance(key, PrivateKey):
         raise KeystoreError(f"the private key in {where} is neither RSA nor EC", "use an RSA or EC key")

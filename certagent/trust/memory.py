@@ -20,7 +20,7 @@ import msgspec
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import durable, state
+from certagent import durable, forms, state
 from certagent.believed import file_fault
 from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
@@ -276,9 +276,11 @@ def _configured(path: Path, word: str) -> tuple[x509.Certificate, ...]:
     if fault := file_fault(path):
         raise ConfigError(f"{word} {path} {fault[0]}", fault[1])
     try:
-        found = facts.load_pem(path.read_bytes(), str(path))
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{word} {path}: {error.strerror}", "put the certificate there, as PEM") from None
+    found = facts.load_pem(content, str(path))
     if not found:
-        raise ConfigError(f"{word} {path} holds no certificate", "put the certificate there, as PEM")
+        what, hint = forms.told(content, str(path), otherwise="put the certificate there, as PEM")
+        raise ConfigError(f"{word} {path} holds no certificate{what}", hint)
     return found

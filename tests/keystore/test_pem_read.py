@@ -142,9 +142,9 @@ BROKEN = [
     pytest.param(_instead("web.key", lambda path: None), "web.key", "put the key back", id="certificate without key"),
     pytest.param(_other_key, "web.key", "matching", id="key and certificate do not match"),
     pytest.param(_write("web.key", b"\x00garbage"), "web.key", "PRIVATE KEY", id="garbage for a key"),
-    pytest.param(_write("web.key", b""), "web.key", "PRIVATE KEY", id="an empty key file"),
-    pytest.param(_write("web.pem", b"<html>"), "web.pem", "CERTIFICATE", id="garbage for a certificate"),
-    pytest.param(_write("web.pem", b""), "web.pem", "CERTIFICATE", id="an empty certificate file"),
+    pytest.param(_write("web.key", b""), "web.key", "put the content there", id="an empty key file"),
+    pytest.param(_write("web.pem", b"<html>"), "web.pem", "fetch the file itself", id="garbage for a certificate"),
+    pytest.param(_write("web.pem", b""), "web.pem", "put the content there", id="an empty certificate file"),
     pytest.param(
         _write("web.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
         "web.pem",

@@ -184,7 +184,7 @@ class TestOpenssl:
 
     def test_a_form_that_is_unknown_is_said_so(self, host: Host) -> None:
         exported(host, make_pki().old, "-certpbe", "camellia-256-cbc")
-        with pytest.raises(KeystoreError, match="cannot be decrypted") as caught:
+        with pytest.raises(KeystoreError, match="encrypted with Camellia-256, which is not known here") as caught:
             host.keystore.read()
         assert "AES" in caught.value.hint
 

@@ -33,7 +33,7 @@ LAYERS = (
     "config",
     "believed",
     "directories",
-    "errors, owned",
+    "errors, owned, forms",
     "text, moments, pem_blocks, mounts",
 )
 

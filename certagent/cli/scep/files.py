@@ -12,7 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certagent import __version__, durable, keys, scep
+from certagent import __version__, durable, forms, keys, scep
 from certagent import certificate as facts
 from certagent.errors import CertagentError, ConfigError, KeystoreError
 
@@ -37,7 +37,8 @@ def certificates(name: str) -> tuple[x509.Certificate, ...]:
     except CertagentError:
         found = ()
     if not found:
-        raise ConfigError(f"{name} holds no certificate that can be read", "PEM, DER and PKCS#7 are known")
+        what, hint = forms.told(data, name, otherwise="PEM, DER and PKCS#7 are known")
+        raise ConfigError(f"{name} holds no certificate that can be read{what}", hint)
     return found
 
 
