@@ -71,6 +71,7 @@ _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
     # Never blindly: an alarm each time, and rarely. But a router nobody visits must heal when its CA does.
     "trust": (timedelta(minutes=15), 8, timedelta(days=1)),
     # Each new attempt costs the CA a certificate.
+    "abandoned": (timedelta(minutes=15), 8, timedelta(days=1)),
     "probe": (timedelta(minutes=15), 8, timedelta(days=1)),
     "unfit": (timedelta(hours=6), 2, timedelta(days=7)),
 }

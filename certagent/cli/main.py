@@ -133,7 +133,9 @@ def _add_work(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """The commands that may change a keystore."""
     enroll = commands.add_parser("enroll", help="the first certificate")
     enroll.add_argument("names", nargs="+", metavar="NAME")
-    enroll.add_argument("--force", action="store_true", help="replace a living identity")
+    enroll.add_argument(
+        "--force", action="store_true", help="replace a living identity; a request that is under way is abandoned"
+    )
     enroll.add_argument("--into", metavar="NEW", help="move: NEW is enrolled, signed by the identity in NAME")
     renew = commands.add_parser("renew", help="a successor where one is due")
     renew.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
@@ -141,7 +143,9 @@ def _add_work(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     how.add_argument(
         "--due", action="store_true", help="as the agent does it: not before a failed attempt's pause is over"
     )
-    how.add_argument("--force", action="store_true", help="whether due or not")
+    how.add_argument(
+        "--force", action="store_true", help="whether due or not; a request that is under way is abandoned"
+    )
     how.add_argument("--compromised", action="store_true", help="a new key in place of one that others know")
     # For the agent, which knows them already: as `-c` would read them, of the keystores named alone; and writes metrics
     # when all its workers are done.

@@ -19,12 +19,13 @@ from certagent.config.load import load_configuration, load_handed
 from certagent.errors import ConfigError, KeystoreError, internal_fault
 from certagent.state_directory import StateDirectory
 from certagent.text import iso, printable, with_hint
-from certagent.transaction import recovery, report
+from certagent.transaction import recovery, report, walk
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
 from certagent.transaction.once_hooks import OnceHooks
-from certagent.transaction.renewal import Wish, advance
+from certagent.transaction.renewal import advance
 from certagent.transaction.report import Outcome, Result
+from certagent.transaction.wish import Wish
 
 Line = Callable[[str, str], None]
 
@@ -58,7 +59,7 @@ def enroll(arguments: argparse.Namespace) -> int:
     if not arguments.force:
         for context in contexts(configuration, names, _log, _silent):
             _refuse_living(context)
-    return _serve(configuration, names, Wish.ENROLL, arguments)
+    return _serve(configuration, names, Wish.ENROLL_ANEW if arguments.force else Wish.ENROLL, arguments)
 
 
 def _move(configuration: Configuration, names: Sequence[str], arguments: argparse.Namespace) -> int:
@@ -69,7 +70,8 @@ def _move(configuration: Configuration, names: Sequence[str], arguments: argpars
     if not arguments.force:
         for context in contexts(configuration, into, _log, _silent):
             _refuse_living(context)
-    return _serve(configuration, into, Wish.ENROLL, arguments, moves_from=names[0])
+    wish = Wish.ENROLL_ANEW if arguments.force else Wish.ENROLL
+    return _serve(configuration, into, wish, arguments, moves_from=names[0])
 
 
 def _refuse_living(context: Context) -> None:
@@ -257,9 +259,15 @@ def _foretell(configuration: Configuration, names: Sequence[str], arguments: arg
 
     now = clock()
     failed = False
+    wish = Wish.RENEW if arguments.force else Wish.NOW
+    places = {each.configured.name: each for each in contexts(configuration, names, _log, _silent)}
     for seen in take_snapshots(configuration, now=now, host=host(), names=names, debug=arguments.debug):
         coming = seen.assessment
-        if seen.last_error is not None and coming.action is None:
+        end = walk.ending(places[seen.name], seen.transaction, wish) if seen.transaction is not None else None
+        if seen.transaction is not None and end is not None:
+            anew = f"{seen.transaction.kind} anew" if end.stands else "what is due, if anything"
+            print(f"{seen.name}: would give up the {seen.transaction.kind} that is open: {end.reason}; then {anew}")
+        elif seen.last_error is not None and coming.action is None:
             failed = True
             print(f"{seen.name}: cannot: {with_hint(seen.last_error.message, seen.last_error.hint)}")
         elif coming.action is None or coming.at is None:

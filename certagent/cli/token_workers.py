@@ -14,14 +14,16 @@ from certagent.errors import CertagentError, HookError, KeystoreError
 from certagent.hooks import run_apart
 from certagent.transaction import report
 from certagent.transaction.context import Context
-from certagent.transaction.renewal import Wish, record_failure
+from certagent.transaction.renewal import record_failure
 from certagent.transaction.report import Outcome
+from certagent.transaction.wish import Wish
 
 _COMMANDS = {
     Wish.DUE: ("renew", "--due"),
     Wish.NOW: ("renew",),
     Wish.RENEW: ("renew", "--force"),
-    Wish.ENROLL: ("enroll", "--force"),
+    Wish.ENROLL: ("enroll",),
+    Wish.ENROLL_ANEW: ("enroll", "--force"),
     Wish.COMPROMISED: ("renew", "--compromised"),
     Wish.FINISH: ("renew", "--finish"),
 }

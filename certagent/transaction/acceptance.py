@@ -5,6 +5,8 @@ The rules are `trust.fitness`'s, the trial `trust.proof_of_use`'s; here stands w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cryptography import x509
 
 from certagent import certificate as facts
@@ -19,7 +21,7 @@ from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.transaction.request import ANEW, subject_of
 from certagent.trust.authorities import Contact
-from certagent.trust.fitness import Asked, Terms, accept_certificate, our_certificate, roles
+from certagent.trust.fitness import Asked, Terms, accept_certificate, roles
 from certagent.trust.proof import MAX_CAS
 from certagent.trust.proof_of_use import prove_use
 from certagent.trust.usages import purpose_words
@@ -32,18 +34,28 @@ def accept(
 ) -> Transaction:
     """The answer, if it is fit to take its place: ISSUED.
 
-    Raises TrustError; UnfitError, and keeps the certificate; AbandonedError where the CA sends what was refused before.
+    Raises UnfitError, and keeps what came; AbandonedError where it can never become fit: the CA sends what was refused
+    before, or what has expired since the request was made.
     """
     try:
         return _accepted(context, transaction, contact, received)
     except UnfitError as error:
-        shadow = context.shadow(transaction)
-        mine = our_certificate(received, keys.public_bytes(shadow.key.public_key()))
-        if facts.to_der(mine) in transaction.refused:
+        ours = _for(context.shadow(transaction), received)
+        came = tuple(map(facts.to_der, ours or received))[:MAX_CAS]
+        if not set(came).difference(transaction.refused):
             raise AbandonedError(f"the CA sends what was refused before: {error}", ANEW) from None
-        cas = [facts.to_der(each) for each in received if each != mine and facts.is_ca(each)]
-        context.journal.write(transaction.at(transaction.phase, refused=(facts.to_der(mine), *cas[:MAX_CAS])))
-        raise _refused(context, mine, error) from None
+        if ours and transaction.started_at < ours[0].not_valid_after_utc <= context.clock():
+            raise AbandonedError(f"what the CA issued expired on its way: {error}", ANEW) from None
+        cas = [facts.to_der(each) for each in received if each not in ours and facts.is_ca(each)]
+        refused = (*came, *cas[:MAX_CAS]) if ours else came
+        context.journal.write(transaction.at(transaction.phase, refused=refused))
+        raise _refused(context, ours or received, error) from None
+
+
+def _for(shadow: Shadow, received: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """Those for the shadow's key."""
+    key = keys.public_bytes(shadow.key.public_key())
+    return tuple(each for each in received if facts.is_readable(each) and keys.public_bytes(each.public_key()) == key)
 
 
 def accept_after_all(context: Context, transaction: Transaction) -> Transaction | None:
@@ -93,7 +105,7 @@ def check_use(context: Context, transaction: Transaction, shadow: Shadow) -> Non
     try:
         _try_out(context, identity, _asked(context, transaction, shadow), _terms(context, transaction))
     except UnfitError as error:
-        refusal = _refused(context, shadow.certificate, error)
+        refusal = _refused(context, [shadow.certificate], error)
         raise AbandonedError(f"the successor serves no more: {refusal}", refusal.hint) from None
 
 
@@ -141,12 +153,12 @@ def _is_past_threshold(context: Context, transaction: Transaction, in_place: x50
     return policy.renew_at(situation.lifetime, situation.rules) <= then
 
 
-def _refused(context: Context, certificate: x509.Certificate, error: UnfitError) -> UnfitError:
-    """Keep the certificate for a person to look at, and say where."""
+def _refused(context: Context, certificates: Sequence[x509.Certificate], error: UnfitError) -> UnfitError:
+    """Keep the certificates for a person to look at, and say where."""
     directory = KeystoreDirectory(context.configured.directory).refused
-    file = directory / f"{facts.serial_hex(certificate)[:40]}.pem"
+    file = directory / f"{facts.serial_hex(certificates[0])[:40]}.pem"
     durable.make_directory(directory)
-    durable.write(file, f"{error}\n".encode() + facts.to_pem([certificate]))
+    durable.write(file, f"{error}\n".encode() + facts.to_pem(certificates[:MAX_CAS]))
     for old in sorted(directory.glob("*.pem"), key=lambda each: each.stat().st_mtime_ns)[:-_KEPT]:
         durable.remove(old)
     again = f"`certagent renew {context.configured.name}` takes it if it is permitted then, or asks for another"

@@ -33,6 +33,8 @@ _DONE = {
     Kind.PUT_BACK: "put back",
 }
 
+_REPLACED = ("somebody else replaced the certificate meanwhile", "what is in place is kept")
+
 
 def activate(context: Context, transaction: Transaction) -> Transaction:
     """ISSUED → ACTIVATED: ask the pre hooks, then make the shadow the identity.
@@ -40,17 +42,19 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
     Raises HookError (veto), KeystoreError (the files are as they were), AbandonedError.
     """
     if transaction.kind in (Kind.TRUST, Kind.ADJUSTMENT, Kind.PUT_BACK):
-        raise AbandonedError("it was cut short before anything was replaced", "where it is still due it is begun anew")
+        hint = "where it is still due it is begun anew"
+        raise AbandonedError("it was cut short before anything was replaced", hint, stands=False)
     if was_replaced(context, transaction):
-        raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
+        raise AbandonedError(*_REPLACED, stands=False)
     shadow = context.shadow(transaction)
     acceptance.check_use(context, transaction, shadow)  # it may have waited for weeks
     try:
         events.ask_pre_hooks(context, transaction)
     except HookError as error:
+        context.journal.write(transaction.at(transaction.phase, vetoed=True))
         raise HookError(f"vetoed: {error}", f"the successor is kept; {error.hint}") from None
     if was_replaced(context, transaction):  # by the hook, or by somebody while it ran
-        raise AbandonedError("somebody else replaced the certificate meanwhile", "what is in place is kept")
+        raise AbandonedError(*_REPLACED, stands=False)
     context.say("putting the new certificate in place")
     for line in context.configured.keystore.exposed():
         context.log(f"{line}; the new one is not")

@@ -34,7 +34,14 @@ class InPlace(TypedDict):
 
 
 class AbandonedError(TransientError):
-    """The transaction cannot be carried on; nothing is lost by starting a new one."""
+    """The transaction cannot be carried on; nothing is lost by starting a new one.
+
+    `stands`: what it was begun for is wanted still.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, stands: bool = True) -> None:
+        super().__init__(message, hint)
+        self.stands = stands
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,9 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     `id` names it on this host (shadow, temporary files, history); `transaction_id` is the one on the wire.
     `signer` is the certificate the request is signed with: the reply is enveloped to its key. `names` are the
     alternative names asked for, `usages` and `purposes` what it is to be used for, `nameless` says that the subject
-    asked for is empty, `forced` that a person wants it now, `compromised` that others know the key in place. `refused`
-    is what was issued and is not fit, with the CAs that came with it. A rollover is activated at `switch_at`; at
+    asked for is empty, `asked` is the digest of all that (asked.py); `forced` that a person wants it now, `compromised`
+    that others know the key in place. `refused` is what was issued and is not fit, with the CAs that came with it;
+    `vetoed` says that a pre hook would not have what was issued. A rollover is activated at `switch_at`; at
     `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an enrollment, if one
     does. `host` is where it was begun; None: by a release that did not say so. `hooks_succeeded` names the entries that
     are owed no longer (owed_hooks.py); release 0.1.0 only counted them: `hooks_done`.
@@ -80,6 +81,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     request: bytes = b""
     signer: bytes = b""
     recipient: bytes = b""
+    asked: str = ""
     nameless: bool = False
     names: tuple[str, ...] = ()
     usages: tuple[str, ...] = ()
@@ -99,6 +101,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     hooks_done: int = 0
     attempt: int = 0
     reason: str = ""
+    vetoed: bool = False
 
     @property
     def succeeds(self) -> bool:

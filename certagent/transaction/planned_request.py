@@ -50,19 +50,18 @@ def plan_request(
     identity: str | None,
     *,
     moves: bool = False,
-    key: str | None = None,
     plain: bool = False,
 ) -> PlannedRequest:
     """`identity`: the type of the key of the identity that gets a successor; None for a first enrollment.
 
-    `moves`: that identity is in another keystore, and stays there. `key`: the type of a key that was made before,
-    whatever the definition says now. `plain`: a renewal goes as PKCSReq whatever the CA advertises.
+    `moves`: that identity is in another keystore, and stays there. `plain`: a renewal goes as PKCSReq whatever the CA
+    advertises.
 
     An EC key signs too, but no envelope can be made for it: unless the password locks the envelopes, an RSA
     transport key stands in, and the challenge has to authenticate.
     """
     keeps_key = identity is not None and not moves and definition.rekey == "never"
-    wanted = key or (identity if keeps_key and identity else definition.key_type.value)
+    wanted = identity if keeps_key and identity else definition.key_type.value
     if identity is not None and _receives(identity, authority):
         signed_by = SignedBy.OTHER_KEYSTORE if moves else SignedBy.IDENTITY
     else:

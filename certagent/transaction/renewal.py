@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from enum import StrEnum
 
 import msgspec
 from cryptography import x509
@@ -26,6 +25,7 @@ from certagent.transaction import (
     adjustment,
     copies,
     debt,
+    ends,
     events,
     next_step,
     outcome,
@@ -35,9 +35,13 @@ from certagent.transaction import (
     walk,
 )
 from certagent.transaction.context import AbandonedError, Context
-from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
+from certagent.transaction.ends import End
+from certagent.transaction.journal import Kind, Transaction
 from certagent.transaction.report import Outcome, Result
 from certagent.transaction.walk import Progress
+from certagent.transaction.wish import Wish
+
+__all__ = ["Wish", "advance", "record_failure"]
 
 _RESULTS = {
     Kind.ENROLLMENT: Result.ENROLLED,
@@ -53,24 +57,6 @@ _UNFINISHED = {
     Progress.STOPPED: Result.STOPPED,
     Progress.WAITING: Result.WAITING,
 }
-
-
-class Wish(StrEnum):
-    """What was asked for: what is due by the clock and the backoff; what is due, now; a renewal; an enrollment; another
-    key in place of one that others know; that what is open be carried on, and nothing begun.
-    """
-
-    DUE = "due"
-    NOW = "now"
-    RENEW = "renew"
-    ENROLL = "enroll"
-    COMPROMISED = "compromised"
-    FINISH = "finish"
-
-    @property
-    def forces(self) -> bool:
-        """Whether something new is wanted, due or not."""
-        return self in (Wish.RENEW, Wish.ENROLL, Wish.COMPROMISED)
 
 
 def advance(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
@@ -127,7 +113,7 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         _tidy_up(context)
         before = copies.recognised(context, before)
         rollover.begin_switch(context)
-        is_back = wish is not Wish.ENROLL and activation.put_back(context, before.arrival)
+        is_back = not wish.enrolls and activation.put_back(context, before.arrival)
         adjusted = adjustment.adjust(context, None)  # what is lost; without it nothing can be renewed
         watched = state.watch(context.configured.keystore.watched())
         at_once = wish not in (Wish.DUE, Wish.FINISH) or next_step.somebody_changed(
@@ -143,7 +129,7 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         before = outcome.arrived(context, before, result)
         # A renewal that failed is no reason to miss the next CA; a keystore in trouble (a PIN!) is left alone.
         if result is not Result.STOPPED and not isinstance(error, KeystoreError):
-            track = rollover.prepare(context, before, stopping, at_once=at_once)
+            track = rollover.prepare(context, before, wish, stopping, at_once=at_once)
             before = msgspec.structs.replace(before, rollover=track)
         done_besides = _done_besides(context, before, adjusted=adjusted)
         result = done_besides if result is Result.NOTHING else result
@@ -216,6 +202,8 @@ def _enroll_or_renew(
             walk.give_up(context, error)
             if last_try:
                 raise
+            if error.stands:
+                context, wish = _wanted_still(context, transaction, wish)
         except RejectedError as error:
             if transaction.compromised:
                 name = context.configured.name
@@ -230,11 +218,23 @@ def _enroll_or_renew(
     raise AssertionError  # the second round returns or raises
 
 
+def _wanted_still(context: Context, transaction: Transaction, wish: Wish) -> tuple[Context, Wish]:
+    """With what to go on when this transaction was given up, though what it was begun for is wanted still."""
+    wanted = ends.wanted_still(transaction, wish)
+    return (context if wanted is wish else replace(context, moves_from=transaction.source)), wanted
+
+
 def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Transaction | Result:
     """The transaction to carry on, open already or begun now; where there is none, what the attempt comes to."""
-    transaction = _resumable(context, wish)
+    found, transaction = context.journal.open(), walk.resumed(context, wish)
+    if isinstance(transaction, End):
+        if found is not None and transaction.stands:
+            context, wish = _wanted_still(context, found, wish)
+        transaction = None
     if wish is Wish.FINISH:
         return transaction or Result.NOTHING
+    if wish is Wish.COMPROMISED:
+        _give_up_shared_shadow(context)
     situation = context.situation(_certificate(context, wish), past, before.rollover, before.arrival)
     decision = next_step.identity_step(situation, context.clock())
     another_key = wish is Wish.COMPROMISED and not (transaction and transaction.compromised)
@@ -255,45 +255,11 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
     return transaction
 
 
-def _resumable(context: Context, wish: Wish) -> Transaction | None:
-    """The open transaction, unless it can no longer be carried on, or an enrollment is wanted instead of it."""
-    transaction = walk.resumable(context)
-    if transaction is not None and _waits_in_vain(context, transaction):
-        walk.give_up(context, AbandonedError("somebody else replaced the certificate meanwhile"))
-        transaction = None
-    if wish is Wish.COMPROMISED:
-        return _with_another_key(context, transaction)
-    if transaction is None or wish is not Wish.ENROLL or transaction.phase not in NOT_ISSUED:
-        return transaction
-    if transaction.kind is not Kind.ENROLLMENT:
-        reason = "an enrollment was asked for instead"
-    elif transaction.source != context.moves_from:
-        reason = "an enrollment signed by another identity was asked for instead"
-    else:
-        return transaction
-    walk.give_up(context, AbandonedError(reason))
-    return None
-
-
-def _waits_in_vain(context: Context, transaction: Transaction) -> bool:
-    """Whether the successor that waits for its hour is one of a certificate that is there no more."""
-    if transaction.phase is not Phase.ISSUED or not context.configured.definition.activate_in:
-        return False
-    try:
-        return activation.was_replaced(context, transaction)
-    except KeystoreError:  # for now, perhaps
-        return False
-
-
-def _with_another_key(context: Context, transaction: Transaction | None) -> Transaction | None:
-    """The open transaction, if it already replaces a key that others know; what may hold that key is given up."""
-    reason = AbandonedError("the key in place is known to others: a new one is made")
+def _give_up_shared_shadow(context: Context) -> None:
+    """The key in place is known to others: where the next CA's shadow keeps it, that is given up."""
     if context.configured.definition.rekey == "never" and context.configured.rollover.open() is not None:
-        walk.give_up(replace(context, journal=context.configured.rollover), reason)
-    if transaction is None or transaction.compromised or transaction.phase not in (*NOT_ISSUED, Phase.ISSUED):
-        return transaction
-    walk.give_up(context, reason)
-    return None
+        error = AbandonedError("the key in place is known to others: a new one is made")
+        walk.give_up(replace(context, journal=context.configured.rollover), error)
 
 
 def _certificate(context: Context, wish: Wish) -> x509.Certificate | None:
@@ -301,7 +267,7 @@ def _certificate(context: Context, wish: Wish) -> x509.Certificate | None:
     try:
         return context.configured.keystore.look()
     except KeystoreError:
-        if wish is Wish.ENROLL:
+        if wish.enrolls:
             return None
         raise
 
@@ -311,7 +277,7 @@ def _kind(
 ) -> Kind | None:
     """Which kind of transaction to begin; None to begin nothing."""
     now = context.clock()
-    if wish is Wish.ENROLL:
+    if wish.enrolls:
         return Kind.ENROLLMENT
     if lifetime is None:
         return Kind.ENROLLMENT if decision.is_due(now) or (wish is not Wish.DUE and decision.action) else None

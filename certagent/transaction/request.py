@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 
+import msgspec
 from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import durable, keys, lenient, scep
 from certagent.config.values import KeyType
-from certagent.errors import ConfigError
+from certagent.errors import CertagentError, ConfigError
 from certagent.hooks import read_secret
 from certagent.keystore.base import Identity, Shadow
-from certagent.scep import MessageType, Signer
+from certagent.scep import Capabilities, MessageType, Signer
 from certagent.text import with_hint
+from certagent.transaction.asked import Wanted, digest, wanted
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Phase, Transaction
@@ -23,7 +24,6 @@ from certagent.trust.authorities import Contact
 from certagent.trust.usages import asked_usages
 
 ANEW = "a new request is made"
-_USAGES = frozenset({x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid})
 
 
 def make_request(context: Context, transaction: Transaction, *, plain: bool = False) -> Transaction:
@@ -39,27 +39,26 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
     identity = predecessor.read() if predecessor else None
     if predecessor and identity is None:
         raise AbandonedError("the identity to renew is gone", "it will be enrolled anew if a subject is configured")
-    context.say("making the key")
-    shadow = context.shadow(transaction)
-    subject, names = _wanted(context, transaction)
-    planned = plan_request(
-        context.configured.definition,
-        context.configured.authority,
+    what, planned = _plan(
+        context,
+        transaction,
+        identity.certificate if identity else None,
+        certificate_in_place(context.configured.keystore),
         contact.capabilities,
-        keys.type_of(identity.certificate.public_key()) if identity else None,
-        moves=bool(transaction.source),
-        key=keys.type_of(shadow.key.public_key()),
         plain=plain,
     )
-    signer = _signer(context, planned, identity, shadow, subject)
-    extensions = tuple(_extensions(context, transaction))
-    usages, purposes = asked_usages(extensions)
+    context.say("making the key")
+    shadow = context.shadow(transaction)
+    if not _is_for(planned, identity, shadow):
+        raise AbandonedError("its key was made before `key_type` or `rekey` changed", ANEW)
+    signer = _signer(context, planned, identity, shadow, what.subject)
+    usages, purposes = asked_usages(what.extensions)
     csr = scep.build_csr(
         shadow.key,
-        subject,
-        san=names,
+        what.subject,
+        san=what.names,
         challenge=_challenge(context) if planned.challenge else None,
-        extensions=extensions,
+        extensions=what.extensions,
         digest=contact.capabilities.algorithms().digest,
     )
     transaction = transaction.at(
@@ -69,13 +68,59 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
         sender_nonce=scep.new_nonce(),
         recipient=contact.recipient,
         signer=facts.to_der(signer.certificate),
-        nameless=not list(subject),
-        names=tuple(sorted(facts.alternative_names(names))),
+        asked=digest(what, planned, context.configured.authority),
+        nameless=not list(what.subject),
+        names=tuple(sorted(facts.alternative_names(what.names))),
         usages=tuple(sorted(usages)),
         purposes=tuple(sorted(purposes)),
     )
     message = encode(context, transaction, contact, signer, csr)
     return context.journal.write(transaction.at(Phase.REQUESTED, request=message))
+
+
+def asked_now(context: Context, transaction: Transaction) -> str:
+    """The digest of what would be asked for now instead; empty where that cannot be told at the moment."""
+    keystore = context.configured.keystore
+    try:
+        predecessor = context.predecessor(transaction)
+        signs = predecessor.read_certificate() if predecessor else None
+        if (predecessor and signs is None) or keystore.lost_what_links_lead_to():
+            return ""
+        what, planned = _plan(context, transaction, signs, keystore.read_certificate())
+        return digest(what, planned, context.configured.authority)
+    except CertagentError:
+        return ""
+
+
+def _plan(
+    context: Context,
+    transaction: Transaction,
+    predecessor: x509.Certificate | None,
+    replaced: x509.Certificate | None,
+    capabilities: Capabilities | None = None,
+    *,
+    plain: bool = False,
+) -> tuple[Wanted, PlannedRequest]:
+    """What is asked for, and how. `predecessor`: what gets a successor; `replaced`: what is in place."""
+    definition = context.configured.definition
+    if transaction.compromised:  # whatever the definition says
+        definition = msgspec.structs.replace(definition, rekey="always")
+    planned = plan_request(
+        definition,
+        context.configured.authority,
+        capabilities,
+        keys.type_of(predecessor.public_key()) if predecessor else None,
+        moves=bool(transaction.source),
+        plain=plain,
+    )
+    return wanted(context.configured.name, definition, predecessor, replaced), planned
+
+
+def _is_for(planned: PlannedRequest, identity: Identity | None, shadow: Shadow) -> bool:
+    """Whether the shadow's key, which an earlier run may have made, is of the kind that is wanted."""
+    if planned.keeps_key:
+        return identity is not None and keys.match(shadow.key, identity.certificate.public_key())
+    return keys.type_of(shadow.key.public_key()) == planned.key
 
 
 def encode(
@@ -136,42 +181,6 @@ def _transaction_id(identity: Identity | None, shadow: Shadow) -> str:
     if identity is not None and keys.match(shadow.key, identity.certificate.public_key()):
         return scep.random_transaction_id()
     return scep.new_transaction_id(shadow.key.public_key())
-
-
-def _wanted(context: Context, transaction: Transaction) -> tuple[x509.Name, x509.SubjectAlternativeName | None]:
-    """Subject and names: a successor's come from the certificate in place, whoever put it there."""
-    definition = context.configured.definition
-    predecessor = context.predecessor(transaction)
-    in_place = certificate_in_place(predecessor or context.configured.keystore)
-    if in_place is not None and (predecessor or not definition.says_whom):
-        return lenient.proper(in_place.subject), facts.san_extension(in_place)
-    if not definition.says_whom:
-        raise ConfigError(
-            f"keystore {context.configured.name} has no subject to enroll with",
-            "set `subject` or `san` in its definition",
-        )
-    if definition.subject is not None:
-        subject = facts.parse_subject(definition.subject)
-    else:
-        subject = lenient.proper(in_place.subject) if in_place is not None else x509.Name([])
-    return subject, facts.general_names(definition.san)
-
-
-def _extensions(context: Context, transaction: Transaction) -> Iterable[x509.Extension[x509.ExtensionType]]:
-    """The usages and the template: a successor keeps what the certificate in place has.
-
-    An enrollment asks for what the definition says, and where that says nothing for what it replaces has.
-    """
-    predecessor = context.predecessor(transaction)
-    in_place = certificate_in_place(predecessor) if predecessor else None
-    if in_place is not None:
-        return scep.kept_extensions(in_place)
-    definition = context.configured.definition
-    asked = facts.usage_extensions(definition.key_usage, definition.extended_key_usage)
-    if (replaced := certificate_in_place(context.configured.keystore)) is not None:
-        missing = _USAGES - {each.oid for each in asked}
-        asked += [each for each in scep.kept_extensions(replaced) if each.oid in missing]
-    return [*asked, scep.certificate_template(definition.template)] if definition.template else asked
 
 
 def _challenge(context: Context) -> str | None:

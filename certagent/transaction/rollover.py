@@ -21,11 +21,13 @@ from certagent.errors import CertagentError, RejectedError, StateError, Transien
 from certagent.policy import Action, Arrival, Past
 from certagent.state import Track
 from certagent.text import iso, with_hint
-from certagent.transaction import activation, debt, events, next_step, walk
+from certagent.transaction import activation, debt, ends, events, next_step, walk
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
+from certagent.transaction.ends import End
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.transaction.walk import Progress
+from certagent.transaction.wish import Wish
 from certagent.trust.next_ca import Successor
 from certagent.trust.proof import comes_from
 
@@ -39,7 +41,7 @@ def begin_switch(context: Context) -> None:
     if current is not None and staged.id == current.id:
         rollover.close()  # killed between the two writes below
         return
-    if reason := walk.not_ours(context, staged):
+    if reason := ends.not_ours(staged, context.configured.definition.authority, context.host):
         walk.give_up(replace(context, journal=rollover), AbandonedError(reason))
         return
     now = context.clock()
@@ -61,7 +63,7 @@ def begin_switch(context: Context) -> None:
     rollover.close()
 
 
-def prepare(context: Context, before: state.State, stopping: Callable[[], bool], *, at_once: bool) -> Track:
+def prepare(context: Context, before: state.State, wish: Wish, stopping: Callable[[], bool], *, at_once: bool) -> Track:
     """Go as far towards the identity under the next CA as it gets now. Raises StateError only.
 
     `at_once`: a person asked, or changed something, so the pause after a failure does not count.
@@ -71,7 +73,7 @@ def prepare(context: Context, before: state.State, stopping: Callable[[], bool],
     asked = msgspec.structs.replace(track, retry_at=None) if at_once else track
     for last_try in (False, True):
         try:
-            return _prepare(context, track, asked, before.arrival, stopping)
+            return _prepare(context, track, asked, before.arrival, wish, stopping)
         except StateError:
             raise
         except AbandonedError as error:
@@ -83,10 +85,16 @@ def prepare(context: Context, before: state.State, stopping: Callable[[], bool],
     raise AssertionError  # the second round returns
 
 
-def _prepare(
-    context: Context, track: Track, asked: Track, arrival: Arrival | None, stopping: Callable[[], bool]
+def _prepare(  # noqa: PLR0917
+    context: Context,
+    track: Track,
+    asked: Track,
+    arrival: Arrival | None,
+    wish: Wish,
+    stopping: Callable[[], bool],
 ) -> Track:
-    transaction = walk.resumable(context)
+    found = walk.resumed(context, Wish.RENEW if wish.begins_anew else Wish.DUE)
+    transaction = None if isinstance(found, End) else found
     if transaction is not None and transaction.phase is Phase.ISSUED:
         if transaction.checked_at is None:  # killed before it was told
             _staged(context, transaction)

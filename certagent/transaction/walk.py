@@ -8,18 +8,18 @@ Renewal and rollover decide when one is begun; how it goes on, and when it canno
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from enum import Enum, auto
 
 import msgspec
 
-from certagent.errors import CertagentError, RejectedError, StateError
-from certagent.moments import later
+from certagent.errors import CertagentError, KeystoreError, RejectedError, StateError
 from certagent.text import iso
-from certagent.transaction import activation, copies, exchange, hours, next_step
+from certagent.transaction import activation, exchange, hours, next_step
 from certagent.transaction.context import AbandonedError, Context
+from certagent.transaction.ends import End, Present, why_ends
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
-from certagent.transaction.request import make_request
+from certagent.transaction.request import asked_now, make_request
+from certagent.transaction.wish import Wish
 
 
 class Progress(Enum):
@@ -64,46 +64,47 @@ def carry_on(
     return Progress.DONE if transaction.phase is until else Progress.STOPPED
 
 
-def resumable(context: Context) -> Transaction | None:
-    """The open transaction; one that can no longer be carried on is given up first."""
-    transaction, configured = context.journal.open(), context.configured
+def resumed(context: Context, wish: Wish) -> Transaction | End | None:
+    """The open transaction; or why it is given up here, for its reason ended before it did (ends.py)."""
+    transaction = context.journal.open()
     if transaction is None:
         return None
     now = context.clock()
     if transaction.started_at > now:  # the clock was ahead then; what counts from there begins anew
         transaction = context.journal.write(msgspec.structs.replace(transaction, started_at=now))
-    reason = not_ours(context, transaction) or why_not(
-        transaction, configured.endpoint, configured.authority.poll_limit, now
+    end = ending(context, transaction, wish)
+    if end is None:
+        return transaction
+    give_up(context, AbandonedError(end.reason))
+    return end
+
+
+def ending(context: Context, transaction: Transaction, wish: Wish) -> End | None:
+    """Why this open transaction would be given up now; None where it would be carried on. Changes nothing."""
+    return why_ends(transaction, _present(context, transaction), context.clock(), wish)
+
+
+def _present(context: Context, transaction: Transaction) -> Present:
+    configured = context.configured
+    waits = transaction.phase in (*NOT_ISSUED, Phase.ISSUED)
+    return Present(
+        configured.definition.authority,
+        configured.endpoint,
+        configured.authority.poll_limit,
+        context.host,
+        asked=asked_now(context, transaction) if waits else "",
+        replaced=waits and _was_replaced(context, transaction),
+        moves_from=context.moves_from,
     )
-    if reason:
-        give_up(context, AbandonedError(reason))
-        return None
-    return transaction
 
 
-def not_ours(context: Context, transaction: Transaction) -> str:
-    """Why it is not carried on here, whatever its CA says; empty where it is."""
-    moved = was_moved(transaction, context.configured.definition.authority)
-    return copies.was_copied(transaction, context.host) or moved
-
-
-def was_moved(transaction: Transaction, authority: str) -> str:
-    """Why what another authority was asked for, or has issued, is not put in place; empty where it is this one's."""
-    moves = transaction.kind in (Kind.ENROLLMENT, Kind.RENEWAL, Kind.ROLLOVER)
-    if transaction.authority == authority or not moves or transaction.phase not in (*NOT_ISSUED, Phase.ISSUED):
-        return ""
-    return f"the keystore was moved from {transaction.authority} to {authority}"
-
-
-def why_not(transaction: Transaction, endpoint: str, poll_limit: timedelta, now: datetime) -> str:
-    """Why an open transaction can no longer be carried on; empty where it can."""
-    if transaction.phase is Phase.ISSUED and transaction.not_after is not None and transaction.not_after <= now:
-        return "the successor expired before it could be put in place"
-    if transaction.phase not in NOT_ISSUED:
-        return ""
-    if transaction.endpoint != endpoint:
-        return "the authority's URL changed since it was begun"
-    return "the CA did not answer within poll_limit" if later(transaction.started_at, poll_limit) < now else ""
+def _was_replaced(context: Context, transaction: Transaction) -> bool:
+    if transaction.kind not in (Kind.ENROLLMENT, Kind.RENEWAL):
+        return False
+    try:
+        return activation.was_replaced(context, transaction)
+    except KeystoreError:  # for now, perhaps
+        return False
 
 
 def give_up(context: Context, error: CertagentError) -> None:

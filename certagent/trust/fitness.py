@@ -23,7 +23,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent.config.values import AcceptedName, AlternativeName
-from certagent.errors import TrustError, UnfitError
+from certagent.errors import UnfitError
 from certagent.keys import public_bytes
 from certagent.text import iso
 from certagent.trust.parts import read_parts
@@ -91,12 +91,12 @@ class Lack:
 
 
 def our_certificate(received: Sequence[x509.Certificate], key: bytes) -> x509.Certificate:
-    """The one certificate for our key (rule 1). TrustError: the answer holds none, or several."""
+    """The one certificate for our key (rule 1). UnfitError: the answer holds none, or several."""
     received = [each for each in dict.fromkeys(received) if facts.is_readable(each)]
     ours = [each for each in received if public_bytes(each.public_key()) == key]
     if len(ours) != 1:
         found = "no certificate for our key" if not ours else f"{len(ours)} certificates for our key"
-        raise TrustError(f"the CA's answer holds {found}", LOOK)
+        raise UnfitError(f"the CA's answer holds {found}", LOOK)
     return ours[0]
 
 
@@ -110,7 +110,7 @@ def accept_certificate(
     terms: Terms = Terms(),
     may_begin: datetime | None = None,
 ) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
-    """The one certificate for our key, with the chain above it. Raises TrustError, UnfitError.
+    """The one certificate for our key, with the chain above it. Raises UnfitError.
 
     `may_begin`: how late its validity may begin; only a rollover's may begin in the future.
     """

@@ -170,11 +170,11 @@ TRAILING = [
 ]
 
 CERTIFICATES = [
-    case("for another key", made.sending(made.for_another_key), "trust", "no certificate for our key", NEVER),
-    case("for almost our key", made.sending(made.for_almost_our_key), "trust", "no certificate for our key", NEVER),
-    case("two for our key", made.sending(made.two_for_our_key), "trust", "2 certificates for our key", NEVER),
-    case("a hundred of others", made.sending(made.a_hundred_of_others), "trust", "no certificate for our key", NEVER),
-    case("the old one again", made.sending(made.the_old_one), "trust", "no certificate for our key", NEVER),
+    case("for another key", made.sending(made.for_another_key), "unfit", "no certificate for our key", NEVER),
+    case("for almost our key", made.sending(made.for_almost_our_key), "unfit", "no certificate for our key", NEVER),
+    case("two for our key", made.sending(made.two_for_our_key), "unfit", "2 certificates for our key", NEVER),
+    case("a hundred of others", made.sending(made.a_hundred_of_others), "unfit", "no certificate for our key", NEVER),
+    case("the old one again", made.sending(made.the_old_one), "unfit", "no certificate for our key", NEVER),
     case(
         "the old one again, the key kept",
         made.sending(made.the_old_one),

@@ -88,7 +88,7 @@ def test_pending_for_ever_ends_at_poll_limit(enrolled: Enrolled) -> None:
     assert first is not None
     for _ in range(5):
         site.clock.advance(timedelta(hours=7))
-        assert site.run(Wish.RENEW).result is Result.PENDING
+        assert site.run(Wish.NOW).result is Result.PENDING
     assert "abandoned" in site.events()
     second = site.transaction
     assert second is not None

@@ -213,7 +213,7 @@ def test_an_identity_that_moves_signs_for_the_new_keystore(family: str, wanted: 
     assert on_the_wire(sent, [source], None) == foreseen
 
 
-def test_a_key_made_before_the_definition_was_changed_is_still_asked_for(make_site: Sites) -> None:
+def test_a_key_made_before_the_definition_was_changed_is_made_anew(make_site: Sites) -> None:
     site = make_site(ca=BadLine)
     site.write("key_type: rsa:2048")
     context = site.context()
@@ -221,7 +221,7 @@ def test_a_key_made_before_the_definition_was_changed_is_still_asked_for(make_si
     site.write("key_type: ec:p256")
     assert site.run().result is Result.ENROLLED, site.log
     sent = on_the_wire(line(site).asked[0], [], None)
-    assert (sent.key, sent.signed_by) == ("rsa:2048", SignedBy.NEW_KEY)
+    assert (sent.key, sent.signed_by) == ("ec:p256", SignedBy.TRANSPORT_KEY)
 
 
 def test_which_message_it_is_only_a_ca_that_was_asked_can_say(site: Site) -> None:

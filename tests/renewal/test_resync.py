@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from certagent import certificate as facts
 from certagent.errors import RejectedError
 from certagent.lab import Answer, Settings
 from certagent.lab.checks import is_self_signed
@@ -120,15 +121,17 @@ def test_case_4_whatever_the_client_had_is_lost(automatic: Site) -> None:
 
 
 def test_case_6_a_retry_is_never_another_pkcs10_in_the_same_transaction(automatic: Site) -> None:
-    """Not even when the configuration changed meanwhile: what was asked for is asked for again."""
-    line(automatic).lost = 1
+    """Not even when the configuration changed meanwhile: that is asked for in a transaction of its own."""
+    line(automatic).lost = 2
     automatic.run()
+    again(automatic)
     text = automatic.config.read_text()
     automatic.config.write_text(text.replace("san: [dns:web.example.net]", "san: [dns:other.example.net]"))
     assert again(automatic) is Result.ENROLLED
-    first, second = line(automatic).asked
+    first, second, third = line(automatic).asked
     assert (first.transaction_id, first.content) == (second.transaction_id, second.content)
-    one_transaction(automatic)
+    assert third.transaction_id != second.transaction_id
+    assert facts.alternative_names(automatic.leaf()) == {"dns:other.example.net"}
 
 
 @pytest.mark.parametrize("meanwhile", [pytest.param(False, id="still pending"), pytest.param(True, id="signed")])

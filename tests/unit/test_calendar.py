@@ -26,10 +26,10 @@ from certagent.status.as_json import as_json
 from certagent.status.metrics import prometheus_text
 from certagent.status.rollover import Ca, RolloverStatus, Shadow
 from certagent.status.snapshot import InPlace, Snapshot
+from certagent.transaction.ends import Present, why_ends
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.transaction.next_step import Situation, assess
 from certagent.transaction.report import Outcome, Result
-from certagent.transaction.walk import why_not
 
 # The first and the last moment of GeneralizedTime, and what lies between; the ends come often.
 EDGES = [FIRST, FIRST + timedelta(days=1), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), LAST]
@@ -136,7 +136,7 @@ def test_a_pause_ends(kind: str, failures: int, life: Lifetime | None, now: date
 def test_a_transaction_of_any_age_is_judged(
     started: datetime, now: datetime, limit: timedelta, ends: datetime | None
 ) -> None:
-    why_not(transaction(started, ends), "http://ca", limit, now)
+    why_ends(transaction(started, ends), Present("lab", "http://ca", limit), now)
 
 
 @given(moments, moments)

@@ -1,0 +1,86 @@
+"""What is asked of the CA: subject, names, usages, and for which key. Pure.
+
+`digest` tells whether an open request is still the one that would be made now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import msgspec
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent import lenient, scep
+from certagent.config.authority import Authority
+from certagent.config.keystores import KeystoreDefinition
+from certagent.errors import ConfigError
+from certagent.transaction.planned_request import PlannedRequest
+from certagent.trust.usages import asked_usages
+
+_USAGES = frozenset({x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid})
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a certificate is asked for with; the key is made apart."""
+
+    subject: x509.Name
+    names: x509.SubjectAlternativeName | None
+    extensions: tuple[x509.Extension[x509.ExtensionType], ...]
+
+
+def wanted(
+    name: str,
+    definition: KeystoreDefinition,
+    predecessor: x509.Certificate | None,
+    replaced: x509.Certificate | None,
+) -> Wanted:
+    """`name`: the keystore's, for an error. `predecessor`: what gets a successor; None for an enrollment with nothing
+    that signs it. `replaced`: what is in the keystore.
+
+    A successor keeps what its predecessor has, whoever put it there. An enrollment asks for what the definition says,
+    and where that says nothing for what it replaces has. Raises ConfigError.
+    """
+    if predecessor is not None:
+        return Wanted(*_identity_of(predecessor), tuple(scep.kept_extensions(predecessor)))
+    asked = facts.usage_extensions(definition.key_usage, definition.extended_key_usage)
+    if replaced is not None:
+        missing = _USAGES - {each.oid for each in asked}
+        asked += [each for each in scep.kept_extensions(replaced) if each.oid in missing]
+    if definition.template:
+        asked = [*asked, scep.certificate_template(definition.template)]
+    if definition.says_whom:
+        return Wanted(_subject(definition, replaced), facts.general_names(definition.san), tuple(asked))
+    if replaced is not None:
+        return Wanted(*_identity_of(replaced), tuple(asked))
+    raise ConfigError(f"keystore {name} has no subject to enroll with", "set `subject` or `san` in its definition")
+
+
+def _identity_of(certificate: x509.Certificate) -> tuple[x509.Name, x509.SubjectAlternativeName | None]:
+    return lenient.proper(certificate.subject), facts.san_extension(certificate)
+
+
+def _subject(definition: KeystoreDefinition, replaced: x509.Certificate | None) -> x509.Name:
+    if definition.subject is not None:
+        return facts.parse_subject(definition.subject)
+    return lenient.proper(replaced.subject) if replaced is not None else x509.Name([])
+
+
+def digest(what: Wanted, how: PlannedRequest, authority: Authority) -> str:
+    """Changes when, and only when, something else would be asked for, or in another way.
+
+    The order of names and usages does not count. Of a secret only where it is read is in it.
+    """
+    usages, purposes = asked_usages(what.extensions)
+    others = [each for each in what.extensions if each.oid not in _USAGES]
+    said = (
+        what.subject.public_bytes().hex(),
+        sorted(facts.alternative_names(what.names)),
+        (sorted(usages), sorted(purposes)),
+        [(each.oid.dotted_string, each.value.public_bytes().hex()) for each in others],
+        (how.signed_by, how.key, how.keeps_key, how.transport),
+        authority.challenge if how.challenge else None,
+    )
+    return hashlib.sha256(msgspec.json.encode(said, enc_hook=str)).hexdigest()

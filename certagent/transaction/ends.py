@@ -1,0 +1,131 @@
+"""When an open transaction ends without a certificate in place: its reason ended before it did. Pure.
+
+Every reason that keeps one open, and who ends it, stands in docs/decisions/0042.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from certagent.host import Host
+from certagent.moments import later
+from certagent.transaction import copies
+from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
+from certagent.transaction.wish import Wish
+
+_ASKS = (Kind.ENROLLMENT, Kind.RENEWAL, Kind.ROLLOVER)
+
+
+@dataclass(frozen=True)
+class Present:
+    """What is so now. `asked`: the digest of what would be asked for; empty where that cannot be told.
+
+    `replaced`: somebody else exchanged the certificate in place. `moves_from`: the keystore whose identity is to sign.
+    """
+
+    authority: str
+    endpoint: str
+    poll_limit: timedelta
+    host: Host = field(default_factory=Host)
+    asked: str = ""
+    replaced: bool = False
+    moves_from: str = ""
+
+
+@dataclass(frozen=True)
+class End:
+    """Why a transaction is given up. `stands`: what it was begun for is wanted still."""
+
+    reason: str
+    stands: bool = True
+
+
+def why_ends(transaction: Transaction, present: Present, now: datetime, wish: Wish = Wish.DUE) -> End | None:
+    """Why an open transaction is not carried on; None where it is.
+
+    What is in place already is brought to its end: nothing here is about its hooks.
+    """
+    reason = not_ours(transaction, present.authority, present.host)
+    if reason or transaction.kind not in _ASKS:
+        return End(reason, stands=False) if reason else None
+    if transaction.phase is Phase.ISSUED:
+        return _first(*_of_any(transaction, present, wish), *_of_issued(transaction, present, now, wish))
+    if transaction.phase in NOT_ISSUED:
+        return _first(*_of_any(transaction, present, wish), *_of_asked(transaction, present, now, wish))
+    return None
+
+
+_Reason = tuple[bool, End]
+
+
+def _first(*reasons: _Reason) -> End | None:
+    return next((end for holds, end in reasons if holds), None)
+
+
+def _of_any(transaction: Transaction, present: Present, wish: Wish) -> Iterator[_Reason]:
+    """While the certificate that was there at the beginning is in place still."""
+    replaced = present.replaced and transaction.kind is not Kind.ROLLOVER
+    yield replaced, End("somebody else replaced the certificate meanwhile", stands=False)
+    compromised = wish is Wish.COMPROMISED and not transaction.compromised
+    yield compromised, End("the key in place is known to others: a new one is made")
+
+
+def _of_issued(transaction: Transaction, present: Present, now: datetime, wish: Wish) -> Iterator[_Reason]:
+    """What was issued is put in place, for it was paid for; unless it cannot be, or is not what is wanted by now."""
+    expired = transaction.not_after is not None and transaction.not_after <= now
+    yield expired, End("the successor expired before it could be put in place")
+    enrolls, by_force = transaction.kind is Kind.ENROLLMENT, _gives_way(transaction, wish)
+    changed = _changed(transaction, present) and (enrolls or by_force)
+    yield changed, End("the definition asks for something else than it was issued for")
+    yield transaction.vetoed and by_force, End("a pre hook vetoed it, and another was asked for by --force")
+
+
+def _of_asked(transaction: Transaction, present: Present, now: datetime, wish: Wish) -> Iterator[_Reason]:
+    yield transaction.endpoint != present.endpoint, End("the authority's URL changed since it was begun")
+    yield _changed(transaction, present), End("the definition asks for something else by now")
+    yield wish.enrolls and transaction.kind is Kind.RENEWAL, End("an enrollment was asked for instead")
+    other = wish.enrolls and transaction.kind is Kind.ENROLLMENT and transaction.source != present.moves_from
+    yield other, End("an enrollment signed by another identity was asked for instead")
+    # Where no request is made yet, there is nothing to make anew.
+    yield transaction.request != b"" and _gives_way(transaction, wish), End("another was asked for by --force")
+    late = later(transaction.started_at, present.poll_limit) < now
+    yield late, End("the CA did not answer within poll_limit")
+
+
+def _gives_way(transaction: Transaction, wish: Wish) -> bool:
+    """A rollover that is being prepared, which nobody named, only where its CA's answer was refused."""
+    return wish.begins_anew and (transaction.kind is not Kind.ROLLOVER or bool(transaction.refused))
+
+
+def _changed(transaction: Transaction, present: Present) -> bool:
+    """One of an earlier release, and one without a request, does not know what it asked for."""
+    return "" not in {transaction.asked, present.asked} and transaction.asked != present.asked
+
+
+def not_ours(transaction: Transaction, authority: str, host: Host) -> str:
+    """Why it is not carried on here, whatever its CA says; empty where it is."""
+    moved = _was_moved(transaction, authority)
+    return copies.was_copied(transaction, host) or moved
+
+
+def _was_moved(transaction: Transaction, authority: str) -> str:
+    """Why what another authority was asked for, or has issued, is not put in place; empty where it is this one's."""
+    if transaction.authority == authority or transaction.kind not in _ASKS:
+        return ""
+    if transaction.phase not in (*NOT_ISSUED, Phase.ISSUED):
+        return ""
+    return f"the keystore was moved from {transaction.authority} to {authority}"
+
+
+def wanted_still(transaction: Transaction, wish: Wish) -> Wish:
+    """By what wish to go on when this transaction was given up, though what it was begun for is wanted still.
+
+    What a person wanted, and did not get, is more than what is due.
+    """
+    if not transaction.forced or wish.enrolls or wish in (Wish.COMPROMISED, Wish.FINISH):
+        return wish
+    if transaction.compromised:
+        return Wish.COMPROMISED
+    return Wish.ENROLL if transaction.kind is Kind.ENROLLMENT else Wish.RENEW
