@@ -37,6 +37,7 @@ from certagent.scep import (
     encode_reply,
     new_nonce,
     parse_issuer_and_serial,
+    same_name,
 )
 
 _FAIL_INFO = {fail_info.word: fail_info for fail_info in FailInfo}
@@ -104,7 +105,7 @@ class LabCA:
 
     def next_ca(self) -> HttpAnswer:
         """What GetNextCACert returns."""
-        return next_ca_answer(self.generation, self.following, flat=self.settings.flat_next_ca)
+        return next_ca_answer(self.generation, self.following, self.clock(), flat=self.settings.flat_next_ca)
 
     def crl(self) -> x509.CertificateRevocationList:
         """Which of its certificates are no longer good, as of now."""
@@ -195,6 +196,7 @@ class LabCA:
             algorithms=Algorithms("aes128-cbc", "sha256") if refused else request.algorithms,
             key_transport=request.key_transport,
             password=self.challenge.encode(),
+            signing_time=self.clock(),
         )
 
     def _query(self, request: Request) -> Answer:
@@ -203,7 +205,7 @@ class LabCA:
             issuer, serial = parse_issuer_and_serial(request.content)
         except CertagentError as error:
             raise RejectedError(str(error), fail_info="badRequest") from None
-        if issuer != self.generation.issuer.certificate.subject.public_bytes():
+        if not same_name(issuer, self.generation.issuer.certificate.subject):
             raise RejectedError("that is another CA's", fail_info="badCertId")
         if request.message_type == MessageType.GET_CRL:
             return Answer(PkiStatus.SUCCESS, crl=self.crl())

@@ -68,9 +68,9 @@ class Generation:
 
     @property
     def certificates(self) -> Sequence[x509.Certificate]:
-        """What the CA publishes of itself: its RA's certificates, its own, and those above."""
+        """What the CA publishes of itself: its own certificate first, for those who take no other for the issuer."""
         ra = (self.signer.certificate, self.recipient.certificate) if self.has_ra else ()
-        return [*ra, self.issuer.certificate, *self.above]
+        return [self.issuer.certificate, *ra, *self.above]
 
 
 def open_generation(store: Store, settings: Settings, now: datetime, *, begins: datetime | None = None) -> Generation:

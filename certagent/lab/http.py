@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -40,13 +41,16 @@ def ca_certificate_answer(certificates: Sequence[x509.Certificate]) -> HttpAnswe
     return HttpAnswer(200, "application/x-x509-ca-ra-cert", body, f"{len(certificates)} certificates")
 
 
-def next_ca_answer(current: Generation, following: Generation | None, *, flat: bool) -> HttpAnswer:
-    """To GetNextCACert: the next CA under the signature of the current one; 404 while there is none."""
+def next_ca_answer(current: Generation, following: Generation | None, now: datetime, *, flat: bool) -> HttpAnswer:
+    """To GetNextCACert: the next CA under the signature of the current one; 404 while there is none.
+
+    In either form as clients read it: jscep and sscep look at this Content-Type, XiPKI at the signing time as well.
+    """
     if following is None:
         return HttpAnswer(404, "text/plain", b"there is no next CA yet\n", "no next CA yet")
-    body = encode_next_ca(following.certificates, current.issuer, nested=not flat)
-    kind = "application/x-x509-ca-ra-cert" if flat else "application/x-x509-next-ca-cert"
-    return HttpAnswer(200, kind, body, f"the next CA, from {following.begins:%Y-%m-%dT%H:%M:%SZ}")
+    body = encode_next_ca(following.certificates, current.issuer, nested=not flat, signing_time=now)
+    note = f"the next CA, from {following.begins:%Y-%m-%dT%H:%M:%SZ}"
+    return HttpAnswer(200, "application/x-x509-next-ca-cert", body, note)
 
 
 def decode_message(message: str | bytes) -> bytes:

@@ -21,7 +21,7 @@ from certagent.lab.generation import Generation, Settings
 from certagent.lab.issued import Issued
 from certagent.lab.rollover import ShadowRequest
 from certagent.lab.store import Record, Store, Waiting, is_keepable
-from certagent.scep import FailInfo, PkiStatus, Request, parse_issuer_and_subject
+from certagent.scep import FailInfo, PkiStatus, Request, parse_issuer_and_subject, same_name
 
 ENROLLMENT, RENEWAL, ROLLOVER = "enrollment", "renewal", "rollover"
 
@@ -99,7 +99,7 @@ class Transactions:
             asked = found.csr.subject if isinstance(found, Waiting) else found.certificate.subject
             following = self._ca.following if isinstance(request, ShadowRequest) else None
             ca = (following or self._ca.generation).issuer.certificate
-            if (issuer, subject) != (ca.subject.public_bytes(), asked.public_bytes()):
+            if not (same_name(issuer, ca.subject) and same_name(subject, asked)):
                 raise RejectedError("the issuer or the subject is not the transaction's", fail_info="badRequest")
             if found.requester != _requester(request.signer):
                 raise RejectedError("polled with another key than requested with", fail_info="badMessageCheck")

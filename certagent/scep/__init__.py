@@ -50,6 +50,7 @@ from certagent.scep.request import (
     parse_issuer_and_serial,
     parse_issuer_and_subject,
     random_transaction_id,
+    same_name,
     self_signed,
 )
 from certagent.scep.server import Request, decode_request, encode_reply, reply_attributes
@@ -96,6 +97,7 @@ __all__ = [
     "read_ca_certificates",
     "read_next_ca",
     "reply_attributes",
+    "same_name",
     "self_signed",
     "signed_data",
 ]

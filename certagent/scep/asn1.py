@@ -306,9 +306,12 @@ def issuer_and_serial(certificate: x509.Certificate) -> cms.IssuerAndSerialNumbe
     return cms.IssuerAndSerialNumber({"issuer": ours.issuer, "serial_number": ours.serial_number})
 
 
-def certificate_set(certificates: Sequence[x509.Certificate]) -> list[cms.CertificateChoices]:
-    """What the `certificates` field of a SignedData is made of."""
-    return [cms.CertificateChoices("certificate", _load(certificate)) for certificate in certificates]
+def certificate_set(certificates: Sequence[x509.Certificate]) -> cms.CertificateSet:
+    """The `certificates` field of a SignedData, in this order, which asn1crypto would make DER's.
+
+    RFC 5652 §5 wants DER of signed attributes alone; jscep takes the first CA that it finds here for the issuer.
+    """
+    return cms.CertificateSet(contents=b"".join(map(to_der, certificates)))
 
 
 def _load(certificate: x509.Certificate) -> asn1_x509.Certificate:

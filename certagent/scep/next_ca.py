@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from asn1crypto import cms
 from cryptography import x509
@@ -12,7 +13,15 @@ from certagent.errors import TrustError
 from certagent.scep import asn1
 from certagent.scep.algorithms import Signer, refuse_weak
 from certagent.scep.message import MESSAGE_TYPE
-from certagent.scep.signed import assemble, degenerate, read_degenerate, signed_attributes, verify
+from certagent.scep.signed import (
+    SIGNING_TIME,
+    assemble,
+    degenerate,
+    read_degenerate,
+    signed_attributes,
+    signing_time_value,
+    verify,
+)
 
 _WHAT = "the CA's answer to GetNextCACert"
 _UNSIGNED = "a next CA is announced under the current CA's signature; nothing of it was used"
@@ -74,17 +83,22 @@ def encode_next_ca(
     nested: bool = True,
     digest: str = "sha256",
     signed_attributes: bool = True,
+    signing_time: datetime | None = None,
+    content_type: str = "data",
 ) -> bytes:
     """The server's side: the answer to GetNextCACert, nested (RFC 8894 §4.7.1) or flat (the drafts).
 
-    Without `signed_attributes` the signature is over the content itself and its type `data`, as OpenXPKI has it.
+    Without `signed_attributes` the signature is over the content itself, as OpenXPKI has it. `content_type` of what is
+    nested: OpenSSL, and sscep with it, reads `data` alone, XiPKI writes `signed_data`.
     """
     content = degenerate(certificates) if nested else None
-    content_type = "signed_data" if nested and signed_attributes else "data"
-    attributes = _attributes(content, digest, content_type) if signed_attributes else None
+    attributes = _attributes(content, digest, content_type, signing_time) if signed_attributes else None
     carried = [signer.certificate] if nested else certificates
     return assemble(content, attributes, signer, digest, carried, content_type=content_type)
 
 
-def _attributes(content: bytes | None, digest: str, content_type: str) -> cms.CMSAttributes:
-    return signed_attributes(content, {}, digest, content_type)
+def _attributes(
+    content: bytes | None, digest: str, content_type: str, signing_time: datetime | None
+) -> cms.CMSAttributes:
+    more = {} if signing_time is None else {SIGNING_TIME: signing_time_value(signing_time)}
+    return signed_attributes(content, more, digest, content_type)

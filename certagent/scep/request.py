@@ -184,7 +184,7 @@ def issuer_and_subject(issuer: x509.Name, subject: x509.Name) -> bytes:
 
 
 def parse_issuer_and_subject(data: bytes) -> tuple[bytes, bytes]:
-    """The two DER names of a CertPoll, to be compared with `Name.public_bytes()`. Raises TrustError."""
+    """The two DER names of a CertPoll, to be compared by `same_name`. Raises TrustError."""
     with asn1.parsing("the poll"):
         names = core.SequenceOf.load(data, spec=asn1_x509.Name, strict=True)
         if len(names) != 2:
@@ -198,10 +198,16 @@ def issuer_and_serial(issuer: x509.Name, serial: int) -> bytes:
 
 
 def parse_issuer_and_serial(data: bytes) -> tuple[bytes, int]:
-    """The DER name, to be compared with `Name.public_bytes()`, and serial number of a query. Raises TrustError."""
+    """The DER name, to be compared by `same_name`, and serial number of a query. Raises TrustError."""
     with asn1.parsing("the query"):
         query = cms.IssuerAndSerialNumber.load(data, strict=True)
         return bytes(query["issuer"].dump()), int(query["serial_number"].native)
+
+
+def same_name(der: bytes, name: x509.Name) -> bool:
+    """Whether a DER name is this one; string types, case and blanks do not count (RFC 5280 §7.1)."""
+    with asn1.parsing("a name"):
+        return bool(asn1_x509.Name.load(der, strict=True) == asn1_x509.Name.load(name.public_bytes()))
 
 
 def new_transaction_id(public_key: PublicKey) -> str:

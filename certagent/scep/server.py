@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from asn1crypto import core
 from cryptography import x509
@@ -28,7 +29,7 @@ from certagent.scep.message import (
     octets_of,
     string_of,
 )
-from certagent.scep.signed import degenerate, signed_data, verify
+from certagent.scep.signed import MESSAGE_CONTENT, SIGNING_TIME, degenerate, signed_data, signing_time_value, verify
 
 _REQUEST = "the request"
 
@@ -59,7 +60,7 @@ def decode_request(data: bytes, *, recipients: Sequence[Signer], password: bytes
     """
     asn1.outer(data, _REQUEST)
     body = asn1.content_info(data, "signed_data", _REQUEST)
-    signed = verify(body, asn1.certificates_of(body, _REQUEST), _REQUEST)
+    signed = verify(body, asn1.certificates_of(body, _REQUEST), _REQUEST, content_types=MESSAGE_CONTENT)
     try:
         message_type = MessageType(number_of(signed, MESSAGE_TYPE))
     except ValueError:
@@ -94,9 +95,11 @@ def encode_reply(
     algorithms: Algorithms,
     key_transport: KeyTransport = "rsa",
     password: bytes | None = None,
+    signing_time: datetime | None = None,
 ) -> bytes:
     """A DER CertRep (RFC 8894 §3.3.2). SUCCESS needs the certificates asked for, or the CRL (DER), and somebody
     to envelope them to: the `recipient`, who is the request's signer, or whoever knows the `password`.
+    XiPKI's client believes no reply without a `signing_time`.
     """
     attributes = reply_attributes(
         status=status,
@@ -105,6 +108,7 @@ def encode_reply(
         sender_nonce=sender_nonce,
         fail_info=fail_info,
         fail_text=fail_text,
+        signing_time=signing_time,
     )
     content = None
     if status == PkiStatus.SUCCESS:
@@ -121,6 +125,7 @@ def reply_attributes(
     sender_nonce: bytes,
     fail_info: FailInfo | None = None,
     fail_text: str | None = None,
+    signing_time: datetime | None = None,
 ) -> Mapping[str, core.Asn1Value]:
     """The signed attributes of a CertRep (RFC 8894 §3.3.2)."""
     attributes: dict[str, core.Asn1Value] = {
@@ -134,4 +139,6 @@ def reply_attributes(
         attributes[FAIL_INFO] = core.PrintableString(str(int(fail_info)))
     if fail_text is not None:
         attributes[FAIL_INFO_TEXT] = core.UTF8String(fail_text)
+    if signing_time is not None:
+        attributes[SIGNING_TIME] = signing_time_value(signing_time)
     return attributes

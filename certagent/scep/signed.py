@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from asn1crypto import algos, cms, core, crl
@@ -20,6 +21,9 @@ from certagent.text import one_line
 
 CONTENT_TYPE = "1.2.840.113549.1.9.3"
 MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
+SIGNING_TIME = "1.2.840.113549.1.9.5"
+MESSAGE_CONTENT = ("data", "enveloped_data")
+"""What a pkiMessage may say that it signs: RFC 8894 §3.2 wants plain data, XiPKI names the envelope that it is."""
 _ECDSA_KEY = "1.2.840.10045.2.1"  # id-ecPublicKey, which some write where the algorithm belongs
 
 
@@ -64,6 +68,12 @@ def signed_attributes(
         **attributes,
     }
     return cms.CMSAttributes([cms.CMSAttribute({"type": oid, "values": [v]}) for oid, v in complete.items()])
+
+
+def signing_time_value(moment: datetime) -> core.Asn1Value:
+    """The value of signingTime: UTCTime as long as that can say the year (RFC 5652 §11.3)."""
+    second = moment.astimezone(UTC).replace(microsecond=0)
+    return core.UTCTime(second) if second.year < 2050 else core.GeneralizedTime(second)
 
 
 def assemble(

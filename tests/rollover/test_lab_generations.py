@@ -57,8 +57,7 @@ def test_it_is_announced_in_either_form(make_lab: Make, clock: Clock, nested: bo
     lab = make_lab(replace(YEARLY, flat_next_ca=not nested, ra=True))
     clock.now = lab.generation.ends - DAY
     answer = lab.respond_http(Call("GetNextCACert", ""))
-    kind = "next-ca-cert" if nested else "ca-ra-cert"
-    assert answer.content_type == f"application/x-x509-{kind}"
+    assert answer.content_type == "application/x-x509-next-ca-cert"
     found = read_next_ca(answer.body, signers=[lab.generation.issuer.certificate], accept=())
     assert found.nested == nested
     assert lab.following is not None
