@@ -82,8 +82,10 @@ def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+    except BaseException as fault:
         _unlink(path, dir_fd)
+        if isinstance(fault, OSError):
+            fault.filename = fault.filename or str(path)  # of a write the kernel does not say which file it was
         raise
 
 

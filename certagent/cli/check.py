@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,9 +25,11 @@ from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_for_host
 from certagent.config.parts import Secret
 from certagent.directories import Look
-from certagent.errors import CertagentError, StateError, internal_fault
+from certagent.errors import CertagentError, ConfigError, StateError, internal_fault
 from certagent.hooks import read_secret
+from certagent.keystore import obstacles
 from certagent.keystore.attributes import lost
+from certagent.keystore.base import Keystore
 from certagent.keystore.files import explained, look_at, ownership, resolve
 from certagent.mounts import Mounts
 from certagent.scep import Capabilities
@@ -50,7 +53,9 @@ def check(arguments: argparse.Namespace) -> int:
     configuration, lacking = load_for_host(arguments.config)
     console = terminal()
     counts = dict.fromkeys(Mark, 0)
-    for title, findings in _groups(configuration, arguments.config, lacking, offline=arguments.offline):
+    for title, findings in _groups(
+        configuration, arguments.config, lacking, arguments.names, offline=arguments.offline
+    ):
         print_title(console, title)
         for finding in _guarded(findings, debug=arguments.debug):
             counts[finding.mark] += 1
@@ -78,16 +83,22 @@ def _guarded(findings: Findings, *, debug: bool) -> Findings:
 
 
 def _groups(
-    configuration: Configuration, path: Path, lacking: Sequence[str], *, offline: bool
+    configuration: Configuration, path: Path, lacking: Sequence[str], wanted: Sequence[str], *, offline: bool
 ) -> Iterator[tuple[str, Findings]]:
-    """Titles, and what stands below them; nothing is looked at before its turn."""
+    """Titles, and what stands below them; nothing is looked at before its turn. `wanted`: keystores, or none for all.
+
+    Raises ConfigError for one that is not configured.
+    """
     now = assemble.clock()
     yield f"configuration {path}", _host(configuration, lacking, now)
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     reached: dict[str, Contact] = {}
-    for name, authority in configuration.authorities.items():
+    names = assemble.chosen(configuration, wanted)
+    used = dict.fromkeys(configuration.keystores[each].authority for each in names)
+    for name in used if wanted else configuration.authorities:
+        authority = configuration.authorities[name]
         yield f"authority {name}", _authority(name, authority, None if offline else authorities, reached, now)
-    for name in configuration.keystores:
+    for name in names:
         yield f"keystore {name}", _keystore(configuration, name, authorities, reached, now)
 
 
@@ -104,9 +115,11 @@ def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -
         directories["live_dir"] = Path(configuration.live_dir)
     if configuration.metrics_file:
         directories["metrics_file"] = Path(configuration.metrics_file).parent
-    closed = [f"{word}: {path} is not writable" for word, path in directories.items() if not _may_write(path)]
-    for line in closed:
-        yield Finding(Mark.WRONG, line, _AS_ROOT)
+    closed = False
+    for word, path in directories.items():
+        for wrong in _directory_faults(path, made_when_missing=word != "metrics_file"):
+            closed = True
+            yield Finding(Mark.WRONG, f"{word}: {wrong}", wrong.hint)
     if "live_dir" in directories and (fault := believed.directory_fault(directories["live_dir"])):
         yield Finding(Mark.WRONG, f"live_dir is not believed: {fault[0]}", fault[1])
     yield from _state(directories["state_dir"], deep=False)
@@ -129,10 +142,17 @@ def _state(directory: Path, *, deep: bool) -> Findings:
         yield Finding(Mark.WARNING, f"{directory} is writable by its group or by everybody", hint)
 
 
-def _may_write(directory: Path) -> bool:
-    """Whether we may write there, or may make it: then the nearest directory above it counts."""
+def _directory_faults(directory: Path, *, made_when_missing: bool) -> Iterator[CertagentError]:
+    """Why nothing can be written there; where it is made when it is missing, the nearest one above it counts."""
     nearest = next(each for each in (directory, *directory.parents) if os.path.lexists(each))
-    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK, effective_ids=True)
+    if not nearest.is_dir():
+        yield ConfigError(f"{nearest} is not a directory", "move it away, or correct the path")
+    elif nearest != directory and not made_when_missing:
+        yield ConfigError(f"the directory {directory} does not exist", "create it, or correct the path")
+    elif full := obstacles.lack_of_room(nearest):
+        yield full
+    elif not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
+        yield ConfigError(f"{directory} is not writable", _AS_ROOT)
 
 
 def _authority(
@@ -221,7 +241,7 @@ def _keystore(
 ) -> Findings:
     configured = configured_keystore(configuration, name, assemble.host())
     definition, authority, keystore = configured.definition, configured.authority, configured.keystore
-    yield from _files(definition, Path(configuration.live_dir) / name)
+    yield from _files(keystore, definition, Path(configuration.live_dir) / name)
     yield from _state(configured.directory, deep=True)
     snapshot = take_snapshot(configured, authorities, now)
     if not snapshot.situation.readable and snapshot.last_error is not None:
@@ -246,12 +266,12 @@ def _keystore(
     yield from warnings(seen, now)
 
 
-def _files(definition: KeystoreDefinition, live: Path) -> Findings:
+def _files(keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Findings:
     """Whether every file can be replaced as configured."""
     faults: list[Finding] = []
     for path in definition.paths.values():
         try:
-            faults.extend(_file(path, definition, live))
+            faults.extend(_file(path, keystore, definition, live))
         except CertagentError as error:
             faults.append(Finding(Mark.WRONG, str(error), error.hint))
     yield from faults
@@ -259,8 +279,9 @@ def _files(definition: KeystoreDefinition, live: Path) -> Findings:
         yield Finding(Mark.FINE, f"can write {', '.join(map(str, definition.paths.values()))}")
 
 
-def _file(path: Path, definition: KeystoreDefinition, live: Path) -> Findings:
+def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Findings:
     target = resolve(path, live)
+    keystore.check_target(path)
     found = look_at(path, live)
     wanted = ownership(found, owner=definition.owner, group=definition.group, mode=definition.mode, default=0o600)
     if found is not None and (without := lost(found, wanted)):
@@ -276,8 +297,16 @@ def _file(path: Path, definition: KeystoreDefinition, live: Path) -> Findings:
         yield Finding(Mark.WRONG, f"{target.parent} is not writable", _AS_ROOT)
     if os.geteuid() == 0:
         return
-    if wanted.uid not in (None, os.geteuid()) or wanted.gid not in (None, os.getegid(), *os.getgroups()):
+    if found is not None and definition.swap == "in-place":
+        return  # it keeps its owner
+    if wanted.uid not in (None, os.geteuid()) or wanted.gid not in (None, *own_groups(target.parent)):
         yield Finding(Mark.WRONG, f"only root may give {target} to its owner and group", "run certagent as root")
+
+
+def own_groups(directory: Path) -> list[int]:
+    """Those that we may give a new file in this directory to; a setgid directory gives its own."""
+    status = directory.stat()
+    return [os.getegid(), *os.getgroups(), *([status.st_gid] if status.st_mode & stat.S_ISGID else [])]
 
 
 def _other_readers(found: Look, swap: Swap | None) -> Findings:
@@ -294,7 +323,8 @@ def _other_readers(found: Look, swap: Swap | None) -> Findings:
     for point in Mounts.read().of(found.path):
         what = f"{found.path} is mounted at {point} as a single file, as into a container: "
         if swap is None:
-            yield Finding(Mark.FINE, f"{what}the new content is written into it")
+            hint = "mount its directory instead; if it has to be so, `swap: in-place` says that you know (docs/swap.md)"
+            yield Finding(Mark.WARNING, f"{what}the new content is written into it, which is not atomic", hint)
         else:
             hint = "mount its directory instead, or leave `swap` out (docs/swap.md)"
             yield Finding(Mark.WARNING, f"{what}after a swap that goes on showing the old file", hint)

@@ -104,6 +104,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     # For the agent, which reads its configuration in a process of its own.
     run.add_argument("--definitions-to-stdout", action="store_true", help=argparse.SUPPRESS)
     check = commands.add_parser("check", help="configuration, keystores, authorities; changes nothing")
+    check.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores, and every authority")
     check.add_argument("--offline", action="store_true", help="contact no authority")
     status = commands.add_parser("status", help="what is there and what happens next")
     status.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")

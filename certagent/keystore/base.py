@@ -137,6 +137,10 @@ class Keystore(ABC):
         """Remove every shadow but those under the ids to keep."""
 
     @abstractmethod
+    def check_target(self, path: Path) -> None:
+        """Whether one of its files can be replaced, as far as it can be known. Raises KeystoreError."""
+
+    @abstractmethod
     def check_targets(self) -> None:
         """Whether what is in place can be looked at and replaced, as far as that is known without writing.
 

@@ -21,7 +21,7 @@ from certagent.directories import Look
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore import swap_plan
+from certagent.keystore import obstacles, swap_plan
 from certagent.keystore.base import Identity, Keystore, Remark, Shadow, prove_pair
 from certagent.keystore.files import (
     explained,
@@ -191,8 +191,17 @@ class FileKeystore(Keystore, Generic[Definition]):
             owner, group = self._definition.owner, self._definition.group
             self._check_holder(found, ownership(found, owner=owner, group=group, mode=None, default=0o600))
         for path in self._paths.values():
-            resolve(path, self._live)
+            self.check_target(path)
         self._check_live()
+
+    def check_target(self, path: Path) -> None:
+        """Whether this file can be replaced, as far as it can be known. Raises KeystoreError."""
+        target = resolve(path, self._live)
+        over = self._inode_of(look_at(path, self._live)) is not None
+        beside = f"{swap_plan.beside(target, '0' * 32).name}.old"
+        points = {mount.point for mount in self._mounts.own}
+        if fault := obstacles.find(target, over=over, beside=beside, mounts=points):
+            raise fault
 
     def exposed(self) -> tuple[str, ...]:
         found = [self._look(role).get(role) for role in self._paths if role.private]

@@ -1,0 +1,73 @@
+"""What would keep a file from being replaced, as far as it can be known without trying: for `check`, and before a CA is
+asked for a certificate that could not be put in place."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Collection
+from pathlib import Path
+
+from certagent.errors import KeystoreError
+
+# linux/fs.h
+_GET_FLAGS = 0x80086601
+_IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
+# For a generation of everything, journals and the shadow.
+ROOM = 128 * 1024
+
+
+def find(target: Path, *, over: bool, beside: str, mounts: Collection[str]) -> KeystoreError | None:
+    """Why this file cannot be replaced. `over`: it is written into; else `beside` is the longest name beside it.
+
+    `mounts` are the mount points that we see.
+    """
+    directory = target.parent
+    for path in (target, *(() if over else (directory,))):
+        if flag := _flag(path):
+            hint = f"`chattr -{'i' if flag == 'immutable' else 'a'} {path}`, or leave it out of the configuration"
+            return KeystoreError(f"{path} is {flag} (lsattr): nothing can be put in its place", hint)
+    if not over and str(target) in mounts:
+        hint = "mount its directory instead, or leave `swap` out: then it is written into (docs/swap.md)"
+        return KeystoreError(f"{target} is a mount point: no file can be put in its place", hint)
+    if not over and len(os.fsencode(beside)) > (limit := os.pathconf(directory, "PC_NAME_MAX")):
+        hint = f"use one of at most {limit - (len(os.fsencode(beside)) - len(os.fsencode(target.name)))} bytes"
+        return KeystoreError(f"the name of {target} is too long for the files that are made beside it", hint)
+    return lack_of_room(directory)
+
+
+def lack_of_room(directory: Path, needed: int = ROOM) -> KeystoreError | None:
+    """Why nothing more can be written there; quotas are not seen."""
+    try:
+        status = os.statvfs(directory)
+    except OSError:  # who writes there says so
+        return None
+    blocks = status.f_bfree if os.geteuid() == 0 else status.f_bavail
+    if status.f_flag & os.ST_RDONLY:
+        hint = "remount it writable, or add its directory to ReadWritePaths= of the systemd unit"
+        return KeystoreError(f"{directory} is on a read-only file system", hint)
+    if status.f_blocks and blocks * status.f_frsize < needed:
+        left = blocks * status.f_frsize >> 10
+        return KeystoreError(f"the file system of {directory} is full: {left} KiB are left", "free some space")
+    if status.f_files and not status.f_ffree:
+        return KeystoreError(f"the file system of {directory} has no inodes left", "remove files that are not needed")
+    return None
+
+
+def _flag(path: Path) -> str:
+    """`immutable` or `append-only` for a file or directory that has such a flag; empty for others, and if unknown."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        (flags,) = struct.unpack("l", fcntl.ioctl(descriptor, _GET_FLAGS, struct.pack("l", 0)))
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES):
+            raise
+        return ""
+    finally:
+        os.close(descriptor)
+    return "immutable" if flags & _IMMUTABLE else "append-only" if flags & _APPEND_ONLY else ""
