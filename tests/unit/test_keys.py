@@ -82,10 +82,12 @@ PEM = keys.to_pem(key("device"))
 @pytest.mark.parametrize(
     ("pem", "passphrase", "message", "hint"),
     [
-        pytest.param(b"", None, "web.key holds no private key", "BEGIN", id="empty"),
+        pytest.param(b"", None, "web.key holds no private key", "put the content there", id="empty"),
         pytest.param(b"\x30\x82", None, "web.key holds no private key", "BEGIN", id="DER"),
-        pytest.param(to_pem([party("x").certificate]), None, "holds no private key", "BEGIN", id="a certificate only"),
-        pytest.param(PEM[:-20], None, "holds no private key", "BEGIN", id="cut short"),
+        pytest.param(
+            to_pem([party("x").certificate]), None, "holds no private key", "exchanged", id="a certificate only"
+        ),
+        pytest.param(PEM[:-20], None, "holds no private key", "restore", id="cut short"),
         pytest.param(PEM.replace(b"M", b"N", 5), None, "cannot be read", "damaged", id="damaged"),
         pytest.param(keys.to_pem(key("device"), b"x"), None, "is encrypted", "key_passphrase", id="encrypted"),
         pytest.param(keys.to_pem(key("device"), b"x"), b"y", "cannot be read", "right one", id="another passphrase"),
@@ -100,8 +102,8 @@ PEM = keys.to_pem(key("device"))
         pytest.param(
             ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, PLAIN),
             None,
-            "cannot be read",
-            "damaged",
+            "holds no private key: it is a key in OpenSSH's own form",
+            "ssh-keygen",
             id="OpenSSH",
         ),
     ],

@@ -46,7 +46,7 @@ DOORS = {
     "asyncio.subprocess": ("agent.worker_process",),
     "socket": ("cli.assemble", "lab.server", "agent.systemd", "transaction.probe", "demo."),
     "rich": ("cli.", "demo."),
-    "fcntl": ("durable",),
+    "fcntl": ("durable", "keystore.obstacles"),
     "pkcs11": ("keystore.token.",),
     "ldap3": ("trust.crl",),
     "OpenSSL": ("trust.proof", "trust.proof_of_use"),
