@@ -6,6 +6,7 @@
     ├── BusyError          somebody else is at work on this keystore or authority; look again soon
     ├── TransientError     back off and try again
     │   ├── HttpError      the server answered, with an HTTP error
+    │   ├── UnreachableError  no server answered; where there is a second address, it is asked
     │   ├── HookError      a hook failed, hung or vetoed; try again later
     │   └── ProbeError     the consumer did not serve the new certificate; the old pair is back
     ├── RejectedError      the CA said no; retry slowly, warn
@@ -76,6 +77,14 @@ class HttpError(TransientError):
     def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
         super().__init__(message, hint)
         self.status = status
+
+
+class UnreachableError(TransientError):
+    """No whole answer came: no connection, no TLS, no time left, or it broke off."""
+
+    @property
+    def kind(self) -> str:
+        return "transient"
 
 
 class HookError(TransientError):

@@ -165,7 +165,7 @@ def _authority(
     yield from _secret(f"the challenge of {name}", authority.challenge)
     if authorities is None:
         pins(authority)
-        yield Finding(Mark.FINE, f"{authority.url} was not contacted")
+        yield Finding(Mark.FINE, f"{', '.join(authority.urls)} was not contacted")
         return
     try:
         contact = reached[name] = authorities.contact(name, now, remember=False)
@@ -178,10 +178,11 @@ def _authority(
     behind = " behind an RA" if contact.believed.ras else ""
     yield Finding(
         Mark.FINE,
-        f"{authority.url} answers: {facts.subject_text(issuer)}{behind}, "
+        f"{contact.client.addresses.answered} answers: {facts.subject_text(issuer)}{behind}, "
         f"valid {ends(issuer.not_valid_after_utc, now)}; "
         f"{capability_words(contact.capabilities)}{renewal}",
     )
+    yield from _other_addresses(contact)
     for each in contact.news:
         if each != doubt:
             yield Finding(Mark.WARNING if each.hint else Mark.FINE, each.text, each.hint)
@@ -190,6 +191,18 @@ def _authority(
         yield Finding(Mark.WARNING, f"`fingerprint` names {pin}, which {name} does not offer", hint)
     yield from _next_ca(name, authority, contact, authorities.known(name), now)
     yield from _weakness(authority, contact.capabilities)
+
+
+def _other_addresses(contact: Contact) -> Findings:
+    """Whether those that are not asked as long as the first one answers could take its place."""
+    for url, found in contact.client.look_at_others():
+        if isinstance(found, CertagentError):
+            yield Finding(Mark.WARNING, f"{url} cannot take over: {found}", found.hint)
+        elif contact.believed.issuer not in found:
+            hint = "all addresses of an authority are one CA's: give that one an authority of its own"
+            yield Finding(Mark.WRONG, f"{url} offers another CA", hint)
+        else:
+            yield Finding(Mark.FINE, f"{url} answers too")
 
 
 def _next_ca(name: str, authority: Authority, contact: Contact, known: Known | None, now: datetime) -> Findings:

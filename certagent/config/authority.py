@@ -24,7 +24,10 @@ from certagent.config.values import (
 class Authority(Definition, frozen=True, kw_only=True):
     """A SCEP endpoint and what is trusted about it."""
 
-    url: Annotated[Url, Meta(description="the SCEP URL, http:// or https://")]
+    url: Annotated[
+        Url | tuple[Url, ...],
+        Meta(description="the SCEP URL, http:// or https://; or a list, each asked where those before are silent"),
+    ]
     ca_identifier: Annotated[
         Annotated[str, Meta(min_length=1)] | None, Meta(description="the `message` of GetCACert; absent = not sent")
     ] = None
@@ -78,10 +81,19 @@ class Authority(Definition, frozen=True, kw_only=True):
             raise ValueError("has neither fingerprint nor trust_anchor; add one: no CA is believed on first use")
         if (self.https_client_certificate is None) != (self.https_client_key is None):
             raise ValueError("has only one of https_client_certificate and https_client_key; give both or none")
-        if (self.https_ca_file or self.https_client_key) and not self.url.startswith("https://"):
+        if not self.urls:
+            raise ValueError("has an empty list as its url; write the SCEP URL")
+        if len(set(self.urls)) < len(self.urls):
+            raise ValueError("has the same url twice; take one out")
+        if (self.https_ca_file or self.https_client_key) and not all(each.startswith("https://") for each in self.urls):
             raise ValueError("has https_ files beside an http:// url; write https://, or remove them")
         if self.key_transport == "password" and self.challenge is None:
             raise ValueError("has key_transport: password and no challenge; the challenge is that password")
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Its addresses, the preferred one first."""
+        return self.url if isinstance(self.url, tuple) else (self.url,)
 
     @property
     def client_certificate(self) -> tuple[Path, Path] | None:

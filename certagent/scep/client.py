@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 
+from certagent.errors import CertagentError
+from certagent.scep.addresses import Addresses
 from certagent.scep.ca_certificates import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
 from certagent.scep.next_ca import NextCA, read_next_ca
 
 if TYPE_CHECKING:
-    from certagent.scep.transport import Witness
+    from certagent.scep.transport import Transport, Witness
 
 _OUT_OF_ORDER = (429, 502, 503, 504)  # too many requests, and a gateway's words for a server that is down
 
 
 class Client:
-    """A SCEP server at `url`. Every method raises TransientError when it cannot be reached in `timeout`.
+    """A SCEP server at `url`, or at several addresses, of which the next is asked where one is silent (addresses.py).
 
+    Every method raises TransientError when none can be reached; `timeout` is that of one address.
     `ca_file` and `client_certificate` are for https, see Transport, as are the errors it raises when it is made.
     `witness` is told of every exchange, for a capture.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         ca_identifier: str | None = None,
         timeout: timedelta,
@@ -39,13 +42,18 @@ class Client:
     ) -> None:
         from certagent.scep.transport import Transport  # noqa: PLC0415 -- HTTP is loaded by those who ask somebody
 
-        self._transport = Transport(
-            url,
-            timeout=timeout,
-            proxy=proxy,
-            ca_file=ca_file,
-            client_certificate=client_certificate,
-            witness=witness,
+        self.addresses = Addresses(
+            [
+                Transport(
+                    address,
+                    timeout=timeout,
+                    proxy=proxy,
+                    ca_file=ca_file,
+                    client_certificate=client_certificate,
+                    witness=witness,
+                )
+                for address in ((url,) if isinstance(url, str) else url)
+            ]
         )
         self._ca_identifier = ca_identifier
 
@@ -54,22 +62,37 @@ class Client:
 
         Not so a status that speaks of now: taken for an answer, it would pass for a downgrade.
         """
-        answer = self._transport.try_get("GetCACaps", self._ca_identifier)
-        if answer.status == 200 or answer.status in _OUT_OF_ORDER:
-            return Capabilities.parse(self._transport.whole(answer))
-        return Capabilities()
+
+        def asked(transport: Transport) -> Capabilities:
+            answer = transport.try_get("GetCACaps", self._ca_identifier)
+            if answer.status == 200 or answer.status in _OUT_OF_ORDER:
+                return Capabilities.parse(transport.whole(answer))
+            return Capabilities()
+
+        return self.addresses.ask(asked)
 
     def get_ca_certificates(self) -> tuple[x509.Certificate, ...]:
         """GetCACert (RFC 8894 §4.2): the CA's certificate, its RAs', sometimes the chain. TrustError if malformed."""
-        return read_ca_certificates(self._transport.get("GetCACert", self._ca_identifier))
+        return read_ca_certificates(self.addresses.ask(lambda each: each.get("GetCACert", self._ca_identifier)))
+
+    def look_at_others(self) -> Iterator[tuple[str, tuple[x509.Certificate, ...] | CertagentError]]:
+        """GetCACert of the addresses that had nothing to say yet: each with what it answers, or why it does not."""
+        for each in self.addresses.others():
+            try:
+                yield each.url, read_ca_certificates(each.get("GetCACert", self._ca_identifier))
+            except CertagentError as error:
+                yield each.url, error
 
     def get_next_ca_certificates(self, *, signers: Sequence[x509.Certificate], accept: Collection[str]) -> NextCA:
         """GetNextCACert (RFC 8894 §4.7), verified by `read_next_ca`: TrustError for what cannot be believed."""
-        answer = self._transport.get("GetNextCACert", self._ca_identifier)
+        answer = self.addresses.ask(lambda each: each.get("GetNextCACert", self._ca_identifier))
         return read_next_ca(answer, signers=signers, accept=accept)
 
-    def pki_operation(self, message: bytes, *, post: bool) -> bytes:
-        """PKIOperation (RFC 8894 §4.1); `post` as the capabilities say, GET puts the message into the URL."""
+    def pki_operation(self, message: bytes, *, post: bool, first: str = "") -> bytes:
+        """PKIOperation (RFC 8894 §4.1); `post` as the capabilities say, GET puts the message into the URL.
+
+        `first`: the address that is asked before the others, for it knows the transaction.
+        """
         if post:
-            return self._transport.post("PKIOperation", message)
-        return self._transport.get("PKIOperation", message)
+            return self.addresses.ask(lambda each: each.post("PKIOperation", message), first)
+        return self.addresses.ask(lambda each: each.get("PKIOperation", message), first)

@@ -25,7 +25,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeoutError
 
-from certagent.errors import CertagentError, ConfigError, HttpError, TransientError
+from certagent.errors import CertagentError, ConfigError, HttpError, TransientError, UnreachableError
 from certagent.scep import tls, wire
 from certagent.text import one_line
 
@@ -128,7 +128,7 @@ class Transport:
         witness: Witness | None = None,
         max_size: int = MAX_SIZE,
     ) -> None:
-        self._url = url
+        self.url = url
         self._witness = witness
         self._max_size = max_size
         self.host = _host(url)
@@ -159,7 +159,7 @@ class Transport:
 
     def download(self) -> bytes:
         """What lies at the URL itself, without an operation: a CRL."""
-        return self.whole(self._exchange("GET", self._url, None))
+        return self.whole(self._exchange("GET", self.url, None))
 
     def _seen(self, operation: str, message: bytes | None, answer: Answer) -> Answer:
         if self._witness is not None:
@@ -170,7 +170,7 @@ class Transport:
         if isinstance(message, bytes):
             message = base64.b64encode(message).decode("ascii")
         query = "" if message is None else "&message=" + quote(message, safe="")
-        return f"{self._url}?operation={operation}{query}"
+        return f"{self.url}?operation={operation}{query}"
 
     def whole(self, answer: Answer) -> bytes:
         """The body of a 200. Raises HttpError for any other status."""
@@ -278,8 +278,8 @@ class Transport:
             )
         return new
 
-    def _too_slow(self) -> TransientError:
-        return TransientError(
+    def _too_slow(self) -> UnreachableError:
+        return UnreachableError(
             f"{self.host} did not answer within {self._timeout:g} seconds",
             "is the CA overloaded? The authority's timeout can be raised",
         )
@@ -290,24 +290,23 @@ class Transport:
         refusal = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
         if refusal is not None:
             proxy = any(isinstance(cause, ProxyError) for cause in _causes(error))
-            return TransientError(*tls.trouble("the proxy" if proxy else self.host, refusal))
+            return UnreachableError(*tls.trouble("the proxy" if proxy else self.host, refusal))
         match error:
             case requests.exceptions.ProxyError():
                 what, hint = "cannot be reached through the proxy", "is the authority's proxy right, and up?"
             case requests.exceptions.Timeout() | ReadTimeoutError():
                 return self._too_slow()
             case wire.EndlessError():
-                what, hint = (
-                    "answers with headers or chunks without end",
-                    "is the authority's url the CA's SCEP address?",
-                )
+                hint = "is the authority's url the CA's SCEP address?"
+                return TransientError(f"{self.host} answers with headers or chunks without end", hint)
             case ProtocolError():
                 what, hint = "broke its answer off", "the connection or a proxy did; try again"
             case requests.exceptions.ConnectionError():
                 what, hint = f"cannot be reached: {_reason(error)}", "is the CA up, and the network?"
             case _:
-                what, hint = "does not speak proper HTTP", "is the authority's url the CA's SCEP address?"
-        return TransientError(f"{self.host} {what}", hint)
+                hint = "is the authority's url the CA's SCEP address?"
+                return TransientError(f"{self.host} does not speak proper HTTP", hint)
+        return UnreachableError(f"{self.host} {what}", hint)
 
 
 def _host(url: str) -> str:

@@ -56,9 +56,13 @@ class ConfiguredKeystore:
         return Journal(self.directory, "owed")
 
     @property
-    def endpoint(self) -> str:
-        """Where requests go; a transaction begun elsewhere cannot be carried on."""
-        return f"{self.authority.url} {self.authority.ca_identifier or ''}".strip()
+    def endpoints(self) -> dict[str, str]:
+        """Where requests may go, and the address in each; a transaction begun elsewhere cannot be carried on."""
+        return {self.endpoint_at(url): url for url in self.authority.urls}
+
+    def endpoint_at(self, url: str) -> str:
+        """What a journal says of a request that this address took."""
+        return f"{url} {self.authority.ca_identifier or ''}".strip()
 
     @property
     def rules(self) -> policy.Rules:

@@ -134,7 +134,7 @@ class Context:
             phase=phase,
             started_at=self.clock(),
             authority=self.configured.definition.authority,
-            endpoint=self.configured.endpoint,
+            endpoint=self.configured.endpoint_at(self.configured.authority.urls[0]),
             host=self.host,
             source=self.moves_from if kind is Kind.ENROLLMENT else "",
             forced=forced,

@@ -5,7 +5,7 @@ Every reason that keeps one open, and who ends it, stands in docs/decisions/0042
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,7 +26,7 @@ class Present:
     """
 
     authority: str
-    endpoint: str
+    endpoints: Collection[str]
     poll_limit: timedelta
     host: Host = field(default_factory=Host)
     asked: str = ""
@@ -83,7 +83,7 @@ def _of_issued(transaction: Transaction, present: Present, now: datetime, wish: 
 
 
 def _of_asked(transaction: Transaction, present: Present, now: datetime, wish: Wish) -> Iterator[_Reason]:
-    yield transaction.endpoint != present.endpoint, End("the authority's URL changed since it was begun")
+    yield transaction.endpoint not in present.endpoints, End("the authority's URL changed since it was begun")
     yield _changed(transaction, present), End("the definition asks for something else by now")
     yield wish.enrolls and transaction.kind is Kind.RENEWAL, End("an enrollment was asked for instead")
     other = wish.enrolls and transaction.kind is Kind.ENROLLMENT and transaction.source != present.moves_from

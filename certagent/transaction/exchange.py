@@ -73,7 +73,8 @@ def poll(context: Context, transaction: Transaction) -> Transaction:
     message = encode(context, transaction, contact, signer_of(context, transaction), about, poll_nonce=nonce)
     context.say(f"asking {context.configured.definition.authority} whether it has decided")
     try:
-        return _answered(context, transaction, contact, nonce, contact.operate(message))
+        took_it = context.configured.endpoints.get(transaction.endpoint, "")
+        return _answered(context, transaction, contact, nonce, contact.operate(message, took_it))
     except (HttpError, RejectedError) as error:
         if isinstance(error, RejectedError) and error.fail_info == FailInfo.BAD_CERT_ID.word:
             raise AbandonedError(f"the CA does not know the request it had to decide on: {error}", ANEW) from None
@@ -115,7 +116,8 @@ def _answered(context: Context, transaction: Transaction, contact: Contact, nonc
             return acceptance.accept(context, transaction, contact, reply.certificates)
         case scep.Pending():
             poll_at = context.clock() + context.configured.authority.poll_interval
-            return context.journal.write(transaction.at(Phase.PENDING, poll_at=poll_at))
+            took_it = context.configured.endpoint_at(contact.client.addresses.answered)
+            return context.journal.write(transaction.at(Phase.PENDING, poll_at=poll_at, endpoint=took_it))
         case scep.Rejected():
             word = reply.fail_info.word if reply.fail_info is not None else "no reason given"
             detail = f" ({reply.text})" if reply.text else ""

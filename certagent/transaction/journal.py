@@ -59,8 +59,9 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     that others know the key in place. `refused` is what was issued and is not fit, with the CAs that came with it;
     `vetoed` says that a pre hook would not have what was issued. A rollover is activated at `switch_at`; at
     `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an enrollment, if one
-    does. `host` is where it was begun; None: by a release that did not say so. `hooks_succeeded` names the entries that
-    are owed no longer (owed_hooks.py); release 0.1.0 only counted them: `hooks_done`.
+    does. `endpoint` is where it was begun, or the address that let it wait. `host` is where it was begun; None: by a
+    release that did not say so. `hooks_succeeded` names the entries that are owed no longer (owed_hooks.py); release
+    0.1.0 only counted them: `hooks_done`.
     No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
     """
 

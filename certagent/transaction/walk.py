@@ -89,7 +89,7 @@ def _present(context: Context, transaction: Transaction) -> Present:
     waits = transaction.phase in (*NOT_ISSUED, Phase.ISSUED)
     return Present(
         configured.definition.authority,
-        configured.endpoint,
+        configured.endpoints,
         configured.authority.poll_limit,
         context.host,
         asked=asked_now(context, transaction) if waits else "",

@@ -48,9 +48,9 @@ class Contact:
         """Whom requests are enveloped to, as DER; empty where only a password locks them."""
         return facts.to_der(self.believed.recipient) if self.believed.recipient is not None else b""
 
-    def operate(self, message: bytes) -> bytes:
-        """PKIOperation, by POST where the CA takes it."""
-        return self.client.pki_operation(message, post=self.capabilities.post)
+    def operate(self, message: bytes, first: str = "") -> bytes:
+        """PKIOperation, by POST where the CA takes it; `first`: the address that knows the transaction."""
+        return self.client.pki_operation(message, post=self.capabilities.post, first=first)
 
     def for_rollover(self, successor: Successor) -> Contact:
         """The same server, where requests are for the next CA, and both may sign."""
@@ -138,7 +138,7 @@ class Authorities:
         if definition.https_ca_file and (fault := file_fault(Path(definition.https_ca_file))):
             raise ConfigError(f"https_ca_file {definition.https_ca_file} {fault[0]}", fault[1])
         client = Client(
-            definition.url,
+            definition.urls,
             ca_identifier=definition.ca_identifier,
             timeout=definition.timeout,
             proxy=definition.proxy,
@@ -163,7 +163,7 @@ class Authorities:
         if before is not None:
             self._refuse_downgrade(name, capabilities, Capabilities(frozenset(before.capabilities)))
         new = self._new_ras(name, believed)
-        news = self._news(name, believed, offered, new)
+        news = (*_silent(name, client), *self._news(name, believed, offered, new))
         if remember:
             memory.keep(capabilities, believed, now)
         return Contact(client, capabilities, believed, offered, news, believed.recipient in new)
@@ -267,6 +267,13 @@ class Authorities:
         if successor is not None:
             memory.keep_successor(contact.believed.issuer, successor, now)
         return successor
+
+
+def _silent(name: str, client: Client) -> list[News]:
+    """Which of its addresses did not answer, so that another had to."""
+    addresses = client.addresses
+    instead = f"{addresses.answered} answers for {name} instead"
+    return [News(f"{error}: {instead}", error.hint) for error in addresses.passed_over]
 
 
 def _words(certificate: x509.Certificate) -> str:

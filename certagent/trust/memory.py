@@ -36,12 +36,14 @@ _MAX_WITHDRAWN = 50
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """authority.json: the authority when it was last believed. CAs and RAs are named by fingerprints.
 
+    `url` is the first of its addresses; `addresses` are all of them, empty where there is one.
     `ras` None: written by 0.1, which believed more RAs than are believed now. `withdrawn`: CAs that were announced as
     the next one, and another instead of them since.
     """
 
     version: int = VERSION
     url: str
+    addresses: tuple[str, ...] = ()
     capabilities: tuple[str, ...]
     issuer: str
     next_issuer: str = ""
@@ -153,7 +155,9 @@ class AuthorityMemory:
         except ValueError as error:
             damaged[file] = f"{self.directory / file} is damaged: {error}"
             return None
-        return memory if memory is not None and memory.url == self._definition.url else None
+        if memory is None or not {memory.url, *memory.addresses}.intersection(self._definition.urls):
+            return None
+        return memory
 
     def _written(self, memory: Memory, damaged: dict[str, str]) -> Known | None:
         files = ("ca.pem", "next-ca.pem", "old-ca.pem", "first-ca.pem")
@@ -167,7 +171,8 @@ class AuthorityMemory:
             for file in look.damaged:
                 durable.set_aside(self.directory / file)
             memory = Memory(
-                url=self._definition.url,
+                url=self._definition.urls[0],
+                addresses=self._definition.urls if len(self._definition.urls) > 1 else (),
                 capabilities=tuple(sorted(capabilities.names)),
                 issuer=issuer,
                 next_issuer=known.memory.next_issuer if known else "",

@@ -67,7 +67,8 @@ FIELDS = [
     ),
     pytest.param(
         {5: "    # no url"},
-        "4: authorities.corp.url: is missing; add it: the SCEP URL, http:// or https://",
+        "4: authorities.corp.url: is missing; add it: the SCEP URL, http:// or https://; "
+        "or a list, each asked where those before are silent",
         id="needed key missing",
     ),
     pytest.param(
@@ -353,6 +354,26 @@ FIELDS = [
         id="authority nobody vouches for",
     ),
     pytest.param({5: "    url: scep.example.net/scep"}, f"5: authorities.corp.url: {_URL}", id="URL without scheme"),
+    pytest.param(
+        {5: "    url: [http://one.example.net/scep, two.example.net/scep]"},
+        f"5: authorities.corp.url[1]: {_URL}",
+        id="URL without scheme in a list",
+    ),
+    pytest.param(
+        {5: "    url: []"},
+        "4: authorities.corp: has an empty list as its url; write the SCEP URL",
+        id="no URL in a list",
+    ),
+    pytest.param(
+        {5: "    url: [http://one.example.net/scep, http://one.example.net/scep]"},
+        "4: authorities.corp: has the same url twice; take one out",
+        id="a URL twice",
+    ),
+    pytest.param(
+        {5: "    url: [https://one.example.net/scep, http://two.example.net/scep]", 7: "    https_ca_file: DIR/a.pem"},
+        "4: authorities.corp: has https_ files beside an http:// url; write https://, or remove them",
+        id="TLS files with an http:// URL in a list",
+    ),
     pytest.param(
         {5: "    url: http://me:hunter2@scep.example.net/scep"},
         f"5: authorities.corp.url: {_URL}",

@@ -89,7 +89,7 @@ class Site:
             *top.splitlines(),
             "authorities:",
             "  lab:",
-            f"    url: {self.server.url}",
+            *([f"    url: {self.server.url}"] if "url" not in told else []),
             *([f"    fingerprint: {fingerprint}"] if "fingerprint" not in told else []),
             *([f"    challenge: {{file: {challenge}}}"] if "challenge" not in told else []),
             *(f"    {line}" for line in authority.splitlines()),

@@ -136,7 +136,7 @@ def test_a_pause_ends(kind: str, failures: int, life: Lifetime | None, now: date
 def test_a_transaction_of_any_age_is_judged(
     started: datetime, now: datetime, limit: timedelta, ends: datetime | None
 ) -> None:
-    why_ends(transaction(started, ends), Present("lab", "http://ca", limit), now)
+    why_ends(transaction(started, ends), Present("lab", ("http://ca",), limit), now)
 
 
 @given(moments, moments)

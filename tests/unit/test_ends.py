@@ -17,7 +17,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOST, THERE = (Host(product=each, machine_id=each) for each in "ab")
 HERE, ELSEWHERE = "http://ca.example/scep", "http://other.example/scep"
-AS_EVER = Present("lab", HERE, 7 * DAY, asked="this")
+AS_EVER = Present("lab", (HERE,), 7 * DAY, asked="this")
 CHANGED = replace(AS_EVER, asked="that")
 REPLACED = replace(AS_EVER, replaced=True)
 DUE, NOW_, RENEW, ENROLL, ANEW, COMPROMISED, FINISH = Wish
@@ -135,7 +135,7 @@ def test_why_it_ends(it: Transaction, present: Present, wish: Wish, ends: str) -
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("wish", Wish)
 def test_what_is_in_place_is_brought_to_its_end(phase: Phase, kind: Kind, wish: Wish) -> None:
-    everything = Present("corp", ELSEWHERE, 7 * DAY, HOST, "that", replaced=True)
+    everything = Present("corp", (ELSEWHERE,), 7 * DAY, HOST, "that", replaced=True)
     it = transaction(phase, kind, vetoed=True, refused=(b"1",), host=THERE, not_after=NOW)
     assert why_ends(it, everything, NOW, wish) is None
 
@@ -144,7 +144,7 @@ def test_what_is_in_place_is_brought_to_its_end(phase: Phase, kind: Kind, wish: 
     ("present", "stands"),
     [
         pytest.param(CHANGED, True, id="the definition changed"),
-        pytest.param(replace(AS_EVER, endpoint=ELSEWHERE), True, id="the URL changed"),
+        pytest.param(replace(AS_EVER, endpoints=(ELSEWHERE,)), True, id="the URL changed"),
         pytest.param(REPLACED, False, id="somebody replaced it"),
         pytest.param(replace(AS_EVER, authority="corp"), False, id="moved"),
     ],
