@@ -17,6 +17,7 @@ from certagent import believed, owned, policy, state, wall_clock
 from certagent import certificate as facts
 from certagent.cli import assemble
 from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings
+from certagent.cli.known_cas import known_ca
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
 from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
@@ -166,6 +167,7 @@ def _authority(
     if authorities is None:
         pins(authority)
         yield Finding(Mark.FINE, f"{', '.join(authority.urls)} was not contacted")
+        yield from _recipe(authority, None)
         return
     try:
         contact = reached[name] = authorities.contact(name, now, remember=False)
@@ -173,6 +175,7 @@ def _authority(
         doubt = authorities.doubt(name, reached[name].believed if name in reached else None)
         if doubt:
             yield Finding(Mark.WRONG, doubt.text, doubt.hint)
+        yield from _recipe(authority, reached.get(name))
     issuer = contact.believed.issuer
     renewal = ", RenewalReq" if contact.capabilities.renewal else ""
     behind = " behind an RA" if contact.believed.ras else ""
@@ -191,6 +194,12 @@ def _authority(
         yield Finding(Mark.WARNING, f"`fingerprint` names {pin}, which {name} does not offer", hint)
     yield from _next_ca(name, authority, contact, authorities.known(name), now)
     yield from _weakness(authority, contact.capabilities)
+
+
+def _recipe(authority: Authority, contact: Contact | None) -> Findings:
+    """Where to read on, if it has the marks of a CA that docs/cas.md is about."""
+    if name := known_ca(authority.urls[0], contact.capabilities if contact else None):
+        yield Finding(Mark.FINE, f"its address is one of {name}: docs/cas.md#{name.lower()} says what that CA wants")
 
 
 def _other_addresses(contact: Contact) -> Findings:
