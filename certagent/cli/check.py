@@ -198,8 +198,12 @@ def _authority(
 
 def _recipe(authority: Authority, contact: Contact | None) -> Findings:
     """Where to read on, if it has the marks of a CA that docs/cas.md is about."""
-    if name := known_ca(authority.urls[0], contact.capabilities if contact else None):
-        yield Finding(Mark.FINE, f"its address is one of {name}: docs/cas.md#{name.lower()} says what that CA wants")
+    addresses = contact.client.addresses if contact else None
+    url = addresses.answered if addresses else authority.urls[0]
+    name = known_ca(url, contact.capabilities if contact else None, addresses.server if addresses else "")
+    if name:
+        anchor = name.lower().replace(" ", "-")
+        yield Finding(Mark.FINE, f"its address is one of {name}: docs/cas.md#{anchor} says what that CA wants")
 
 
 def _other_addresses(contact: Contact) -> Findings:

@@ -1,7 +1,7 @@
 """Which well-known CA an address and capabilities are those of: for a pointer to docs/cas.md, and for nothing else.
 
-Exact marks alone, each its product's own; whoever has none of them is not guessed at. OpenXPKI and Cisco IOS have none:
-their addresses are everybody's.
+Exact marks alone, each its product's own; whoever has none of them is not guessed at. OpenXPKI has none: its address is
+everybody's.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ _PATHS = {
     r"/ca/cgi-bin/pkiclient\.exe": "Dogtag",
     r"/v1/[^/].*/scep": "Vault",
 }
+# The address that RFC 8894 §4.1 has for an example is everybody's; the router says what it is in its Server header.
+_PATHS_OF_IOS = {r"/cgi-bin/pkiclient\.exe": "Cisco IOS"}
 # Both are made with micromdm's library, and say this, no word more or less.
 _MICROMDM_WORDS = {"AES", "DES3", "POSTPKIOperation", "Renewal", "SCEPStandard", "SHA-1", "SHA-256"}
 _PATHS_OF_MICROMDM_WORDS = {r"/scep": "micromdm", r"/scep/[^/]+": "step-ca"}
 
 
-def known_ca(url: str, capabilities: Capabilities | None) -> str:
+def known_ca(url: str, capabilities: Capabilities | None, server: str = "") -> str:
     """Its heading in docs/cas.md; empty if there are no marks of one. `capabilities` None: it was not asked."""
     paths = dict(_PATHS)
+    if server == "cisco-IOS":
+        paths |= _PATHS_OF_IOS
     if capabilities is not None and capabilities.names == _MICROMDM_WORDS:
         paths |= _PATHS_OF_MICROMDM_WORDS
     path = urlsplit(url).path.rstrip("/")

@@ -29,6 +29,7 @@ class Addresses:
         self._transports = tuple(transports)
         self._unreachable: set[str] = set()
         self.answered = ""
+        self.server = ""  # what it says it is, in its Server header
         self.passed_over: list[TransientError] = []
 
     def ask(self, exchange: Callable[[Transport], Answer], first: str = "") -> Answer:
@@ -48,7 +49,7 @@ class Addresses:
                     raise
                 failures.append(error)
             else:
-                self.answered = transport.url
+                self.answered, self.server = transport.url, transport.server
                 self.passed_over += failures
                 return answer
         raise _all_of(failures)

@@ -40,10 +40,11 @@ _PACKINGS = ("gzip", "deflate", "compress", "br", "zstd")  # other words servers
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP answer, of whatever status."""
+    """A whole HTTP answer, of whatever status. `server`: what the Server header says, one line; untrusted."""
 
     status: int
     body: bytes
+    server: str = ""
 
 
 # Is told of every exchange: the operation, the message that was sent (if any), the answer.
@@ -129,6 +130,7 @@ class Transport:
         max_size: int = MAX_SIZE,
     ) -> None:
         self.url = url
+        self.server = ""  # what the last answer's Server header said
         self._witness = witness
         self._max_size = max_size
         self.host = _host(url)
@@ -203,6 +205,7 @@ class Transport:
             raise self._explain(exchange.error) from None
         if exchange.answer is None:
             raise self._too_slow()
+        self.server = exchange.answer.server
         return exchange.answer
 
     def _carry_out(self, exchange: _Exchange) -> None:
@@ -218,7 +221,8 @@ class Transport:
             with self._send(exchange, url) as response:
                 target = response.headers.get("Location") if response.status_code in (301, 302, 307, 308) else None
                 if target is None:
-                    return Answer(response.status_code, self._read(response, exchange.deadline))
+                    body = self._read(response, exchange.deadline)
+                    return Answer(response.status_code, body, one_line(response.headers.get("Server", "")))
                 url = self._redirected(url, target)
         raise TransientError(f"{self.host} redirects in circles", "give the authority the address it ends at")
 

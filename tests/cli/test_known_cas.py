@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from certagent.cli.known_cas import _PATHS, _PATHS_OF_MICROMDM_WORDS, known_ca
-from certagent.scep import Capabilities
+from certagent.cli.known_cas import _PATHS, _PATHS_OF_IOS, _PATHS_OF_MICROMDM_WORDS, known_ca
+from certagent.scep import Capabilities, Client
+from tests.waiting import PATIENCE
 
 from .place import Check, Place
 
@@ -43,7 +45,27 @@ def test_recognised(url: str, capabilities: Capabilities | None, expected: str) 
     assert known_ca(url, capabilities) == expected
 
 
-@pytest.mark.parametrize("name", sorted({*_PATHS.values(), *_PATHS_OF_MICROMDM_WORDS.values()}))
+@pytest.mark.parametrize(
+    ("url", "server", "expected"),
+    [
+        ("http://192.0.2.1/cgi-bin/pkiclient.exe", "cisco-IOS", "Cisco IOS"),
+        ("http://192.0.2.1/cgi-bin/pkiclient.exe", "nginx", ""),
+        ("http://192.0.2.1/scep", "cisco-IOS", ""),
+    ],
+)
+def test_recognised_by_what_the_server_says_it_is(url: str, server: str, expected: str) -> None:
+    assert known_ca(url, MORE, server) == expected
+
+
+def test_what_a_server_says_it_is(connected: Place) -> None:
+    client = Client(connected.url, timeout=timedelta(seconds=PATIENCE))
+    client.get_ca_certificates()
+    assert client.addresses.server == "certagent-lab"
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*_PATHS.values(), *_PATHS_OF_IOS.values(), *_PATHS_OF_MICROMDM_WORDS.values()})
+)
 def test_the_page_has_a_heading_for_it(name: str) -> None:
     assert re.search(rf"^## {re.escape(name)}$", PAGE, re.MULTILINE)
 
