@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,18 +11,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from certagent.errors import CertagentError, HttpError
+from certagent.errors import CertagentError, HttpError, UnreachableError
 from certagent.lab import LabServer, Settings, serve
 from certagent.policy import Condition
 from certagent.scep import Client
 from certagent.transaction.journal import Phase
 from certagent.transaction.renewal import Wish
 from tests.renewal.site import DAY, Site, Sites
-from tests.waiting import free_port
+from tests.waiting import PATIENCE, free_port
+
+HANGS_UP, SAYS_NOTHING = 0, -1
 
 
 class Beside(ThreadingHTTPServer):
-    """A server that answers everything with `status`; 0: not at all, as long as it lives. `asked`: what came."""
+    """A server that answers everything with `status`; HANGS_UP without a word, or SAYS_NOTHING as long as it lives.
+
+    `asked`: what came.
+    """
 
     daemon_threads = True
 
@@ -41,8 +47,10 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, Beside)
         server.asked.append(self.path.partition("operation=")[2].partition("&")[0])
-        if not server.status:
-            server.ended.wait()
+        if server.status in (HANGS_UP, SAYS_NOTHING):
+            if server.status == SAYS_NOTHING:
+                server.ended.wait()
+            self.connection.shutdown(socket.SHUT_RDWR)
             return
         self.send_response(server.status)
         self.send_header("Content-Length", "0")
@@ -74,12 +82,8 @@ def nowhere() -> str:
     return f"http://127.0.0.1:{free_port()}/scep"
 
 
-def at(*urls: str) -> str:
-    return f"url: [{', '.join(urls)}]"
-
-
-def write(site: Site, *urls: str, more: str = "") -> None:
-    site.write(authority="\n".join([at(*urls), *more.splitlines()]))
+def write(site: Site, *urls: str) -> None:
+    site.write(authority=f"url: [{', '.join(urls)}]")
 
 
 @pytest.mark.parametrize("status", [500, 503])
@@ -100,9 +104,15 @@ def test_an_address_that_nobody_listens_at_is_passed_over(make_site: Sites) -> N
     assert [record.kind for record in site.ca.issued()] == ["enrollment", "renewal"]
 
 
+def test_an_address_that_says_nothing_cannot_be_reached(beside: Callable[[int], Beside]) -> None:
+    client = Client([beside(SAYS_NOTHING).url], timeout=timedelta(milliseconds=300))
+    with pytest.raises(UnreachableError, match="did not answer within"):
+        client.get_ca_certificates()
+
+
 def test_an_address_that_is_silent_costs_its_time_once(make_site: Sites, beside: Callable[[int], Beside]) -> None:
-    site, silent = make_site(), beside(0)
-    write(site, silent.url, site.server.url, more="timeout: 1s")
+    site, silent = make_site(), beside(HANGS_UP)
+    write(site, silent.url, site.server.url)
     assert site.run().state is Condition.VALID
     assert silent.asked == ["GetCACert"]  # neither GetCACaps nor PKIOperation
 
@@ -110,8 +120,8 @@ def test_an_address_that_is_silent_costs_its_time_once(make_site: Sites, beside:
 def test_an_address_that_took_a_request_and_died_costs_its_time_once(
     make_site: Sites, beside: Callable[[int], Beside]
 ) -> None:
-    site, silent = make_site(), beside(0)
-    client = Client([site.server.url, silent.url], timeout=timedelta(seconds=1))
+    site, silent = make_site(), beside(HANGS_UP)
+    client = Client([site.server.url, silent.url], timeout=timedelta(seconds=PATIENCE))
     client.get_ca_certificates()
     for _ in range(2):
         with pytest.raises(HttpError):  # the lab's word for what is no message
