@@ -22,6 +22,7 @@ Neither ever holds a secret.
 from __future__ import annotations
 
 import traceback
+from datetime import timedelta
 from pathlib import Path
 
 from certagent.text import printable
@@ -30,8 +31,11 @@ from certagent.text import printable
 class CertagentError(Exception):
     """Base of every error this project raises on purpose.
 
-    Whatever text from outside it quotes, it is one printable line of bounded length.
+    Whatever text from outside it quotes, it is one printable line of bounded length. `wait`: how long the other side
+    asked to be left alone (Retry-After).
     """
+
+    wait: timedelta | None = None
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(printable(message))

@@ -48,6 +48,7 @@ __all__ = [
     "opening",
     "passes_over_hours",
     "pause_ends",
+    "poll_pause",
     "renew_at",
     "rollover_begins",
     "serves_until",
@@ -119,6 +120,7 @@ class Open:
     `poll_at` set: the CA has not decided yet. `switch_at` set: a rollover's shadow is complete, and waits for that.
     `begins_at` set: the successor is there, and what is in place serves until it is valid.
     `is_switch`: it makes such a shadow the identity. `is_put_back`: the old identity was put back, its hooks are owed.
+    `poll_wait`: how long the CA asked to be left alone.
     `keeps_hours`: what comes next is a swap, or hooks, which keep to `activate_in`; `until` is the end of the
     certificate that the consumer still has while hooks wait.
     """
@@ -131,15 +133,19 @@ class Open:
     begins_at: datetime | None = None
     keeps_hours: bool = False
     until: datetime | None = None
+    poll_wait: timedelta | None = None
 
 
 @dataclass(frozen=True)
 class Past:
-    """How the attempts before went: nothing is tried by itself before `retry_at`. `kind`: of the newest error."""
+    """How the attempts before went: nothing is tried by itself before `retry_at`. `kind`: of the newest error; `wait`:
+    how long the other side asked to be left alone by it.
+    """
 
     failures: int = 0
     retry_at: datetime | None = None
     kind: str = ""
+    wait: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
     renewal_at = renew_at(lifetime, rules) if lifetime else None
     if transaction is not None:
         if transaction.poll_at is not None:
-            poll_at = _poll_at(transaction.poll_at, rules, now)
+            poll_at = _poll_at(transaction, rules, lifetime, now)
             return Decision(Action.POLL, after_backoff(poll_at), "the CA has not decided yet")
         if not transaction.hooks_owed:
             begins = max(transaction.begins_at or now, now)
@@ -272,7 +278,7 @@ def decide_rollover(
 
     if preparation is not None:
         if preparation.poll_at is not None:
-            poll_at = _poll_at(preparation.poll_at, rules, now)
+            poll_at = _poll_at(preparation, rules, rules.ca, now)
             return Decision(Action.POLL, after_backoff(poll_at), "the next CA has not decided yet")
         return Decision(Action.RESUME, after_backoff(now), "a rollover is being prepared")
     if lifetime is None or rules.ca is None:
@@ -289,15 +295,29 @@ def pause_ends(past: Past, lifetime: Lifetime | None, now: datetime) -> datetime
     if past.retry_at is None:
         return None
     if past.failures:
-        latest = backoff(past.kind, past.failures, lifetime, now)
+        latest = backoff(past.kind, past.failures, lifetime, now, past.wait)
     else:
         latest = later(now, _LONGEST_WAIT) if lifetime is None else ask_again_for_next_ca(lifetime, now)
     return past.retry_at if past.retry_at <= latest else None
 
 
-def _poll_at(poll_at: datetime, rules: Rules, now: datetime) -> datetime:
+def poll_pause(interval: timedelta, wait: timedelta | None, lifetime: Lifetime | None, now: datetime) -> timedelta:
+    """How long to wait for the next poll: `poll_interval`, or longer where the CA asks for it (`wait`), but never so
+    long that the certificate in place, or for a rollover its CA, comes much nearer to its end.
+    """
+    _, attempts, longest = _USUAL
+    if wait is None:
+        return interval
+    if lifetime is not None and lifetime.not_after > now:
+        longest = min(longest, lifetime.remaining(now) / attempts)
+    return max(interval, min(wait, longest))
+
+
+def _poll_at(pending: Open, rules: Rules, lifetime: Lifetime | None, now: datetime) -> datetime:
     """When to poll; at once where the moment is further away than the definition's rhythm lets it be."""
-    return poll_at if poll_at <= later(now, rules.poll_interval) else now
+    poll_at = pending.poll_at or now
+    pause = poll_pause(rules.poll_interval, pending.poll_wait, lifetime, now)
+    return poll_at if poll_at <= later(now, pause) else now
 
 
 def sooner(one: Decision, other: Decision, now: datetime) -> Decision:
@@ -353,13 +373,16 @@ def condition(
     return Condition.DUE if renew_at(lifetime, rules) <= now else Condition.VALID
 
 
-def backoff(kind: str, failures: int, lifetime: Lifetime | None, now: datetime) -> datetime:
+def backoff(
+    kind: str, failures: int, lifetime: Lifetime | None, now: datetime, asked: timedelta | None = None
+) -> datetime:
     """When to try again after `failures` attempts failed in a row, the last with an error of this kind.
 
-    The wait doubles, but a certificate near its end is still tried a number of times before it.
+    The wait doubles, but a certificate near its end is still tried a number of times before it. Where the other side
+    `asked` for a longer one it gets it, within the same limits.
     """
     first, attempts, longest = _RHYTHM.get(kind, _USUAL)
-    wait: timedelta = min(first * (1 << min(max(failures - 1, 0), 20)), longest)
+    wait: timedelta = min(max(first * (1 << min(max(failures - 1, 0), 20)), asked or _SOONEST), longest)
     if lifetime is not None and lifetime.not_after > now:
         wait = min(wait, lifetime.remaining(now) / attempts)
     return later(now, max(wait, _SOONEST))

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -45,10 +45,11 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     retry_at: Moment | None = None
     last_error: LastError | None = None
+    wait: timedelta | None = None
 
     @property
     def past(self) -> Past:
-        return Past(self.failures, self.retry_at, self.last_error.kind if self.last_error else "")
+        return Past(self.failures, self.retry_at, self.last_error.kind if self.last_error else "", self.wait)
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +73,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """One keystore's memory. `failures` counts attempts failed in a row; none is made before `retry_at`.
+    `wait`: how long the other side asked to be left alone.
 
     `definition`, `watched` and `authority` stand for what it was configured as, its files, and its authority's CAs when
     it was last looked at, and `seen` is the certificate that was there. `host` is where that was; `shared_key` the
@@ -94,11 +96,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     host: Host | None = None
     shared_key: str = ""
     seen: Seen | None = None
+    wait: timedelta | None = None
 
     @property
     def past(self) -> Past:
         """How the attempts at an enrollment or a renewal went."""
-        return Past(self.failures, self.retry_at, self.last_error.kind if self.failures and self.last_error else "")
+        kind = self.last_error.kind if self.failures and self.last_error else ""
+        return Past(self.failures, self.retry_at, kind, self.wait)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

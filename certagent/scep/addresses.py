@@ -7,6 +7,7 @@ them: nobody else is asked then.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from certagent.errors import HttpError, TransientError, UnreachableError
@@ -53,6 +54,11 @@ class Addresses:
                 self.passed_over += failures
                 return answer
         raise _all_of(failures)
+
+    @property
+    def wait(self) -> timedelta | None:
+        """How long the one that answered last asked to be left alone; None where it did not."""
+        return next((each.wait for each in self._transports if each.url == self.answered), None)
 
     def others(self) -> tuple[Transport, ...]:
         """Those that were not heard of yet: neither asked and silent, nor the one that answers."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from certagent.errors import CertagentError
+from certagent.errors import CertagentError, TransientError
 from certagent.scep.addresses import Addresses
 from certagent.scep.ca_certificates import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
@@ -57,19 +57,30 @@ class Client:
         )
         self._ca_identifier = ca_identifier
 
-    def get_capabilities(self) -> Capabilities:
+    @property
+    def wait(self) -> timedelta | None:
+        """How long the newest answer asked to be left alone; None where it did not."""
+        return self.addresses.wait
+
+    def get_capabilities(self, before: Capabilities | None = None) -> Capabilities:
         """GetCACaps (RFC 8894 §3.5). An HTTP error or a web page comes from a CA without the operation: none.
 
-        Not so a status that speaks of now: taken for an answer, it would pass for a downgrade.
+        Not so a status that speaks of now: taken for an answer, it would pass for a downgrade. `before`: what the CA
+        could do when it was last asked, which stands (the same object) where there is no answer at the moment.
         """
 
         def asked(transport: Transport) -> Capabilities:
             answer = transport.try_get("GetCACaps", self._ca_identifier)
-            if answer.status == 200 or answer.status in _OUT_OF_ORDER:
+            if before is not None or answer.status == 200 or answer.status in _OUT_OF_ORDER:
                 return Capabilities.parse(transport.whole(answer))
             return Capabilities()
 
-        return self.addresses.ask(asked)
+        try:
+            return self.addresses.ask(asked)
+        except TransientError:
+            if before is None:
+                raise
+            return before
 
     def get_ca_certificates(self) -> tuple[x509.Certificate, ...]:
         """GetCACert (RFC 8894 §4.2): the CA's certificate, its RAs', sometimes the chain. TrustError if malformed."""

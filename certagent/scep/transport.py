@@ -11,9 +11,10 @@ import base64
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -35,16 +36,20 @@ MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a lar
 MAX_URL = 8000  # bytes
 _MAX_REDIRECTS = 3
 _CHUNK = 16 * 1024
+_LONGEST_WAIT = timedelta(days=7)  # whoever waits has shorter limits of its own
 _PACKINGS = ("gzip", "deflate", "compress", "br", "zstd")  # other words servers write there change nothing
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP answer, of whatever status. `server`: what the Server header says, one line; untrusted."""
+    """A whole HTTP answer, of whatever status. `server`: what the Server header says, one line; untrusted. `wait`: what
+    its Retry-After says.
+    """
 
     status: int
     body: bytes
     server: str = ""
+    wait: timedelta | None = None
 
 
 # Is told of every exchange: the operation, the message that was sent (if any), the answer.
@@ -134,6 +139,7 @@ class Transport:
         self._witness = witness
         self._max_size = max_size
         self.host = _host(url)
+        self.wait: timedelta | None = None  # of the newest answer
         self._timeout = timeout.total_seconds()
         self._proxy = proxy
         self._session = _Session()
@@ -164,6 +170,7 @@ class Transport:
         return self.whole(self._exchange("GET", self.url, None))
 
     def _seen(self, operation: str, message: bytes | None, answer: Answer) -> Answer:
+        self.wait = answer.wait
         if self._witness is not None:
             self._witness(operation, message, answer)
         return answer
@@ -180,11 +187,13 @@ class Transport:
             return answer.body
         words = one_line(answer.body)
         told = f": {words}" if words and not words.startswith("<") else ""  # the head of a web page says nothing
-        raise HttpError(
+        error = HttpError(
             f"{self.host} answered HTTP {answer.status}{told}",
             "see the CA's log; is the authority's url its SCEP address?",
             answer.status,
         )
+        error.wait = answer.wait
+        raise error
 
     def _exchange(self, method: str, url: str, body: bytes | None) -> Answer:
         if len(url) > MAX_URL:
@@ -222,7 +231,8 @@ class Transport:
                 target = response.headers.get("Location") if response.status_code in (301, 302, 307, 308) else None
                 if target is None:
                     body = self._read(response, exchange.deadline)
-                    return Answer(response.status_code, body, one_line(response.headers.get("Server", "")))
+                    server = one_line(response.headers.get("Server", ""))
+                    return Answer(response.status_code, body, server, retry_after(response.headers))
                 url = self._redirected(url, target)
         raise TransientError(f"{self.host} redirects in circles", "give the authority the address it ends at")
 
@@ -311,6 +321,19 @@ class Transport:
                 hint = "is the authority's url the CA's SCEP address?"
                 return TransientError(f"{self.host} does not speak proper HTTP", hint)
         return UnreachableError(f"{self.host} {what}", hint)
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """How long the server asks to be left alone (RFC 9110 §10.2.3); a date counts from the server's own Date."""
+    said = headers.get("Retry-After", "").strip()
+    try:
+        if said.isascii() and said.isdigit():
+            wait = timedelta(seconds=int(said[:9]))
+        else:
+            wait = parsedate_to_datetime(said) - parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return min(max(wait, timedelta(0)), _LONGEST_WAIT)
 
 
 def _host(url: str) -> str:

@@ -8,13 +8,16 @@ same bytes however often it is repeated: a CA that answered before gives the sam
 from __future__ import annotations
 
 from certagent import certificate as facts
-from certagent import scep
-from certagent.errors import HttpError, RejectedError
+from certagent import policy, scep
+from certagent.errors import HttpError, RejectedError, TransientError
+from certagent.moments import later
 from certagent.scep import FailInfo, MessageType
 from certagent.text import with_hint
-from certagent.transaction import acceptance, events
+from certagent.transaction import acceptance, events, next_step, refusals
+from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
-from certagent.transaction.journal import Phase, Transaction
+from certagent.transaction.journal import Kind, Phase, Transaction
+from certagent.transaction.refusals import Way
 from certagent.transaction.request import ANEW, encode, make_request, password, signer_of, subject_of
 from certagent.trust.authorities import Contact
 
@@ -37,55 +40,72 @@ def send(context: Context, transaction: Transaction) -> Transaction:
     """REQUESTED → ISSUED or PENDING; raises RejectedError, TrustError, TransientError.
 
     Or REQUESTED again: a RenewalReq was refused, and the same is asked for as PKCSReq signed by the old
-    certificate. Some CAs advertise Renewal and take only that (EJBCA answers HTTP 400, OpenXPKI badRequest).
-    Whether it was the message type is not told, so a refusal on other grounds is heard twice, never more often.
+    certificate. Some CAs advertise Renewal and take only that (`refusals.way`).
     """
     contact = context.contact(transaction)
     if contact.recipient != transaction.recipient:
         raise AbandonedError("the CA's encryption certificate changed since the request was made", ANEW)
     context.say(f"asking {context.configured.definition.authority} for a certificate")
-    try:
-        answer = contact.operate(transaction.request)
-        return _answered(context, transaction, contact, transaction.sender_nonce, answer)
-    except (HttpError, RejectedError) as error:
-        if transaction.message_type != MessageType.RENEWAL_REQ or not _may_mean_the_type(error):
-            _mention_recipient(error, contact)
-            raise
-        context.log(f"{error}; trying once more with PKCSReq, signed by the old certificate")
-        return make_request(context, transaction, plain=True)
-
-
-def _may_mean_the_type(error: HttpError | RejectedError) -> bool:
-    """Whether a refusal may be about the message type: a signed badRequest, or HTTP's words for a bad request."""
-    if isinstance(error, HttpError):
-        return error.status in (400, 405, 501)
-    return error.fail_info in (FailInfo.BAD_REQUEST.word, FailInfo.BAD_MESSAGE_CHECK.word)
+    return _exchange(context, transaction, contact, transaction.sender_nonce, transaction.request)
 
 
 def poll(context: Context, transaction: Transaction) -> Transaction:
     """PENDING → ISSUED or PENDING again: CertPoll, RFC 8894 §3.3.3, in the same transaction.
 
-    Raises what `send` raises, and AbandonedError if the CA has forgotten the transaction.
+    A CA that does not take polls is sent the request instead, to the letter (§5.2, draft-nourse-scep-11 appendix E).
+    Raises what `send` raises, and AbandonedError if the CA has forgotten the transaction, and will not take it again.
     """
+    if transaction.polls_in_vain:
+        return send(context, transaction)
     contact = context.contact(transaction)
     nonce = scep.new_nonce()
     about = scep.issuer_and_subject(contact.believed.issuer.subject, subject_of(transaction))
     message = encode(context, transaction, contact, signer_of(context, transaction), about, poll_nonce=nonce)
     context.say(f"asking {context.configured.definition.authority} whether it has decided")
+    return _exchange(context, transaction, contact, nonce, message)
+
+
+def _exchange(
+    context: Context, transaction: Transaction, contact: Contact, nonce: bytes, message: bytes
+) -> Transaction:
+    """There and back: ISSUED or PENDING, or what comes of an answer without a certificate."""
+    # Known before anything is sent: what could not be opened is not asked for.
+    signer, secret = signer_of(context, transaction), password(context)
+    waits = transaction.phase is Phase.PENDING
+    took_it = context.configured.endpoints.get(transaction.endpoint, "") if waits else ""
     try:
-        took_it = context.configured.endpoints.get(transaction.endpoint, "")
-        return _answered(context, transaction, contact, nonce, contact.operate(message, took_it))
-    except (HttpError, RejectedError) as error:
-        if isinstance(error, RejectedError) and error.fail_info == FailInfo.BAD_CERT_ID.word:
-            raise AbandonedError(f"the CA does not know the request it had to decide on: {error}", ANEW) from None
-        _mention_recipient(error, contact)
-        raise
+        reply = scep.decode_reply(
+            contact.operate(message, took_it),
+            transaction_id=transaction.transaction_id,
+            sender_nonce=nonce,
+            signers=contact.believed.signers,
+            decrypter=signer,
+            accept=context.configured.authority.accept,
+            message_type=MessageType(transaction.message_type),
+            password=secret,
+        )
+    except TransientError as error:  # no answer, or none that is a SCEP message
+        return _refused(context, transaction, contact, error)
+    match reply:
+        case scep.Issued():
+            return acceptance.accept(context, transaction, contact, reply.certificates)
+        case scep.Pending():
+            now, interval, wait = context.clock(), context.configured.authority.poll_interval, contact.client.wait
+            poll_at = later(now, policy.poll_pause(interval, wait, _life(context, transaction), now))
+            took_it = context.configured.endpoint_at(contact.client.addresses.answered)
+            pending = transaction.at(Phase.PENDING, poll_at=poll_at, poll_wait=wait, endpoint=took_it, unheard=0)
+            return context.journal.write(pending)
+        case scep.Rejected():
+            word = reply.fail_info.word if reply.fail_info is not None else "no reason given"
+            detail = f" ({reply.text})" if reply.text else ""
+            refusal = RejectedError(f"the CA refused the request: {word}{detail}", _refusal_hint(context, reply), word)
+            return _refused(context, transaction, contact, refusal)
 
 
-def _mention_recipient(error: HttpError | RejectedError, contact: Contact) -> None:
+def _mention_recipient(error: TransientError | RejectedError, contact: Contact) -> None:
     """A refusal as of somebody who cannot open the envelope says whom it was for, where that was not certain."""
-    cannot_read = (
-        error.status == 500 if isinstance(error, HttpError) else error.fail_info == FailInfo.BAD_MESSAGE_CHECK.word
+    cannot_read = (isinstance(error, HttpError) and error.status == 500) or (
+        isinstance(error, RejectedError) and error.fail_info == FailInfo.BAD_MESSAGE_CHECK.word
     )
     believed = contact.believed
     if not cannot_read or believed.recipient is None or not (believed.or_for or contact.recipient_is_new):
@@ -100,28 +120,55 @@ def _mention_recipient(error: HttpError | RejectedError, contact: Contact) -> No
     )
 
 
-def _answered(context: Context, transaction: Transaction, contact: Contact, nonce: bytes, answer: bytes) -> Transaction:
-    reply = scep.decode_reply(
-        answer,
-        transaction_id=transaction.transaction_id,
-        sender_nonce=nonce,
-        signers=contact.believed.signers,
-        decrypter=signer_of(context, transaction),
-        accept=context.configured.authority.accept,
-        message_type=MessageType(transaction.message_type),
-        password=password(context),
-    )
-    match reply:
-        case scep.Issued():
-            return acceptance.accept(context, transaction, contact, reply.certificates)
-        case scep.Pending():
-            poll_at = context.clock() + context.configured.authority.poll_interval
-            took_it = context.configured.endpoint_at(contact.client.addresses.answered)
-            return context.journal.write(transaction.at(Phase.PENDING, poll_at=poll_at, endpoint=took_it))
-        case scep.Rejected():
-            word = reply.fail_info.word if reply.fail_info is not None else "no reason given"
-            detail = f" ({reply.text})" if reply.text else ""
-            raise RejectedError(f"the CA refused the request: {word}{detail}", _refusal_hint(context, reply), word)
+def _life(context: Context, transaction: Transaction) -> policy.Lifetime | None:
+    """What a pause is measured by: the certificate's life, or for a rollover its CA's."""
+    certificate = certificate_in_place(context.configured.keystore)
+    if transaction.kind is Kind.ROLLOVER:
+        return next_step.ca_above(certificate, context.known())
+    return policy.lifetime_of(certificate)
+
+
+def _refused(
+    context: Context, transaction: Transaction, contact: Contact, error: TransientError | RejectedError
+) -> Transaction:
+    """What comes of an answer without a certificate (`refusals.way`): another request, or an error."""
+    _mention_recipient(error, contact)
+    has_challenge = context.configured.authority.challenge is not None
+    may_enroll = refusals.may_enroll(transaction, context.clock(), has_challenge=has_challenge)
+    way = refusals.way(transaction, error, may_enroll=may_enroll)
+    if not refusals.is_refusal(error):
+        transaction = transaction.at(transaction.phase, unheard=transaction.unheard + 1)
+    match way:
+        case Way.PLAIN:
+            context.log(f"{error}; trying once more with PKCSReq, signed by the old certificate")
+            return make_request(context, transaction, plain=True)
+        case Way.REQUEST:
+            context.log(f"{error}; sending the request again, with the same key")
+            return _request_again(context, transaction, error)
+        case Way.END:
+            raise refusals.rejected(error)
+        case Way.LATER:
+            _offer_another(context, context.journal.write(transaction), error)
+            raise error
+
+
+def _request_again(context: Context, transaction: Transaction, error: TransientError | RejectedError) -> Transaction:
+    """PENDING, and polls are refused: to the letter what was sent first, which the CA may know by its ID."""
+    try:
+        return send(context, context.journal.write(transaction.at(Phase.PENDING, polls_in_vain=True, unheard=0)))
+    except RejectedError as refused:
+        if isinstance(error, RejectedError) and error.fail_info == FailInfo.BAD_CERT_ID.word:
+            raise AbandonedError(f"the CA does not know the request it had to decide on: {refused}", ANEW) from None
+        raise
+
+
+def _offer_another(context: Context, transaction: Transaction, error: TransientError | RejectedError) -> None:
+    """Say how to come out of it, where the same request was in vain before."""
+    if transaction.unheard < refusals.PATIENCE or transaction.kind is Kind.ROLLOVER:
+        return
+    command = "enroll" if transaction.kind is Kind.ENROLLMENT else "renew"
+    another = f"the same request goes again; `certagent {command} --force {context.configured.name}` makes another"
+    error.hint = with_hint(error.hint, another)
 
 
 def _refusal_hint(context: Context, reply: scep.Rejected) -> str:

@@ -11,6 +11,7 @@ half can be carried on without a network or cryptography: `recovery.py` does, at
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -57,11 +58,12 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     alternative names asked for, `usages` and `purposes` what it is to be used for, `nameless` says that the subject
     asked for is empty, `asked` is the digest of all that (asked.py); `forced` that a person wants it now, `compromised`
     that others know the key in place. `refused` is what was issued and is not fit, with the CAs that came with it;
-    `vetoed` says that a pre hook would not have what was issued. A rollover is activated at `switch_at`; at
-    `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an enrollment, if one
-    does. `endpoint` is where it was begun, or the address that let it wait. `host` is where it was begun; None: by a
-    release that did not say so. `hooks_succeeded` names the entries that are owed no longer (owed_hooks.py); release
-    0.1.0 only counted them: `hooks_done`.
+    `vetoed` says that a pre hook would not have what was issued. `unheard` counts the answers in a row that did not
+    come, `polls_in_vain` says that the CA takes no polls, `poll_wait` is how long it asked to be left alone. A rollover
+    is activated at `switch_at`; at `checked_at` its CA was last seen announced. `source` names the keystore whose
+    identity signs an enrollment, if one does. `endpoint` is where it was begun, or the address that let it wait. `host`
+    is where it was begun; None: by a release that did not say so. `hooks_succeeded` names the entries that are owed no
+    longer (owed_hooks.py); release 0.1.0 only counted them: `hooks_done`.
     No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
@@ -90,7 +92,10 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     forced: bool = False
     compromised: bool = False
     refused: tuple[bytes, ...] = ()
+    unheard: int = 0
+    polls_in_vain: bool = False
     poll_at: Moment | None = None
+    poll_wait: timedelta | None = None
     certificate: bytes = b""
     switch_at: Moment | None = None
     checked_at: Moment | None = None

@@ -183,6 +183,7 @@ def open_of(transaction: Transaction | None) -> Open | None:
         begins_at=begins_at(transaction),
         keeps_hours=_keeps_hours(transaction),
         until=transaction.old_not_after if transaction.phase is Phase.ACTIVATED else None,
+        poll_wait=transaction.poll_wait,
     )
 
 

@@ -49,7 +49,8 @@ def failed(context: Context, before: state.State, error: CertagentError) -> Outc
     if lifetime is not None and policy.is_expiring(lifetime, told_at, now):
         events.notify(context, "expiring", transaction, failures)
         told_at = now
-    past = Past(failures, policy.backoff(error.kind, failures, lifetime, now), error.kind)
+    retry_at = policy.backoff(error.kind, failures, lifetime, now, error.wait)
+    past = Past(failures, retry_at, error.kind, error.wait)
     before = msgspec.structs.replace(before, last_error=state.LastError.of(error, now), expiring_told_at=told_at)
     remembered = _remember(context, before, _look(context, past, before), Result.FAILED)
     return msgspec.structs.replace(remembered, message=str(error), hint=error.hint)
@@ -120,6 +121,7 @@ def _remember(context: Context, before: state.State, situation: Situation, resul
             host=before.host,
             shared_key=before.shared_key,
             seen=_seen(context) if situation.readable else None,
+            wait=past.wait,
         ),
     )
     waits = result is Result.WAITING and found.waits

@@ -31,6 +31,7 @@ from certagent.transaction import (
     outcome,
     owed_hooks,
     recovery,
+    refusals,
     rollover,
     walk,
 )
@@ -209,7 +210,8 @@ def _enroll_or_renew(
                 name = context.configured.name
                 error.hint = f"{error.hint}; is it revoked already? then `certagent enroll --force {name}`"
             walk.give_up(context, error)
-            if last_try or not _may_enroll_again(context, transaction):
+            has_challenge = context.configured.authority.challenge is not None
+            if last_try or not refusals.may_enroll(transaction, context.clock(), has_challenge=has_challenge):
                 raise
             context.log(f"{error}; the certificate has expired, enrolling again")
             wish = Wish.ENROLL
@@ -290,12 +292,6 @@ def _kind(
     ):
         return Kind.ENROLLMENT
     return Kind.RENEWAL if decision.is_due(now) or wish.forces else None
-
-
-def _may_enroll_again(context: Context, transaction: Transaction) -> bool:
-    """An expired certificate that the CA does not renew any more is enrolled again, where a challenge allows it."""
-    expired = transaction.old_not_after is not None and transaction.old_not_after <= context.clock()
-    return transaction.kind is Kind.RENEWAL and expired and context.configured.authority.challenge is not None
 
 
 def _os_text(error: OSError) -> str:

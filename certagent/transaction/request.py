@@ -63,7 +63,7 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
     )
     transaction = transaction.at(
         Phase.REQUESTED,
-        transaction_id=_transaction_id(identity, shadow),
+        transaction_id=transaction.transaction_id or _transaction_id(identity, shadow),
         message_type=int(planned.message or MessageType.PKCS_REQ),
         sender_nonce=scep.new_nonce(),
         recipient=contact.recipient,

@@ -198,8 +198,9 @@ def _failed(context: Context, track: Track, error: CertagentError) -> Track:
     events.notify(context, "failed", transaction, failures)
     return Track(
         failures=failures,
-        retry_at=policy.backoff(error.kind, failures, _ca(context), now),
+        retry_at=policy.backoff(error.kind, failures, _ca(context), now, error.wait),
         last_error=state.LastError.of(error, now),
+        wait=error.wait,
     )
 
 

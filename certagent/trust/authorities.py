@@ -158,12 +158,15 @@ class Authorities:
                 f"the key of {name}'s CA is not RSA and it offers no RSA encryption certificate",
                 "an EC CA needs an RA with an RSA key; or key_transport: password, where the CA can",
             )
-        capabilities = client.get_capabilities()
-        before = memory.look().memory
+        known = memory.look().memory
+        before = Capabilities(frozenset(known.capabilities)) if known is not None and known.capabilities else None
+        capabilities = client.get_capabilities(before)
         if before is not None:
-            self._refuse_downgrade(name, capabilities, Capabilities(frozenset(before.capabilities)))
+            self._refuse_downgrade(name, capabilities, before)
         new = self._new_ras(name, believed)
         news = (*_silent(name, client), *self._news(name, believed, offered, new))
+        if capabilities is before:
+            news = (*news, News(f"{name} does not say what it can do (GetCACaps): what it could before counts"))
         if remember:
             memory.keep(capabilities, believed, now)
         return Contact(client, capabilities, believed, offered, news, believed.recipient in new)

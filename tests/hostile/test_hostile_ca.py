@@ -333,7 +333,13 @@ WEAK = [
         "no longer offers",
         renewed_before=True,
     ),
-    case("capabilities taken away", web.http(404, b"", CAPABILITIES), "trust", "no longer offers", renewed_before=True),
+    case(
+        "capabilities taken away",
+        web.http(200, b"DES3", CAPABILITIES),
+        "trust",
+        "no longer offers",
+        renewed_before=True,
+    ),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from socket import socket
 
 import pytest
 from asn1crypto import cms, core
@@ -18,7 +19,7 @@ from tests.hostile import answers as web
 from tests.hostile import certificates as made
 from tests.hostile import replies as forged
 from tests.hostile.conftest import Enrolled, hostile
-from tests.hostile.lab import CA_CERTIFICATES, Fault, Forge, Forger, offering, raw, replying
+from tests.hostile.lab import CA_CERTIFICATES, Fault, Forge, Forger, Hostile, offering, raw, replying
 from tests.renewal.site import DAY, Site
 
 MANUAL = Settings(lifetime=90 * DAY, manual=True)
@@ -94,6 +95,40 @@ def test_pending_for_ever_ends_at_poll_limit(enrolled: Enrolled) -> None:
     assert second is not None
     assert second.id != first.id
     assert site.pair_matches()
+
+
+def with_retry_after(status: int, said: str) -> Fault:
+    """Under an honest body, or none."""
+
+    def write(connection: socket, body: bytes, _: Hostile) -> None:
+        sent = body if status == 200 else b""
+        head = f"HTTP/1.1 {status} so\r\nRetry-After: {said}\r\nContent-Length: {len(sent)}\r\n\r\n"
+        connection.sendall(head.encode() + sent)
+
+    return raw(write)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "pause"),
+    [
+        pytest.param(503, "7200", timedelta(hours=2), id="out of order for two hours"),
+        pytest.param(429, "99999999", timedelta(hours=6), id="too many requests, for years"),
+        pytest.param(503, "1", timedelta(seconds=30), id="for a second"),
+        pytest.param(200, "3600", timedelta(hours=1), id="pending, for an hour"),
+    ],
+)
+def test_a_ca_asks_to_be_left_alone(enrolled: Enrolled, status: int, said: str, pause: timedelta) -> None:
+    site = enrolled(MANUAL)
+    with_retry_after(status, said)(hostile(site))
+    outcome = site.run(Wish.RENEW)
+    assert outcome.result is (Result.PENDING if status == 200 else Result.FAILED)
+    assert outcome.next_action_at == site.clock() + pause
+    site.clock.advance(pause - timedelta(seconds=1))
+    assert site.run().next_action_at == outcome.next_action_at
+    hostile(site).behave()
+    site.clock.advance(timedelta(seconds=1))
+    assert site.run().result is Result.PENDING
+    assert site.state.wait is None
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ GARBLED_HTTP = "does not speak proper HTTP"
 HTTP = [
     case("HTTP 500 with words", web.http(500, b"out of order\nstack trace"), "http", "HTTP 500: out of order"),
     case("HTTP 500 with a web page", web.http(500, b"<html>oops"), "http", "answered HTTP 500"),
-    case("HTTP 401", web.http(401, b"\x1b[31mlog in"), "http", "HTTP 401: [31mlog in"),
+    case("HTTP 401", web.http(401, b"\x1b[31mlog in"), "rejected", "HTTP 401: [31mlog in"),
     case("HTTP 204", web.wire(lambda _: web.head("204 No Content")), "http", "HTTP 204"),
     case("a web page with 200", web.http(200, b"<html>It works!"), "transient", "is a web page", ADDRESS),
     case("an empty body with 200", web.http(200, b""), "transient", "is empty", ADDRESS),

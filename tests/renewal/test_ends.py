@@ -97,7 +97,19 @@ def refused(make_site: Sites) -> Site:
     return site
 
 
-@pytest.mark.parametrize("wish", [Wish.DUE, Wish.NOW, Wish.RENEW, Wish.ENROLL, Wish.ENROLL_ANEW])
+SLOW = [pytest.mark.slow]  # tests/unit/test_ends.py has every row; here some of them go the whole way
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Wish.DUE,
+        Wish.ENROLL,
+        pytest.param(Wish.NOW, marks=SLOW),
+        pytest.param(Wish.RENEW, marks=SLOW),
+        pytest.param(Wish.ENROLL_ANEW, marks=SLOW),
+    ],
+)
 def test_what_is_asked_for_now_is_asked_for(refused: Site, wish: Wish) -> None:
     """Whatever the command, at once, and for one certificate."""
     define(refused, "san: [dns:mail.example.net]")
@@ -194,7 +206,8 @@ def test_what_was_issued_for_other_names_is_not_put_in_place(make_site: Sites) -
 
 
 @pytest.mark.parametrize(
-    ("wish", "issued"), [pytest.param(Wish.NOW, 2, id="renew"), pytest.param(Wish.RENEW, 3, id="renew --force")]
+    ("wish", "issued"),
+    [pytest.param(Wish.NOW, 2, id="renew", marks=SLOW), pytest.param(Wish.RENEW, 3, id="renew --force")],
 )
 def test_what_a_hook_vetoed_gives_way_to_force_alone(make_site: Sites, wish: Wish, issued: int) -> None:
     site = make_site(LIFE, ca=BadLine)
@@ -243,7 +256,7 @@ def certificates_of_a_day(site: Site) -> int:
     return len(site.ca.issued()) - issued
 
 
-@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize("repeats", [pytest.param(False, marks=SLOW), True])
 def test_a_certificate_for_another_key_is_not_waited_for(make_site: Sites, repeats: bool) -> None:
     """As of a CA that knows the name, and sends what it has (NDES): the same again and again."""
     site = make_site(LIFE, ca=Own)
@@ -258,8 +271,15 @@ def test_a_certificate_for_another_key_is_not_waited_for(make_site: Sites, repea
     assert site.run(Wish.NOW).result is Result.ENROLLED
 
 
-@pytest.mark.parametrize("wish", [Wish.RENEW, Wish.ENROLL_ANEW])
-@pytest.mark.parametrize("phase", [Phase.REQUESTED, Phase.PENDING])
+@pytest.mark.parametrize(
+    ("wish", "phase"),
+    [
+        (Wish.RENEW, Phase.REQUESTED),
+        (Wish.ENROLL_ANEW, Phase.PENDING),
+        pytest.param(Wish.RENEW, Phase.PENDING, marks=SLOW),
+        pytest.param(Wish.ENROLL_ANEW, Phase.REQUESTED, marks=SLOW),
+    ],
+)
 def test_force_is_always_a_way_out(make_site: Sites, wish: Wish, phase: Phase) -> None:
     site = make_site(MANUAL, ca=BadLine)
     site.write()
@@ -275,7 +295,7 @@ def test_force_is_always_a_way_out(make_site: Sites, wish: Wish, phase: Phase) -
     assert len(site.ca.issued()) == 1
 
 
-@pytest.mark.parametrize("wish", [Wish.DUE, Wish.NOW, Wish.ENROLL])
+@pytest.mark.parametrize("wish", [Wish.DUE, Wish.ENROLL])
 def test_without_force_a_lost_answer_is_asked_for_again(make_site: Sites, wish: Wish) -> None:
     """And costs nothing."""
     site = make_site(LIFE, ca=BadLine)
@@ -287,6 +307,7 @@ def test_without_force_a_lost_answer_is_asked_for_again(make_site: Sites, wish: 
     assert len(set(line(site).heard)) == len(site.ca.issued()) == 1
 
 
+@pytest.mark.slow
 def test_a_rollover_s_shadow_is_asked_for_with_the_key_that_is_wanted_now(make_site: Sites) -> None:
     rolling = Settings(lifetime=365 * DAY, ca_lifetime=365 * DAY, rollover=70 * DAY, overlap=30 * DAY)
     site = make_site(rolling, ca=BadLine)

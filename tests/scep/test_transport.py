@@ -16,8 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from certagent.certificate import to_der
-from certagent.errors import ConfigError, TransientError
+from certagent.errors import ConfigError, HttpError, TransientError
 from certagent.scep import Capabilities, Client, Transport
+from certagent.scep.transport import retry_after
 from tests.waiting import PATIENCE
 
 from .parts import World
@@ -356,6 +357,56 @@ def test_a_server_out_of_order_says_nothing_about_capabilities(server: Server, s
     server.behaviour = answer(status, b"try later")
     with pytest.raises(TransientError, match=f"HTTP {status}: try later"):
         client(server).get_capabilities()
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_what_it_could_before_stands_where_capabilities_alone_are_not_told(server: Server, status: int) -> None:
+    before = Capabilities.parse(b"AES\nRenewal")
+    server.behaviour = answer(status, b"no")
+    assert client(server).get_capabilities(before) is before
+    server.behaviour = answer(200, b"DES3")
+    assert client(server).get_capabilities(before).names == {"DES3"}
+
+
+DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        pytest.param({"Retry-After": "120"}, 120, id="seconds"),
+        pytest.param({"Retry-After": " 0 "}, 0, id="at once"),
+        pytest.param(
+            {"Retry-After": DATE, "Date": "Wed, 21 Oct 2026 07:00:00 GMT"}, 1680, id="a date, by its own clock"
+        ),
+        pytest.param({"Retry-After": DATE, "Date": "Wed, 21 Oct 2026 08:00:00 GMT"}, 0, id="a date that has passed"),
+        pytest.param({"Retry-After": DATE}, None, id="a date, and no clock"),
+        pytest.param({"Retry-After": "9" * 400}, 7 * 86400, id="for ever"),
+        pytest.param({"Retry-After": "9999-12-31", "Date": DATE}, None, id="no date"),
+        pytest.param({"Retry-After": "Fri, 31 Dec 9999 23:59:59 -9999", "Date": DATE}, None, id="behind the calendar"),
+        pytest.param({"Retry-After": "-5"}, None, id="negative"),
+        pytest.param({"Retry-After": "1e9"}, None, id="no number"),
+        pytest.param({"Retry-After": ""}, None, id="empty"),
+        pytest.param({}, None, id="not there"),
+    ],
+)
+def test_how_long_a_server_asks_to_be_left_alone(headers: dict[str, str], expected: int | None) -> None:
+    wait = retry_after(headers)
+    assert (wait.total_seconds() if wait is not None else None) == expected
+
+
+def test_its_wish_comes_with_the_error_and_with_an_answer(server: Server) -> None:
+    asking = client(server)
+    server.behaviour = answer(503, b"busy", Retry_After="120")
+    with pytest.raises(HttpError) as caught:
+        asking.get_ca_certificates()
+    assert caught.value.wait == timedelta(seconds=120)
+    server.behaviour = answer(200, b"reply", Retry_After="60")
+    asking.pki_operation(b"message", post=True)
+    assert asking.wait == timedelta(seconds=60)
+    server.behaviour = answer(200, b"reply")
+    asking.pki_operation(b"message", post=True)
+    assert asking.wait is None
 
 
 @pytest.mark.parametrize("identifier", ["corp-ca", None])

@@ -27,13 +27,16 @@ WRONG = Fingerprint("sha256", b"\0" * 32)
 
 
 class Lab(LabCA):
-    """Counts what it is asked, and can claim less than it can do."""
+    """Counts what it is asked, and can claim less than it can do; or answer GetCACaps with the error `silent`."""
 
     asked: list[str]
     words: Sequence[str] | None = None
+    silent = 0
 
     def respond_http(self, call: Call) -> HttpAnswer:
         self.asked.append(call.operation)
+        if self.silent and call.operation == "GetCACaps":
+            return HttpAnswer(self.silent, "text/plain", b"no\n", "silent")
         return super().respond_http(call)
 
     def capabilities(self) -> Sequence[str]:
@@ -193,6 +196,34 @@ def test_a_downgrade_between_runs_is_refused(
     assert str(memory) in caught.value.hint
     memory.unlink()
     Authorities(corp, tmp_path / "state").contact("corp", NOW)
+
+
+@pytest.mark.parametrize("status", [403, 404, 500, 503])
+def test_capabilities_that_alone_are_not_told_are_no_downgrade(lab: MakeLab, tmp_path: Path, status: int) -> None:
+    """What it could before counts, and is kept; and a downgrade is one still."""
+    server = lab()
+    corp, state_dir = {"corp": authority(server)}, tmp_path / "state"
+    could = Authorities(corp, state_dir).contact("corp", NOW).capabilities
+    assert isinstance(server.ca, Lab)
+    server.ca.silent = status
+    for _ in range(2):
+        contact = Authorities(corp, state_dir).contact("corp", NOW)
+        assert contact.capabilities == could
+        assert [each.text for each in contact.news] == [
+            "corp does not say what it can do (GetCACaps): what it could before counts"
+        ]
+    server.ca.silent = 0
+    claim(server, "DES3")
+    with pytest.raises(TrustError, match="no longer offers"):
+        Authorities(corp, state_dir).contact("corp", NOW)
+
+
+def test_a_ca_that_never_told_its_capabilities_is_not_told_of_each_time(lab: MakeLab, tmp_path: Path) -> None:
+    server = lab()
+    assert isinstance(server.ca, Lab)
+    server.ca.silent = 404
+    for _ in range(2):
+        assert Authorities({"corp": authority(server)}, tmp_path / "state").contact("corp", NOW).news == ()
 
 
 def test_another_url_has_no_past(lab: MakeLab, tmp_path: Path) -> None:

@@ -259,6 +259,89 @@ def test_no_pause_is_longer_than_its_rule_whatever_the_clock_said(
     assert end is None or end <= policy.backoff(kind, failures, lifetime, now) <= now + DAY
 
 
+WAITS = st.one_of(st.none(), st.timedeltas(timedelta(0), 9000 * DAY))
+
+
+@given(lifetimes, kinds, st.integers(1, 50), moments, WAITS, st.timedeltas(-9000 * DAY, 9000 * DAY))
+def test_a_server_s_wish_is_granted_within_the_rule(  # noqa: PLR0917 -- hypothesis hands them over
+    lifetime: Lifetime | None, kind: str, failures: int, now: datetime, wait: timedelta | None, wrong: timedelta
+) -> None:
+    """However long it asked for, and whatever the clock said then."""
+    longest, then = policy.backoff(kind, 99, lifetime, now), now + wrong
+    past = Past(failures, policy.backoff(kind, failures, lifetime, then, wait), kind, wait)
+    end = policy.pause_ends(past, lifetime, now)
+    assert end is None or end <= longest
+    assert policy.backoff(kind, failures, lifetime, now, wait) >= policy.backoff(kind, failures, lifetime, now)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wait", "left", "expected"),
+    [
+        pytest.param("http", None, 30 * DAY, 30 * SECOND, id="as ever"),
+        pytest.param("http", 5 * SECOND, 30 * DAY, 30 * SECOND, id="sooner than we would: as ever"),
+        pytest.param("http", 2 * HOUR, 30 * DAY, 2 * HOUR, id="two hours"),
+        pytest.param("http", 30 * DAY, 30 * DAY, 6 * HOUR, id="a month: as long as the rule lets it be"),
+        pytest.param("http", 2 * HOUR, 24 * HOUR, HOUR, id="the certificate ends first"),
+        pytest.param("rejected", 2 * HOUR, 30 * DAY, 2 * HOUR, id="after a refusal"),
+        pytest.param("rejected", 9 * DAY, 30 * DAY, DAY, id="after a refusal, nine days"),
+    ],
+)
+def test_a_server_asks_to_be_left_alone(
+    kind: str, wait: timedelta | None, left: timedelta, expected: timedelta
+) -> None:
+    lifetime = Lifetime(NOW - 60 * DAY, NOW + left)
+    assert policy.backoff(kind, 1, lifetime, NOW, wait) - NOW == expected
+
+
+@pytest.mark.parametrize(
+    ("wait", "left", "expected"),
+    [
+        pytest.param(None, 30 * DAY, 5 * MINUTE, id="as configured"),
+        pytest.param(SECOND, 30 * DAY, 5 * MINUTE, id="sooner: as configured"),
+        pytest.param(HOUR, 30 * DAY, HOUR, id="an hour"),
+        pytest.param(30 * DAY, 30 * DAY, 6 * HOUR, id="a month"),
+        pytest.param(30 * DAY, 24 * HOUR, HOUR, id="the certificate ends first"),
+    ],
+)
+def test_a_ca_asks_not_to_be_polled(wait: timedelta | None, left: timedelta, expected: timedelta) -> None:
+    lifetime = Lifetime(NOW - 60 * DAY, NOW + left)
+    pause = policy.poll_pause(PLAIN.poll_interval, wait, lifetime, NOW)
+    assert pause == expected
+    for ahead, at in ((timedelta(0), NOW + pause), (DAY, NOW)):  # the clock was right, and ahead
+        pending = Open(poll_at=NOW + ahead + pause, poll_wait=wait)
+        assert policy.decide(lifetime, pending, FRESH, PLAIN, NOW).at == at
+
+
+@given(st.lists(kinds, min_size=1, max_size=5), st.one_of(st.none(), lengths), st.floats(0, 2))
+def test_the_attempts_of_a_day_are_counted(order: list[str], length: timedelta | None, passed: float) -> None:
+    """Whatever refusals follow each other, in the last day of a short life and after it."""
+    lifetime = life(length) if length is not None else None
+    start = now = START + (length or DAY) * passed
+    attempts = 0
+    while now - start < DAY:
+        attempts += 1
+        now = policy.backoff(order[attempts % len(order)], attempts, lifetime, now)
+    assert attempts <= 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [
+        pytest.param("http", 14, id="no answer: a message each"),
+        pytest.param("rejected", 8, id="refused: two messages each, at most"),
+        pytest.param("trust", 8, id="not believed"),
+        pytest.param("abandoned", 8, id="begun anew: a certificate each"),
+        pytest.param("unfit", 4, id="not fit: a certificate each"),
+    ],
+)
+def test_the_first_day_of_a_trouble(kind: str, most: int) -> None:
+    lifetime, now, attempts = life(90 * DAY), START + 60 * DAY, 0
+    while now < START + 61 * DAY:
+        attempts += 1
+        now = policy.backoff(kind, attempts, lifetime, now)
+    assert attempts <= most
+
+
 @pytest.mark.parametrize(
     ("ahead", "poll_at"),
     [

@@ -1,0 +1,74 @@
+"""What a CA means that sends no certificate, in whatever clothes it says so, and what comes of it. Pure.
+
+Some CAs sign their refusal, others answer HTTP 400, 403 or 500, drop the connection, or show a web page. What is said
+clearly ends the transaction; what may be a refusal, or bad luck, counts when the same was heard twice.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum, auto
+
+from certagent.errors import CertagentError, HttpError, RejectedError
+from certagent.scep import FailInfo, MessageType
+from certagent.transaction.journal import Kind, Phase, Transaction
+
+# So often in a row is a request sent whose answer does not come, until that is taken for one.
+PATIENCE = 2
+# Statuses of the 400s that speak of now; 501 says that the server does not know how, and never will.
+_OF_NOW = (408, 425, 429)
+_NOT_IMPLEMENTED = 501
+# What a server means that cannot be asked now, or a gateway before it; one that breaks at a poll knows none.
+_OUT_OF_ORDER = (*_OF_NOW, 502, 503, 504)
+_OF_THE_TYPE = (FailInfo.BAD_REQUEST.word, FailInfo.BAD_MESSAGE_CHECK.word)
+
+
+class Way(Enum):
+    """How it goes on after an answer that brought no certificate."""
+
+    LATER = auto()  # the pause after a failure, and then the same again
+    PLAIN = auto()  # now, as PKCSReq signed by the old certificate, in place of RenewalReq
+    REQUEST = auto()  # now and from now on, the request itself in place of a poll
+    END = auto()  # the transaction is closed: what is asked next is asked anew
+
+
+def is_refusal(error: CertagentError) -> bool:
+    """Whether the CA said no: with its signature, or as HTTP has it."""
+    if isinstance(error, HttpError):
+        return (400 <= error.status < 500 and error.status not in _OF_NOW) or error.status == _NOT_IMPLEMENTED
+    return isinstance(error, RejectedError)
+
+
+def rejected(error: CertagentError) -> RejectedError:
+    """The same, as the refusal that it is taken for."""
+    if isinstance(error, RejectedError):
+        return error
+    refusal = RejectedError(str(error), error.hint)
+    refusal.wait = error.wait
+    return refusal
+
+
+def way(transaction: Transaction, error: CertagentError, *, may_enroll: bool) -> Way:
+    """What comes of an answer to the request, or to a poll for it. `transaction.unheard` counts those before.
+
+    `may_enroll`: the certificate in place has expired, and a challenge could bring another.
+    """
+    refused, again = is_refusal(error), transaction.unheard + 1 >= PATIENCE
+    if transaction.phase is Phase.PENDING and not transaction.polls_in_vain:
+        no_poll = isinstance(error, HttpError) and error.status not in _OUT_OF_ORDER
+        return Way.REQUEST if refused or no_poll or again else Way.LATER
+    renews = transaction.message_type == MessageType.RENEWAL_REQ and transaction.phase is Phase.REQUESTED
+    if renews and (_may_mean_the_type(error) if refused else again):
+        return Way.PLAIN
+    return Way.END if refused or (may_enroll and again) else Way.LATER
+
+
+def _may_mean_the_type(error: CertagentError) -> bool:
+    """Whether a refusal may be about the message type; HTTP does not say."""
+    return not isinstance(error, RejectedError) or error.fail_info in _OF_THE_TYPE
+
+
+def may_enroll(transaction: Transaction, now: datetime, *, has_challenge: bool) -> bool:
+    """Whether an expired certificate that the CA does not renew any more can be enrolled again."""
+    expired = transaction.old_not_after is not None and transaction.old_not_after <= now
+    return transaction.kind is Kind.RENEWAL and expired and has_challenge
