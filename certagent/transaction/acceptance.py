@@ -16,15 +16,16 @@ from certagent.keystore.base import Identity, Shadow
 from certagent.policy import Past
 from certagent.state import Track
 from certagent.state_directory import KeystoreDirectory
+from certagent.transaction.asked import digest
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
-from certagent.transaction.request import ANEW, subject_of
+from certagent.transaction.request import ANEW, subject_of, wanted_now
 from certagent.trust.authorities import Contact
 from certagent.trust.fitness import Asked, Terms, accept_certificate, roles
 from certagent.trust.proof import MAX_CAS
 from certagent.trust.proof_of_use import prove_use
-from certagent.trust.usages import purpose_words
+from certagent.trust.usages import asked_usages, purpose_words
 
 _KEPT = 4  # refused certificates; older ones go
 
@@ -65,6 +66,28 @@ def accept_after_all(context: Context, transaction: Transaction) -> Transaction 
         return _accepted(context, transaction, context.contact(transaction), received)
     except UnfitError:
         return None
+
+
+def accept_instead(context: Context, transaction: Transaction) -> Transaction | None:
+    """What was refused before, if it is what the definition asks for by now, in the names of the one that it asked for
+    then. Else None.
+    """
+    found = wanted_now(context, transaction)
+    if not transaction.refused or found is None:
+        return None
+    what, how = found
+    key = context.shadow(transaction).key.public_key()
+    if how.keeps_key or keys.type_of(key) != how.key or what.subject != subject_of(transaction):
+        return None
+    usages, purposes = asked_usages(what.extensions)
+    instead = transaction.at(
+        transaction.phase,
+        asked=digest(what, how, context.configured.authority),
+        names=tuple(sorted(facts.alternative_names(what.names))),
+        usages=tuple(sorted(usages)),
+        purposes=tuple(sorted(purposes)),
+    )
+    return accept_after_all(context, instead)
 
 
 def _accepted(

@@ -36,10 +36,13 @@ class Present:
 
 @dataclass(frozen=True)
 class End:
-    """Why a transaction is given up. `stands`: what it was begun for is wanted still."""
+    """Why a transaction is given up. `stands`: what it was begun for is wanted still; `may_fit`: what was refused of it
+    may be what is wanted now.
+    """
 
     reason: str
     stands: bool = True
+    may_fit: bool = False
 
 
 def why_ends(transaction: Transaction, present: Present, now: datetime, wish: Wish = Wish.DUE) -> End | None:
@@ -84,7 +87,8 @@ def _of_issued(transaction: Transaction, present: Present, now: datetime, wish: 
 
 def _of_asked(transaction: Transaction, present: Present, now: datetime, wish: Wish) -> Iterator[_Reason]:
     yield transaction.endpoint not in present.endpoints, End("the authority's URL changed since it was begun")
-    yield _changed(transaction, present), End("the definition asks for something else by now")
+    refused = transaction.refused != () and not wish.begins_anew
+    yield _changed(transaction, present), End("the definition asks for something else by now", may_fit=refused)
     yield wish.enrolls and transaction.kind is Kind.RENEWAL, End("an enrollment was asked for instead")
     other = wish.enrolls and transaction.kind is Kind.ENROLLMENT and transaction.source != present.moves_from
     yield other, End("an enrollment signed by another identity was asked for instead")

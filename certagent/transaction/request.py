@@ -80,16 +80,21 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
 
 def asked_now(context: Context, transaction: Transaction) -> str:
     """The digest of what would be asked for now instead; empty where that cannot be told at the moment."""
+    found = wanted_now(context, transaction)
+    return digest(*found, context.configured.authority) if found is not None else ""
+
+
+def wanted_now(context: Context, transaction: Transaction) -> tuple[Wanted, PlannedRequest] | None:
+    """What would be asked for now instead, and how; None where that cannot be told at the moment."""
     keystore = context.configured.keystore
     try:
         predecessor = context.predecessor(transaction)
         signs = predecessor.read_certificate() if predecessor else None
         if (predecessor and signs is None) or keystore.lost_what_links_lead_to():
-            return ""
-        what, planned = _plan(context, transaction, signs, keystore.read_certificate())
-        return digest(what, planned, context.configured.authority)
+            return None
+        return _plan(context, transaction, signs, keystore.read_certificate())
     except CertagentError:
-        return ""
+        return None
 
 
 def _plan(

@@ -14,7 +14,7 @@ import msgspec
 
 from certagent.errors import CertagentError, KeystoreError, RejectedError, StateError
 from certagent.text import iso
-from certagent.transaction import activation, exchange, hours, next_step
+from certagent.transaction import acceptance, activation, exchange, hours, next_step
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.ends import End, Present, why_ends
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
@@ -75,6 +75,9 @@ def resumed(context: Context, wish: Wish) -> Transaction | End | None:
     end = ending(context, transaction, wish)
     if end is None:
         return transaction
+    if end.may_fit and wish is not Wish.FINISH and (taken := acceptance.accept_instead(context, transaction)):
+        context.log("what was refused before is what the definition asks for now")
+        return taken
     give_up(context, AbandonedError(end.reason))
     return end
 

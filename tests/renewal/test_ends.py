@@ -97,6 +97,27 @@ def refused(make_site: Sites) -> Site:
     return site
 
 
+@pytest.mark.parametrize("wish", [Wish.DUE, Wish.ENROLL])
+def test_what_was_refused_is_taken_where_it_is_what_is_asked_for_now(refused: Site, wish: Wish) -> None:
+    """The name that the CA would not certify is taken out of the definition: no other certificate is asked for."""
+    define(refused, "san: [dns:web.example.net]")
+    assert refused.run(wish).result is Result.ENROLLED
+    assert (len(refused.ca.issued()), reasons(refused)) == (1, [])
+    assert "what was refused before is what the definition asks for now" in refused.log
+    assert refused.run().result is Result.NOTHING
+
+
+@pytest.mark.parametrize("change", ["key_type: rsa:3072", "subject: CN=other.example.net"])
+def test_not_for_another_key_or_subject(refused: Site, change: str) -> None:
+    key, _, value = change.partition(": ")
+    define(refused, "san: [dns:web.example.net]")
+    text = refused.config.read_text()
+    changed = text.replace("CN=web.example.net,O=Example", value) if key == "subject" else f"{text}    {change}\n"
+    refused.config.write_text(changed)
+    assert refused.run().result is Result.ENROLLED
+    assert len(refused.ca.issued()) == 2
+
+
 SLOW = [pytest.mark.slow]  # tests/unit/test_ends.py has every row; here some of them go the whole way
 
 
@@ -355,9 +376,11 @@ def test_by_the_commands_themselves(make_site: Sites) -> None:
     refused = site.command("enroll", "web")
     assert refused.returncode == 1
     assert "lacks dns:www.example.net, which was asked for" in refused.stderr
-    define(site, "san: [dns:web.example.net]")
+    define(site, "san: [dns:mail.example.net]")
+    foreseen = site.command("renew", "--dry-run", "web").stdout
+    assert foreseen == f"web: would give up the enrollment that is open: {OTHER}; then enrollment anew\n"
     done = site.command("enroll", "web")
     assert done.returncode == 0, done.stderr
     assert OTHER in done.stderr
-    assert names(site) == {"dns:web.example.net"}
+    assert names(site) == {"dns:mail.example.net"}
     assert len(site.ca.issued()) == 2
