@@ -8,9 +8,11 @@ CA that is not known yet ends the view at the end of the present one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import structs
 
 from certagent import policy
 from certagent.config.windows import shown
@@ -157,7 +159,7 @@ class _Future:
         past, transaction = self._now.past, self._it.transaction
         again = f"again, after {_times(past.failures)}" if past.failures and past.retry_at == self.at else ""
         opened = self._now.transaction or Open()
-        self._now = replace(self._now, transaction=None, past=Past())
+        self._now = structs.replace(self._now, transaction=None, past=Past())
         if action is Action.RENEW and self._waits_for_its_hour():
             return again or "asks for a successor, which waits for its window"
         if action is Action.POLL:
@@ -173,7 +175,7 @@ class _Future:
             self._change_ca()
         lifetime = self._issue(self.at, self._ca)
         ca = self._ca.lifetime if self._ca else self._now.ca
-        self._now = replace(self._now, lifetime=lifetime, ca=ca, arrival=None)
+        self._now = structs.replace(self._now, lifetime=lifetime, ca=ca, arrival=None)
         self._assumed = True
         resumed = action is Action.RESUME and transaction is not None and not opened.keeps_hours
         verb = f"goes on with the {transaction.kind.value}" if resumed and transaction else "a successor"
@@ -181,7 +183,9 @@ class _Future:
 
     def _waits_for_its_hour(self) -> bool:
         """Whether the successor that is there now does not take over at once."""
-        ready = replace(self._now, transaction=Open(keeps_hours=True))
+        if not self._now.defined.activate_in:  # as nearly always, and there may be ten thousand
+            return False
+        ready = structs.replace(self._now, transaction=Open(keeps_hours=True))
         if not next_step.identity_step(ready, self.at).waits:
             return False
         self._now, self._assumed = ready, True
@@ -190,7 +194,7 @@ class _Future:
     def _prepare(self, action: Action) -> str:
         past = self._now.rollover_past
         again = f"again, after {_times(past.failures)}: " if past.failures and past.retry_at == self.at else ""
-        self._now = replace(self._now, rollover_past=Past())
+        self._now = structs.replace(self._now, rollover_past=Past())
         if action is Action.POLL:
             self._rollover_waits = True
             return f"{again}asks whether the next CA has decided"
@@ -199,7 +203,7 @@ class _Future:
             return f"{again}asks for the next CA, and for a shadow under it"
         starts = max(self.at, self._next_ca.lifetime.not_before)
         self._shadow = Shadow("", self._issue(starts, self._next_ca))
-        self._now = replace(self._now, rollover=Open(switch_at=starts))
+        self._now = structs.replace(self._now, rollover=Open(switch_at=starts))
         self._assumed = True
         return f"{again}asks for a shadow under {self._next_ca.subject}"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
+from msgspec import structs
 
 from certagent import certificate as facts
 from certagent import policy, state, wall_clock
@@ -154,7 +155,7 @@ def take_snapshot(
         arrival=arrival_of_serial(seen.serial, seen.not_after, memory.arrival, now) if seen else None,
     )
     rollover = _tried(faults, lambda: rollover_status(above, known, found, preparation, track))
-    situation = replace(found, readable=not faults, doubt=doubt)
+    situation = structs.replace(found, readable=not faults, doubt=doubt)
     return Snapshot(
         name=configured.name,
         situation=situation,

@@ -7,12 +7,12 @@ takes them; it is what state.json keeps for the agent, and what `status`, `check
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
 from cryptography import x509
-from msgspec import structs
+from msgspec import Struct, structs
 
 from certagent import policy
 from certagent.certificate import serial_hex
@@ -25,8 +25,7 @@ from certagent.trust.proof import comes_from
 from certagent.wall_clock import Doubt
 
 
-@dataclass(frozen=True)
-class Situation:
+class Situation(Struct, frozen=True, dict=True):
     """One keystore at one moment, as far as it bears on what comes next.
 
     `lifetime`: of the certificate in place; `ca`: of the authority's CA that issued it, None where another one did.
@@ -41,8 +40,8 @@ class Situation:
     ca: Lifetime | None = None
     transaction: Open | None = None
     rollover: Open | None = None
-    past: Past = field(default_factory=Past)
-    rollover_past: Past = field(default_factory=Past)
+    past: Past = Past()
+    rollover_past: Past = Past()
     readable: bool = True
     arrival: Arrival | None = None
     doubt: Doubt | None = None

@@ -28,7 +28,7 @@ def went_well(context: Context, before: state.State, past: Past, result: Result)
     )
     came_no_further = waits_with_hooks or result in (Result.NOTHING, Result.STOPPED, Result.IN_PLACE)
     if not came_no_further or _settled(situation, context.clock()):
-        situation = replace(situation, past=Past())
+        situation = msgspec.structs.replace(situation, past=Past())
     return _remember(context, before, situation, result)
 
 
@@ -85,7 +85,7 @@ def _look(context: Context, past: Past, before: state.State) -> Situation:
         certificate = context.configured.keystore.read_certificate()
         return context.situation(certificate, past, before.rollover, before.arrival)
     except KeystoreError:
-        return replace(context.situation(None, past, before.rollover), readable=False)
+        return msgspec.structs.replace(context.situation(None, past, before.rollover), readable=False)
 
 
 def _seen(context: Context) -> state.Seen | None:

@@ -50,7 +50,7 @@ def snapshot(
 ) -> Snapshot:
     """A keystore with a certificate of this lifetime, renewed after half of it, and nothing else going on."""
     certificate = InPlace("CN=web", "CN=CA", "0A", "rsa:2048", lifetime, NOW) if lifetime else None
-    found = replace(Situation(HALF, lifetime, rollover=preparation), **situation)
+    found = structs.replace(Situation(HALF, lifetime, rollover=preparation), **situation)
     return Snapshot(
         name="web",
         situation=found,
@@ -65,7 +65,7 @@ def snapshot(
 
 def open_in(it: Snapshot, transaction: Transaction) -> Snapshot:
     """The same with an open transaction."""
-    found = replace(it.situation, transaction=open_of(transaction))
+    found = structs.replace(it.situation, transaction=open_of(transaction))
     return replace(it, transaction=transaction, situation=found, assessment=assess(found, NOW))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,7 +31,7 @@ def opened(kind: Kind, phase: Phase, **fields: Any) -> Open | None:
 
 def at(begin: float, end: float, **more: Any) -> Situation:
     """A certificate from and to so many days after NOW, renewed after half of its life."""
-    return replace(Situation(HALF, Lifetime(NOW + begin * DAY, NOW + end * DAY), CA_OF_YEARS), **more)
+    return structs.replace(Situation(HALF, Lifetime(NOW + begin * DAY, NOW + end * DAY), CA_OF_YEARS), **more)
 
 
 def staged(switch: float) -> Open | None:
