@@ -16,7 +16,7 @@ from pathlib import Path
 from certagent import believed, owned, policy, state, wall_clock
 from certagent import certificate as facts
 from certagent.cli import assemble
-from certagent.cli.check_findings import Seen, capability_words, in_place, next_step, rollover, warnings
+from certagent.cli.check_findings import Seen, capability_words, in_place, misnamed, next_step, rollover, warnings
 from certagent.cli.known_cas import known_ca
 from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
 from certagent.config.authority import Authority
@@ -111,23 +111,33 @@ def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -
     for line in lacking:
         what, _, hint = line.partition("; ")
         yield Finding(Mark.WRONG, what, hint)
+    closed = False
+    for finding in _directories(configuration):
+        closed = True
+        yield finding
+    if not configuration.keystores:
+        yield Finding(Mark.WARNING, "no keystores are configured: there is nothing to keep alive", "add one (README)")
+    if Path(configuration.state_dir).exists() and not Path(configuration.state_dir).is_dir():
+        return
+    yield from _state(Path(configuration.state_dir), deep=False)
+    if not closed:
+        keystores = _many(len(configuration.keystores), "keystore")
+        yield Finding(Mark.FINE, f"{keystores}, state in {configuration.state_dir}")
+    yield from _strays(configuration)
+
+
+def _directories(configuration: Configuration) -> Findings:
+    """What is wrong with certagent's own directories, and the metrics'."""
     directories = {"state_dir": Path(configuration.state_dir)}
     if any(definition.swap == "symlink" for definition in configuration.keystores.values()):
         directories["live_dir"] = Path(configuration.live_dir)
     if configuration.metrics_file:
         directories["metrics_file"] = Path(configuration.metrics_file).parent
-    closed = False
     for word, path in directories.items():
         for wrong in _directory_faults(path, made_when_missing=word != "metrics_file"):
-            closed = True
             yield Finding(Mark.WRONG, f"{word}: {wrong}", wrong.hint)
     if "live_dir" in directories and (fault := believed.directory_fault(directories["live_dir"])):
         yield Finding(Mark.WRONG, f"live_dir is not believed: {fault[0]}", fault[1])
-    yield from _state(directories["state_dir"], deep=False)
-    if not closed:
-        keystores = _many(len(configuration.keystores), "keystore")
-        yield Finding(Mark.FINE, f"{keystores}, state in {configuration.state_dir}")
-    yield from _strays(configuration)
 
 
 def _state(directory: Path, *, deep: bool) -> Findings:
@@ -288,6 +298,7 @@ def _keystore(
         yield Finding(Mark.WARNING if remark.hint else Mark.FINE, remark.message, remark.hint)
     seen = Seen(definition, authority, snapshot, certificate, reached.get(definition.authority))
     yield next_step(seen, now)
+    yield from misnamed(definition)
     yield from rollover(seen, now)
     yield from warnings(seen, now)
 
@@ -300,7 +311,7 @@ def _files(keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Fi
             faults.extend(_file(path, keystore, definition, live))
         except CertagentError as error:
             faults.append(Finding(Mark.WRONG, str(error), error.hint))
-    yield from faults
+    yield from dict.fromkeys(faults)  # one that all of them share is told once
     if not any(each.mark is Mark.WRONG for each in faults):
         yield Finding(Mark.FINE, f"can write {', '.join(map(str, definition.paths.values()))}")
 

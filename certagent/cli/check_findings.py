@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -121,6 +122,22 @@ def _switch(seen: Seen) -> str:
 
 def _swap(definition: KeystoreDefinition) -> str:
     return "written in place" if definition.swap == "in-place" else f"swap by {definition.swap or 'rename'}"
+
+
+def misnamed(definition: KeystoreDefinition) -> Iterator[Finding]:
+    """Names that are asked for under a kind that no consumer looks for them under."""
+    for name in definition.san:
+        if name.kind == "dns" and _is_address(name.value):
+            hint = f"write ip:{name.value}; TLS compares addresses with those alone"
+            yield Finding(Mark.WARNING, f"san asks for {name}, which is an IP address", hint)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def rollover(seen: Seen, now: datetime) -> Iterator[Finding]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import re
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from certagent import __version__
 from certagent.cli import streams
@@ -46,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.warnoptions:
         # cryptography warns of odd certificates, whoever made them; whether they are accepted is ours to say.
         warnings.simplefilter("ignore")
-    arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser(given).parse_args(given)
     module, function = _COMMANDS[arguments.command]
     code = 0
     try:
@@ -90,7 +93,7 @@ def print_error(error: CertagentError) -> None:
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="certagent", description="Keeps certificates alive over SCEP: renewal, rollover, safe swaps, hooks."
     )
     parser.add_argument(
@@ -127,10 +130,37 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "demo", help="lab CA, agent and a TLS service: enrollment, renewals, a rollover, hooks, in a minute"
     )
     _add_own_arguments(argv, scep, lab, demo)
+    for name, command in commands.choices.items():
+        if name not in ("scep", "lab", "demo", "schema"):  # on either side of the command, for those that read it
+            command.add_argument("-c", "--config", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
 
 
-def _add_work(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+class _Parser(argparse.ArgumentParser):
+    """One line for what is wrong, and one for what to do; argparse prints the whole usage, and its own words."""
+
+    def error(self, message: str) -> NoReturn:
+        what, hint = self._told(message)
+        print(f"{self.prog}: {what}\n  {hint}", file=sys.stderr)
+        raise SystemExit(2)
+
+    def _told(self, message: str) -> tuple[str, str]:
+        hint = f"`{self.prog} --help` shows how it is called"
+        if found := re.match(r"argument COMMAND: invalid choice: '(.*?)' ", message):
+            from certagent.config.meant import closest  # noqa: PLC0415 -- a command that is one needs no guesses
+
+            close = closest(found[1], _COMMANDS)
+            hint = f"did you mean {close}?" if close else "`certagent --help` lists them"
+            return f"there is no command {found[1]!r}", hint
+        if found := re.match(r"the following arguments are required: (.*)", message):
+            return f"{found[1].partition(' [')[0]} is missing", hint
+        if found := re.match(r"unrecognized arguments: (.*)", message):
+            return f"{found[1]} is not known here", "`certagent COMMAND --help` shows what a command takes"
+        return message, hint
+
+
+def _add_work(commands: argparse._SubParsersAction[_Parser]) -> None:
     """The commands that may change a keystore."""
     enroll = commands.add_parser("enroll", help="the first certificate")
     enroll.add_argument("names", nargs="+", metavar="NAME")

@@ -65,8 +65,12 @@ def enroll(arguments: argparse.Namespace) -> int:
 def _move(configuration: Configuration, names: Sequence[str], arguments: argparse.Namespace) -> int:
     """`enroll NAME --into NEW`: the identity in NAME asks for one in NEW; what it holds is only read."""
     into = chosen(configuration, [arguments.into])
-    if len(names) != 1 or names == into:
-        raise ConfigError("--into moves one keystore's identity into another", "write: enroll NAME --into NEW")
+    if names == into:
+        raise ConfigError(
+            f"{names[0]} cannot be moved into itself", "--into names another keystore: enroll NAME --into NEW"
+        )
+    if len(names) != 1:
+        raise ConfigError("--into moves the identity of one keystore", "write: enroll NAME --into NEW")
     if not arguments.force:
         for context in contexts(configuration, into, _log, _silent):
             _refuse_living(context)

@@ -13,6 +13,7 @@ from certagent.config.values import (
     Fingerprint,
     Fraction,
     KeyTransport,
+    Proxy,
     ReadFile,
     SecretFile,
     Threshold,
@@ -55,7 +56,7 @@ class Authority(Definition, frozen=True, kw_only=True):
         ReadFile | None, Meta(description="PEM file of a TLS client certificate for an https:// url")
     ] = None
     https_client_key: Annotated[SecretFile | None, Meta(description="PEM file of its key, not encrypted")] = None
-    proxy: Annotated[Url | None, Meta(description="HTTP proxy URL")] = None
+    proxy: Annotated[Proxy | None, Meta(description="HTTP proxy URL")] = None
     timeout: Annotated[Duration, Meta(description="limit of one exchange; default 30s")] = field(
         default_factory=lambda: Duration(seconds=30)
     )

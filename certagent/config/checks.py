@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from certagent.believed import file_fault
-from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, did_you_mean, dotted
+from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, dotted
 from certagent.config.keystores import KeystoreDefaults
+from certagent.config.meant import did_you_mean
 from certagent.config.programs import Fault, owner_fault, place_fault, script_fault, shell_fault
 
 

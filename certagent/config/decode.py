@@ -8,7 +8,7 @@ been written where the name of its file belongs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
 from certagent.config.keystores import KeystoreDefaults, KeystoreDefinition
+from certagent.config.meant import did_you_mean, one_of
 from certagent.config.parts import Secret
 from certagent.config.values import VALUE_TYPES
 from certagent.text import with_hint
@@ -81,8 +82,8 @@ class Problems:
         where = f"{place}: {dotted(path)}" if path else str(place)
         self._found.append((place, f"{where}: {with_hint(_cut(what), _cut(hint))}"))
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
+    def __len__(self) -> int:
+        return len(self._found)
 
     def lines(self) -> tuple[str, ...]:
         """One line each, in the order a person reads the files."""
@@ -94,15 +95,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint: the known word most like `word`, else all of them."""
-    import difflib  # noqa: PLC0415  a file without faults needs no guesses
-
-    known = sorted(known)
-    close = difflib.get_close_matches(word[:64], known, 1)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"known here: {', '.join(known)}" if known else "none is defined"
+_PLAIN_WORDS = re.compile(r"[\w./=@+ -]+")
+_SOURCE = "a secret itself does not stand here: write e.g. {file: /etc/certagent/secret}, or name env or command"
 
 
 class ValueToCheck(Struct, frozen=True, gc=False):
@@ -172,11 +166,15 @@ class Decoder:
         tagged = _tagged(wanted)
         if not isinstance(node, Table):
             known = ", ".join(f.name for f in fields_of(wanted)) if not tagged else "type, authority and others"
-            return self._mismatch(node, path, "a table of keys", f"known here: {known}")
+            hint = _SOURCE if wanted is Secret else f"known here: {known}"
+            return self._mismatch(node, path, "a table of keys", hint)
         cls: type[Struct] = self._tagged(node, tagged, path) if tagged else wanted
         tag_field = cls.__struct_config__.tag_field
         untagged = Table(node.place, {key: entry for key, entry in node.entries.items() if key != tag_field})
+        before = len(self.problems)
         values = {**inherited, **self.decode_fields(untagged, cls, path)}
+        if cls is Secret and len(self.problems) > before:
+            return BAD  # what names its source badly names none: one fault
         place = self.places.get(path, node.place)
         for info in fields_of(cls):
             if info.required and info.name not in values:
@@ -198,7 +196,8 @@ class Decoder:
             if name not in by_name:
                 # In braces, a secret itself may stand where its source belongs: it is not repeated.
                 where, what = (path, "holds an unknown key") if cls is Secret else (here, "is not a known key")
-                self.problems.add(place, where, *_of_another_type(name, cls) or (what, did_you_mean(name, by_name)))
+                hint = _SOURCE if cls is Secret else did_you_mean(name, by_name)
+                self.problems.add(place, where, *_of_another_type(name, cls) or (what, hint))
                 continue
             self.places[here] = place
             values[name] = self.decode(value, by_name[name].type, here)
@@ -215,7 +214,7 @@ class Decoder:
         place, value = node.entries[tag_field]
         given = value.text if isinstance(value, Scalar) else ""
         if given not in tagged:
-            self.problems.add(place, here, f"is none of {', '.join(tagged)}", did_you_mean(given, tagged))
+            self.problems.add(place, here, f"is none of {', '.join(tagged)}", one_of(given, tagged))
         return tagged.get(given, tagged[likely])
 
     def _decode_union(self, node: Node, options: tuple[Any, ...], path: KeyPath) -> Any:
@@ -227,7 +226,11 @@ class Decoder:
 
     def _decode_sequence(self, node: Node, item_type: Any, metas: tuple[Meta, ...], path: KeyPath) -> Any:
         if not isinstance(node, Sequence):
-            return self._mismatch(node, path, "a list", "put it in brackets: [ ... ]")
+            hint = "put it in brackets: [ ... ]"
+            if path[-2:-1] == ("hooks",) and isinstance(node, Scalar):
+                words = ", ".join(node.text.split()[:5]) if _PLAIN_WORDS.fullmatch(node.text) else "PROGRAM, ARGUMENT"
+                return self._mismatch(node, path, "a list of commands, each a list itself", f"write [[{words}]]")
+            return self._mismatch(node, path, "a list", hint)
         if not node.items and any(meta.min_length for meta in metas):
             self.problems.add(node.place, path, "is an empty list", "put something in it, or remove the line")
             return BAD
@@ -288,7 +291,7 @@ class Decoder:
             return msgspec.convert(text, base)
         except msgspec.ValidationError:
             choices = _choices(base)
-            hint = did_you_mean(text, choices)
+            hint = one_of(text, choices)
             self.problems.add(place, path, f"{text[:64]!r} is not one of {', '.join(choices)}", hint)
             return BAD
 
@@ -298,7 +301,8 @@ class Decoder:
         except msgspec.ValidationError:
             words = next((m.extra for m in _strip(wanted)[1] if m.extra and "what" in m.extra), None)
             if words:
-                self.problems.add(place, path, f"is not {words['what']}", words["hint"])
+                fault = words["fault"](text) if "fault" in words else ""
+                self.problems.add(place, path, fault or f"is not {words['what']}", words["hint"])
             else:
                 self.problems.add(place, path, "is empty", "write something, or remove the line")
             return BAD

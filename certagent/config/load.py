@@ -38,10 +38,10 @@ from certagent.config.decode import (
     Scalar,
     Sequence,
     Table,
-    did_you_mean,
 )
 from certagent.config.excerpt import served
 from certagent.config.keystores import KeystoreDefaults, KeystoreDefinition, Pkcs11Keystore
+from certagent.config.meant import did_you_mean
 from certagent.config.served import Served
 from certagent.config.source import read_descriptor, read_text
 from certagent.config.values import Name
@@ -298,9 +298,31 @@ def _report_syntax(error: yaml.MarkedYAMLError, text: str, file: str, problems: 
     number = mark.line + 1 if mark else 0
     line = text.split("\n")[number - 1] if 0 < number <= text.count("\n") + 1 else ""
     indent = line[: len(line) - len(line.lstrip())]
-    hint = "indent with spaces, not with tabs" if "\t" in indent else "look at this line and the one above it"
+    if "\t" in indent:
+        problems.add(Location(file, number), (), "is indented with a tab", "indent with spaces")
+        return
+    hint = "look at this line and the one above it"
     what = re.sub(r"(alias|anchor|tag handle) .*", r"\1", str(error.problem or error.context))  # repeats no value
-    problems.add(Location(file, number), (), f"is not valid YAML: {what}", hint)
+    problems.add(Location(file, number), (), f"is not valid YAML: {_in_plain_words(what)}", hint)
+
+
+_UNINDENTED = "it does not fit the indentation of the lines before it"
+_PLAIN_WORDS = {
+    "mapping values are not allowed": f"{_UNINDENTED}, or it holds a second `: ` that has to stand in quotes",
+    "did not find expected key": _UNINDENTED,
+    "did not find expected '-' indicator": _UNINDENTED,
+    "did not find expected <document start>": _UNINDENTED,
+    "could not find expected ':'": "a key without its colon, or a text that goes on in a line where none is expected",
+    "did not find expected ',' or ']'": "a bracket [ is not closed, or a comma is missing",
+    "did not find expected ',' or '}'": "a brace { is not closed, or a comma is missing",
+    "found unexpected end of stream": "a quotation mark is not closed",
+    "found character that cannot start any token": "it begins with a character that has to stand in quotes",
+}
+
+
+def _in_plain_words(what: str) -> str:
+    """What libyaml says, as somebody says it who has not read YAML's grammar."""
+    return next((words for theirs, words in _PLAIN_WORDS.items() if what.startswith(theirs)), what)
 
 
 class _Reader:

@@ -61,6 +61,9 @@ def _decode_text(raw: bytes, place: Location, problems: Problems) -> str | None:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if b"\0" in raw and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            problems.add(place, (), "is not a text file", "name the configuration itself")
+            return None
         line = raw.count(b"\n", 0, error.start) + 1
         problems.add(Location(place.file, line), (), "is not UTF-8 text", "save the file as UTF-8")
         return None

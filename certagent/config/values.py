@@ -17,6 +17,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from msgspec import Meta
 
 from certagent.config import names
+from certagent.config.meant import EXAMPLES, KINDS, likely_name, url_fault
 from certagent.config.windows import Window
 from certagent.moments import later
 
@@ -80,31 +81,46 @@ class Threshold:
         return max(start, later(end, -(self.before_end or timedelta(0))))
 
 
+_FINGERPRINT = "write what `openssl x509 -noout -fingerprint -sha256 -in ca.pem` prints"
+
+
 @dataclass(frozen=True)
 class Fingerprint:
-    """The digest of a DER certificate, written `sha256:9f86d0…` (colons between bytes allowed)."""
+    """The digest of a DER certificate, written `sha256:9f86d0…` (colons between bytes allowed).
+
+    As `openssl x509 -fingerprint` prints it, it is taken too, and so are bare digits: their number says of what.
+    """
 
     algorithm: str
     digest: bytes
 
-    pattern: ClassVar[str] = r"^[Ss][Hh][Aa](256|384|512):[0-9A-Fa-f:]+$"
+    pattern: ClassVar[str] = r"^([Ss][Hh][Aa](256|384|512)( Fingerprint)?[:=])?[0-9A-Fa-f:]+$"
     _sizes: ClassVar[dict[str, int]] = {"sha256": 32, "sha384": 48, "sha512": 64}
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        algorithm, _, digits = text.partition(":")
-        size = cls._sizes.get(algorithm.lower())
-        if size is None:
-            raise ValueError(f"{text!r} is not a fingerprint; write sha256:, sha384: or sha512: and hex digits")
+        found = re.fullmatch(r"(?:(?:(\w+)(?: fingerprint)?\s*[:=])\s*)?([^\s=]+)\s*", text, re.IGNORECASE)
+        algorithm, digits = (found[1] or "", found[2]) if found else ("", "")
+        if re.fullmatch(r"[0-9a-fA-F]{2}", algorithm):  # the first byte of bare ones with colons
+            algorithm, digits = "", text
         try:
             digest = bytes.fromhex(digits.strip().replace(":", ""))
         except ValueError:
+            if algorithm.lower() not in cls._sizes:
+                raise ValueError(f"{text[:200]!r} is not a fingerprint; {_FINGERPRINT}") from None
             raise ValueError(f"the digits of the fingerprint {text!r} are not hexadecimal; copy it anew") from None
+        if algorithm.lower() in ("md5", "sha1") or (not algorithm and len(digest) in (16, 20)):
+            word = "an MD5" if algorithm.lower() == "md5" or len(digest) == 16 else "a SHA-1"
+            raise ValueError(f"{text!r} is {word} fingerprint, which can be forged; {_FINGERPRINT}")
+        named = algorithm.lower() or next((name for name, size in cls._sizes.items() if size == len(digest)), "")
+        size = cls._sizes.get(named)
+        if size is None:
+            raise ValueError(f"{text[:200]!r} is not a fingerprint; {_FINGERPRINT}")
         if len(digest) != size:
             raise ValueError(
-                f"a {algorithm} fingerprint has {size * 2} hex digits, this one {len(digest) * 2}; copy it anew"
+                f"a {named} fingerprint has {size * 2} hex digits, this one {len(digest) * 2}; copy it anew"
             )
-        return cls(algorithm.lower(), digest)
+        return cls(named, digest)
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.digest.hex()}"
@@ -122,8 +138,11 @@ class AlternativeName:
     @classmethod
     def parse(cls, text: str) -> Self:
         kind, _, value = text.partition(":")
-        if kind not in ("dns", "ip", "email", "uri", "upn") or not re.fullmatch(r"\S+", value):
-            raise ValueError(f"{text!r} is not a name; write dns:, ip:, email:, uri: or upn: and the name")
+        if kind not in KINDS:
+            raise ValueError(f"{text[:200]!r} is not a name; {likely_name(text)}")
+        if not re.fullmatch(r"\S+", value):
+            what = "has a blank in it" if value.strip() else "names nothing"
+            raise ValueError(f"{text[:200]!r} {what}; write e.g. {kind}:{EXAMPLES[kind]}, each name by itself")
         if kind == "ip":
             try:
                 address = ipaddress.ip_address(value)
@@ -300,13 +319,28 @@ Name = Annotated[
         },
     ),
 ]
+
+
 Url = Annotated[
     str,
     Meta(
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
         extra={
-            "what": "an http:// or https:// URL without user, password, query or fragment",
-            "hint": "write e.g. http://scep.example.net/scep; a password would stand in the open here",
+            "what": "an http:// or https:// URL",
+            "hint": "write e.g. http://scep.example.net/scep",
+            "fault": url_fault,
+            "check": "url",
+        },
+    ),
+]
+Proxy = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        extra={
+            "what": "an http:// or https:// URL",
+            "hint": "write e.g. http://proxy.example.net:3128",
+            "fault": url_fault,
             "check": "url",
         },
     ),

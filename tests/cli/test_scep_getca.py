@@ -114,7 +114,7 @@ def test_an_output_behind_a_link_leaves_the_link(hand: Hand) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        pytest.param(["--fingerprint", "md5:00"], "is not a fingerprint", id="fingerprint"),
+        pytest.param(["--fingerprint", "md5:00"], "is an MD5 fingerprint", id="fingerprint"),
         pytest.param(["--ca", "/nowhere/ca.pem"], "/nowhere/ca.pem: No such file", id="no CA file"),
         pytest.param(["--ca", "/dev/null"], "holds no certificate that can be read", id="empty CA file"),
         pytest.param(["--accept", "rot13"], "invalid choice: 'rot13'", id="algorithm"),

@@ -18,12 +18,11 @@ from .conftest import FINGERPRINT, Site
 _KEYS = f"known here: {', '.join(sorted(Authority.__struct_fields__))}"
 _EVENTS = f"known here: {', '.join(Hooks.__struct_fields__)}"
 _TAGS = [str(cls.__struct_config__.tag) for cls in get_args(KeystoreDefinition)]
-_TYPES, _TYPES_KNOWN = ", ".join(_TAGS), f"known here: {', '.join(sorted(_TAGS))}"
+_TYPES = ", ".join(_TAGS)
 _ABSOLUTE = "is not an absolute path of a file; write it from the root, such as /etc/ssl/web.pem"
-_URL = (
-    "is not an http:// or https:// URL without user, password, query or fragment; "
-    "write e.g. http://scep.example.net/scep; a password would stand in the open here"
-)
+_SOURCE = "a secret itself does not stand here: write e.g. {file: /etc/certagent/secret}, or name env or command"
+_AT = "write e.g. http://scep.example.net/scep"
+_OPEN = "holds a user or a password, which would stand in the open here"
 _NAME = (
     "is not a name that is fit for a directory; "
     "use up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit"
@@ -135,7 +134,8 @@ FIELDS = [
     ),
     pytest.param(
         {17: "    hooks: {post: systemctl reload nginx}"},
-        "17: keystores.web.hooks.post: must be a list, not a single value; put it in brackets: [ ... ]",
+        "17: keystores.web.hooks.post: must be a list of commands, each a list itself, not a single value; "
+        "write [[systemctl, reload, nginx]]",
         id="shell line as hook",
     ),
     pytest.param(
@@ -278,7 +278,7 @@ FIELDS = [
     ),
     pytest.param(
         {14: "    san: [dns:ok.example, 192.0.2.7]"},
-        "14: keystores.web.san[1]: '192.0.2.7' is not a name; write dns:, ip:, email:, uri: or upn: and the name",
+        "14: keystores.web.san[1]: '192.0.2.7' is not a name; did you mean ip:192.0.2.7?",
         id="alternative name without its kind",
     ),
     pytest.param(
@@ -314,12 +314,12 @@ FIELDS = [
     ),
     pytest.param(
         {12: "    type: pem\n    swap: no"},
-        "13: keystores.web.swap: 'no' is not one of rename, symlink, in-place; known here: in-place, rename, symlink",
+        "13: keystores.web.swap: 'no' is not one of rename, symlink, in-place; write one of them",
         id="choice YAML would read as no",
     ),
     pytest.param(
         {7: "    accept: [sha2]"},
-        "7: authorities.corp.accept[0]: 'sha2' is not one of sha1, md5, 3des, des; did you mean sha1?",
+        "7: authorities.corp.accept[0]: 'sha2' is not one of sha1, md5, 3des, des; write one of them",
         id="unknown weak algorithm",
     ),
     pytest.param(
@@ -328,9 +328,40 @@ FIELDS = [
         id="fingerprint cut short",
     ),
     pytest.param(
+        {5: "    url: http://scep.example.net/scep?operation=x"},
+        f"5: authorities.corp.url: holds a query (?…), and certagent adds its own; {_AT}",
+        id="query in the URL",
+    ),
+    pytest.param(
+        {5: "    url: ftp://scep.example.net/scep"},
+        f"5: authorities.corp.url: begins with ftp://, not http:// or https://; {_AT}",
+        id="another protocol",
+    ),
+    pytest.param(
+        {7: "    accept: [SHA1]"},
+        "7: authorities.corp.accept[0]: 'SHA1' is not one of sha1, md5, 3des, des; did you mean sha1?",
+        id="capital letters",
+    ),
+    pytest.param(
+        {6: "    fingerprint: '" + "ab" * 16 + "'"},
+        "6: authorities.corp.fingerprint: '" + "ab" * 16 + "' is an MD5 fingerprint, which can be forged; "
+        "write what `openssl x509 -noout -fingerprint -sha256 -in ca.pem` prints",
+        id="what NDES shows",
+    ),
+    pytest.param(
+        {14: "    san: ['DNS:web']"},
+        "14: keystores.web.san[0]: 'DNS:web' is not a name; did you mean dns:web?",
+        id="as OpenSSL",
+    ),
+    pytest.param(
+        {14: "    san: ['dns:a b']"},
+        "14: keystores.web.san[0]: 'dns:a b' has a blank in it; write e.g. dns:web.example.net, each name by itself",
+        id="two names in one",
+    ),
+    pytest.param(
         {6: f"    fingerprint: [{FINGERPRINT}, 'sha1:9f86']"},
-        "6: authorities.corp.fingerprint[1]: 'sha1:9f86' is not a fingerprint; "
-        "write sha256:, sha384: or sha512: and hex digits",
+        "6: authorities.corp.fingerprint[1]: 'sha1:9f86' is a SHA-1 fingerprint, which can be forged; "
+        "write what `openssl x509 -noout -fingerprint -sha256 -in ca.pem` prints",
         id="weak fingerprint in a list",
     ),
     pytest.param(
@@ -353,10 +384,14 @@ FIELDS = [
         "4: authorities.corp: has neither fingerprint nor trust_anchor; add one: no CA is believed on first use",
         id="authority nobody vouches for",
     ),
-    pytest.param({5: "    url: scep.example.net/scep"}, f"5: authorities.corp.url: {_URL}", id="URL without scheme"),
+    pytest.param(
+        {5: "    url: scep.example.net/scep"},
+        f"5: authorities.corp.url: does not begin with http:// or https://; {_AT}",
+        id="URL without scheme",
+    ),
     pytest.param(
         {5: "    url: [http://one.example.net/scep, two.example.net/scep]"},
-        f"5: authorities.corp.url[1]: {_URL}",
+        f"5: authorities.corp.url[1]: does not begin with http:// or https://; {_AT}",
         id="URL without scheme in a list",
     ),
     pytest.param(
@@ -376,12 +411,12 @@ FIELDS = [
     ),
     pytest.param(
         {5: "    url: http://me:hunter2@scep.example.net/scep"},
-        f"5: authorities.corp.url: {_URL}",
+        f"5: authorities.corp.url: {_OPEN}; {_AT}",
         id="password in the URL",
     ),
     pytest.param(
         {7: "    proxy: http://me:hunter2@proxy.example.net:3128"},
-        f"7: authorities.corp.proxy: {_URL}",
+        f"7: authorities.corp.proxy: {_OPEN}; write e.g. http://proxy.example.net:3128",
         id="password in the proxy's URL",
     ),
     pytest.param(
@@ -408,7 +443,7 @@ FIELDS = [
     ),
     pytest.param(
         {12: "    type: pfx", 15: "    file: DIR/web.p12", 16: "    password: {file: DIR/corp.challenge}\n    own: me"},
-        f"12: keystores.web.type: is none of {_TYPES}; {_TYPES_KNOWN}\n"
+        f"12: keystores.web.type: is none of {_TYPES}; write one of them\n"
         "17: keystores.web.own: is not a known key; did you mean owner?",
         id="type unknown: the rest is read as the type it looks like",
     ),
@@ -437,7 +472,7 @@ FIELDS = [
     ),
     pytest.param(
         {12: "    type: pkcs12\n    password: hunter2", 15: "    file: DIR/web.p12", 16: ""},
-        "13: keystores.web.password: must be a table of keys, not a single value; known here: file, env, command",
+        f"13: keystores.web.password: must be a table of keys, not a single value; {_SOURCE}",
         id="PKCS#12 password in the open",
     ),
     *(
@@ -568,20 +603,18 @@ FIELDS = [
     # secrets
     pytest.param(
         {7: "    challenge: hunter2"},
-        "7: authorities.corp.challenge: must be a table of keys, not a single value; known here: file, env, command",
+        f"7: authorities.corp.challenge: must be a table of keys, not a single value; {_SOURCE}",
         id="secret in the open",
     ),
     pytest.param(
         {7: "    challenge: {hunter2}"},
-        "7: authorities.corp.challenge: holds an unknown key; known here: command, env, file\n"
-        "7: authorities.corp.challenge: does not name exactly one of file, env or command; "
-        "write e.g. {file: /etc/certagent/secret}",
+        f"7: authorities.corp.challenge: holds an unknown key; {_SOURCE}",
         id="secret in the open, in braces",
     ),
     pytest.param(
         {7: "    challenge: !hunter2"},
         "7: authorities.corp.challenge: begins with a YAML tag (!...); remove it, or put the value in quotes\n"
-        "7: authorities.corp.challenge: must be a table of keys, not a single value; known here: file, env, command",
+        f"7: authorities.corp.challenge: must be a table of keys, not a single value; {_SOURCE}",
         id="secret in the open that looks like a tag",
     ),
     pytest.param(

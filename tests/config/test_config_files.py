@@ -65,7 +65,6 @@ def either_loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("text", "line", "hint"),
     [
-        pytest.param("a:\n\tb: 1\n", 2, "indent with spaces, not with tabs", id="tab"),
         pytest.param("a: {b: 1\nc: 2\n", 2, "look at this line and the one above it", id="brace not closed"),
         pytest.param("a: b: c\n", 1, "look at this line and the one above it", id="two colons"),
         pytest.param("a: *hunter2\n", 1, "look at this line and the one above it", id="alias of nothing"),
@@ -78,6 +77,12 @@ def test_broken_yaml_is_told_with_its_line(site: Site, text: str, line: int, hin
     assert problem.startswith(f"agent.yaml:{line}: is not valid YAML: ")
     assert problem.endswith(f"; {hint}")
     assert "hunter2" not in problem
+
+
+@pytest.mark.usefixtures("either_loader")
+def test_a_tab_is_called_a_tab(site: Site) -> None:
+    site.main.write_text("a:\n\tb: 1\n")
+    assert site.problems() == ["agent.yaml:2: is indented with a tab; indent with spaces"]
 
 
 FILES = [
