@@ -1,6 +1,7 @@
 """SCEP, the Simple Certificate Enrolment Protocol (RFC 8894, and draft-nourse-scep-11 where servers still speak it).
 
-    Client                one URL: get_capabilities, get_ca_certificates, get_next_ca_certificates, pki_operation
+    Client                one URL, or several of one CA: get_capabilities, get_ca_certificates,
+                          get_next_ca_certificates, pki_operation
     build_csr             what a certificate is asked for with: subject, names, extensions, challenge password
     encode_request        CSR, poll or query → a signed and encrypted pkiMessage, as bytes
     decode_reply          bytes → Issued | Pending | Rejected, verified in every respect that the protocol knows
