@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Mounts:
         return itself[:1] + mounted_at(str(path), self.own, self.every)
 
 
-def mounted_at(path: str, own: Iterable[Mount], every: Iterable[Mount]) -> list[str]:
+def mounted_at(path: str, own: Collection[Mount], every: Iterable[Mount]) -> list[str]:
     """Where the file `path`, as we see it by `own` mounts, is a mount by itself, among `every` mount.
 
     `path` has no links in it.
@@ -53,8 +53,9 @@ def mounted_at(path: str, own: Iterable[Mount], every: Iterable[Mount]) -> list[
         return []
     mount = max(reversed(under), key=lambda each: len(each.point))
     inside = os.path.normpath(f"{mount.root}/{path[len(mount.point) :]}").replace("//", "/")
-    found = {each.point for each in every if (each.device, each.root) == (mount.device, inside) and each.point != path}
-    return sorted(found)
+    same = [each for each in every if (each.device, each.root) == (mount.device, inside)]
+    # Under the same path it may well be another namespace's: a container's, a unit's with ReadOnlyPaths=.
+    return sorted({each.point for each in same if each.point != path or each not in own})
 
 
 def _all_mounts() -> Iterator[Mount]:

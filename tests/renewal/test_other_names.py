@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from certagent.mounts import Mount, mounted_at
+from certagent.mounts import Mount, Mounts, mounted_at
+from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.site import Site
 
 ROOT = Mount("8:1", "/", "/")
@@ -16,12 +19,12 @@ PART = Mount("8:1", "/data/tls", "/etc/tls")
 MOUNTED = [
     pytest.param("/etc/web.pem", [ROOT], Mount("8:1", "/etc/web.pem", "/ctr/web.pem"), id="a file of the root"),
     pytest.param("/srv/a/web.pem", [ROOT, SRV], Mount("8:2", "/a/web.pem", "/run/x"), id="of another file system"),
+    pytest.param("/etc/a.pem", [ROOT], Mount("8:1", "/etc/a.pem", "/etc/a.pem"), id="under the same path elsewhere"),
     pytest.param("/etc/tls/web.pem", [ROOT, PART], Mount("8:1", "/data/tls/web.pem", "/x"), id="below a bind mount"),
 ]
 ELSEWHERE = [
     pytest.param(Mount("8:1", "/etc", "/ctr"), id="its directory"),
     pytest.param(Mount("8:9", "/etc/web.pem", "/x"), id="the same path of another device"),
-    pytest.param(Mount("8:1", "/etc/web.pem", "/etc/web.pem"), id="itself"),
 ]
 
 
@@ -48,6 +51,12 @@ def test_further_names_are_told(site: Site) -> None:
     assert "web.pem has 2 names (hard links)" in told
 
 
+def test_a_file_that_is_a_mount_point_here_is_told_once() -> None:
+    itself = Mount("8:1", "/etc/web.pem", "/etc/web.pem")
+    assert mounted_at("/etc/web.pem", [ROOT, itself], [ROOT, itself]) == []
+    assert Mounts((ROOT, itself), (ROOT, itself)).of(Path("/etc/web.pem")) == ["/etc/web.pem"]
+
+
 @pytest.mark.needs("root", "mount")
 def test_a_file_that_is_mounted_into_another_namespace_is_told(site: Site) -> None:
     site.run()
@@ -72,3 +81,24 @@ def test_nothing_is_told_of_what_nobody_else_reads(site: Site) -> None:
     told = site.command("check", "--offline").stdout
     assert "hard links" not in told
     assert "as a single file" not in told
+
+
+@pytest.mark.needs("root", "mount")
+def test_who_has_the_file_mounted_by_itself_sees_the_new_certificate(site: Site) -> None:
+    """Under its own path, as `docker run -v FILE:FILE` and a unit's ReadOnlyPaths= have it."""
+    site.run()
+    old = site.leaf().serial_number
+    script = (
+        f"mount --bind {site.certificate} {site.certificate} && echo mounted && read line && cat {site.certificate}"
+    )
+    with subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as container:
+        assert container.stdin
+        assert container.stdout
+        if container.stdout.readline() != "mounted\n":
+            pytest.skip("no mounts in here")
+        assert site.run(Wish.RENEW).result is Result.RENEWED
+        assert site.leaf().serial_number != old
+        seen, _ = container.communicate("\n")
+    assert seen == site.certificate.read_text()
