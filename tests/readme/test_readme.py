@@ -70,6 +70,7 @@ def test_the_first_keystore_in_five_minutes(machine: Machine) -> None:
     assert 'Status: "1 keystore, ' in printed, printed
 
 
+@pytest.mark.slow  # tests/demo plays it from start to end, from this tree
 @pytest.mark.needs("git")
 def test_make_demo_in_a_clean_clone(tmp_path: Path) -> None:
     """What a new user types first, from nothing but the committed files. Its end is shown in demo/."""

@@ -56,7 +56,7 @@ def killed(step: int, action: Callable[[], object]) -> bool:
 @pytest.mark.parametrize(
     "way",
     [
-        pytest.param("swap: rename", id="rename"),
+        pytest.param("swap: rename", marks=pytest.mark.slow, id="rename"),
         pytest.param("swap: symlink", marks=pytest.mark.slow, id="symlink"),
         pytest.param("certificate_file: {key}", marks=pytest.mark.slow, id="combined file"),
     ],
