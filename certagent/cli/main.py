@@ -35,6 +35,9 @@ _COMMANDS = {
     "enroll": ("cli.renew", "enroll"),
     "renew": ("cli.renew", "renew"),
     "recover": ("cli.recover", "recover"),
+    "cancel": ("cli.housekeeping", "cancel"),
+    "remove": ("cli.housekeeping", "remove"),
+    "rename": ("cli.housekeeping", "rename"),
     "schema": ("cli.schema", "schema"),
     "scep": ("cli.scep.command", "run"),
     "lab": ("lab.command", "run"),
@@ -123,6 +126,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     history.add_argument("--json", action="store_true", help="one event a line, for programs")
     _add_work(commands)
     commands.add_parser("recover", help="finish or undo an interrupted activation; local only")
+    _add_housekeeping(commands)
     commands.add_parser("schema", help="a JSON Schema of the configuration, for editors")
     scep = commands.add_parser("scep", help="the protocol by hand: getcaps, getca, getnextca, enroll, getcert, getcrl")
     lab = commands.add_parser("lab", help="a SCEP CA on loopback, to try things with")
@@ -189,6 +193,19 @@ def _add_work(commands: argparse._SubParsersAction[_Parser]) -> None:
         command.add_argument("--now", action="store_true", help="swap and hooks at once, whatever activate_in says")
         command.add_argument("--leave-once", action="store_true", help=argparse.SUPPRESS)
         command.add_argument("--report", choices=["json"], help="on stdout, a line per keystore, for programs")
+
+
+def _add_housekeeping(commands: argparse._SubParsersAction[_Parser]) -> None:
+    cancel = commands.add_parser("cancel", help="give an open transaction up")
+    cancel.add_argument("name", metavar="NAME")
+    remove = commands.add_parser("remove", help="what is kept of a keystore that is configured no more")
+    remove.add_argument("name", metavar="NAME")
+    rename = commands.add_parser("rename", help="what is kept of OLD becomes NEW's, which is configured in its stead")
+    rename.add_argument("old", metavar="OLD")
+    rename.add_argument("new", metavar="NEW")
+    for command in (cancel, remove, rename):
+        command.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+        command.add_argument("-y", "--yes", action="store_true", help="do it without asking")
 
 
 def _add_own_arguments(

@@ -1,0 +1,151 @@
+"""`certagent cancel`, `remove` and `rename`: a keystore's records by hand. Consumers' files stay as they are.
+
+Each says first what it will do, and does it once it was confirmed: by `y`, or by --yes where nobody is asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from certagent import believed, durable
+from certagent.cli.assemble import chosen, contexts
+from certagent.config.configuration import Configuration
+from certagent.config.load import load_configuration
+from certagent.config.values import Name
+from certagent.errors import ConfigError, StateError
+from certagent.state_directory import KeystoreDirectory, StateDirectory
+from certagent.text import iso, printable
+from certagent.transaction import recovery, walk
+from certagent.transaction.context import AbandonedError, Context
+from certagent.transaction.journal import Journal, Phase, Transaction
+
+
+def cancel(arguments: argparse.Namespace) -> int:
+    """Give an open transaction up, and a rollover in preparation."""
+    configuration = load_configuration(arguments.config)
+    names = chosen(configuration, [arguments.name])
+    [context] = contexts(configuration, names, _log, lambda _name, _line: None)
+    found = [(journal, each) for journal in _journals(context) if (each := journal.open()) is not None]
+    for _, transaction in found:
+        print(f"{arguments.name}: {_told(transaction)}")
+    if not found:
+        print(f"{arguments.name}: no transaction is open")
+        return 0
+    if not _confirmed(arguments):
+        return 0
+    with _locked(context.configured.directory, arguments.name):
+        if message := recovery.recover_keystore(context.journal):
+            _log(arguments.name, message)
+        for journal, _ in found:
+            walk.give_up(replace(context, journal=journal), AbandonedError("by hand"))
+    return 0
+
+
+def _journals(context: Context) -> tuple[Journal, ...]:
+    return context.journal, context.configured.rollover
+
+
+def _told(transaction: Transaction) -> str:
+    what = f"the {transaction.kind} begun at {iso(transaction.started_at)} ({transaction.phase}) is given up"
+    if transaction.phase is Phase.ISSUED:
+        return f"{what}; certificate {transaction.serial} was issued and will not be used: have it revoked"
+    if transaction.phase in (Phase.ACTIVATED, Phase.REVERTED):
+        return f"{what}; what is in place stays, and the hooks that it owes are not run"
+    return f"{what}; another is begun when one is due"
+
+
+def remove(arguments: argparse.Namespace) -> int:
+    """Remove what is kept of a keystore that is configured no more."""
+    configuration, name = load_configuration(arguments.config), arguments.name
+    if name in configuration.keystores:
+        raise ConfigError(f"{name} is configured: it would begin anew", "take it out of the configuration first")
+    place = _state_of(configuration, name)
+    print(f"{name}: {place.path} is removed, with its history and the pair in previous/")
+    transaction = Journal(place.path).open()
+    if transaction is not None:
+        print(f"{name}: {_told(transaction)}")
+    live = Path(configuration.live_dir) / name
+    if live.exists():
+        print(f"{name}: {live} stays: its consumers may read what lies in it")
+    if not _confirmed(arguments):
+        return 0
+    with _locked(place.path, name):
+        if message := recovery.recover_keystore(Journal(place.path)):
+            _log(name, message)
+        durable.remove(place.path)
+    return 0
+
+
+def rename(arguments: argparse.Namespace) -> int:
+    """Let what is kept of OLD be NEW's, which is configured in its stead."""
+    configuration, old, new = load_configuration(arguments.config), arguments.old, arguments.new
+    if old in configuration.keystores or new not in configuration.keystores:
+        raise ConfigError(
+            f"{new} is not configured in the place of {old}", f"rename {old} to {new} in the configuration first"
+        )
+    source, target = _state_of(configuration, old), StateDirectory(Path(configuration.state_dir)).keystore(new)
+    live = Path(configuration.live_dir) / old
+    if live.exists():
+        hint = f"set `swap: rename` for {old} and `certagent renew --force {old}`, then rename it"
+        raise ConfigError(f"the files of {old} are links into {live}", hint)
+    if target.transaction.exists() or target.previous.exists():
+        raise ConfigError(f"{new} has a pair or a transaction of its own already", "give it another name")
+    print(f"{old}: what is kept of it becomes {new}'s")
+    if not _confirmed(arguments):
+        return 0
+    with _locked(source.path, old), _locked(target.path, new):
+        if message := recovery.recover_keystore(Journal(source.path)):
+            _log(old, message)
+        durable.remove(target.path)  # what a first look left there
+        durable.replace(source.path, target.path)
+    return 0
+
+
+def _state_of(configuration: Configuration, name: str) -> KeystoreDirectory:
+    place = StateDirectory(Path(configuration.state_dir)).keystore(name)
+    if not _is_name(name) or not place.path.is_dir():
+        known = StateDirectory(Path(configuration.state_dir)).keystores
+        names = ", ".join(sorted(each.name for each in known.iterdir())) if known.is_dir() else "none"
+        raise ConfigError(f"nothing is kept of a keystore {name!r}", f"known in {known}: {names}")
+    return place
+
+
+def _is_name(text: str) -> bool:
+    """Whether a keystore may be called so: what is no name, nothing at all for one, would be another directory."""
+    try:
+        msgspec.convert(text, Name)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _confirmed(arguments: argparse.Namespace) -> bool:
+    """Whether it is to be done. Raises ConfigError where nobody can be asked."""
+    if arguments.dry_run or arguments.yes:
+        return not arguments.dry_run
+    if not sys.stdin.isatty():
+        raise ConfigError("nobody is there to be asked whether this is meant", "add --yes, or --dry-run to look first")
+    return input("go on? [y/N] ").strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def _locked(directory: Path, name: str) -> Iterator[None]:
+    """Raises StateError, BusyError."""
+    believed.check_state(directory, deep=True)
+    try:
+        with durable.lock(KeystoreDirectory(directory).lock, f"keystore {name}"):
+            yield
+    except OSError as error:
+        where = error.filename or directory
+        raise StateError(f"{where}: {error.strerror}", "see the disk and the permissions") from None
+
+
+def _log(name: str, line: str) -> None:
+    print(f"{name}: {printable(line)}", file=sys.stderr)
