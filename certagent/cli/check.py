@@ -33,7 +33,6 @@ from certagent.keystore.attributes import lost
 from certagent.keystore.base import Keystore
 from certagent.keystore.files import explained, look_at, ownership, resolve
 from certagent.mounts import Mounts
-from certagent.scep import Capabilities
 from certagent.state_directory import StateDirectory
 from certagent.status.snapshot import take_snapshot
 from certagent.text import ahead, date, ends, iso, span, when
@@ -188,12 +187,13 @@ def _authority(
         yield from _recipe(authority, reached.get(name))
     issuer = contact.believed.issuer
     renewal = ", RenewalReq" if contact.capabilities.renewal else ""
+    said = "" if authority.capabilities is None else ", as `capabilities` says"
     behind = " behind an RA" if contact.believed.ras else ""
     yield Finding(
         Mark.FINE,
         f"{contact.client.addresses.answered} answers: {facts.subject_text(issuer)}{behind}, "
         f"valid {ends(issuer.not_valid_after_utc, now)}; "
-        f"{capability_words(contact.capabilities)}{renewal}",
+        f"{capability_words(contact.capabilities)}{renewal}{said}",
     )
     yield from _other_addresses(contact)
     for each in contact.news:
@@ -203,7 +203,6 @@ def _authority(
         hint = "if no RA or CA of this authority has it any more, take it out"
         yield Finding(Mark.WARNING, f"`fingerprint` names {pin}, which {name} does not offer", hint)
     yield from _next_ca(name, authority, contact, authorities.known(name), now)
-    yield from _weakness(authority, contact.capabilities)
 
 
 def _recipe(authority: Authority, contact: Contact | None) -> Findings:
@@ -246,18 +245,6 @@ def _next_ca(name: str, authority: Authority, contact: Contact, known: Known | N
         silent = "" if contact.capabilities.next_ca else f"; {needs}"
         hint = f"its keystores ask for it; ask the operator of {name} too{silent}"
         yield Finding(Mark.WARNING, f"its CA ends in {left}, and no next one is known yet", hint)
-
-
-def _weakness(authority: Authority, capabilities: Capabilities) -> Findings:
-    algorithms = capabilities.algorithms()
-    refused = sorted({algorithms.cipher, algorithms.digest} & {"3des", "sha1"} - set(authority.accept))
-    if refused:
-        words = " and ".join(refused)
-        yield Finding(
-            Mark.WARNING,
-            f"the CA offers nothing better than {words}: its replies will not be believed",
-            f"enable AES and SHA-256 on the CA; if it can do no better, add {words} to `accept`",
-        )
 
 
 def _secret(what: str, secret: Secret | None) -> Findings:

@@ -9,6 +9,7 @@ from msgspec import Meta, field
 
 from certagent.config.parts import Definition, Secret
 from certagent.config.values import (
+    Capability,
     Duration,
     Fingerprint,
     Fraction,
@@ -45,6 +46,10 @@ class Authority(Definition, frozen=True, kw_only=True):
         Literal["enrollment", "always"], Meta(description="always: some CAs want it on renewals too")
     ] = "enrollment"
     accept: Annotated[tuple[Weak, ...], Meta(description="weak algorithms still believed in replies")] = ()
+    capabilities: Annotated[
+        tuple[Capability, ...] | None,
+        Meta(description="what the CA can, where GetCACaps is silent or wrong; given, the CA is not asked for it"),
+    ] = None
     key_transport: Annotated[
         KeyTransport,
         Meta(description="how a request's encryption key travels; password: under the challenge, without RSA keys"),
@@ -88,6 +93,8 @@ class Authority(Definition, frozen=True, kw_only=True):
             raise ValueError("has the same url twice; take one out")
         if (self.https_ca_file or self.https_client_key) and not all(each.startswith("https://") for each in self.urls):
             raise ValueError("has https_ files beside an http:// url; write https://, or remove them")
+        if isinstance(self.capabilities, tuple):  # and no stand-in for what is wrong in itself
+            _check_capabilities(frozenset(self.capabilities))
         if self.key_transport == "password" and self.challenge is None:
             raise ValueError("has key_transport: password and no challenge; the challenge is that password")
 
@@ -115,3 +122,11 @@ class Authority(Definition, frozen=True, kw_only=True):
     @property
     def trust_anchors(self) -> tuple[Path, ...]:
         return tuple(map(Path, (self.trust_anchor,) if isinstance(self.trust_anchor, str) else self.trust_anchor))
+
+
+def _check_capabilities(said: frozenset[Capability]) -> None:
+    """What a CA takes that can neither is said in so many words: the weak ones are never meant by silence."""
+    if not said & {"aes", "3des"}:
+        raise ValueError("has capabilities without a cipher; add aes, or 3des for a CA that can no better")
+    if not said & {"sha256", "sha512", "sha1"}:
+        raise ValueError("has capabilities without a digest; add sha256 or sha512, or sha1 for a CA that can no better")

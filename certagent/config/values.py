@@ -370,4 +370,5 @@ Token = Annotated[
 Label = Annotated[str, Meta(min_length=1)]
 Argv = Annotated[tuple[str, ...], Meta(min_length=1, extra={"check": "program"})]
 Weak = Literal["sha1", "md5", "3des", "des"]
+Capability = Literal["aes", "3des", "sha256", "sha512", "sha1", "post", "renewal", "next_ca"]
 KeyTransport = Literal["rsa", "oaep", "password"]

@@ -37,6 +37,7 @@ from certagent.scep.message import (
     Reply,
     decode_reply,
     encode_request,
+    sign_again,
 )
 from certagent.scep.next_ca import NextCA, encode_next_ca, read_next_ca
 from certagent.scep.request import (
@@ -100,6 +101,7 @@ __all__ = [
     "reply_attributes",
     "same_name",
     "self_signed",
+    "sign_again",
     "signed_data",
 ]
 

@@ -47,7 +47,7 @@ class Signer:
 
 @dataclass(frozen=True)
 class Cipher:
-    """A block cipher in CBC mode."""
+    """A block cipher."""
 
     oid: str
     key_size: int  # bytes, as transported
@@ -67,7 +67,15 @@ CIPHERS: dict[str, Cipher] = {
     "3des": Cipher("1.2.840.113549.3.7", 24, 8),
     "des": Cipher("1.3.14.3.2.7", 8, 8),
 }
+AEADS: dict[str, Cipher] = {
+    "aes128-gcm": Cipher("2.16.840.1.101.3.4.1.6", 16, 16),
+    "aes192-gcm": Cipher("2.16.840.1.101.3.4.1.26", 24, 16),
+    "aes256-gcm": Cipher("2.16.840.1.101.3.4.1.46", 32, 16),
+}
+"""In GCM (RFC 5084), which SCEP does not know: read in answers, never sent."""
+
 CIPHER_NAMES = {cipher.oid: name for name, cipher in CIPHERS.items()}
+AEAD_NAMES = {cipher.oid: name for name, cipher in AEADS.items()}
 
 
 def refuse_weak(used: Iterable[str], accept: Collection[str]) -> None:

@@ -12,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from certagent.certificate import WRITTEN_WRONG, load_der, to_der, unreadable_part
 from certagent.errors import TransientError, TrustError
+from certagent.scep import words
 
 # Everything asn1crypto and cryptography were seen to raise on bytes that are not what they claim to be.
 _PARSE_ERRORS = (
@@ -31,7 +32,7 @@ _PARSE_ERRORS = (
 _MAX_ELEMENTS = 20_000
 MAX_CERTIFICATES = 100
 _MAX_CERTIFICATE = 64 * 1024  # bytes; extensions are strings to the walk over headers, and may hold as much as fits
-_MAX_TOGETHER = 512 * 1024  # bytes of certificates that come together; a hundred with RSA-8192 keys have half of that
+MAX_TOGETHER = 512 * 1024  # bytes of certificates that come together; a hundred with RSA-8192 keys have half of that
 MAX_LISTED = 500_000  # where a CRL may be inside, whose entries no library of ours looks at
 _MAX_DEPTH = 64
 _MAX_OID = 64  # bytes; asn1crypto's time grows with the square of it
@@ -61,23 +62,28 @@ def tlv(contents: bytes, tag: int = 0x31) -> bytes:
     return bytes((tag, 0x80 | len(length))) + length + contents
 
 
-def outer(data: bytes, what: str) -> None:
+def outer(data: bytes, what: str, hint: str = "see the CA's log") -> None:
     """Check that `data` is one whole BER SEQUENCE of a bearable number of elements, and nothing else.
 
-    Raises TransientError for what is no ASN.1 at all or was cut short, TrustError for anything else.
+    Raises TransientError for what is no ASN.1 at all, with the `hint`, or was cut short; TrustError for anything else.
     """
+    if beyond := len(data) - first(data, what, hint):
+        raise TrustError(
+            f"{what} carries {beyond} bytes after its end", "the CA, or something between, adds to replies"
+        )
+
+
+def first(data: bytes, what: str, hint: str) -> int:
+    """Where the BER SEQUENCE ends that `data` begins with. Raises what `outer` raises, but for what comes after it."""
     if not data.startswith(b"\x30"):
-        kind = "empty" if not data else "a web page" if data.lstrip()[:1] == b"<" else "not SCEP"
-        raise TransientError(f"{what} is {kind}", "is the authority's url the CA's SCEP address?")
+        kind = "empty" if not data else "a web page" if words.is_page(data) else "not SCEP"
+        said = words.told(data)
+        raise TransientError(f"{what} is {kind}{f': {said}' if said else ''}", hint)
     with parsing(what):
         try:
-            size = measure(data)
+            return measure(data)
         except _CutShortError:
             raise TransientError(f"{what} was cut short", "the connection or a proxy broke it off; try again") from None
-    if size != len(data):
-        raise TrustError(
-            f"{what} carries {len(data) - size} bytes after its end", "the CA, or something between, adds to replies"
-        )
 
 
 def measure(data: bytes, start: int = 0, elements: int = _MAX_ELEMENTS) -> int:
@@ -144,12 +150,17 @@ def _header(data: bytes, at: int) -> tuple[int, int, int | None]:
     return first, begin + octets_after, int.from_bytes(data[begin : begin + octets_after], "big")
 
 
-def content_info(data: bytes, expected: str, what: str) -> cms.SignedData | cms.EnvelopedData:
-    """The content of a CMS ContentInfo of the `expected` type (asn1crypto's word). Raises TrustError."""
+def content_info(
+    data: bytes, expected: str, what: str, *, or_else: str = ""
+) -> cms.SignedData | cms.EnvelopedData | cms.AuthEnvelopedData:
+    """The content of a CMS ContentInfo of the `expected` type (asn1crypto's word), or of another that will do.
+
+    Raises TrustError.
+    """
     with parsing(what):
         info = no_more(cms.ContentInfo.load(data, strict=True))
         kind = info["content_type"].native
-        if kind == expected:
+        if kind in (expected, or_else):
             return no_more(info["content"])
     raise TrustError(f"{what} is CMS {kind}, not {expected}", "is the authority's url the CA's SCEP address?")
 
@@ -187,7 +198,7 @@ def readable(ders: Sequence[bytes], what: str) -> tuple[x509.Certificate, ...]:
     """Those of the certificates that can be read. Raises TrustError if none of them can, or there are too many."""
     if len(ders) > MAX_CERTIFICATES:
         raise TrustError(f"{what} holds {len(ders)} certificates", f"no honest CA sends more than {MAX_CERTIFICATES}")
-    if (size := sum(map(len, ders))) > _MAX_TOGETHER:
+    if (size := sum(map(len, ders))) > MAX_TOGETHER:
         raise TrustError(f"{what} holds certificates of {size // 1024} KiB", "no honest CA sends so much")
     certificates, refusal = [], None
     for der in ders:
@@ -254,6 +265,11 @@ def split(contents: bytes) -> list[bytes]:
         elements.append(contents[at:end])
         at = end
     return elements
+
+
+def contents(element: bytes) -> bytes:
+    """What is inside an encoded element of definite length. Raises ValueError."""
+    return bytes(parser.parse(element, strict=True)[4])
 
 
 def octets(element: bytes, depth: int = 0) -> bytes:

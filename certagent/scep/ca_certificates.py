@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
 from asn1crypto import pem
 from cryptography import x509
 
@@ -9,42 +12,74 @@ from certagent.errors import TransientError, TrustError
 from certagent.scep import asn1
 
 _WHAT = "the CA's answer to GetCACert"
+_ADDRESS = "is the authority's url the CA's SCEP address?"
+_BLOCK = b"-----BEGIN "
+_SEQUENCE = b"\x30"
+_BETWEEN = b"\r\n\t "  # how servers end a line
 
 
 def read_ca_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
-    """The certificates of one DER certificate or a PKCS#7 bundle, in the answer's order.
+    """The certificates of an answer, in its order: DER certificates and PKCS#7 bundles, one or several in a row.
 
-    The bytes decide, whatever the Content-Type said; PEM is read too. Raises TransientError for what is
-    neither (a web page, a truncated answer), TrustError for something malformed or a bundle of nothing.
+    The bytes decide, whatever the Content-Type said; PEM and bare base64 are read too, and a line may end after
+    either. Raises TransientError for what is none of these (a web page, a truncated answer), TrustError for something
+    malformed or a bundle of nothing.
     """
-    is_pem = data.lstrip().startswith(b"-----BEGIN ")
-    found = _read_pem(data) if is_pem else _read(data)
+    is_pem = _BLOCK in data and not data.startswith(_SEQUENCE)
+    ders = _blocks(data) if is_pem else _in_a_row(_decoded(data))
+    bundles = [der for der in ders if _is_bundle(der)]
+    found = (
+        *asn1.readable([der for der in ders if der not in bundles], _WHAT),
+        *(each for bundle in bundles for each in _bundled(bundle)),
+    )
     if not found:
         raise TransientError(f"{_WHAT} holds no certificate", "does the CA want a ca_identifier?")
     return found
 
 
-def _read_pem(data: bytes) -> tuple[x509.Certificate, ...]:
-    count = data.count(b"-----BEGIN ")
+def _blocks(data: bytes) -> list[bytes]:
+    """What the PEM blocks hold."""
+    count = data.count(_BLOCK)
     if count > asn1.MAX_CERTIFICATES:
         raise TrustError(f"{_WHAT} holds {count} PEM blocks", f"no honest CA sends more than {asn1.MAX_CERTIFICATES}")
     with asn1.parsing(_WHAT):
         blocks = [der for _, _, der in pem.unarmor(data, multiple=True)]
         asn1.measure(asn1.tlv(b"".join(blocks), 0x30))  # all together are not more than one bundle may be
-    bundles = [der for der in blocks if _is_bundle(der)]
-    return (
-        *asn1.readable([der for der in blocks if der not in bundles], _WHAT),
-        *(c for b in bundles for c in _read(b)),
-    )
+    for der in blocks:
+        asn1.outer(der, _WHAT)
+    return blocks
+
+
+def _decoded(data: bytes) -> bytes:
+    """The bytes that bare base64 stands for; anything else as it is."""
+    if data.startswith(_SEQUENCE):
+        return data
+    try:
+        decoded = base64.b64decode(b"".join(data.split()), validate=True)
+    except binascii.Error:
+        return data
+    return decoded if decoded.startswith(_SEQUENCE) else data
+
+
+def _in_a_row(data: bytes) -> list[bytes]:
+    """The elements one after the other, with the ends of lines after each left out."""
+    found: list[bytes] = []
+    rest = data
+    while rest or not found:
+        end = asn1.first(rest, _WHAT, _ADDRESS)
+        found.append(rest[:end])
+        rest = rest[end:].lstrip(_BETWEEN)
+        if rest and not rest.startswith(_SEQUENCE):
+            asn1.outer(found[-1] + rest, _WHAT)  # says what is wrong
+        if rest and (len(data) > asn1.MAX_TOGETHER or len(found) == asn1.MAX_CERTIFICATES):
+            raise TrustError(f"{_WHAT} is one of {len(data) // 1024} KiB, and of many", "no honest CA sends so much")
+    return found
 
 
 def _is_bundle(der: bytes) -> bool:
-    asn1.outer(der, _WHAT)
     with asn1.parsing(_WHAT):
         return asn1.is_content_info(der)
 
 
-def _read(der: bytes) -> tuple[x509.Certificate, ...]:
-    if _is_bundle(der):
-        return asn1.certificates_of(asn1.content_info(der, "signed_data", _WHAT), _WHAT)
-    return (asn1.load_certificate(der, _WHAT),)
+def _bundled(der: bytes) -> tuple[x509.Certificate, ...]:
+    return asn1.certificates_of(asn1.content_info(der, "signed_data", _WHAT), _WHAT)

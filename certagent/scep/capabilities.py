@@ -1,26 +1,43 @@
-"""GetCACaps: what a CA says it can do (RFC 8894 §3.5.2)."""
+"""GetCACaps: what a CA says it can do (RFC 8894 §3.5.2), and what a person says it can."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
+from certagent.config.values import Capability
+from certagent.scep import words
 from certagent.scep.algorithms import Algorithms
 
-_WORDS = (
-    "AES",
-    "DES3",
-    "GetNextCACert",
-    "POSTPKIOperation",
-    "Renewal",
-    "SCEPStandard",
-    "SHA-1",
-    "SHA-256",
-    "SHA-512",
-    "Update",
-)
-_CANONICAL = {word.lower(): word for word in _WORDS}
+# The RFC's words, and what servers write in their place; of each only letters and digits count.
+_SPELLINGS = {
+    "AES": ("aes", "aes128", "aes128cbc", "aes192", "aes192cbc", "aes256", "aes256cbc"),
+    "DES3": ("des3", "3des", "tripledes", "desede3", "desede3cbc", "des3cbc", "3descbc"),
+    "GetNextCACert": ("getnextcacert", "getnextca"),
+    "POSTPKIOperation": ("postpkioperation", "postpkioperations", "post", "httppost"),
+    "Renewal": ("renewal",),
+    "SCEPStandard": ("scepstandard",),
+    "SHA-1": ("sha1",),
+    "SHA-256": ("sha256",),
+    "SHA-512": ("sha512",),
+    "Update": ("update",),
+}
+_KNOWN = {spelling: word for word, spellings in _SPELLINGS.items() for spelling in spellings}
 _STANDARD = frozenset({"AES", "POSTPKIOperation", "SHA-256"})
+_BETWEEN = re.compile(r"[\s,;|]+")
+_BESIDE = re.compile(r"[^A-Za-z0-9]")
+_CONFIGURED: dict[Capability, str] = {
+    "aes": "AES",
+    "3des": "DES3",
+    "sha256": "SHA-256",
+    "sha512": "SHA-512",
+    "sha1": "SHA-1",
+    "post": "POSTPKIOperation",
+    "renewal": "Renewal",
+    "next_ca": "GetNextCACert",
+}
 
 
 @dataclass(frozen=True)
@@ -31,11 +48,23 @@ class Capabilities:
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read a GetCACaps answer: one word a line, in any case; unknown lines and HTML count for nothing."""
-        if data.lstrip()[:1] == b"<":
-            return cls()
-        lines = (line.strip().lower() for line in data.decode("utf-8", "replace").splitlines())
-        return cls(frozenset(_CANONICAL[line] for line in lines if line in _CANONICAL))
+        """Read a GetCACaps answer: words in lines, or parted by blanks and commas, in any case and spelling known.
+
+        Unknown words count for nothing. A page or a UTF-16 file is read as its text; a line of which half is unknown
+        is prose, not a list.
+        """
+        found: set[str] = set()
+        for line in words.lines(data):
+            said = [_BESIDE.sub("", each).lower() for each in _BETWEEN.split(line)]
+            known = [_KNOWN[each] for each in said if each in _KNOWN]
+            if len(known) * 2 > len([each for each in said if each]):
+                found.update(known)
+        return cls(frozenset(found))
+
+    @classmethod
+    def configured(cls, said: Collection[Capability]) -> Self:
+        """What a person says the CA can."""
+        return cls(frozenset(_CONFIGURED[each] for each in said))
 
     @property
     def _meant(self) -> frozenset[str]:

@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from certagent.errors import CertagentError, TransientError
+from certagent.errors import CertagentError, HttpError, TransientError
+from certagent.scep import words
 from certagent.scep.addresses import Addresses
 from certagent.scep.ca_certificates import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
 from certagent.scep.next_ca import NextCA, read_next_ca
+from certagent.text import with_hint
 
 if TYPE_CHECKING:
     from certagent.scep.transport import Transport, Witness
 
+_NO_POST = (405, 501)  # of what was not even looked at
+_NOT_HERE = (400, 403, 404, 410, 422)  # at GetCACert, which is asked first
+_TOO_LONG = 414
+_ADDRESS = "see the CA's log; is the authority's url its SCEP address?"
+_WHICH_CA = "is the authority's url its SCEP address, and does it want to be told which CA (ca_identifier)?"
 _OUT_OF_ORDER = (429, 502, 503, 504)  # too many requests, and a gateway's words for a server that is down
 
 
@@ -56,6 +63,7 @@ class Client:
             ]
         )
         self._ca_identifier = ca_identifier
+        self._refuse_post: set[str] = set()
 
     @property
     def wait(self) -> timedelta | None:
@@ -84,15 +92,37 @@ class Client:
 
     def get_ca_certificates(self) -> tuple[x509.Certificate, ...]:
         """GetCACert (RFC 8894 §4.2): the CA's certificate, its RAs', sometimes the chain. TrustError if malformed."""
-        return read_ca_certificates(self.addresses.ask(lambda each: each.get("GetCACert", self._ca_identifier)))
+        return self._read(self.addresses.ask(self._get_ca_certificates))
 
     def look_at_others(self) -> Iterator[tuple[str, tuple[x509.Certificate, ...] | CertagentError]]:
         """GetCACert of the addresses that had nothing to say yet: each with what it answers, or why it does not."""
         for each in self.addresses.others():
             try:
-                yield each.url, read_ca_certificates(each.get("GetCACert", self._ca_identifier))
+                yield each.url, self._read(self._get_ca_certificates(each))
             except CertagentError as error:
                 yield each.url, error
+
+    def _get_ca_certificates(self, transport: Transport) -> bytes:
+        try:
+            return transport.get("GetCACert", self._ca_identifier)
+        except HttpError as error:
+            if error.status in _NOT_HERE:
+                error.hint = _ADDRESS
+                self._wonder_which(error)
+            raise
+
+    def _read(self, answer: bytes) -> tuple[x509.Certificate, ...]:
+        try:
+            return read_ca_certificates(answer)
+        except TransientError as error:
+            if words.is_text(answer):  # not one that was cut short
+                self._wonder_which(error)
+            raise
+
+    def _wonder_which(self, error: TransientError) -> None:
+        """A refusal in words is how servers of many CAs say that they were not told which."""
+        if self._ca_identifier is None:
+            error.hint = _WHICH_CA
 
     def get_next_ca_certificates(self, *, signers: Sequence[x509.Certificate], accept: Collection[str]) -> NextCA:
         """GetNextCACert (RFC 8894 §4.7), verified by `read_next_ca`: TrustError for what cannot be believed."""
@@ -102,8 +132,40 @@ class Client:
     def pki_operation(self, message: bytes, *, post: bool, first: str = "") -> bytes:
         """PKIOperation (RFC 8894 §4.1); `post` as the capabilities say, GET puts the message into the URL.
 
-        `first`: the address that is asked before the others, for it knows the transaction.
+        `first`: the address that is asked before the others, for it knows the transaction. Where POST is refused as a
+        method, by a proxy perhaps, the message goes by GET.
         """
-        if post:
-            return self.addresses.ask(lambda each: each.post("PKIOperation", message), first)
-        return self.addresses.ask(lambda each: each.get("PKIOperation", message), first)
+        return self.addresses.ask(
+            lambda each: (
+                self._post(each, message) if post and each.url not in self._refuse_post else _get(each, message)
+            ),
+            first,
+        )
+
+    def _post(self, transport: Transport, message: bytes) -> bytes:
+        try:
+            return transport.post("PKIOperation", message)
+        except HttpError as refusal:
+            if refusal.status not in _NO_POST:
+                raise
+            try:
+                answer = _get(transport, message)
+            except TransientError as error:
+                if isinstance(error, HttpError) and error.status not in (*_NO_POST, 404, _TOO_LONG):
+                    raise
+                refusal.hint = with_hint(f"by GET it is refused too: {error}", error.hint)
+                raise refusal from None
+            self._refuse_post.add(transport.url)
+            return answer
+
+
+def _get(transport: Transport, message: bytes) -> bytes:
+    try:
+        return transport.get("PKIOperation", message)
+    except HttpError as error:
+        if error.status == _TOO_LONG or "404.15" in str(error):  # IIS, which has no status of its own for it
+            error.hint = (
+                "the server takes no query as long as the request: it must take POST (add post to `capabilities`), "
+                "or longer ones (IIS: maxQueryString)"
+            )
+        raise

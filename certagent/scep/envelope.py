@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from asn1crypto import algos, cms, core
@@ -19,7 +19,8 @@ from certagent.config.values import KeyTransport
 from certagent.errors import KeystoreError, TrustError
 from certagent.scep import asn1
 from certagent.scep.algorithms import CIPHERS, DIGESTS, Signer
-from certagent.scep.password import PasswordLock, cipher_of
+from certagent.scep.encrypted_content import EncryptedContent
+from certagent.scep.password import PasswordLock
 
 
 def enveloped_data(
@@ -136,21 +137,22 @@ def _scheme(algorithm: cms.KeyEncryptionAlgorithm) -> AsymmetricPadding | None:
 
 @dataclass(frozen=True)
 class Envelope:
-    """An envelope as it came, closed. `cipher` is its word in `algorithms.CIPHERS`, `lock` what holds its key."""
+    """An envelope as it came, closed. `lock`: what holds its key."""
 
-    cipher: str
-    iv: bytes
-    ciphertext: bytes
+    content: EncryptedContent
     lock: RsaLock | PasswordLock
     what: str
 
     @classmethod
     def read(cls, data: bytes, what: str) -> Envelope:
-        """Parse a ContentInfo of EnvelopedData with exactly one recipient. Raises TrustError."""
+        """Parse a ContentInfo of EnvelopedData, or AuthEnvelopedData (RFC 5083), with exactly one recipient.
+
+        Raises TrustError.
+        """
         with asn1.parsing(what):
             if asn1.measure(data) != len(data):
                 raise ValueError("bytes after its end")
-        body = asn1.content_info(data, "enveloped_data", what)
+        body = asn1.content_info(data, "enveloped_data", what, or_else="authenticated_enveloped_data")
         with asn1.parsing(what):
             recipients = body["recipient_infos"]
             if len(recipients) != 1 or recipients[0].name not in ("ktri", "pwri"):
@@ -158,14 +160,12 @@ class Envelope:
             recipient = recipients[0].chosen
             by_key = recipients[0].name == "ktri"
             lock = RsaLock.read(recipient, what) if by_key else PasswordLock.read(recipient, what)
-            inner = body["encrypted_content_info"]
-            return cls(
-                cipher=cipher_of(inner["content_encryption_algorithm"], what),
-                iv=bytes(inner["content_encryption_algorithm"]["parameters"]),
-                ciphertext=asn1.octets(asn1.split(inner.contents)[2]),
-                lock=lock,
-                what=what,
-            )
+            return cls(_content(body, what), lock, what)
+
+    @property
+    def cipher(self) -> str:
+        """A word of `algorithms.CIPHERS` or AEADS."""
+        return self.content.cipher
 
     @property
     def key_transport(self) -> KeyTransport:
@@ -180,41 +180,51 @@ class Envelope:
         return frozenset({self.cipher, *([self.lock.cipher] if isinstance(self.lock, PasswordLock) else [])})
 
     def open(self, owners: Sequence[Signer], password: bytes | None = None) -> bytes:
-        """Decrypt with the one of `owners` whose issuer and serial number the envelope names, or with `password`.
+        """Decrypt with the key of the one of `owners` that the envelope names, or with `password`.
 
+        Where there is one owner alone, its key is what counts: servers write the names of an issuer anew, or name
+        a recipient by its key.
         Every failure to decrypt is the same TrustError, whatever its cause: telling a bad padding from a
         bad key would answer an attacker's questions about the key (Bleichenbacher, Vaudenay).
         """
-        chosen = CIPHERS[self.cipher]
-        try:
-            key = self._key(owners, password)
-            if len(key) != chosen.key_size:
-                raise ValueError
-            decryptor = Cipher(chosen.algorithm(key), CBC(self.iv)).decryptor()
-            unpadder = block_padding.PKCS7(chosen.block_size * 8).unpadder()
-            padded = decryptor.update(self.ciphertext) + decryptor.finalize()
-            return unpadder.update(padded) + unpadder.finalize()
-        except ValueError:
-            raise TrustError(f"{self.what} cannot be decrypted", "is it for this key, and whole?") from None
-
-    def _key(self, owners: Sequence[Signer], password: bytes | None) -> bytes:
-        """The key inside the lock. ValueError if it does not open; TrustError, KeystoreError if it is not ours."""
         lock = self.lock
         if isinstance(lock, PasswordLock):
             if not password:
                 raise TrustError(
                     f"{self.what} is locked with a password", "set the authority's key_transport: password"
                 )
-            return lock.open(password)
+            return self._opened(lambda: lock.open(password), f"{self.what} cannot be decrypted", _WHOLE)
         with asn1.parsing(self.what):
-            owner = next((one for one in owners if lock.is_for(one.certificate)), None)
+            named = next((one for one in owners if lock.is_for(one.certificate)), None)
+        owner = named or (owners[0] if len(owners) == 1 else None)
         if owner is None:
             raise TrustError(f"{self.what} is for somebody else", _NOT_OURS)
-        if not isinstance(owner.key, rsa.RSAPrivateKey):
+        key = owner.key
+        if not isinstance(key, rsa.RSAPrivateKey):
             raise KeystoreError(
                 f"{self.what} cannot be opened with an EC key", "its envelopes need an RSA key or a password"
             )
-        return owner.key.decrypt(lock.encrypted_key, lock.scheme)
+        if named is None:
+            refusal = f"{self.what} is for somebody else", _NOT_OURS
+        else:
+            refusal = f"{self.what} cannot be decrypted", _WHOLE
+        return self._opened(lambda: key.decrypt(lock.encrypted_key, lock.scheme), *refusal)
+
+    def _opened(self, key: Callable[[], bytes], refusal: str, hint: str) -> bytes:
+        """The content, by the key inside the lock."""
+        try:
+            return self.content.open(key())
+        except ValueError:
+            raise TrustError(refusal, hint) from None
 
 
+def _content(body: cms.EnvelopedData | cms.AuthEnvelopedData, what: str) -> EncryptedContent:
+    if not isinstance(body, cms.AuthEnvelopedData):
+        return EncryptedContent.read(body["encrypted_content_info"], what)
+    attributes = body["auth_attrs"]
+    beside = b"" if isinstance(attributes, core.Void) else bytes(attributes.untag().dump())  # RFC 5083 §2.2
+    return EncryptedContent.read(body["auth_encrypted_content_info"], what, tag=bytes(body["mac"]), beside=beside)
+
+
+_WHOLE = "is it for this key, and whole?"
 _NOT_OURS = "the CA must encrypt its reply to the certificate that signed the request, and to nobody else"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 
 from asn1crypto import core
@@ -15,7 +16,15 @@ from certagent.errors import TrustError
 from certagent.scep import asn1
 from certagent.scep.algorithms import Algorithms, Signer, refuse_weak
 from certagent.scep.envelope import Envelope, enveloped_data
-from certagent.scep.signed import Signed, read_degenerate, signed_data, verify
+from certagent.scep.signed import (
+    MESSAGE_CONTENT,
+    SIGNING_TIME,
+    Signed,
+    read_degenerate,
+    signed_data,
+    signing_time_value,
+    verify,
+)
 from certagent.text import one_line
 
 NONCE_SIZE = 16
@@ -30,6 +39,7 @@ TRANSACTION_ID = "2.16.840.1.113733.1.9.7"
 FAIL_INFO_TEXT = "1.3.6.1.5.5.7.24.1"
 
 _REPLY = "the CA's reply"
+_KEPT = "the request that was kept"
 _MIXED_UP = "it answers another request, or somebody replays an old answer; nothing of it was used"
 
 
@@ -117,21 +127,54 @@ def encode_request(
     algorithms: Algorithms,
     key_transport: KeyTransport = "rsa",
     password: bytes | None = None,
+    signing_time: datetime | None = None,
 ) -> bytes:
     """A DER pkiMessage (RFC 8894 §3.1): `content` enveloped, and signed with RSA or ECDSA as `signer`'s key is.
 
     `content` is a DER CSR, or what `issuer_and_subject` or `issuer_and_serial` make. The envelope is for
     `recipient` by RSA PKCS#1 v1.5 (`rsa`) or RSA-OAEP with SHA-256 (`oaep`); or for who knows the `password`,
-    which is the challenge password's bytes, and then `recipient` does not matter.
+    which is the challenge password's bytes, and then `recipient` does not matter. `signing_time` None: the message
+    does not say when it was signed.
     Raises TrustError if `recipient` cannot receive an envelope.
     """
-    attributes = {
+    attributes = _request_attributes(message_type, transaction_id, sender_nonce, signing_time)
+    envelope = enveloped_data(content, recipient, algorithms.cipher, key_transport=key_transport, password=password)
+    return signed_data(envelope, attributes, signer, algorithms.digest, [signer.certificate])
+
+
+def sign_again(
+    request: bytes,
+    message_type: MessageType,
+    *,
+    transaction_id: str,
+    sender_nonce: bytes,
+    signer: Signer,
+    digest: str,
+    signing_time: datetime | None = None,
+) -> bytes:
+    """The request once more: its envelope, with the CSR in it, to the byte, under a new signature.
+
+    So what was kept of a request is enough, and need hold no secret. `request` is one of `encode_request`. Raises
+    TrustError.
+    """
+    body = asn1.content_info(request, "signed_data", _KEPT)
+    with asn1.parsing(_KEPT):
+        envelope = asn1.encapsulated(body)
+    attributes = _request_attributes(message_type, transaction_id, sender_nonce, signing_time)
+    return signed_data(envelope, attributes, signer, digest, [signer.certificate])
+
+
+def _request_attributes(
+    message_type: MessageType, transaction_id: str, sender_nonce: bytes, signing_time: datetime | None
+) -> dict[str, core.Asn1Value]:
+    attributes: dict[str, core.Asn1Value] = {
         MESSAGE_TYPE: core.PrintableString(str(int(message_type))),
         TRANSACTION_ID: core.PrintableString(transaction_id),
         SENDER_NONCE: core.OctetString(sender_nonce),
     }
-    envelope = enveloped_data(content, recipient, algorithms.cipher, key_transport=key_transport, password=password)
-    return signed_data(envelope, attributes, signer, algorithms.digest, [signer.certificate])
+    if signing_time is not None:
+        attributes[SIGNING_TIME] = signing_time_value(signing_time)
+    return attributes
 
 
 def decode_reply(
@@ -154,7 +197,7 @@ def decode_reply(
     TrustError for one that cannot be believed.
     """
     asn1.outer(data, _REPLY)
-    signed = verify(asn1.content_info(data, "signed_data", _REPLY), signers, _REPLY)
+    signed = verify(asn1.content_info(data, "signed_data", _REPLY), signers, _REPLY, content_types=MESSAGE_CONTENT)
     _check_transaction(signed, transaction_id, sender_nonce)
     status = number_of(signed, PKI_STATUS)
     if status == PkiStatus.SUCCESS:

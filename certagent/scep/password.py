@@ -117,5 +117,5 @@ def cipher_of(algorithm: cms.EncryptionAlgorithm, what: str) -> str:
     """Its word in CIPHERS. Raises TrustError for another one."""
     oid = algorithm["algorithm"].dotted
     if oid not in CIPHER_NAMES:
-        raise TrustError(f"{what} uses the unknown cipher {oid}", "AES in CBC mode is what SCEP asks for")
+        raise TrustError(f"{what} uses the unknown cipher {oid}", "set AES-128 in CBC mode at the CA: SCEP asks for it")
     return CIPHER_NAMES[oid]

@@ -39,6 +39,7 @@ class Request:
     """A request as a CA sees it: signed by `signer`, which came with it and so proves possession and no more.
 
     `key_transport`: how its envelope was locked. An answer to an EC `signer` can only be locked with the password.
+    `signing_time`: when it says that it was signed.
     """
 
     message_type: MessageType
@@ -48,6 +49,7 @@ class Request:
     content: bytes
     algorithms: Algorithms
     key_transport: KeyTransport = "rsa"
+    signing_time: datetime | None = None
 
 
 def decode_request(data: bytes, *, recipients: Sequence[Signer], password: bytes | None = None) -> Request:
@@ -75,9 +77,18 @@ def decode_request(data: bytes, *, recipients: Sequence[Signer], password: bytes
         sender_nonce=nonce,
         signer=signed.signer,
         content=envelope.open(recipients, password),
-        algorithms=Algorithms(envelope.cipher, signed.digest),
+        algorithms=Algorithms(envelope.cipher.replace("-gcm", "-cbc"), signed.digest),  # what an answer can be made in
         key_transport=envelope.key_transport,
+        signing_time=_moment(signed.attributes.get(SIGNING_TIME)),
     )
+
+
+def _moment(value: core.Asn1Value | None) -> datetime | None:
+    """A signingTime; None where it is absent or none."""
+    try:
+        return value.native if isinstance(value, core.UTCTime | core.GeneralizedTime) else None
+    except ValueError:
+        return None
 
 
 def encode_reply(

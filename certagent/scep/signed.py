@@ -52,7 +52,7 @@ def signed_data(
     """A DER ContentInfo of SignedData over `content` (None: absent) with one SignerInfo.
 
     `attributes` (value by dotted OID) are signed, together with contentType and messageDigest. `content_type`
-    is `data` or `signed_data`.
+    is `data`, `signed_data` or `enveloped_data`.
     """
     signed = signed_attributes(content, attributes, digest, content_type)
     return assemble(content, signed, signer, digest, certificates, content_type=content_type)
@@ -187,9 +187,9 @@ def verify(
     """Check the one signature against the only certificates it may come from (RFC 5652 §5.6).
 
     Demands signed attributes, each once and with one value, a contentType that is the content's (or none: quirk
-    of old servers) and a messageDigest that fits. `bare`: a signature without attributes, over the content itself,
-    will do too; only for content that cannot be taken for attributes, which begin with the byte 0x31.
-    Raises TrustError; weak digests are left for the caller to judge.
+    of old servers; not where the content says that it is an envelope) and a messageDigest that fits. `bare`: a
+    signature without attributes, over the content itself, will do too; only for content that cannot be taken for
+    attributes, which begin with the byte 0x31. Raises TrustError; weak digests are left for the caller to judge.
     """
     with asn1.parsing(what):
         info = _only_signer(signed, what)
@@ -205,12 +205,14 @@ def verify(
         signature = bytes(info["signature"])
         content_type = signed["encap_content_info"]["content_type"]
         kind, oid = content_type.native, content_type.dotted
-    covered = raw if raw is not None else content or b""
+        covered = _orders(raw) if raw is not None else (content or b"",)
     signer = next((one for one in named if check is not None and _signed_by(one, check, signature, covered)), None)
     if signer is None:
         raise TrustError(f"the signature of {what} is wrong", _FORGED)
     attributes = _attributes(raw, what) if raw is not None else {}
-    if kind not in content_types or _text(attributes.pop(CONTENT_TYPE, None)) not in (None, oid):
+    stated_type = _text(attributes.pop(CONTENT_TYPE, None))
+    may_be_silent = kind != "enveloped_data"
+    if kind not in content_types or (stated_type != oid and not (stated_type is None and may_be_silent)):
         raise TrustError(f"{what} signs content that is not plain data", _FORGED)
     stated = attributes.pop(MESSAGE_DIGEST, None)
     fits = isinstance(stated, core.OctetString) and bytes(stated) == _hash(content or b"", digest)
@@ -238,6 +240,16 @@ def _raw_attributes(info: cms.SignerInfo) -> bytes | None:
     # dump() of an indefinite-length SET writes it as DER first.
     der = attributes.untag().dump()
     return bytes(der)
+
+
+def _orders(raw: bytes) -> tuple[bytes, ...]:
+    """What a signature over these attributes may cover: the SET as it was sent, and in DER's order.
+
+    RFC 5652 §5.4 wants the latter signed, also by those who send another. Either says the same: no attribute is there
+    twice.
+    """
+    in_order = asn1.tlv(b"".join(sorted(asn1.split(asn1.contents(raw)))))
+    return (raw,) if in_order == raw else (raw, in_order)
 
 
 def _digest_of(info: cms.SignerInfo, what: str) -> str:
@@ -275,8 +287,13 @@ def _check_of(algorithm: algos.SignedDigestAlgorithm, digest: str) -> _Check | N
     return _Check(padding.PSS(padding.MGF1(DIGESTS[mask_digest]()), salt), made)
 
 
-def _signed_by(certificate: x509.Certificate, check: _Check, signature: bytes, data: bytes) -> bool:
+def _signed_by(certificate: x509.Certificate, check: _Check, signature: bytes, covered: Sequence[bytes]) -> bool:
+    """Whether it made the signature over one of `covered`."""
     key = certificate.public_key()
+    return any(_is_signature(key, check, signature, data) for data in covered)
+
+
+def _is_signature(key: object, check: _Check, signature: bytes, data: bytes) -> bool:
     try:
         if isinstance(key, rsa.RSAPublicKey) and check.scheme is not None:
             key.verify(signature, data, check.scheme, check.digest)

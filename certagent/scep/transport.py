@@ -27,7 +27,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeoutError
 
 from certagent.errors import CertagentError, ConfigError, HttpError, TransientError, UnreachableError
-from certagent.scep import tls, wire
+from certagent.scep import tls, wire, words
 from certagent.text import one_line
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
@@ -35,6 +35,18 @@ MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a lar
 # An enrollment with an RSA-2048 key comes to some 3,500 bytes, with RSA-4096 to 5,300; a large certificate adds to it.
 MAX_URL = 8000  # bytes
 _MAX_REDIRECTS = 3
+_FAULT = "see the CA's log"
+_NOT_IN = "see the CA's log, and that of a proxy before it: one of them does not let this request in"
+_AWAY = "the server is out of order, or busy: it is asked again"
+_HINTS = {
+    401: _NOT_IN,
+    403: _NOT_IN,
+    407: "the proxy wants a login: have it let this host through without one",
+    429: _AWAY,
+    502: _AWAY,
+    503: _AWAY,
+    504: _AWAY,
+}
 _CHUNK = 16 * 1024
 _LONGEST_WAIT = timedelta(days=7)  # whoever waits has shorter limits of its own
 _PACKINGS = ("gzip", "deflate", "compress", "br", "zstd")  # other words servers write there change nothing
@@ -185,11 +197,10 @@ class Transport:
         """The body of a 200. Raises HttpError for any other status."""
         if answer.status == 200:
             return answer.body
-        words = one_line(answer.body)
-        told = f": {words}" if words and not words.startswith("<") else ""  # the head of a web page says nothing
+        said = words.told(answer.body)
         error = HttpError(
-            f"{self.host} answered HTTP {answer.status}{told}",
-            "see the CA's log; is the authority's url its SCEP address?",
+            f"{self.host} answered HTTP {answer.status}{f': {said}' if said else ''}",
+            _HINTS.get(answer.status, _FAULT),
             answer.status,
         )
         error.wait = answer.wait

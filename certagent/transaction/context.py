@@ -15,14 +15,15 @@ from certagent import certificate as facts
 from certagent.errors import TransientError
 from certagent.host import Host
 from certagent.keystore.base import Keystore, Shadow
-from certagent.policy import Arrival, Past
+from certagent.policy import Arrival, Past, clock_is_sane
 from certagent.state import Track
+from certagent.state_directory import KeystoreDirectory
 from certagent.transaction.configured import ConfiguredKeystore, certificate_in_place
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 from certagent.transaction.next_step import Situation, arrival_of, situation_of
 from certagent.trust.authorities import Authorities, Contact
 from certagent.trust.memory import Known
-from certagent.wall_clock import Doubt, is_synchronised
+from certagent.wall_clock import Doubt, is_steady, is_synchronised
 
 Clock = Callable[[], datetime]
 Log = Callable[[str], None]
@@ -90,6 +91,16 @@ class Context:
         """What belongs into ca_file now; empty before the authority was first reached."""
         known = self.known()
         return known.trusted(self.clock()) if known else ()
+
+    def signing_time(self, signer: x509.Certificate) -> datetime | None:
+        """The time to sign with; None where the clock is not to be believed, or says that the signer is not valid.
+
+        What is signed outside its signer's validity is refused by some CAs (those with Go's pkcs7) that take it where
+        no time is said: an expired certificate is renewed there.
+        """
+        now, state_dir = self.clock(), KeystoreDirectory(self.configured.directory).state_directory.path
+        is_valid = signer.not_valid_before_utc <= now <= signer.not_valid_after_utc
+        return now if is_valid and clock_is_sane(now) and is_steady(state_dir, now) else None
 
     def situation(
         self, certificate: x509.Certificate | None, past: Past, track: Track, arrival: Arrival | None = None

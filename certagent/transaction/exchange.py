@@ -1,8 +1,8 @@
 """The half of a transaction that talks to the CA: send the request, poll, accept the answer.
 
-Each step takes the transaction as the journal has it and returns it as the journal has it then. `send` sends the
-same bytes however often it is repeated: a CA that answered before gives the same certificate again
-(draft-nourse-scep-11 appendix E).
+Each step takes the transaction as the journal has it and returns it as the journal has it then. `send` asks with the
+same CSR, key and transaction ID however often it is repeated: a CA that answered before gives the same certificate
+again (draft-nourse-scep-11 appendix E).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from certagent.errors import HttpError, RejectedError, TransientError
 from certagent.moments import later
 from certagent.scep import FailInfo, MessageType
 from certagent.text import with_hint
-from certagent.transaction import acceptance, events, next_step, refusals
+from certagent.transaction import acceptance, events, next_step, refusals, signing
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
@@ -45,6 +45,7 @@ def send(context: Context, transaction: Transaction) -> Transaction:
     contact = context.contact(transaction)
     if contact.recipient != transaction.recipient:
         raise AbandonedError("the CA's encryption certificate changed since the request was made", ANEW)
+    transaction = signing.afresh(context, transaction, contact)
     context.say(f"asking {context.configured.definition.authority} for a certificate")
     return _exchange(context, transaction, contact, transaction.sender_nonce, transaction.request)
 
@@ -60,15 +61,20 @@ def poll(context: Context, transaction: Transaction) -> Transaction:
     contact = context.contact(transaction)
     nonce = scep.new_nonce()
     about = scep.issuer_and_subject(contact.believed.issuer.subject, subject_of(transaction))
-    message = encode(context, transaction, contact, signer_of(context, transaction), about, poll_nonce=nonce)
+    signer = signer_of(context, transaction)
+    at = context.signing_time(signer.certificate) or (context.clock() if transaction.signed_at else None)
+    message = encode(context, transaction, contact, signer, about, poll_nonce=nonce, signing_time=at)
     context.say(f"asking {context.configured.definition.authority} whether it has decided")
     return _exchange(context, transaction, contact, nonce, message)
 
 
 def _exchange(
-    context: Context, transaction: Transaction, contact: Contact, nonce: bytes, message: bytes
+    context: Context, transaction: Transaction, contact: Contact, nonce: bytes, message: bytes, *, retimed: bool = False
 ) -> Transaction:
-    """There and back: ISSUED or PENDING, or what comes of an answer without a certificate."""
+    """There and back: ISSUED or PENDING, or what comes of an answer without a certificate.
+
+    `retimed`: once more already, for the CA minded the time that the request said.
+    """
     # Known before anything is sent: what could not be opened is not asked for.
     signer, secret = signer_of(context, transaction), password(context)
     waits = transaction.phase is Phase.PENDING
@@ -98,8 +104,15 @@ def _exchange(
         case scep.Rejected():
             word = reply.fail_info.word if reply.fail_info is not None else "no reason given"
             detail = f" ({reply.text})" if reply.text else ""
-            refusal = RejectedError(f"the CA refused the request: {word}{detail}", _refusal_hint(context, reply), word)
-            return _refused(context, transaction, contact, refusal)
+            hint = _refusal_hint(context, transaction, reply)
+            refusal = RejectedError(f"the CA refused the request: {word}{detail}", hint, word)
+            if reply.fail_info is not FailInfo.BAD_TIME:
+                return _refused(context, transaction, contact, refusal)
+            if retimed or message != transaction.request:
+                raise signing.wrong_time(refusal, context.clock())
+            transaction = signing.after_bad_time(context, transaction, contact, refusal)
+            nonce, message = transaction.sender_nonce, transaction.request
+            return _exchange(context, transaction, contact, nonce, message, retimed=True)
 
 
 def _mention_recipient(error: TransientError | RejectedError, contact: Contact) -> None:
@@ -171,11 +184,12 @@ def _offer_another(context: Context, transaction: Transaction, error: TransientE
     error.hint = with_hint(error.hint, another)
 
 
-def _refusal_hint(context: Context, reply: scep.Rejected) -> str:
+def _refusal_hint(context: Context, transaction: Transaction, reply: scep.Rejected) -> str:
     meaning = reply.fail_info.meaning if reply.fail_info is not None else "ask the CA's operator"
-    if (
-        context.configured.authority.challenge is not None
-        and context.configured.authority.send_challenge == "enrollment"
-    ):
+    authority, signer = context.configured.authority, facts.load_der(transaction.signer)
+    # Signed by a certificate of its own, a request brings the challenge with it.
+    without_challenge = signer.issuer != signer.subject and authority.send_challenge == "enrollment"
+    may_be_missed = authority.challenge is not None and reply.fail_info in (None, FailInfo.BAD_REQUEST)
+    if without_challenge and may_be_missed:
         return f"{meaning}; if this CA wants the challenge on renewals too, set send_challenge: always"
     return meaning

@@ -54,16 +54,17 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     """One enrollment or renewal from decision to the last hook. Bytes are DER (base64 in the file).
 
     `id` names it on this host (shadow, temporary files, history); `transaction_id` is the one on the wire.
-    `signer` is the certificate the request is signed with: the reply is enveloped to its key. `names` are the
-    alternative names asked for, `usages` and `purposes` what it is to be used for, `nameless` says that the subject
-    asked for is empty, `asked` is the digest of all that (asked.py); `forced` that a person wants it now, `compromised`
-    that others know the key in place. `refused` is what was issued and is not fit, with the CAs that came with it;
-    `vetoed` says that a pre hook would not have what was issued. `unheard` counts the answers in a row that did not
-    come, `polls_in_vain` says that the CA takes no polls, `poll_wait` is how long it asked to be left alone. A rollover
-    is activated at `switch_at`; at `checked_at` its CA was last seen announced. `source` names the keystore whose
-    identity signs an enrollment, if one does. `endpoint` is where it was begun, or the address that let it wait. `host`
-    is where it was begun; None: by a release that did not say so. `hooks_succeeded` names the entries that are owed no
-    longer (owed_hooks.py); release 0.1.0 only counted them: `hooks_done`.
+    `signer` is the certificate the request is signed with: the reply is enveloped to its key. `signed_at` is the time
+    that the request says (None: it says none, like all of release 0.1.0). `names` are the alternative names asked for,
+    `usages` and `purposes` what it is to be used for, `nameless` says that the subject asked for is empty, `asked` is
+    the digest of all that (asked.py); `forced` that a person wants it now, `compromised` that others know the key in
+    place. `refused` is what was issued and is not fit, with the CAs that came with it; `vetoed` says that a pre hook
+    would not have what was issued. `unheard` counts the answers in a row that did not come, `polls_in_vain` says that
+    the CA takes no polls, `poll_wait` is how long it asked to be left alone. A rollover is activated at `switch_at`; at
+    `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an enrollment, if one
+    does. `endpoint` is where it was begun, or the address that let it wait. `host` is where it was begun; None: by a
+    release that did not say so. `hooks_succeeded` names the entries that are owed no longer (owed_hooks.py); release
+    0.1.0 only counted them: `hooks_done`.
     No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
@@ -82,6 +83,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     message_type: int = 0
     sender_nonce: bytes = b""
     request: bytes = b""
+    signed_at: Moment | None = None
     signer: bytes = b""
     recipient: bytes = b""
     asked: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import datetime
 
 import msgspec
 from cryptography import x509
@@ -32,9 +33,7 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
     `plain`: a renewal goes as PKCSReq whatever the CA advertises.
     """
     context.configured.keystore.check_targets()  # a certificate that cannot be put in place is not asked for
-    contact = context.contact(transaction)  # trust first: without it no key is made and no secret read
-    for each in contact.news:
-        context.log(with_hint(each.text, each.hint))
+    contact = _reach(context, transaction)  # trust first: without it no key is made and no secret read
     predecessor = context.predecessor(transaction)
     identity = predecessor.read() if predecessor else None
     if predecessor and identity is None:
@@ -74,8 +73,16 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
         usages=tuple(sorted(usages)),
         purposes=tuple(sorted(purposes)),
     )
-    message = encode(context, transaction, contact, signer, csr)
-    return context.journal.write(transaction.at(Phase.REQUESTED, request=message))
+    signed_at = context.signing_time(signer.certificate)
+    message = encode(context, transaction, contact, signer, csr, signing_time=signed_at)
+    return context.journal.write(transaction.at(Phase.REQUESTED, request=message, signed_at=signed_at))
+
+
+def _reach(context: Context, transaction: Transaction) -> Contact:
+    contact = context.contact(transaction)
+    for each in contact.news:
+        context.log(with_hint(each.text, each.hint))
+    return contact
 
 
 def asked_now(context: Context, transaction: Transaction) -> str:
@@ -136,6 +143,7 @@ def encode(
     content: bytes,
     *,
     poll_nonce: bytes | None = None,
+    signing_time: datetime | None = None,
 ) -> bytes:
     """The message of a request, or with a nonce of its own of a poll for it."""
     return scep.encode_request(
@@ -148,6 +156,7 @@ def encode(
         algorithms=contact.capabilities.algorithms(),
         key_transport=context.configured.authority.key_transport,
         password=password(context),
+        signing_time=signing_time,
     )
 
 

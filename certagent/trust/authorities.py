@@ -158,18 +158,45 @@ class Authorities:
                 f"the key of {name}'s CA is not RSA and it offers no RSA encryption certificate",
                 "an EC CA needs an RA with an RSA key; or key_transport: password, where the CA can",
             )
-        known = memory.look().memory
-        before = Capabilities(frozenset(known.capabilities)) if known is not None and known.capabilities else None
-        capabilities = client.get_capabilities(before)
-        if before is not None:
-            self._refuse_downgrade(name, capabilities, before)
+        capabilities, claimed, told = self._capabilities(name, client)
         new = self._new_ras(name, believed)
-        news = (*_silent(name, client), *self._news(name, believed, offered, new))
-        if capabilities is before:
-            news = (*news, News(f"{name} does not say what it can do (GetCACaps): what it could before counts"))
+        news = (*_silent(name, client), *told, *self._news(name, believed, offered, new))
         if remember:
-            memory.keep(capabilities, believed, now)
+            memory.keep(claimed, believed, now)
         return Contact(client, capabilities, believed, offered, news, believed.recipient in new)
+
+    def _capabilities(self, name: str, client: Client) -> tuple[Capabilities, Capabilities, list[News]]:
+        """What counts, what is remembered that the CA said, and what to say of it.
+
+        Where a person said what counts, the CA is not asked.
+        """
+        known, said = self._memories[name].look().memory, self._authorities[name].capabilities
+        before = Capabilities(frozenset(known.capabilities)) if known is not None and known.capabilities else None
+        if said is not None:
+            return Capabilities.configured(said), before or Capabilities(), []
+        claimed = client.get_capabilities(before)
+        if before is not None:
+            self._refuse_downgrade(name, claimed, before)
+        told = self._weakness(name, claimed)
+        if claimed is before:
+            told.append(News(f"{name} does not say what it can do (GetCACaps): what it could before counts"))
+        return claimed, claimed, told
+
+    def _weakness(self, name: str, capabilities: Capabilities) -> list[News]:
+        """3DES and SHA-1 are taken for want of a better word of the CA's, unless a person expects no better."""
+        definition, best = self._authorities[name], capabilities.algorithms()
+        better = {"3des": ("AES", "3DES"), "sha1": ("SHA-256", "SHA-1")}
+        weak = [each for each in (best.cipher, best.digest) if each in better and each not in definition.accept]
+        if not weak:
+            return []
+        unsaid, taken = (" and ".join(better[each][at] for each in weak) for at in (0, 1))
+        return [
+            News(
+                f"{name} does not say that it can {unsaid}: requests to it go with {taken}",
+                "where it can, `capabilities: [aes, sha256, post, renewal]` says so in its place, with what it does; "
+                f"where it cannot, add {' and '.join(weak)} to `accept`",
+            )
+        ]
 
     def _damages(self, name: str) -> list[News]:
         """What of the memory is made anew, because its file cannot be read."""

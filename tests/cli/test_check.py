@@ -225,8 +225,32 @@ def test_a_ca_that_offers_weak_algorithms_only(connected: Place, check: Check, t
     with serve(ca) as server:
         connected.url = server.url
         seen = check(connected)
-    assert "offers nothing better than 3des and sha1" in seen.warnings[0]
+    assert "corp does not say that it can AES and SHA-256: requests to it go with 3DES and SHA-1" in seen.warnings[0]
     assert "to corp (3DES, SHA-1, GET)" in seen.text
+
+
+@pytest.mark.parametrize(
+    ("authority", "words"),
+    [
+        pytest.param(
+            "capabilities: [aes, sha256, post]", "AES, SHA-256, POST, as `capabilities` says", id="it can more"
+        ),
+        pytest.param("capabilities: [3des, sha1]", "3DES, SHA-1, GET, as `capabilities` says", id="a person knows"),
+        pytest.param("accept: [3des, sha1]", "3DES, SHA-1, GET", id="its answers are accepted so"),
+    ],
+)
+def test_what_a_person_says_of_a_ca_is_no_surprise(
+    connected: Place, check: Check, tmp_path: Path, authority: str, words: str
+) -> None:
+    ca = Old(tmp_path / "lab", lambda: datetime.now(UTC), Settings(challenge="open sesame"))
+    connected.fingerprint = str(fingerprint(ca.generation.issuer.certificate))
+    connected.keystore.append(f"subject: {SUBJECT}")
+    connected.authority.append(authority)
+    with serve(ca) as server:
+        connected.url = server.url
+        seen = check(connected)
+    assert not any("does not say" in each for each in seen.warnings)
+    assert any(line.endswith(words) for line in seen.lines)
 
 
 # What is said of a keystore, without a network.

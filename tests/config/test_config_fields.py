@@ -323,6 +323,23 @@ FIELDS = [
         id="unknown weak algorithm",
     ),
     pytest.param(
+        {7: "    capabilities: [aes, sha-256]"},
+        "7: authorities.corp.capabilities[1]: 'sha-256' is not one of aes, 3des, sha256, sha512, sha1, post, renewal, "
+        "next_ca; did you mean sha256?",
+        id="unknown capability",
+    ),
+    pytest.param(
+        {7: "    capabilities: [sha256, post]"},
+        "4: authorities.corp: has capabilities without a cipher; add aes, or 3des for a CA that can no better",
+        id="capabilities that would mean 3DES in silence",
+    ),
+    pytest.param(
+        {7: "    capabilities: [aes, post]"},
+        "4: authorities.corp: has capabilities without a digest; add sha256 or sha512, or sha1 for a CA that can no "
+        "better",
+        id="capabilities that would mean SHA-1 in silence",
+    ),
+    pytest.param(
         {6: "    fingerprint: sha256:9f86"},
         "6: authorities.corp.fingerprint: a sha256 fingerprint has 64 hex digits, this one 4; copy it anew",
         id="fingerprint cut short",

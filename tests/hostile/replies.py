@@ -14,6 +14,7 @@ from certagent.scep.asn1 import tlv
 from certagent.scep.message import RECIPIENT_NONCE, SENDER_NONCE, TRANSACTION_ID
 from certagent.scep.signed import CONTENT_TYPE, MESSAGE_DIGEST
 from tests.hostile.lab import Fault, Forge, Forger, Hostile, replying
+from tests.scep import forms
 from tests.unit.pki import Party, party, rsa_key
 
 TEXT = core.PrintableString
@@ -100,6 +101,28 @@ def unordered(forger: Forger) -> bytes:
 
 def _encoding(attribute: cms.CMSAttribute) -> bytes:
     return bytes(attribute.dump())
+
+
+def sent_unordered(forger: Forger) -> bytes:
+    """Sent so, and signed over their DER order, as RFC 5652 wants it signed (step-ca)."""
+    content = forger.envelope()
+    attributes, by = forger.signed_attributes(content), forger.ca.generation.signer
+    return forms.in_order(content, attributes, by, sent=forms.backwards, signed=sorted)
+
+
+def typed_as_envelope(forger: Forger) -> bytes:
+    """The content says that it is the envelope it is (XiPKI)."""
+    return forms.xipki(forger.envelope(), forger.attributes(), forger.ca.generation.signer)
+
+
+def by_our_key(forger: Forger) -> bytes:
+    """The envelope names its recipient by the key."""
+    return forger.signed(content=forms.named(forger.envelope(), forms.by_key(forger.request.signer)))
+
+
+def in_gcm(forger: Forger) -> bytes:
+    """In AES-GCM, as step-ca answers that was set to it."""
+    return forger.signed(content=forms.Gcm(forms.as_go)(degenerate([forger.issued]), forger.request.signer))
 
 
 def no_attributes(forger: Forger) -> bytes:

@@ -186,6 +186,10 @@ def utf8_strings(forger: Forger) -> bytes:
         pytest.param(with_all_certificates, id="other certificates beside ours"),
         pytest.param(without_embedded, id="no certificate of the signer"),
         pytest.param(utf8_strings, id="other string types"),
+        pytest.param(forged.sent_unordered, id="attributes in no order, signed in order"),
+        pytest.param(forged.typed_as_envelope, id="content that says it is an envelope"),
+        pytest.param(forged.by_our_key, id="recipient by key identifier"),
+        pytest.param(forged.in_gcm, id="AES-GCM"),
     ],
 )
 def test_what_honest_cas_do_is_put_up_with(enrolled: Enrolled, forge: Forge) -> None:

@@ -17,14 +17,15 @@ from tests.hostile.lab import (
     serving,
 )
 
+LOG = "see the CA's log"
 NOT_PINNED = "the authority's CA is not the configured one"
 AUTHORITIES = [
     case("another CA", offering(web.another_ca), "trust", NOT_PINNED, "nothing secret was sent"),
     case("another CA of the same name", offering(web.namesake_ca), "trust", NOT_PINNED, "nothing secret was sent"),
     case("a bundle of nothing", body(CA_CERTIFICATES, lambda _: degenerate([])), "transient", "holds no certificate"),
     case("no answer", body(CA_CERTIFICATES, lambda _: b""), "transient", "GetCACert is empty", ADDRESS),
-    case("a web page", body(CA_CERTIFICATES, lambda _: b"\r\n<html>"), "transient", "is a web page", ADDRESS),
-    case("text", body(CA_CERTIFICATES, lambda _: b"no such CA"), "transient", "is not SCEP", ADDRESS),
+    case("a web page", body(CA_CERTIFICATES, lambda _: b"\r\n<html>"), "transient", "is a web page", "ca_identifier"),
+    case("text", body(CA_CERTIFICATES, lambda _: b"no such CA"), "transient", "is not SCEP: no such", "ca_identifier"),
     case("an HTTP error", web.http(404, b"no such CA", CA_CERTIFICATES), "http", "HTTP 404: no such CA"),
     case("cut short", web.truncated(CA_CERTIFICATES), "transient", "GetCACert was cut short", TRY_AGAIN),
     case("bytes after the certificate", body(CA_CERTIFICATES, lambda der: der + b"\0\0"), "trust", "2 bytes after"),
@@ -84,8 +85,8 @@ HTTP = [
     case("HTTP 500 with a web page", web.http(500, b"<html>oops"), "http", "answered HTTP 500"),
     case("HTTP 401", web.http(401, b"\x1b[31mlog in"), "rejected", "HTTP 401: [31mlog in"),
     case("HTTP 204", web.wire(lambda _: web.head("204 No Content")), "http", "HTTP 204"),
-    case("a web page with 200", web.http(200, b"<html>It works!"), "transient", "is a web page", ADDRESS),
-    case("an empty body with 200", web.http(200, b""), "transient", "is empty", ADDRESS),
+    case("a web page with 200", web.http(200, b"<html>It works!"), "transient", "is a web page: It works!", LOG),
+    case("an empty body with 200", web.http(200, b""), "transient", "is empty", LOG),
     case("a reply cut short", web.truncated(), "transient", "was cut short", TRY_AGAIN),
     case("redirect to another host", web.redirect("http://evil.example.net/scep"), "transient", "http://evil.example"),
     case("redirect to a file", web.redirect("file:///etc/shadow"), "transient", "redirects to another place: file"),

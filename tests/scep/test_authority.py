@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 
 import pytest
@@ -33,6 +34,23 @@ def _streamed(world: World) -> bytes:
         pytest.param(lambda w: to_pem([w.ca.certificate, w.ra.certificate]), 2, id="PEM certificates"),
         pytest.param(lambda w: pem.armor("PKCS7", degenerate([w.ca.certificate])), 1, id="PEM PKCS#7"),
         pytest.param(lambda w: w.reply(), 1, id="signed, though it need not be"),
+        pytest.param(lambda w: to_der(w.ca.certificate) + b"\r\n", 1, id="a certificate and the end of a line"),
+        pytest.param(lambda w: degenerate([w.ca.certificate]) + b"\n", 1, id="a bundle and the end of a line"),
+        pytest.param(lambda w: to_der(w.ca.certificate) + to_der(w.ra.certificate), 2, id="two in a row"),
+        pytest.param(lambda w: b"\n".join(map(to_der, [w.ca.certificate, w.ra.certificate])), 2, id="in two lines"),
+        pytest.param(
+            lambda w: degenerate([w.ca.certificate]) + degenerate([w.ra.certificate]), 2, id="two bundles in a row"
+        ),
+        pytest.param(lambda w: base64.b64encode(to_der(w.ca.certificate)), 1, id="bare base64"),
+        pytest.param(lambda w: base64.encodebytes(degenerate([w.ca.certificate])), 1, id="bare base64 in lines"),
+        pytest.param(
+            lambda w: base64.b64encode(to_der(w.ca.certificate) + to_der(w.ra.certificate)) + b"\r\n",
+            2,
+            id="bare base64 of two",
+        ),
+        pytest.param(
+            lambda w: b"subject=CN = Test CA\n" + to_pem([w.ca.certificate]), 1, id="PEM below what openssl says of it"
+        ),
     ],
 )
 def test_read(world: World, make: Callable[[World], bytes], count: int) -> None:
@@ -54,6 +72,12 @@ def test_read(world: World, make: Callable[[World], bytes], count: int) -> None:
         pytest.param(lambda w: to_der(w.ca.certificate) + b"\0", TrustError, "after its end", id="trailing byte"),
         pytest.param(lambda _: tlv(tlv(b"", 0x30), 0x30), TrustError, "malformed", id="no certificate at all"),
         pytest.param(lambda _: b"-----BEGIN CERTIFICATE-----\nMII", TrustError, "malformed", id="half a PEM block"),
+        pytest.param(lambda w: to_der(w.ca.certificate) + b"\n\0", TrustError, "after its end", id="more than a line"),
+        pytest.param(lambda w: to_der(w.ca.certificate) * 2 + b"x", TrustError, "after its end", id="a byte after two"),
+        pytest.param(lambda w: to_der(w.ca.certificate) * 2 + b"\x30", TransientError, "cut short", id="half a third"),
+        pytest.param(lambda w: to_der(w.ca.certificate) * 101, TrustError, "of many", id="a hundred and one in a row"),
+        pytest.param(lambda w: degenerate([w.ca.certificate] * 90) * 9, TrustError, "of many", id="much in a row"),
+        pytest.param(lambda _: base64.b64encode(b"no DER"), TransientError, "not SCEP", id="base64 of something else"),
     ],
 )
 def test_refused(world: World, make: Callable[[World], bytes], error: type[CertagentError], says: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from asn1crypto import cms, core
@@ -24,6 +26,7 @@ from certagent.scep import (
     encode_request,
     read_ca_certificates,
     self_signed,
+    sign_again,
 )
 from certagent.scep.asn1 import tlv
 from certagent.scep.message import FAIL_INFO, FAIL_INFO_TEXT, SENDER_NONCE
@@ -226,6 +229,74 @@ def test_request_is_what_the_rfc_wants(world: World) -> None:
     assert cms.ContentInfo.load(message).dump(force=True) == message
 
 
+@pytest.mark.parametrize(
+    ("moment", "kind"),
+    [
+        pytest.param(datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC), core.UTCTime, id="UTCTime until 2049"),
+        pytest.param(datetime(2050, 1, 1, tzinfo=UTC), core.GeneralizedTime, id="GeneralizedTime from 2050 on"),
+        pytest.param(datetime(2030, 1, 1, 14, 30, tzinfo=timezone(timedelta(hours=2))), core.UTCTime, id="in UTC"),
+    ],
+)
+def test_a_request_says_when_it_was_signed(world: World, moment: datetime, kind: type[core.Asn1Value]) -> None:
+    message = _request(world, signing_time=moment)
+    assert decode_request(message, recipients=[world.ca]).signing_time == moment
+    info = cms.ContentInfo.load(message)["content"]["signer_infos"][0]
+    (stated,) = [each["values"][0].chosen for each in info["signed_attrs"] if each["type"].native == "signing_time"]
+    assert type(stated) is kind
+
+
+def test_a_request_may_say_no_time(world: World) -> None:
+    assert decode_request(_request(world), recipients=[world.ca]).signing_time is None
+
+
+def test_signed_again_a_request_holds_the_very_same_envelope(world: World) -> None:
+    first = _request(world, signing_time=NOW)
+    later = NOW + timedelta(hours=1)
+    again = sign_again(
+        first,
+        MessageType.PKCS_REQ,
+        transaction_id=TRANSACTION,
+        sender_nonce=bytes(16),
+        signer=world.device,
+        digest="sha512",
+        signing_time=later,
+    )
+    before, after = (decode_request(each, recipients=[world.ca]) for each in (first, again))
+    assert _envelope(again) == _envelope(first)
+    assert replace(after, sender_nonce=before.sender_nonce, signing_time=NOW, algorithms=before.algorithms) == before
+    assert (after.sender_nonce, after.signing_time, after.algorithms.digest) == (bytes(16), later, "sha512")
+
+
+@pytest.mark.parametrize("kept", [pytest.param(b"", id="nothing"), pytest.param(b"0\x03\x02\x01\x05", id="no message")])
+def test_what_is_no_request_is_not_signed_again(world: World, kept: bytes) -> None:
+    with pytest.raises(TrustError, match="the request that was kept"):
+        sign_again(
+            kept,
+            MessageType.PKCS_REQ,
+            transaction_id=TRANSACTION,
+            sender_nonce=NONCE,
+            signer=world.device,
+            digest="sha256",
+        )
+
+
+def _request(world: World, signing_time: datetime | None = None) -> bytes:
+    return encode_request(
+        MessageType.PKCS_REQ,
+        b"content",
+        transaction_id=TRANSACTION,
+        sender_nonce=NONCE,
+        signer=world.device,
+        recipient=world.ca.certificate,
+        algorithms=STRONG,
+        signing_time=signing_time,
+    )
+
+
+def _envelope(message: bytes) -> bytes:
+    return bytes(cms.ContentInfo.load(message)["content"]["encap_content_info"]["content"])
+
+
 def test_request_for_somebody_else(world: World) -> None:
     message = encode_request(
         MessageType.PKCS_REQ,
@@ -236,8 +307,9 @@ def test_request_for_somebody_else(world: World) -> None:
         recipient=world.stranger.certificate,
         algorithms=STRONG,
     )
-    with pytest.raises(TrustError, match="is for somebody else"):
-        decode_request(message, recipients=[world.ca])
+    for recipients in ([world.ca], [world.ca, world.ra]):
+        with pytest.raises(TrustError, match="is for somebody else"):
+            decode_request(message, recipients=recipients)
 
 
 def test_a_reply_is_no_request(world: World) -> None:

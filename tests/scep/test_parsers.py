@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from base64 import b64encode
 from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certagent.certificate import to_der
+from certagent.certificate import to_der, to_pem
 from certagent.config.values import KeyTransport
 from certagent.errors import CertagentError
 from certagent.keys import PrivateKey
@@ -31,6 +32,7 @@ from certagent.scep import (
 )
 from certagent.scep.signed import read_degenerate
 
+from .forms import Gcm, as_go
 from .parts import EVERYTHING, NONCE, STRONG, TRANSACTION, World, name
 from .test_queries import crl
 
@@ -98,6 +100,15 @@ def test_requests(world: World, mutate: Mutate) -> None:
         assert decode_request(mutate(honest), recipients=[world.ca]).content == b"content"
 
 
+@given(mutate=mutations(), apart=st.booleans())
+@ours
+def test_envelopes_in_gcm(world: World, mutate: Mutate, apart: bool) -> None:
+    envelope = Gcm(as_go, apart=apart)(degenerate([world.issued]), world.device.certificate)
+    with contextlib.suppress(CertagentError):
+        reply = world.decode(world.signed(content=mutate(envelope) or None))
+        assert reply == Issued((world.issued,), world.ca.certificate)
+
+
 @given(mutate=mutations(), key_transport=st.sampled_from(["oaep", "password"]))
 @ours
 def test_envelopes_with_other_locks(world: World, mutate: Mutate, key_transport: KeyTransport) -> None:
@@ -134,7 +145,8 @@ def test_certificates_and_crls_inside(world: World, mutate: Mutate) -> None:
 @given(mutate=mutations())
 @ours
 def test_ca_certificates(world: World, mutate: Mutate) -> None:
-    for honest in (to_der(world.ra.certificate), degenerate([world.ca.certificate, world.ra.certificate])):
+    one, bundle = to_der(world.ra.certificate), degenerate([world.ca.certificate, world.ra.certificate])
+    for honest in (one, bundle, one + b"\r\n" + bundle, b64encode(one), to_pem([world.ra.certificate])):
         with contextlib.suppress(CertagentError):
             read_ca_certificates(mutate(honest))
 

@@ -212,7 +212,9 @@ def moved(location: str, status: int = 302, **headers: str) -> Behaviour:
         pytest.param(answer(500, b"operation not implemented\n"), "HTTP 500: operation not impl", id="500 with text"),
         pytest.param(answer(403, b"\n\x1b[2J no \x07such\nCA"), r"HTTP 403: \[2J no  such$", id="control characters"),
         pytest.param(answer(400, b"x" * 10_000), r"HTTP 400: x{199}…$", id="a long line"),
-        pytest.param(answer(404, b"<html>\nNot found"), "HTTP 404$", id="404 with a web page"),
+        pytest.param(answer(404, b"<html>\n<h1>Not found</h1>"), "HTTP 404: Not found$", id="404 with a web page"),
+        pytest.param(answer(404, b"<html></html>"), "HTTP 404$", id="404 with a page that says nothing"),
+        pytest.param(answer(500, b"\x30\x82" + bytes(range(256))), "HTTP 500$", id="500 with no text"),
         pytest.param(answer(204), "HTTP 204$", id="204"),
         pytest.param(answer(200, b"half", Content_Length="100"), "broke its answer off", id="truncated"),
         pytest.param(answer(200, b"plain text", Content_Encoding="gzip"), "packed as gzip, which", id="gzip"),
@@ -342,7 +344,7 @@ def client(server: Server, ca_identifier: str | None = None) -> Client:
     [
         pytest.param(answer(404, b"AES"), id="404"),
         pytest.param(answer(500, b"AES"), id="500"),
-        pytest.param(answer(200, b"<html>\nAES\n</html>", Content_Type="text/html"), id="a web page"),
+        pytest.param(answer(200, b"<html>\nIt works!\n</html>", Content_Type="text/html"), id="a web page"),
         pytest.param(answer(200), id="empty"),
     ],
 )
@@ -414,6 +416,86 @@ def test_ca_certificates(server: Server, world: World, identifier: str | None) -
     server.behaviour = answer(200, to_der(world.ca.certificate), Content_Type="text/plain")
     assert client(server, identifier).get_ca_certificates() == (world.ca.certificate,)
     assert query(server).get("message") == ([identifier] if identifier else None)
+
+
+WHICH_CA = "ca_identifier"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "identifier", "says", "hint"),
+    [
+        pytest.param(answer(404, b"no such CA"), None, "HTTP 404: no such CA", WHICH_CA, id="404"),
+        pytest.param(
+            answer(400, b"<h1>Parameter message is empty"), None, "HTTP 400: Param", WHICH_CA, id="400 (EJBCA)"
+        ),
+        pytest.param(answer(200, b"<html><h1>Welcome"), None, "is a web page: Welcome", WHICH_CA, id="a web page"),
+        pytest.param(answer(200, b"no profile matches"), None, "not SCEP: no profile", WHICH_CA, id="a text"),
+        pytest.param(answer(404), "corp", "HTTP 404", "its SCEP address", id="404 for the one it was told"),
+        pytest.param(
+            answer(200, b"<html>"), "corp", "is a web page", "SCEP address", id="a page for the one it was told"
+        ),
+        pytest.param(answer(401), None, "HTTP 401", "does not let this request in", id="401"),
+        pytest.param(answer(407), None, "HTTP 407", "the proxy", id="407"),
+        pytest.param(answer(500), None, "HTTP 500", "see the CA's log", id="500"),
+        pytest.param(answer(503), None, "HTTP 503", "out of order", id="503"),
+        pytest.param(answer(200, b"\x30\x82\x05\x10\x30"), None, "cut short", "try again", id="cut short"),
+    ],
+)
+def test_no_ca_certificates(server: Server, behaviour: Behaviour, identifier: str | None, says: str, hint: str) -> None:
+    """The likely cause is named, and where another is as likely, none."""
+    server.behaviour = behaviour
+    with pytest.raises(TransientError, match=says) as caught:
+        client(server, identifier).get_ca_certificates()
+    assert hint in caught.value.hint
+    assert (WHICH_CA in caught.value.hint) is (hint == WHICH_CA)
+
+
+def by_method(post: Behaviour, get: Behaviour) -> Behaviour:
+    return lambda handler: (post if handler.command == "POST" else get)(handler)
+
+
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_method_that_is_refused_is_not_tried_again(server: Server, status: int) -> None:
+    """A proxy before a CA that claims POST."""
+    server.behaviour = by_method(answer(status, b"method not allowed"), answer(200, b"reply"))
+    there = client(server)
+    assert [there.pki_operation(b"message", post=True) for _ in range(2)] == [b"reply"] * 2
+    assert [seen.command for seen in server.seen] == ["POST", "GET", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message", "says", "hint"),
+    [
+        pytest.param((answer(400, b"no"), answer(200)), b"m", "HTTP 400: no", "log", id="refused for itself"),
+        pytest.param(
+            (answer(405), answer(400, b"bad challenge")), b"m", "HTTP 400: bad chal", "log", id="the CA's word"
+        ),
+        pytest.param((answer(405), answer(405)), b"m", "HTTP 405", "by GET it is refused too", id="both refused"),
+        pytest.param((answer(405), answer(404)), b"m", "HTTP 405", "by GET it is refused too", id="no such way"),
+        pytest.param((answer(405), answer(200)), bytes(9000), "HTTP 405", "bytes, more than", id="too long for GET"),
+    ],
+)
+def test_refused_by_post(
+    server: Server, answers: tuple[Behaviour, Behaviour], message: bytes, says: str, hint: str
+) -> None:
+    server.behaviour = by_method(*answers)
+    with pytest.raises(HttpError, match=says) as caught:
+        client(server).pki_operation(message, post=True)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(answer(414, b"URI too long"), id="414"),
+        pytest.param(answer(404, b"<title>IIS 10.0 Detailed Error - 404.15 - Not Found</title>"), id="IIS 404.15"),
+    ],
+)
+def test_a_query_too_long_for_the_server_is_explained(server: Server, behaviour: Behaviour) -> None:
+    server.behaviour = behaviour
+    with pytest.raises(HttpError) as caught:
+        client(server).pki_operation(bytes(2000), post=False)
+    assert "add post to `capabilities`" in caught.value.hint
 
 
 @pytest.mark.parametrize("post", [True, False], ids=["POST", "GET"])

@@ -9,14 +9,16 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from certagent import certificate as facts
 from certagent import keys, state
 from certagent.config.authority import Authority
-from certagent.config.values import Fingerprint
+from certagent.config.values import Capability, Fingerprint, Weak
 from certagent.errors import CertagentError, ConfigError, StateError, TransientError, TrustError
 from certagent.lab import Call, HttpAnswer, LabCA, LabServer, Settings, serve
+from certagent.scep import Capabilities
 from certagent.trust.authorities import Authorities
 from certagent.trust.memory import pins
 
@@ -223,7 +225,49 @@ def test_a_ca_that_never_told_its_capabilities_is_not_told_of_each_time(lab: Mak
     assert isinstance(server.ca, Lab)
     server.ca.silent = 404
     for _ in range(2):
-        assert Authorities({"corp": authority(server)}, tmp_path / "state").contact("corp", NOW).news == ()
+        news = Authorities({"corp": authority(server)}, tmp_path / "state").contact("corp", NOW).news
+        assert not any("GetCACaps" in each.text for each in news)
+
+
+SAYS: tuple[Capability, ...] = ("aes", "sha256", "post", "renewal")
+
+
+def test_a_ca_is_not_asked_for_what_a_person_said(lab: MakeLab, tmp_path: Path) -> None:
+    """It may answer nothing, or something wrong; and what it never said is not remembered as its word."""
+    server = lab()
+    claim(server, "DES3", "Renewal")
+    corp = authority(server)
+    said = {"corp": msgspec.structs.replace(corp, capabilities=SAYS)}
+    for _ in range(2):
+        contact = Authorities(said, tmp_path / "state").contact("corp", NOW)
+        assert contact.capabilities == Capabilities.configured(SAYS)
+        assert contact.news == ()
+    assert asked(server) == ["GetCACert"] * 2
+    unsaid = Authorities({"corp": corp}, tmp_path / "state").contact("corp", NOW)  # no downgrade
+    assert unsaid.capabilities == Capabilities(frozenset({"DES3", "Renewal"}))
+
+
+@pytest.mark.parametrize(
+    ("claims", "accept", "told"),
+    [
+        pytest.param(("AES", "SHA-256"), (), "", id="both"),
+        pytest.param(("SCEPStandard",), (), "", id="both in one word"),
+        pytest.param((), (), "AES and SHA-256: requests to it go with 3DES and SHA-1", id="neither"),
+        pytest.param(("AES", "SHA-1"), (), "SHA-256: requests to it go with SHA-1", id="no SHA-256"),
+        pytest.param(("SHA-512",), (), "AES: requests to it go with 3DES", id="no AES"),
+        pytest.param((), ("sha1",), "AES: requests to it go with 3DES", id="one of them accepted"),
+        pytest.param((), ("sha1", "3des"), "", id="both accepted"),
+    ],
+)
+def test_what_is_weak_for_want_of_a_word_is_told(
+    lab: MakeLab, tmp_path: Path, claims: tuple[str, ...], accept: tuple[Weak, ...], told: str
+) -> None:
+    server = lab()
+    claim(server, *claims)
+    corp = msgspec.structs.replace(authority(server), accept=accept)
+    news = Authorities({"corp": corp}, tmp_path / "state").contact("corp", NOW).news
+    assert [each.text for each in news] == ([f"corp does not say that it can {told}"] if told else [])
+    assert all("`capabilities: [aes, sha256, post, renewal]`" in each.hint for each in news)
 
 
 def test_another_url_has_no_past(lab: MakeLab, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -16,6 +16,7 @@ from certagent import keys, scep
 from certagent.cli.assemble import clock
 from certagent.cli.scep import files
 from certagent.errors import ConfigError, RejectedError
+from certagent.policy import clock_is_sane
 from certagent.scep import Algorithms, Client, MessageType, Reply, Signer
 from certagent.text import printable
 from certagent.trust.authorities import Contact
@@ -90,6 +91,7 @@ def ask(
         signer=signer,
         recipient=contact.believed.recipient,
         algorithms=algorithms(arguments, contact),
+        signing_time=_signing_time(signer.certificate),
     )
     return scep.decode_reply(
         contact.operate(message),
@@ -100,6 +102,13 @@ def ask(
         accept=arguments.accept,
         message_type=message_type,
     )
+
+
+def _signing_time(certificate: x509.Certificate) -> datetime | None:
+    """Now, unless that cannot be, or the signer is not valid by it."""
+    now = clock()
+    is_valid = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+    return now if is_valid and clock_is_sane(now) else None
 
 
 def refused(reply: scep.Rejected) -> RejectedError:
