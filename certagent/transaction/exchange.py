@@ -149,7 +149,7 @@ def _refused(
     has_challenge = context.configured.authority.challenge is not None
     may_enroll = refusals.may_enroll(transaction, context.clock(), has_challenge=has_challenge)
     way = refusals.way(transaction, error, may_enroll=may_enroll)
-    if not refusals.is_refusal(error):
+    if not isinstance(error, RejectedError):
         transaction = transaction.at(transaction.phase, unheard=transaction.unheard + 1)
     match way:
         case Way.PLAIN:

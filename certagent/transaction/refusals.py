@@ -54,12 +54,15 @@ def way(transaction: Transaction, error: CertagentError, *, may_enroll: bool) ->
     `may_enroll`: the certificate in place has expired, and a challenge could bring another.
     """
     refused, again = is_refusal(error), transaction.unheard + 1 >= PATIENCE
-    if transaction.phase is Phase.PENDING and not transaction.polls_in_vain:
+    waits = transaction.phase is Phase.PENDING
+    if waits and not transaction.polls_in_vain:
         no_poll = isinstance(error, HttpError) and error.status not in _OUT_OF_ORDER
         return Way.REQUEST if refused or no_poll or again else Way.LATER
-    renews = transaction.message_type == MessageType.RENEWAL_REQ and transaction.phase is Phase.REQUESTED
-    if renews and (_may_mean_the_type(error) if refused else again):
+    may_be_the_type = _may_mean_the_type(error) if refused else again
+    if may_be_the_type and not waits and transaction.message_type == MessageType.RENEWAL_REQ:
         return Way.PLAIN
+    if waits and not again:  # a person may be about to decide: nobody but the CA ends that at once
+        refused = isinstance(error, RejectedError)
     return Way.END if refused or (may_enroll and again) else Way.LATER
 
 

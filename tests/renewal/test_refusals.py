@@ -248,6 +248,19 @@ def test_it_is_polled_no_more(make_site: Sites) -> None:
     assert line(site).types() == [PKCS_REQ, CERT_POLL, PKCS_REQ, PKCS_REQ, PKCS_REQ]
 
 
+def test_a_proxy_that_refuses_once_does_not_cost_the_approval(make_site: Sites) -> None:
+    site = make_site(MANUAL, ca=Dressed)
+    site.write()
+    site.run()
+    dressed(site).clothes, dressed(site).refuses = http(404), anything
+    site.clock.advance(6 * MINUTE)
+    assert site.run().result is Result.FAILED
+    dressed(site).refuses = lambda _: False
+    approve(site)
+    assert run_until(site, Result.ENROLLED, HOUR).results[-1] is Result.ENROLLED
+    assert (len(site.ca.issued()), "rejected" in site.events()) == (1, False)
+
+
 def test_a_person_s_refusal_is_one(make_site: Sites) -> None:
     site = make_site(MANUAL, ca=Dressed)
     site.write()

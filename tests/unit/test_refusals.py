@@ -33,6 +33,7 @@ def transaction(message: MessageType, phase: Phase = Phase.REQUESTED, **fields: 
 RENEWAL, PLAIN = transaction(MessageType.RENEWAL_REQ), transaction(MessageType.PKCS_REQ)
 POLLED = transaction(MessageType.PKCS_REQ, Phase.PENDING)
 IN_VAIN = transaction(MessageType.RENEWAL_REQ, Phase.PENDING, polls_in_vain=True)
+STILL_IN_VAIN = transaction(MessageType.RENEWAL_REQ, Phase.PENDING, polls_in_vain=True, unheard=1)
 
 
 def row(name: str, it: Transaction, error: CertagentError, expected: Way, *, expired: bool = False) -> object:
@@ -77,7 +78,8 @@ def row(name: str, it: Transaction, error: CertagentError, expected: Way, *, exp
         row("poll, cut off once", POLLED, CUT, Way.LATER),
         row("poll, cut off twice", transaction(MessageType.PKCS_REQ, Phase.PENDING, unheard=1), CUT, Way.REQUEST),
         row("the request instead, badRequest", IN_VAIN, signed("badRequest"), Way.END),
-        row("the request instead, HTTP 400", IN_VAIN, http(400), Way.END),
+        row("the request instead, HTTP 400 once: a proxy's", IN_VAIN, http(400), Way.LATER),
+        row("the request instead, HTTP 400 twice", STILL_IN_VAIN, http(400), Way.END),
         row("the request instead, HTTP 500", IN_VAIN, http(500), Way.LATER),
     ],
 )
