@@ -53,7 +53,7 @@ def send(context: Context, transaction: Transaction) -> Transaction:
 def poll(context: Context, transaction: Transaction) -> Transaction:
     """PENDING → ISSUED or PENDING again: CertPoll, RFC 8894 §3.3.3, in the same transaction.
 
-    A CA that does not take polls is sent the request instead, to the letter (§5.2, draft-nourse-scep-11 appendix E).
+    A CA that does not take polls is sent the request again instead (§5.2, draft-nourse-scep-11 appendix E).
     Raises what `send` raises, and AbandonedError if the CA has forgotten the transaction, and will not take it again.
     """
     if transaction.polls_in_vain:
@@ -166,7 +166,7 @@ def _refused(
 
 
 def _request_again(context: Context, transaction: Transaction, error: TransientError | RejectedError) -> Transaction:
-    """PENDING, and polls are refused: to the letter what was sent first, which the CA may know by its ID."""
+    """PENDING, and polls are refused: the request that was sent first, which the CA may know by its transaction ID."""
     try:
         return send(context, context.journal.write(transaction.at(Phase.PENDING, polls_in_vain=True, unheard=0)))
     except RejectedError as refused:
