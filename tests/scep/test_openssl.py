@@ -9,9 +9,9 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import to_pem
-from certagent.scep import Algorithms, MessageType, encode_request
+from certagent.scep import Algorithms, MessageType, Signer, encode_request
 
-from .parts import NONCE, STRONG, TRANSACTION, World
+from .parts import NONCE, NOW, STRONG, TRANSACTION, World
 
 pytestmark = pytest.mark.needs("openssl")
 
@@ -58,12 +58,40 @@ def test_openssl_reads_the_certificates_of_a_reply(world: World, files: Path) ->
     assert b"CN=device" in shown.replace(b" ", b"")  # OpenSSL 3.2 left the blanks out
 
 
-@pytest.mark.parametrize("cipher", ["aes128", "aes256", "des3"])
-@pytest.mark.parametrize("stream", [(), ("-stream",)], ids=["DER", "BER"])
-def test_we_open_openssl_envelopes(world: World, files: Path, cipher: str, stream: tuple[str, ...]) -> None:
+def test_openssl_reads_when_a_request_was_signed(world: World, files: Path) -> None:
+    message = files / "message.der"
+    message.write_bytes(
+        encode_request(
+            MessageType.PKCS_REQ,
+            b"the content",
+            transaction_id=TRANSACTION,
+            sender_nonce=NONCE,
+            signer=world.device,
+            recipient=world.ca.certificate,
+            algorithms=STRONG,
+            signing_time=NOW,
+        )
+    )
+    shown = openssl("cms", "-cmsout", "-print", "-noout", "-inform", "DER", "-in", message)
+    assert b"UTCTIME:Jan  1 00:00:00 2030 GMT" in shown
+
+
+@pytest.mark.parametrize("cipher", ["aes128", "aes256", "des3", "aes-128-gcm", "aes-256-gcm"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param((), id="DER"),
+        pytest.param(("-stream",), id="BER"),
+        pytest.param(("-keyid",), id="the recipient by its key"),
+    ],
+)
+def test_we_open_openssl_envelopes(world: World, files: Path, cipher: str, how: tuple[str, ...]) -> None:
     inner, envelope = files / "inner.der", files / "envelope.der"
     openssl("crl2pkcs7", "-nocrl", "-certfile", files / "ca.pem", "-outform", "DER", "-out", inner)
-    form = ("-binary", "-outform", "DER", *stream)
+    form = ("-binary", "-outform", "DER", *how)
+    device = Signer(world.device.key, world.issued)
+    there = World(world.ca, world.ra, device, world.stranger, world.issued, world.signers)
+    (files / "device.pem").write_bytes(to_pem([world.issued]))  # the one with a key identifier
     openssl("cms", "-encrypt", f"-{cipher}", *form, "-in", inner, "-out", envelope, files / "device.pem")
-    reply = world.decode(world.signed(content=envelope.read_bytes()), accept=["3des"])
+    reply = there.decode(world.signed(content=envelope.read_bytes()), accept=["3des"])
     assert reply.certificates == (world.ca.certificate,)  # type: ignore[union-attr]
