@@ -210,13 +210,13 @@ def unknown_encryption(block: bytes) -> str:
         label, headers, der = pem.unarmor(block)
         name = headers.get("DEK-Info", "").partition(",")[0]
         if label == "ENCRYPTED PRIVATE KEY":
-            return encryption(keys.EncryptedPrivateKeyInfo.load(der)["encryption_algorithm"])
+            return unknown_algorithm(keys.EncryptedPrivateKeyInfo.load(der)["encryption_algorithm"])
     except _NOT_READ:
         return ""
     return "" if name in _KNOWN else name
 
 
-def encryption(algorithm: object) -> str:
+def unknown_algorithm(algorithm: object) -> str:
     """The same of an algorithm as PKCS#8 and PKCS#12 name it (asn1crypto's EncryptionAlgorithm)."""
     try:
         name: str = algorithm["algorithm"].native  # type: ignore[index]  # asn1crypto is not typed

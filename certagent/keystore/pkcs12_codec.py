@@ -139,9 +139,16 @@ def _bags(contents: Sequence[cms.ContentInfo], content: bytes, password: bytes, 
         except _OldError:
             old = True
         except _UNREADABLE:
-            how = info["content"]["encrypted_content_info"]["content_encryption_algorithm"]
-            raise _not_decrypted(where, forms.encryption(how)) from None
+            raise _not_decrypted(where, _encryption_of(info)) from None
     return (*bags, *_old_certificates(bags, content, password, where)) if old else tuple(bags)
+
+
+def _encryption_of(info: cms.ContentInfo) -> str:
+    """The name of what a part is encrypted with, if that is not known here; empty for a part that is not."""
+    try:
+        return forms.unknown_algorithm(info["content"]["encrypted_content_info"]["content_encryption_algorithm"])
+    except _UNREADABLE:
+        return ""
 
 
 def _opened(info: cms.ContentInfo, password: bytes) -> bytes:
@@ -203,7 +210,7 @@ def private_key(bag: Bag, password: bytes, where: str) -> PrivateKey:
             _check_rounds(parsed["bag_value"]["encryption_algorithm"])
         key = serialization.load_der_private_key(parsed["bag_value"].untag().dump(), encrypted)
     except _UNREADABLE:
-        if encrypted is not None and (name := forms.encryption(parsed["bag_value"]["encryption_algorithm"])):
+        if encrypted is not None and (name := forms.unknown_algorithm(parsed["bag_value"]["encryption_algorithm"])):
             raise _not_decrypted(where, name) from None
         raise KeystoreError(f"the private key in {where} cannot be read", "is the file damaged?") from None
     if not isinstance(key, PrivateKey):

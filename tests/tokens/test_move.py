@@ -77,8 +77,8 @@ def approve(site: TokenSite) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        pytest.param(("old", "--into", "old"), "into another", id="itself"),
-        pytest.param(("old", "web", "--into", "web"), "into another", id="two at once"),
+        pytest.param(("old", "--into", "old"), "old cannot be moved into itself", id="itself"),
+        pytest.param(("old", "web", "--into", "web"), "the identity of one keystore", id="two at once"),
         pytest.param(("old", "--into", "lost"), "there is no keystore 'lost'", id="unknown"),
     ],
 )
