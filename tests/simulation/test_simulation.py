@@ -37,7 +37,8 @@ def test_a_life_breaks_no_promise(plan: Plan, pool: KeyPool, tmp_path: Path) -> 
         raise
     assert life.counts["renewed"] > 0
     if not plan.hours:  # a successor that waits for days is given up where somebody restores an older pair meanwhile
-        assert life.counts["certificates issued"] <= life.counts["certificates used"] + 1
+        # At most 1.03 for each one that is used, as over many lives; and one, for a life is short.
+        assert life.counts["certificates issued"] <= life.counts["certificates used"] * 1.03 + 1
 
 
 def test_the_checks_notice_a_device_that_does_not_recover(pool: KeyPool, tmp_path: Path) -> None:
