@@ -20,7 +20,7 @@ from certagent.errors import CertagentError, DamagedError, StateError
 from certagent.host import Host
 from certagent.moments import Moment
 from certagent.policy import Arrival, Condition, Past
-from certagent.state_directory import KeystoreDirectory
+from certagent.state_directory import STATE, KeystoreDirectory
 
 VERSION = 1
 HISTORY_VERSION = 1
@@ -120,7 +120,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def load(directory: Path) -> State | None:
     """The state of the keystore whose directory this is; None before its first run. Raises StateError."""
-    return read(KeystoreDirectory(directory).state)
+    return read(f"{directory}/{STATE}")  # no Path: for ten thousand it is felt
 
 
 def read(file: Path | str) -> State | None:

@@ -98,6 +98,7 @@ class AuthorityMemory:
         self._name = name
         self._definition = definition
         self._look: Look | None = None
+        self._nothing = False  # was there when it was looked for; holds as long as a look does
         self._seen = ""
 
     @property
@@ -114,7 +115,9 @@ class AuthorityMemory:
 
     def known(self) -> Known | None:
         """As `look`, without a need for the configured files before the first contact."""
-        if self._look is None and self._memory({}) is None:
+        if self._look is None and not self._nothing:
+            self._nothing = self._memory({}) is None
+        if self._nothing:
             return None
         return self.look().known
 
@@ -221,7 +224,7 @@ class AuthorityMemory:
             try:
                 yield self._read()
             finally:
-                self._look = None
+                self._look, self._nothing = None, False
 
 
 def _believed(chain: tuple[x509.Certificate, ...]) -> Believed | None:
