@@ -30,8 +30,10 @@ def stage(plan: Plan, held: Targets) -> None:
     room.mkdir(0o700)
     for file, change in zip(plan.files, plan.record.changes, strict=True):
         if change.overwrite is not None:
-            with held.open(change.target) as (_, look):  # that it may be written into is found out now
-                durable.write_new(Path(change.old), look.content)
+            with _opened(change, change.overwrite, held) as there:  # that it may be written into is found out now
+                if sha256(there.look.content) != change.before:
+                    raise _changed(change)
+                durable.write_new(Path(change.old), there.look.content)
             durable.write_new(Path(change.staged), file.content)
     durable.sync_directory(room)
     durable.sync_directory(room.parent)
@@ -98,12 +100,12 @@ class _File:
 
     def check(self) -> None:
         """Whether it may be written. Raises KeystoreError."""
-        target, staged = self.change.target, self.change.staged
         if self.is_foreign:
-            why = f"{target} was changed by somebody else while its successor was being put in place"
-            raise KeystoreError(why, "what is there is kept; the next run looks at it anew")
+            raise _changed(self.change)
+        staged = self.change.staged
         if not self.is_new and digest(staged) != self.change.sha256:
-            raise KeystoreError(f"{staged}, made for {target}, has vanished or was changed", "it is tried again")
+            why = f"{staged}, made for {self.change.target}, has vanished or was changed"
+            raise KeystoreError(why, "it is tried again")
 
     def become(self, *, new: bool) -> None:
         """Owner and mode before content: a key is never open to more people than it is for. Raises KeystoreError."""
@@ -120,6 +122,11 @@ class _File:
         """Raises KeystoreError."""
         with explained(f"make {self.change.target} durable"):
             os.fsync(self.descriptor)
+
+
+def _changed(change: Change) -> KeystoreError:
+    why = f"{change.target} was changed by somebody else while its successor was being put in place"
+    return KeystoreError(why, "what is there is kept; the next run looks at it anew")
 
 
 def _write(descriptor: int, content: bytes) -> None:

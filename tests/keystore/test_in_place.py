@@ -105,6 +105,16 @@ def test_what_another_program_wrote_meanwhile_is_kept(site: Site, name: str) -> 
     assert others == {role: old[role] for role in others}
 
 
+@pytest.mark.parametrize("name", ["web.key", "web.pem"])
+def test_what_another_program_wrote_after_the_plan_is_kept(site: Site, name: str) -> None:
+    planned, theirs = plan(site), to_pem((make_pki().rsa.certificate,))
+    (site.etc / name).write_bytes(theirs)
+    with pytest.raises(KeystoreError, match=rf"{name} was changed by somebody else"):
+        carry_out(planned)
+    assert (site.etc / name).read_bytes() == theirs
+    assert site.strays() == []
+
+
 def test_of_two_files_the_half_written_one_is_whole_again_though_the_other_is_somebody_elses(site: Site) -> None:
     record, old = committed(site), (site.etc / "web.key").read_bytes()
     half_written(site.etc / "web.key", keys.to_pem(make_pki().new.key), length=150)
