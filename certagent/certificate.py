@@ -64,13 +64,12 @@ def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
 
     What a TRUSTED CERTIFICATE is trusted for (OpenSSL's own addition) is passed over.
     """
-    count = data.count(b"CERTIFICATE-----") // 2
-    if not count:
+    if not _BEGUN.search(data):
         return ()
     with suppress(*UNREADABLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = x509.load_pem_x509_certificates(data)
-        if len(found) == count and all(map(is_readable, found)):
+        # cryptography passes over what is TRUSTED.
+        if b"TRUSTED CERTIFICATE" not in data and all(map(is_readable, found := x509.load_pem_x509_certificates(data))):
             return tuple(found)
     blocks = pem_blocks.certificates(data)
     if len(blocks) != len(_BEGUN.findall(data)):

@@ -65,6 +65,14 @@ def test_what_openssl_reads_as_a_certificate_is_read(place: Place, make: Make) -
     assert set(certificate.load_pem(make(place), "leaf.pem")) == {plain}
 
 
+@pytest.mark.parametrize("label", ["", "X509 ", "TRUSTED "])
+def test_a_certificate_that_was_cut_is_told(place: Place, label: str) -> None:
+    leaf = place.leaf.replace(b"BEGIN CERT", f"BEGIN {label}CERT".encode()).replace(b"END C", f"END {label}C".encode())
+    for cut in (leaf[:200], leaf[:200] + b"\n" + place.leaf, leaf.partition(b"-----END")[0]):
+        with pytest.raises(KeystoreError, match=r"leaf\.pem is PEM text that was cut or changed"):
+            certificate.load_pem(cut, "leaf.pem")
+
+
 NO_CERTIFICATE: list[tuple[str, Make, str, str]] = [
     ("DER", lambda it: it.openssl("x509", "-outform", "DER", "-in", "leaf.pem"), "a certificate in DER", "-inform DER"),
     ("UTF-16", lambda it: it.leaf.decode().encode("utf-16"), "UTF-16 text", "iconv"),
