@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from asn1crypto import cms, crl, csr, keys, pem, pkcs12, x509
 
@@ -98,8 +99,8 @@ def _binary(content: bytes, path: str) -> Form | None:
     if not content.startswith(b"\x30"):
         with suppress(binascii.Error):
             der, bare = base64.b64decode(b"".join(content.split()), validate=True), True
-    for is_one, what, remedy in _KINDS:
-        if der.startswith(b"\x30") and is_one(der):
+    for kind, part, what, remedy in _KINDS:
+        if der.startswith(b"\x30") and _is_one(der, kind, part):
             if bare:
                 return Form(
                     f"{what}, in base64 without BEGIN and END lines", f"`base64 -d {path} > NEW`, then convert it"
@@ -108,73 +109,50 @@ def _binary(content: bytes, path: str) -> Form | None:
     return None
 
 
-def _loads(kind: Callable[[bytes], object]) -> Callable[[bytes], bool]:
-    def is_one(der: bytes) -> bool:
-        try:
-            kind(der)
-        except _NOT_READ:
-            return False
-        return True
-
-    return is_one
-
-
-def _certificate(der: bytes) -> None:
-    if not x509.Certificate.load(der, strict=True)["tbs_certificate"]["validity"].native:
-        raise ValueError
-
-
-def _request(der: bytes) -> None:
-    if not csr.CertificationRequest.load(der, strict=True)["certification_request_info"]["subject_pk_info"].native:
-        raise ValueError
-
-
-def _crl(der: bytes) -> None:
-    if not crl.CertificateList.load(der, strict=True)["tbs_cert_list"]["this_update"].native:
-        raise ValueError
-
-
-def _pkcs7(der: bytes) -> None:
-    if cms.ContentInfo.load(der, strict=True)["content_type"].native != "signed_data":
-        raise ValueError
-
-
-def _pkcs12(der: bytes) -> None:
-    if pkcs12.Pfx.load(der, strict=True)["auth_safe"]["content_type"].native not in ("data", "signed_data"):
-        raise ValueError
-
-
-def _private_key(der: bytes) -> None:
-    if keys.PrivateKeyInfo.load(der, strict=True)["private_key_algorithm"]["algorithm"].native == "":
-        raise ValueError
-
-
-def _encrypted_key(der: bytes) -> None:
-    if not keys.EncryptedPrivateKeyInfo.load(der, strict=True)["encryption_algorithm"]["algorithm"].dotted:
-        raise ValueError
-
-
-def _rsa_key(der: bytes) -> None:
-    if keys.RSAPrivateKey.load(der, strict=True)["modulus"].native <= 0:
-        raise ValueError
-
-
-def _ec_key(der: bytes) -> None:
-    if not keys.ECPrivateKey.load(der, strict=True)["private_key"].native:
-        raise ValueError
+def _is_one(der: bytes, kind: Any, part: Callable[[Any], object]) -> bool:
+    try:
+        return bool(part(kind.load(der, strict=True)))
+    except _NOT_READ:
+        return False
 
 
 _KEY = "`openssl pkey -inform DER -in {path} -out NEW`"
-_KINDS = (
-    (_loads(_certificate), "a certificate in DER", "`openssl x509 -inform DER -in {path} -out NEW`"),
-    (_loads(_request), "a certificate request (CSR) in DER", "put what the CA issued for it there"),
-    (_loads(_crl), "a CRL in DER", "correct the path"),
-    (_loads(_pkcs7), "PKCS#7 in DER", "`openssl pkcs7 -inform DER -print_certs -in {path} -out NEW`"),
-    (_loads(_pkcs12), _PKCS12, "set `type: pkcs12`, or `openssl pkcs12 -in {path} -nodes -out NEW`"),
-    (_loads(_private_key), "a private key in DER", _KEY),
-    (_loads(_encrypted_key), "an encrypted private key in DER", _KEY),
-    (_loads(_rsa_key), "a private key in DER", _KEY),
-    (_loads(_ec_key), "a private key in DER", _KEY),
+# How it is read, what of it must be there, what it is called, and what converts it.
+_KINDS: tuple[tuple[Any, Callable[[Any], object], str, str], ...] = (
+    (
+        x509.Certificate,
+        lambda it: it["tbs_certificate"]["validity"].native,
+        "a certificate in DER",
+        "`openssl x509 -inform DER -in {path} -out NEW`",
+    ),
+    (
+        csr.CertificationRequest,
+        lambda it: it["certification_request_info"]["subject_pk_info"].native,
+        "a certificate request (CSR) in DER",
+        "put what the CA issued for it there",
+    ),
+    (crl.CertificateList, lambda it: it["tbs_cert_list"]["this_update"].native, "a CRL in DER", "correct the path"),
+    (
+        cms.ContentInfo,
+        lambda it: it["content_type"].native == "signed_data",
+        "PKCS#7 in DER",
+        "`openssl pkcs7 -inform DER -print_certs -in {path} -out NEW`",
+    ),
+    (
+        pkcs12.Pfx,
+        lambda it: it["auth_safe"]["content_type"].native in ("data", "signed_data"),
+        _PKCS12,
+        "set `type: pkcs12`, or `openssl pkcs12 -in {path} -nodes -out NEW`",
+    ),
+    (keys.PrivateKeyInfo, lambda it: it["private_key_algorithm"]["algorithm"].native, "a private key in DER", _KEY),
+    (
+        keys.EncryptedPrivateKeyInfo,
+        lambda it: it["encryption_algorithm"]["algorithm"].dotted,
+        "an encrypted private key in DER",
+        _KEY,
+    ),
+    (keys.RSAPrivateKey, lambda it: it["modulus"].native > 0, "a private key in DER", _KEY),
+    (keys.ECPrivateKey, lambda it: it["private_key"].native, "a private key in DER", _KEY),
 )
 
 
@@ -216,12 +194,12 @@ def unknown_encryption(block: bytes) -> str:
     return "" if name in _KNOWN else name
 
 
-def unknown_algorithm(algorithm: object) -> str:
+def unknown_algorithm(algorithm: Any) -> str:
     """The same of an algorithm as PKCS#8 and PKCS#12 name it (asn1crypto's EncryptionAlgorithm)."""
     try:
-        name: str = algorithm["algorithm"].native  # type: ignore[index]  # asn1crypto is not typed
+        name: str = algorithm["algorithm"].native
         if name == "pbes2":
-            parameters = algorithm["parameters"]  # type: ignore[index]  # as above
+            parameters = algorithm["parameters"]
             name = parameters["encryption_scheme"]["algorithm"].native
             derived = parameters["key_derivation_func"]
             if derived["algorithm"].native == "pbkdf2" and derived["parameters"]["prf"]["algorithm"].native == _MD5:

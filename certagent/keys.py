@@ -6,14 +6,12 @@ module needs to know where a key lives.
 
 from __future__ import annotations
 
-from types import ModuleType
-
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from certagent import pem_blocks
+from certagent import forms, pem_blocks
 from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.pem_blocks import KeyFormat
@@ -40,7 +38,7 @@ def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey
     block = pem_blocks.key_block(pem)
     if block is None or block.startswith(b"-----BEGIN OPENSSH"):
         expected = "expected a PEM block '-----BEGIN … PRIVATE KEY-----'"
-        what, hint = _forms().told(pem, where, otherwise=expected)
+        what, hint = forms.told(pem, where, otherwise=expected)
         raise KeystoreError(f"{where} holds no private key{what}", hint)
     encrypted = b"ENCRYPTED" in block
     if encrypted and passphrase is None:
@@ -53,7 +51,7 @@ def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey
         )
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # The library's own text may quote what it tried; a wrong passphrase must not be echoed.
-        if encrypted and (name := _forms().unknown_encryption(block)):
+        if encrypted and (name := forms.unknown_encryption(block)):
             hint = (
                 f"`openssl pkey -in {where} -aes256 -out NEW`, with `-provider legacy -provider default` for old ones"
             )
@@ -63,12 +61,6 @@ def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise KeystoreError(f"the key in {where} is neither RSA nor EC", "use a key of type rsa or ec")
     return key
-
-
-def _forms() -> ModuleType:
-    from certagent import forms  # noqa: PLC0415 -- its library is loaded where words are needed
-
-    return forms
 
 
 def to_pem(key: PrivateKey, passphrase: bytes | None = None, form: KeyFormat = "pkcs8") -> bytes:

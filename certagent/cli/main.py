@@ -158,7 +158,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _told(self, message: str) -> tuple[str, str]:
         hint = f"`{self.prog} --help` shows how it is called"
-        if found := re.match(r"argument COMMAND: invalid choice: '(.*?)' ", message):
+        if found := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message):
             from certagent.config.meant import closest  # noqa: PLC0415 -- a command that is one needs no guesses
 
             close = closest(found[1], _COMMANDS)

@@ -48,9 +48,9 @@ def url_fault(text: str) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint: the known word most like `word`, else all of them."""
     known = sorted(known)
-    return ((close := closest(word, known)) and f"did you mean {close}?") or (
-        f"known here: {', '.join(known)}" if known else "none is defined"
-    )
+    if close := closest(word, known):
+        return f"did you mean {close}?"
+    return f"known here: {', '.join(known)}" if known else "none is defined"
 
 
 def one_of(word: str, known: Iterable[str]) -> str:

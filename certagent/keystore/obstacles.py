@@ -3,7 +3,6 @@ asked for a certificate that could not be put in place."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import struct
@@ -12,8 +11,9 @@ from pathlib import Path
 
 from certagent.errors import KeystoreError
 
-# linux/fs.h
-_GET_FLAGS = 0x80086601
+# linux/fs.h: _IOR('f', 1, long)
+_LONG = struct.Struct("l")
+_GET_FLAGS = 0x80006601 | _LONG.size << 16
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
 # For a generation of everything, journals and the shadow.
 ROOM = 128 * 1024
@@ -63,10 +63,8 @@ def _flag(path: Path) -> str:
     except OSError:
         return ""
     try:
-        (flags,) = struct.unpack("l", fcntl.ioctl(descriptor, _GET_FLAGS, struct.pack("l", 0)))
-    except OSError as error:
-        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES):
-            raise
+        (flags,) = _LONG.unpack(fcntl.ioctl(descriptor, _GET_FLAGS, _LONG.pack(0)))
+    except OSError:  # a file system that has none
         return ""
     finally:
         os.close(descriptor)
