@@ -17,7 +17,7 @@ import msgspec
 from certagent import durable
 from certagent.errors import StateError
 from certagent.moments import Moment, later
-from certagent.policy import clock_is_sane
+from certagent.policy import Lifetime, clock_is_sane
 from certagent.state_directory import StateDirectory
 from certagent.text import iso, span
 
@@ -105,6 +105,11 @@ def doubt(state_dir: Path, now: datetime) -> Doubt | None:
 def is_steady(state_dir: Path, now: datetime) -> bool:
     """Whether this clock neither ran away nor was set back since the last look, or has gone on for an hour since."""
     return not _looks(state_dir).doubts(now) or is_synchronised(now)
+
+
+def may_say(now: datetime, signer: Lifetime) -> bool:
+    """Whether what is signed now can say when: the clock can be right, and the signer is valid by it."""
+    return clock_is_sane(now) and signer.not_before <= now <= signer.not_after
 
 
 def _looks(state_dir: Path) -> Looks:

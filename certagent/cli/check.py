@@ -304,9 +304,8 @@ def _files(keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Fi
 
 
 def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Findings:
-    target = resolve(path, live)
-    keystore.check_target(path)
-    found = look_at(path, live)
+    target, found = resolve(path, live), look_at(path, live)
+    keystore.check_target(path, found)
     wanted = ownership(found, owner=definition.owner, group=definition.group, mode=definition.mode, default=0o600)
     if found is not None and (without := lost(found, wanted)):
         words = ", ".join(without)
@@ -314,15 +313,12 @@ def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: 
         yield Finding(Mark.WARNING, f"{target} has what its successor will not have: {words}", hint)
     if found is not None:
         yield from _other_readers(found, definition.swap)
-    if found is not None and definition.swap == "in-place":
-        if not os.access(target, os.W_OK, effective_ids=True):
-            yield Finding(Mark.WRONG, f"{target} is not writable", _AS_ROOT)
-    elif not os.access(target.parent, os.W_OK | os.X_OK, effective_ids=True):
-        yield Finding(Mark.WRONG, f"{target.parent} is not writable", _AS_ROOT)
-    if os.geteuid() == 0:
+    keeps_inode = keystore.keeps_inode(found)
+    written, rights = (target, os.W_OK) if keeps_inode else (target.parent, os.W_OK | os.X_OK)
+    if not os.access(written, rights, effective_ids=True):
+        yield Finding(Mark.WRONG, f"{written} is not writable", _AS_ROOT)
+    if os.geteuid() == 0 or keeps_inode:  # which keeps its owner, too
         return
-    if found is not None and definition.swap == "in-place":
-        return  # it keeps its owner
     if wanted.uid not in (None, os.geteuid()) or wanted.gid not in (None, *own_groups(target.parent)):
         yield Finding(Mark.WRONG, f"only root may give {target} to its owner and group", "run certagent as root")
 

@@ -20,10 +20,10 @@ from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.config.values import Name
 from certagent.errors import ConfigError, StateError
-from certagent.state_directory import KeystoreDirectory, StateDirectory
+from certagent.state_directory import ROLLOVER, KeystoreDirectory, StateDirectory
 from certagent.text import iso, printable
 from certagent.transaction import recovery, walk
-from certagent.transaction.context import AbandonedError, Context
+from certagent.transaction.context import AbandonedError
 from certagent.transaction.journal import Journal, Phase, Transaction
 
 
@@ -32,8 +32,8 @@ def cancel(arguments: argparse.Namespace) -> int:
     configuration = load_configuration(arguments.config)
     names = chosen(configuration, [arguments.name])
     [context] = contexts(configuration, names, _log, lambda _name, _line: None)
-    found = [(journal, each) for journal in _journals(context) if (each := journal.open()) is not None]
-    for _, transaction in found:
+    found = _open(KeystoreDirectory(context.configured.directory))
+    for transaction in found.values():
         print(f"{arguments.name}: {_told(transaction)}")
     if not found:
         print(f"{arguments.name}: no transaction is open")
@@ -43,13 +43,17 @@ def cancel(arguments: argparse.Namespace) -> int:
     with _locked(context.configured.directory, arguments.name):
         if message := recovery.recover_keystore(context.journal):
             _log(arguments.name, message)
-        for journal, _ in found:
-            walk.give_up(replace(context, journal=journal), AbandonedError("by hand"))
+        for journal, told in found.items():
+            now = journal.open()
+            if now is not None and now.id == told.id:  # no other that was begun meanwhile
+                walk.give_up(replace(context, journal=journal), AbandonedError("by hand"))
     return 0
 
 
-def _journals(context: Context) -> tuple[Journal, ...]:
-    return context.journal, context.configured.rollover
+def _open(place: KeystoreDirectory) -> dict[Journal, Transaction]:
+    """The transaction of a keystore, and its rollover in preparation, by their journals. Raises StateError."""
+    journals = (Journal(place.path), Journal(place.path, ROLLOVER))
+    return {journal: found for journal in journals if (found := journal.open()) is not None}
 
 
 def _told(transaction: Transaction) -> str:
@@ -68,8 +72,7 @@ def remove(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{name} is configured: it would begin anew", "take it out of the configuration first")
     place = _state_of(configuration, name)
     print(f"{name}: {place.path} is removed, with its history and the pair in previous/")
-    transaction = Journal(place.path).open()
-    if transaction is not None:
+    for transaction in _open(place).values():
         print(f"{name}: {_told(transaction)}")
     live = Path(configuration.live_dir) / name
     if live.exists():

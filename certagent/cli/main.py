@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import argparse
 import errno
-import gc
 import importlib
 import re
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 from certagent import __version__
 from certagent.cli import streams
 from certagent.errors import CertagentError, ConfigError, internal_fault
+from certagent.uncollected import uncollected
 
 DEFAULT_CONFIG = Path("/etc/certagent/agent.yaml")
 
@@ -60,11 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser(given).parse_args(given)
     module, function = _COMMANDS[arguments.command]
     code = 0
-    if arguments.command in _SHOW:
-        gc.disable()
     try:
         run = getattr(importlib.import_module(f"certagent.{module}"), function)
-        code = int(run(arguments))
+        with uncollected() if arguments.command in _SHOW else nullcontext():
+            code = int(run(arguments))
         sys.stdout.flush()  # what it still holds may find no room
         return code
     except CertagentError as error:

@@ -9,13 +9,11 @@ The agent's process loads this module: nothing heavy is imported here.
 
 from __future__ import annotations
 
-import gc
 import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -46,6 +44,7 @@ from certagent.config.served import Served
 from certagent.config.source import read_descriptor, read_text
 from certagent.config.values import Name
 from certagent.errors import ConfigError
+from certagent.uncollected import uncollected
 
 _DEPTH_LIMIT = 20  # a hook's argv stands at depth 6
 _NODE_LIMIT = 100_000  # aliases counted as often as they are used
@@ -105,20 +104,8 @@ class _Loaded:
 
 def _load(path: Path) -> _Loaded:
     problems = Problems()
-    with _uncollected():
+    with uncollected():
         return _decode(path, _read_file(path, problems), problems)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without a search for cycles: nothing in here makes any, and with many definitions it costs a quarter."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def _decode(path: Path, main: Table | None, problems: Problems) -> _Loaded:

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from certagent import keys
 from certagent.config.values import KeyType
+from certagent.directories import Look
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore.swap_plan import Plan
@@ -137,8 +138,12 @@ class Keystore(ABC):
         """Remove every shadow but those under the ids to keep."""
 
     @abstractmethod
-    def check_target(self, path: Path) -> None:
-        """Whether one of its files can be replaced, as far as it can be known. Raises KeystoreError."""
+    def keeps_inode(self, found: Look | None) -> bool:
+        """Whether the successor of this file of its is written into it, rather than put in its place."""
+
+    @abstractmethod
+    def check_target(self, path: Path, found: Look | None) -> None:
+        """Whether this file of its, where `found` was, can be replaced, as far as it can be known. KeystoreError."""
 
     @abstractmethod
     def check_targets(self) -> None:

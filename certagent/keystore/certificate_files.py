@@ -66,13 +66,16 @@ def pem_files(
     # A root proves nothing to a peer who lacks it, and those who have it need not be sent it.
     intermediates = tuple(each for each in chain if not is_self_signed(each))
     served = (certificate, *(intermediates if certificate_format == "fullchain" else ()))
-    # No reader takes an empty file: without a chain from the CA, the issuer we trust stands in.
-    issuers = chain or tuple(each for each in trusted if each.subject == certificate.issuer)
     return {
         FileRole.CERTIFICATE: to_pem(served),
-        FileRole.CHAIN: to_pem(issuers),
+        FileRole.CHAIN: to_pem(issuers_of(certificate, chain, trusted)),
         FileRole.CA: to_pem(trusted),
     }
+
+
+def issuers_of(certificate: x509.Certificate, chain: Certificates, trusted: Certificates) -> Certificates:
+    """The chain; without one from the CA, the issuer that we trust stands in: no reader takes an empty file."""
+    return chain or tuple(each for each in trusted if each.subject == certificate.issuer)
 
 
 def changed_files(wanted: Mapping[FileRole, bytes], found: Mapping[FileRole, Look | None]) -> set[FileRole]:

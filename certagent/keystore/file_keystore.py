@@ -187,17 +187,17 @@ class FileKeystore(Keystore, Generic[Definition]):
         return look is not None and gives_away(look, self._ownership(role, look))
 
     def check_targets(self) -> None:
-        for found in self._look().values():
+        for role, found in self._look().items():
             owner, group = self._definition.owner, self._definition.group
             self._check_holder(found, ownership(found, owner=owner, group=group, mode=None, default=0o600))
-        for path in self._paths.values():
-            self.check_target(path)
+            self.check_target(self._paths[role], found)
         self._check_live()
 
-    def check_target(self, path: Path) -> None:
-        """Whether this file can be replaced, as far as it can be known. Raises KeystoreError."""
-        target = resolve(path, self._live)
-        over = self._inode_of(look_at(path, self._live)) is not None
+    def keeps_inode(self, found: Look | None) -> bool:
+        return self._inode_of(found) is not None
+
+    def check_target(self, path: Path, found: Look | None) -> None:
+        target, over = resolve(path, self._live), self.keeps_inode(found)
         beside = f"{swap_plan.beside(target, '0' * 32).name}.old"
         points = {mount.point for mount in self._mounts.own}
         if fault := obstacles.find(target, over=over, beside=beside, mounts=points):
@@ -301,9 +301,8 @@ class FileKeystore(Keystore, Generic[Definition]):
         if found is None or found.path.is_relative_to(self._live):
             return None
         swap = self._definition.swap
-        return (
-            ownership_of_copy(found) if swap == "in-place" or (swap is None and self._mounts.of(found.path)) else None
-        )
+        over = swap == "in-place" or (swap is None and self._mounts.of(found.path))
+        return ownership_of_copy(found) if over else None
 
     @cached_property
     def _mounts(self) -> Mounts:
@@ -311,7 +310,7 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     def _check_holder(self, found: Look | None, wanted: Ownership) -> None:
         """What is written into a file is read by whoever holds it open: nobody whose it is not to be. KeystoreError."""
-        if found is None or self._inode_of(found) is None:
+        if found is None or not self.keeps_inode(found):
             return
         uid = found.status.st_uid
         if wanted.uid not in (None, uid) and uid not in owned.owners():

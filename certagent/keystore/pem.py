@@ -22,6 +22,7 @@ from certagent.keystore.certificate_files import (
     certificates_in,
     changed_files,
     identity_of,
+    issuers_of,
     leaf_of,
     pem_files,
 )
@@ -132,7 +133,7 @@ class PemFiles(FileKeystore[PemKeystore]):
         if identity is None:
             return {}
         certificate = identity.certificate
-        above = identity.chain or tuple(each for each in trusted if each.subject == certificate.issuer)
+        above = issuers_of(certificate, identity.chain, trusted)
         contents = self._contents(Shadow("", identity.key, certificate, above), certificate, trusted, found)
         changed = changed_files(contents, found)
         key = found[FileRole.KEY]

@@ -31,9 +31,8 @@ from certagent.transaction.next_step import (
     Situation,
     arrival_of_serial,
     assess,
-    open_of,
     pace_notes,
-    rollover_of,
+    situation_of,
     somebody_changed,
 )
 from certagent.transaction.seen import issuers, remembered, see
@@ -143,13 +142,13 @@ def take_snapshot(
         changed = somebody_changed(memory, configured.digest, state.watch(configured.keystore.watched()))
     track, lifetime = memory.rollover, Lifetime(seen.not_before, seen.not_after) if seen else None
     above = _above(seen, known)
-    found = Situation(
+    found = situation_of(
         configured.rules,
         lifetime,
         # An old CA is another than the authority's.
         policy.lifetime_of(above) if known and above not in known.old else None,
-        open_of(transaction),
-        rollover_of(preparation),
+        transaction=transaction,
+        rollover=preparation,
         past=replace(memory.past, retry_at=None) if changed else memory.past,
         rollover_past=replace(track.past, retry_at=None) if changed else track.past,
         arrival=arrival_of_serial(seen.serial, seen.not_after, memory.arrival, now) if seen else None,

@@ -12,18 +12,19 @@ from cryptography import x509
 from msgspec import structs
 
 from certagent import certificate as facts
+from certagent import policy
 from certagent.errors import TransientError
 from certagent.host import Host
 from certagent.keystore.base import Keystore, Shadow
-from certagent.policy import Arrival, Past, clock_is_sane
+from certagent.policy import Arrival, Lifetime, Past
 from certagent.state import Track
 from certagent.state_directory import KeystoreDirectory
 from certagent.transaction.configured import ConfiguredKeystore, certificate_in_place
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
-from certagent.transaction.next_step import Situation, arrival_of, situation_of
+from certagent.transaction.next_step import Situation, arrival_of, ca_above, situation_of
 from certagent.trust.authorities import Authorities, Contact
 from certagent.trust.memory import Known
-from certagent.wall_clock import Doubt, is_steady, is_synchronised
+from certagent.wall_clock import Doubt, is_steady, is_synchronised, may_say
 
 Clock = Callable[[], datetime]
 Log = Callable[[str], None]
@@ -99,8 +100,7 @@ class Context:
         no time is said: an expired certificate is renewed there.
         """
         now, state_dir = self.clock(), KeystoreDirectory(self.configured.directory).state_directory.path
-        is_valid = signer.not_valid_before_utc <= now <= signer.not_valid_after_utc
-        return now if is_valid and clock_is_sane(now) and is_steady(state_dir, now) else None
+        return now if may_say(now, Lifetime.of(signer)) and is_steady(state_dir, now) else None
 
     def situation(
         self, certificate: x509.Certificate | None, past: Past, track: Track, arrival: Arrival | None = None
@@ -112,8 +112,8 @@ class Context:
         rules = self.configured.rules
         return situation_of(
             structs.replace(rules, activate_in=()) if self.at_once else rules,
-            certificate,
-            self.known(),
+            policy.lifetime_of(certificate),
+            ca_above(certificate, self.known()),
             transaction=self.configured.journal.open(),
             rollover=self.configured.rollover.open(),
             past=past,

@@ -112,8 +112,8 @@ def rollover_step(situation: Situation, now: datetime) -> Decision:
 
 def situation_of(
     defined: Rules,
-    certificate: x509.Certificate | None,
-    known: Known | None,
+    lifetime: Lifetime | None,
+    ca: Lifetime | None,
     *,
     transaction: Transaction | None,
     rollover: Transaction | None,
@@ -121,11 +121,11 @@ def situation_of(
     rollover_past: Past,
     arrival: Arrival | None,
 ) -> Situation:
-    """The situation of a keystore of which all could be read; `known`: what is remembered of its authority."""
+    """The situation of a keystore of which all could be read. `ca`: see `ca_above`."""
     return Situation(
         defined,
-        policy.lifetime_of(certificate),
-        ca_above(certificate, known),
+        lifetime,
+        ca,
         open_of(transaction),
         rollover_of(rollover),
         past,

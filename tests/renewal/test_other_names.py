@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,21 +59,30 @@ def test_a_file_that_is_a_mount_point_here_is_told_once() -> None:
     assert Mounts((ROOT, itself), (ROOT, itself)).of(Path("/etc/web.pem")) == ["/etc/web.pem"]
 
 
+@contextmanager
+def mounted(file: Path, point: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process with a mount namespace of its own, where `file` is mounted at `point`. A line lets it print what it
+    sees there, and end."""
+    script = f"mount --bind {file} {point} && echo mounted && read line && cat {point}"
+    with subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as container:
+        assert container.stdout
+        if container.stdout.readline() != "mounted\n":
+            pytest.skip("no mounts in here")
+        try:
+            yield container
+        finally:
+            container.communicate("\n" if container.returncode is None else None)
+
+
 @pytest.mark.needs("root", "mount")
 def test_a_file_that_is_mounted_into_another_namespace_is_told(site: Site) -> None:
     site.run()
     inside = site.path("inside.pem")
     inside.touch()
-    script = f"mount --bind {site.certificate} {inside} && echo mounted && read line"
-    with subprocess.Popen(
-        ["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as container:
-        assert container.stdin
-        assert container.stdout
-        if container.stdout.readline() != "mounted\n":
-            pytest.skip("no mounts in here")
+    with mounted(site.certificate, inside):
         told = site.command("check", "--offline").stdout
-        container.stdin.write("\n")
     assert f"web.pem is mounted at {inside} as a single file" in told
     assert "the new content is written into it" in told
 
@@ -88,16 +99,7 @@ def test_who_has_the_file_mounted_by_itself_sees_the_new_certificate(site: Site)
     """Under its own path, as `docker run -v FILE:FILE` and a unit's ReadOnlyPaths= have it."""
     site.run()
     old = site.leaf().serial_number
-    script = (
-        f"mount --bind {site.certificate} {site.certificate} && echo mounted && read line && cat {site.certificate}"
-    )
-    with subprocess.Popen(
-        ["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as container:
-        assert container.stdin
-        assert container.stdout
-        if container.stdout.readline() != "mounted\n":
-            pytest.skip("no mounts in here")
+    with mounted(site.certificate, site.certificate) as container:
         assert site.run(Wish.RENEW).result is Result.RENEWED
         assert site.leaf().serial_number != old
         seen, _ = container.communicate("\n")

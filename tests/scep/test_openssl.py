@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -28,20 +29,23 @@ def files(world: World, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def request(world: World, algorithms: Algorithms, signing_time: datetime | None = None) -> bytes:
+    return encode_request(
+        MessageType.PKCS_REQ,
+        b"the content",
+        transaction_id=TRANSACTION,
+        sender_nonce=NONCE,
+        signer=world.device,
+        recipient=world.ca.certificate,
+        algorithms=algorithms,
+        signing_time=signing_time,
+    )
+
+
 @pytest.mark.parametrize("algorithms", [STRONG, Algorithms("3des", "sha1"), Algorithms("aes256-cbc", "sha512")])
 def test_openssl_reads_a_request(world: World, files: Path, algorithms: Algorithms) -> None:
     message, envelope = files / "message.der", files / "envelope.der"
-    message.write_bytes(
-        encode_request(
-            MessageType.PKCS_REQ,
-            b"the content",
-            transaction_id=TRANSACTION,
-            sender_nonce=NONCE,
-            signer=world.device,
-            recipient=world.ca.certificate,
-            algorithms=algorithms,
-        )
-    )
+    message.write_bytes(request(world, algorithms))
     believed = ("-CAfile", files / "device.pem", "-no_check_time", "-purpose", "any")
     openssl("cms", "-verify", "-inform", "DER", "-binary", "-in", message, *believed, "-out", envelope)
     who = ("-inkey", files / "ca.key", "-recip", files / "ca.pem")
@@ -60,18 +64,7 @@ def test_openssl_reads_the_certificates_of_a_reply(world: World, files: Path) ->
 
 def test_openssl_reads_when_a_request_was_signed(world: World, files: Path) -> None:
     message = files / "message.der"
-    message.write_bytes(
-        encode_request(
-            MessageType.PKCS_REQ,
-            b"the content",
-            transaction_id=TRANSACTION,
-            sender_nonce=NONCE,
-            signer=world.device,
-            recipient=world.ca.certificate,
-            algorithms=STRONG,
-            signing_time=NOW,
-        )
-    )
+    message.write_bytes(request(world, STRONG, NOW))
     shown = openssl("cms", "-cmsout", "-print", "-noout", "-inform", "DER", "-in", message)
     assert b"UTCTIME:Jan  1 00:00:00 2030 GMT" in shown
 

@@ -33,7 +33,7 @@ LAYERS = (
     "config",
     "believed",
     "directories",
-    "errors, owned, forms",
+    "errors, owned, forms, uncollected",
     "text, moments, pem_blocks, mounts",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -16,11 +16,12 @@ from certagent import keys, scep
 from certagent.cli.assemble import clock
 from certagent.cli.scep import files
 from certagent.errors import ConfigError, RejectedError
-from certagent.policy import clock_is_sane
+from certagent.policy import Lifetime
 from certagent.scep import Algorithms, Client, MessageType, Reply, Signer
 from certagent.text import printable
 from certagent.trust.authorities import Contact
 from certagent.trust.rules import Pins, believe
+from certagent.wall_clock import may_say
 
 
 def say(line: str, *, beside: str = "") -> None:
@@ -82,7 +83,7 @@ def ask(
     signer: Signer,
 ) -> Reply:
     """One PKIOperation, there and back, everything verified. Raises TransientError, TrustError."""
-    nonce = scep.new_nonce()
+    nonce, now = scep.new_nonce(), clock()
     message = scep.encode_request(
         message_type,
         content,
@@ -91,7 +92,7 @@ def ask(
         signer=signer,
         recipient=contact.believed.recipient,
         algorithms=algorithms(arguments, contact),
-        signing_time=_signing_time(signer.certificate),
+        signing_time=now if may_say(now, Lifetime.of(signer.certificate)) else None,
     )
     return scep.decode_reply(
         contact.operate(message),
@@ -102,13 +103,6 @@ def ask(
         accept=arguments.accept,
         message_type=message_type,
     )
-
-
-def _signing_time(certificate: x509.Certificate) -> datetime | None:
-    """Now, unless that cannot be, or the signer is not valid by it."""
-    now = clock()
-    is_valid = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
-    return now if is_valid and clock_is_sane(now) else None
 
 
 def refused(reply: scep.Rejected) -> RejectedError:

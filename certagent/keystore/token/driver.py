@@ -24,6 +24,7 @@ from certagent.keystore.certificate_files import (
     certificates_in,
     changed_files,
     identity_of,
+    issuers_of,
     leaf_of,
     pem_files,
 )
@@ -190,8 +191,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         if certificates is None or pointer is None:
             return {}
         leaf, uri = leaf_of(certificates), read_uri(self._paths[FileRole.URI], pointer.content)
-        above = tuple(each for each in certificates if each != leaf)
-        above = above or tuple(each for each in trusted if each.subject == leaf.issuer)
+        above = issuers_of(leaf, tuple(each for each in certificates if each != leaf), trusted)
         contents = self._files(uri, above, leaf, trusted)
         changed = changed_files(contents, found)
         if FileRole.SNIPPET in contents and _differs(found.get(FileRole.SNIPPET), contents[FileRole.SNIPPET]):
