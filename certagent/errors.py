@@ -8,6 +8,7 @@
     │   ├── HttpError      the server answered, with an HTTP error
     │   ├── UnreachableError  no server answered; where there is a second address, it is asked
     │   ├── HookError      a hook failed, hung or vetoed; try again later
+    │   │   └── OwedError  what was to be put in place is; hooks that are owed for it failed
     │   └── ProbeError     the consumer did not serve the new certificate; the old pair is back
     ├── RejectedError      the CA said no; retry slowly, warn
     ├── TrustError         the other side is not who it should be; alarm, never retried blindly
@@ -93,6 +94,10 @@ class UnreachableError(TransientError):
 
 class HookError(TransientError):
     """A hook exited non-zero, could not be started, or ran past its time limit."""
+
+
+class OwedError(HookError):
+    """All is in place, but for hooks that failed and are run again. The message begins with that."""
 
 
 class ProbeError(TransientError):

@@ -10,7 +10,8 @@ from enum import Enum, auto
 from certagent.host import Host
 from certagent.policy import Action, Condition
 from certagent.state import State
-from certagent.text import ahead, with_hint
+from certagent.text import ahead
+from certagent.transaction import report
 from certagent.transaction.report import Outcome, Result
 
 # A worker's start costs a tenth to a fifth of a second; 25 keystores share it, and no more than
@@ -140,9 +141,7 @@ def following(outcome: Outcome, when: datetime | None, strikes: int, now: dateti
 
 def sentence(outcome: Outcome, when: datetime | None, now: datetime) -> str:
     """A report in words: `renewed, next renew in 55 d`; of a failure also why, and what to do."""
-    words: str = outcome.result
-    if outcome.message:
-        words += f": {with_hint(outcome.message, outcome.hint)}"
+    words = report.words(outcome)
     return f"{words}, next {outcome.next_action or 'look'} {ahead(when, now)}" if when else words
 
 

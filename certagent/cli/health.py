@@ -93,6 +93,8 @@ def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[L
         yield Level.CRITICAL, f"expired {span(now - lifetime.not_after)} ago{failing}"
     elif it.assessment.condition is Condition.NOT_YET_VALID and lifetime is not None:
         yield Level.CRITICAL, f"not valid for another {span(lifetime.not_before - now)}: is the clock right?{failing}"
+    elif it.last_error is not None and it.last_error.kind == "owed":
+        yield _owed(it, now), it.last_error.message
     elif it.situation.failures:
         short = lifetime is not None and lifetime.remaining_share(now) < 0.1
         broken = it.last_error is not None and it.last_error.kind in ("keystore", "tokenlocked")
@@ -109,6 +111,12 @@ def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[L
     if it.assessment.condition is Condition.PENDING and it.transaction is not None:
         yield from _pending(it, it.transaction.started_at, now)
     yield from _rollover(it, now)
+
+
+def _owed(it: Snapshot, now: datetime) -> Level:
+    """Hooks failed: as long as they do, the service may still use the certificate from before."""
+    used_until = it.transaction.old_not_after if it.transaction else None
+    return Level.CRITICAL if used_until is not None and used_until <= now else Level.WARNING
 
 
 def _pending(it: Snapshot, since: datetime, now: datetime) -> Iterator[tuple[Level, str]]:

@@ -103,6 +103,7 @@ _EVENT_STYLES = {
     "rejected": "red",
     "rolled back": "red",
     "put back": "yellow",
+    "hooks owed": "yellow",
     "abandoned": "yellow",
 }
 

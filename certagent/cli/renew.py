@@ -227,9 +227,7 @@ def _report_json(outcome: Outcome) -> None:
 
 def _report_text(outcome: Outcome) -> None:
     """One line for a person."""
-    line = f"{outcome.keystore}: {outcome.result}"
-    if outcome.message:
-        line += f": {with_hint(outcome.message, outcome.hint)}"
+    line = f"{outcome.keystore}: {report.words(outcome)}"
     if outcome.next_action is not None and outcome.next_action_at is not None:
         line += f", next {outcome.next_action} at {iso(outcome.next_action_at)}"
     streams.say(line, sys.stderr if outcome.result is Result.FAILED else sys.stdout)

@@ -60,7 +60,7 @@ class OnceHooks:
         }
         self._held: dict[str, tuple[Context, Outcome]] = {}
         self._wanted: set[str] = set()
-        self._errors: dict[str, tuple[HookError, datetime]] = {}
+        self._failed: dict[str, list[tuple[_Owing, HookError, datetime]]] = {}
 
     def through(self, context: Context, outcome: Outcome) -> Iterator[Outcome]:
         """An attempt at a keystore is over: the outcomes that are certain now, perhaps others' that waited for it."""
@@ -103,9 +103,11 @@ class OnceHooks:
         return self._commands[context.configured.name]
 
     def _end(self, context: Context) -> Outcome:
-        if context.configured.name not in self._errors:
+        failed = self._failed.pop(context.configured.name, [])
+        if not failed:
             return self._finish(context)
-        error, at = self._errors.pop(context.configured.name)
+        owing, _, at = failed[-1]
+        error = owed_hooks.fault(owing.transaction, [(each.event, why) for each, why, _ in failed])
         # What failed together is tried again together.
         return record_failure(replace(context, clock=lambda: at), error)
 
@@ -133,8 +135,7 @@ class OnceHooks:
         for each in owing:
             _keep(each, command, succeeded=failed is None)
             if failed is not None and each.name in self._held:
-                before, _ = self._errors.get(each.name, (None, at))
-                self._errors[each.name] = HookError(f"{before}; {failed}", failed.hint) if before else failed, at
+                self._failed.setdefault(each.name, []).append((each, failed, at))
         if failed is None:
             first.log(f"{owing[0].event} hook {command.run[0]} succeeded for {whom}")
 

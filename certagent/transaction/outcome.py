@@ -9,7 +9,7 @@ import msgspec
 
 from certagent import policy, state
 from certagent.certificate import serial_hex
-from certagent.errors import CertagentError, KeystoreError
+from certagent.errors import CertagentError, KeystoreError, OwedError
 from certagent.policy import Past
 from certagent.transaction import events, hours, next_step
 from certagent.transaction.configured import certificate_in_place
@@ -44,7 +44,8 @@ def failed(context: Context, before: state.State, error: CertagentError) -> Outc
     now, told_at = context.clock(), before.expiring_told_at
     transaction, failures = context.journal.open(), before.failures + 1
     lifetime = policy.lifetime_of(certificate_in_place(context.configured.keystore))
-    events.record(context, "failed", transaction, str(error))
+    owed = isinstance(error, OwedError)
+    events.record(context, "hooks owed" if owed else "failed", transaction, str(error))
     events.notify(context, "failed", transaction, failures)
     if lifetime is not None and policy.is_expiring(lifetime, told_at, now):
         events.notify(context, "expiring", transaction, failures)
@@ -53,7 +54,7 @@ def failed(context: Context, before: state.State, error: CertagentError) -> Outc
     past = Past(failures, retry_at, error.kind, error.wait)
     before = msgspec.structs.replace(before, last_error=state.LastError.of(error, now), expiring_told_at=told_at)
     remembered = _remember(context, before, _look(context, past, before), Result.FAILED)
-    return msgspec.structs.replace(remembered, message=str(error), hint=error.hint)
+    return msgspec.structs.replace(remembered, message=str(error), hint=error.hint, hooks_owed=owed)
 
 
 def arrived(context: Context, before: state.State, result: Result) -> state.State:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from certagent.config.parts import HookCommand
-from certagent.errors import HookError
+from certagent.errors import HookError, OwedError
 from certagent.hooks import run_hook
 from certagent.transaction import events
 from certagent.transaction.context import Context
@@ -65,12 +66,12 @@ def waits_for_others(context: Context) -> bool:
 def run(context: Context, transaction: Transaction) -> Transaction:
     """Run what is owed, durable entry by entry: after a restart the rest is run, at least once.
 
-    One that fails keeps no other from its turn. Raises HookError for those that failed; they stay owed, as do those
+    One that fails keeps no other from its turn. Raises OwedError for those that failed; they stay owed, as do those
     that are run once for several keystores, where the context leaves them to others.
     """
     transaction = _counted(context, transaction)
     environment = events.hook_environment(context, transaction, attempt=transaction.attempt + 1)
-    failed: list[HookError] = []
+    failed: list[tuple[str, HookError]] = []
     for entry in owed(context, transaction):
         if entry.command.once and context.leaves_once:
             continue
@@ -79,14 +80,23 @@ def run(context: Context, transaction: Transaction) -> Transaction:
         try:
             run_hook(entry.command, {**environment, "CERTAGENT_EVENT": entry.event}, context.log)
         except HookError as error:
-            failed.append(error)
+            failed.append((entry.event, error))
         else:
             context.log(f"{entry.event} hook {name} succeeded")
             transaction = succeeded(context, transaction, entry.key)
     if failed:
         context.journal.write(transaction.at(transaction.phase, attempt=transaction.attempt + 1))
-        raise HookError("; ".join(map(str, failed)), failed[0].hint)
+        raise fault(transaction, failed)
     return transaction
+
+
+def fault(transaction: Transaction, failed: Sequence[tuple[str, HookError]]) -> OwedError:
+    """What is told of the hooks that failed, each with its event: first that the swap they are owed for is done."""
+    is_back = transaction.phase is Phase.REVERTED or transaction.kind is Kind.PUT_BACK
+    events = " and ".join(dict.fromkeys(event for event, _ in failed))
+    done, hooks = "the old pair is back in place" if is_back else "in place", "hook" if len(failed) == 1 else "hooks"
+    why = "; ".join(dict.fromkeys(str(error) for _, error in failed))
+    return OwedError(f"{done}; the {events} {hooks} failed and will be retried: {why}", failed[0][1].hint)
 
 
 def succeeded(context: Context, transaction: Transaction, *keys: str) -> Transaction:

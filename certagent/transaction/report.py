@@ -11,6 +11,7 @@ import msgspec
 
 from certagent.moments import Moment
 from certagent.policy import Action, Condition
+from certagent.text import with_hint
 
 
 class Result(StrEnum):
@@ -41,6 +42,14 @@ class Outcome(msgspec.Struct, frozen=True):
     next_action_at: Moment | None = None
     message: str | None = None
     hint: str | None = None
+    hooks_owed: bool = False
+    """Of one that failed: what it was to put in place is there, and hooks that failed are run again."""
+
+
+def words(outcome: Outcome) -> str:
+    """The report for a person: `renewed`; of a failure also why, and what to do."""
+    told = with_hint(outcome.message, outcome.hint) if outcome.message else ""
+    return told if outcome.hooks_owed and told else ": ".join(filter(None, (outcome.result.value, told)))
 
 
 def encode(outcome: Outcome) -> bytes:

@@ -162,6 +162,12 @@ def test_sentence(result: Result, message: str | None, hint: str | None, words: 
     assert schedule.sentence(outcome, NOW + timedelta(hours=3), NOW) == words
 
 
+def test_the_sentence_of_a_success_with_an_owed_hook() -> None:
+    message = "in place; the post hook failed and will be retried: why"
+    outcome = Outcome("web", Result.FAILED, None, Action.HOOKS, None, message, "mend it", hooks_owed=True)
+    assert schedule.sentence(outcome, NOW + timedelta(hours=3), NOW) == f"{message}; mend it, next hooks in 3 h"
+
+
 FILES = {"/web.pem": "1"}
 WELL = State(
     condition=Condition.VALID,

@@ -32,6 +32,14 @@ def fail(place: Place, kind: str = "transient", failures: int = 2) -> None:
     place.remember(failures=failures, retry_at=datetime.now(UTC) + DAY, last_error=fault)
 
 
+def owe(place: Place, left: timedelta) -> None:
+    """A hook that failed after the swap; what was there before ends in so long."""
+    moment, why = datetime.now(UTC), "in place; the post hook failed and will be retried: why"
+    place.open_transaction(Phase.ACTIVATED, old_not_after=moment + left)
+    fault = LastError(kind="owed", message=why, hint="", at=moment)
+    place.remember(failures=2, retry_at=moment + DAY, last_error=fault)
+
+
 def pending(place: Place, since: timedelta) -> None:
     moment = datetime.now(UTC)
     place.open_transaction(Phase.PENDING, started_at=moment - since, poll_at=moment + timedelta(minutes=5))
@@ -65,6 +73,18 @@ SITUATIONS: list[tuple[str, list[Step], Level, str]] = [
     ("failing in the last tenth", [lambda p: put(p, 82), fail], Level.CRITICAL, "web: 2 attempts failed, 7 d left"),
     ("the last tenth of seconds", [lambda p: put(p, 0.001, 0.00105), fail], Level.CRITICAL, r"failed, [34] s left"),
     ("failing before the first", [fail], Level.WARNING, "web: 2 attempts failed: corp"),
+    (
+        "a hook owed",
+        [lambda p: put(p, 1), lambda p: owe(p, DAY)],
+        Level.WARNING,
+        "web: in place; the post hook failed and will be retried: why",
+    ),
+    (
+        "a hook owed past the end of what is used",
+        [lambda p: put(p, 1), lambda p: owe(p, -DAY)],
+        Level.CRITICAL,
+        "web: in",
+    ),
     ("a broken keystore", [lambda p: put(p, 1), lambda p: fail(p, "keystore")], Level.CRITICAL, "failed, 88 d left"),
     ("a locked token", [lambda p: put(p, 1), lambda p: fail(p, "tokenlocked")], Level.CRITICAL, "failed, 88 d left"),
     ("expired", [lambda p: put(p, 100)], Level.CRITICAL, "web: expired 10 d ago"),

@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 
 from certagent.certificate import serial_hex
-from certagent.policy import Action
-from certagent.transaction.journal import Journal
+from certagent.policy import Action, Condition
+from certagent.state import read_history
+from certagent.transaction import report
+from certagent.transaction.journal import Journal, Kind, Phase
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
 from tests.renewal.site import DAY, Site, ran, recording_hook
@@ -60,7 +62,31 @@ def test_all_that_failed_are_told_in_one_line(hooks: Hooks) -> None:
     hooks.make("first", "second", "third", fail="first third")
     hooks.post(*map(hooks.argv, ("first", "second", "third")))
     told = str(hooks.site.run().message)
-    assert told == "; ".join(f"hook {hooks.site.path(n)}.sh exited with 1: said by {n}" for n in ("first", "third"))
+    each = [f"hook {hooks.site.path(name)}.sh exited with 1: said by {name}" for name in ("first", "third")]
+    assert told == f"in place; the post hooks failed and will be retried: {'; '.join(each)}"
+
+
+def test_a_success_with_an_owed_hook_reads_as_one(hooks: Hooks) -> None:
+    hooks.make("reload", fail="reload")
+    hooks.post(hooks.argv("reload"))
+    done = hooks.site.run()
+    told = f"in place; the post hook failed and will be retried: hook {hooks.site.path('reload')}.sh exited with 1"
+    assert report.words(done).startswith(told)
+    assert (done.hooks_owed, done.state) == (True, Condition.FAILED)
+    assert [each.event for each in read_history(hooks.site.keystore_directory)] == ["hooks owed"]
+    hooks.site.path("reload.exit").write_text("0")
+    done = hooks.site.run(Wish.NOW)
+    assert (report.words(done), done.hooks_owed) == ("enrolled", False)
+
+
+def test_so_does_an_old_pair_that_is_back(hooks: Hooks) -> None:
+    hooks.make("reload")
+    hooks.post(hooks.argv("reload"))
+    hooks.site.run()
+    hooks.make("reload", fail="reload")
+    Journal(hooks.site.keystore_directory).write(hooks.site.context().begin(Kind.PUT_BACK, Phase.ACTIVATED))
+    told = report.words(hooks.site.run(Wish.NOW))
+    assert told.startswith("the old pair is back in place; the post hook failed and will be retried: ")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +142,7 @@ def test_an_entry_waits_for_another_program_s_word(hooks: Hooks, only_if: str, t
     hooks.post(f"{{run: {hooks.argv('reload')}, only_if: {only_if}}}", hooks.argv("other"))
     outcome = hooks.site.run()
     assert (outcome.result, outcome.next_action) == (Result.FAILED, Action.HOOKS)
-    assert str(outcome.message).startswith(f"hook {hooks.site.path('reload')}.sh was not run: ")
+    assert f": hook {hooks.site.path('reload')}.sh was not run: " in str(outcome.message)
     assert told in str(outcome.message)
     assert hooks.times("reload", "other") == (0, 1)
     hooks.post(f"{{run: {hooks.argv('reload')}, only_if: ['true']}}", hooks.argv("other"))
@@ -129,7 +155,7 @@ def test_only_if_has_the_time_limit_and_the_environment_of_its_entry(hooks: Hook
         "{run: ['true'], only_if: [sh, -c, 'echo $CERTAGENT_EVENT of $CERTAGENT_KEYSTORE; sleep 60'], timeout: 1s}"
     )
     outcome = hooks.site.run()
-    assert outcome.message == "hook true was not run: only_if sh did not end within 1 s and was killed"
+    assert str(outcome.message).endswith(": hook true was not run: only_if sh did not end within 1 s and was killed")
     assert "sh: post of web" in hooks.site.log
 
 
