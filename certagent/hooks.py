@@ -61,16 +61,16 @@ def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> 
     """
     if command.only_if is not None:
         try:
-            _run_to_success("only_if", command.only_if, command.timeout, environment, log, words=2)
+            run_to_success("only_if", command.only_if, command.timeout, environment, log, words=2)
         except HookError as error:
             raise HookError(f"hook {command.run[0]} was not run: {error}", error.hint) from None
-    _run_to_success("hook", command.run, command.timeout, environment, log)
+    run_to_success("hook", command.run, command.timeout, environment, log)
 
 
-def _run_to_success(
+def run_to_success(
     what: str, argv: Argv, limit: timedelta, environment: Mapping[str, str], log: Log, *, words: int = 1
 ) -> None:
-    """Raises HookError, with the last `words` lines of what the command said."""
+    """One command; `what` it is called. Raises HookError, with the last `words` lines of what the command said."""
     name = argv[0]
     if fault := owner_fault(argv, _base()["PATH"]):
         raise HookError(f"{what} {name} is not run: it {fault[0]}", fault[1])

@@ -14,7 +14,7 @@ from certagent import certificate as facts
 from certagent.cli.terminal import EARLY_HINT, EXPOSED_HINT, PACE_HINT, Finding, Mark
 from certagent.config.authority import Authority
 from certagent.config.keystores import KeystoreDefinition
-from certagent.config.parts import HookCommand
+from certagent.config.parts import HookCommand, Probe
 from certagent.policy import Action
 from certagent.scep import Capabilities, MessageType
 from certagent.status.snapshot import InPlace, Snapshot
@@ -168,8 +168,14 @@ def walk(seen: Seen) -> str:
         *(f"then {_words(command)}" for command in definition.hooks.commands("post")),
     ]
     if definition.probe is not None:
-        steps.append(f"then a look whether {definition.probe.tls} serves it")
+        steps.append(_look(definition.probe))
     return ", ".join(steps)
+
+
+def _look(probe: Probe) -> str:
+    if probe.run is not None:
+        return f"then {shlex.join(probe.run)} tells whether the consumer has it"
+    return f"then a look whether {probe.tls} serves it"
 
 
 def _words(command: HookCommand) -> str:

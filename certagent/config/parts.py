@@ -6,7 +6,7 @@ error messages and `certagent schema` all come from these very lines (docs/decis
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -81,18 +81,35 @@ class Hooks(Definition, frozen=True, kw_only=True):
         return tuple(entry if isinstance(entry, HookCommand) else HookCommand(run=entry) for entry in entries)
 
 
-class Probe(Definition, frozen=True, kw_only=True):
-    """A look at what the consumer serves after the post hooks."""
+Address = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:]+):[0-9]{1,5}$",
+        extra={"what": "a host and a port", "hint": 'write e.g. "127.0.0.1:443"', "check": "port"},
+    ),
+]
 
-    tls: Annotated[
-        str,
-        Meta(
-            pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:]+):[0-9]{1,5}$",
-            description="host:port of a TLS server",
-            extra={"what": "a host and a port", "hint": 'write e.g. "127.0.0.1:443"', "check": "port"},
-        ),
-    ]
+
+class Probe(Definition, frozen=True, kw_only=True):
+    """A look, after the post hooks, whether the consumer has the new certificate: exactly one of tls and run."""
+
+    tls: Annotated[Address | None, Meta(description="host:port of a TLS server, which is to present it")] = None
+    starttls: Annotated[
+        Literal["smtp", "imap", "postgres"] | None, Meta(description="how its clients ask for TLS, where not at once")
+    ] = None
     server_name: Annotated[str | None, Meta(description="the name asked for (SNI)")] = None
+    run: Annotated[Argv | None, Meta(description="an argv that exits with 0 once the consumer has it")] = None
     timeout: Annotated[Duration, Meta(description="how long the change may take to show; default 30s")] = field(
         default_factory=lambda: Duration(seconds=30)
     )
+
+    def __post_init__(self) -> None:
+        if (self.tls is None) == (self.run is None):
+            raise ValueError('does not name exactly one of tls and run; write e.g. {tls: "127.0.0.1:443"}')
+        if self.run is not None and (self.starttls or self.server_name):
+            raise ValueError("has starttls or server_name beside run; they belong to tls")
+
+    @property
+    def asked(self) -> str:
+        """Whom it asks: the server's address, or the program."""
+        return self.tls or (self.run or ("",))[0]

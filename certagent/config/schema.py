@@ -22,6 +22,10 @@ def json_schema() -> dict[str, object]:
     definitions = made["$defs"]
     definitions["Authority"]["anyOf"] = [{"required": ["fingerprint"]}, {"required": ["trust_anchor"]}]
     definitions["Secret"] |= {"minProperties": 1, "maxProperties": 1}
+    definitions["Probe"] |= {
+        "oneOf": [{"required": ["tls"]}, {"required": ["run"]}],
+        "dependentRequired": {"starttls": ["tls"], "server_name": ["tls"]},
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "certagent configuration",

@@ -163,7 +163,7 @@ def _terms(context: Context, transaction: Transaction) -> Terms:
         may_end_earlier=transaction.forced or _is_past_threshold(context, transaction, in_place),
         accept_names=definition.accept_names,
         may_lose=purpose_words(definition.may_lose),
-        serves_tls=definition.probe is not None,
+        serves_tls=definition.probe is not None and definition.probe.tls is not None,
     )
 
 

@@ -22,7 +22,7 @@ from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
 from certagent.transaction.next_step import is_arrival_of
-from certagent.transaction.probe import wait_until_served
+from certagent.transaction.probe import await_consumer
 
 _DONE = {
     Kind.ENROLLMENT: "enrolled",
@@ -121,9 +121,10 @@ def conclude(context: Context, transaction: Transaction, *, way_back: bool = Tru
         )
     probe = context.configured.definition.probe
     if probe is not None and transaction.kind not in (Kind.TRUST, Kind.ADJUSTMENT):
-        context.say(f"waiting for {probe.tls} to serve the new certificate")
+        context.say(f"waiting for {probe.asked} to {'see' if probe.run else 'serve'} the new certificate")
+        environment = events.hook_environment(context, transaction, attempt=transaction.attempt + 1)
         try:
-            wait_until_served(probe, transaction.certificate)
+            await_consumer(probe, transaction.certificate, environment, context.log)
         except ProbeError as error:
             conclude(context, _revert(context, transaction, error, way_back=way_back))
             return

@@ -1,48 +1,67 @@
-"""Looking at what a consumer serves: a TLS handshake, nothing believed, nothing sent."""
+"""Whether the consumer has the new certificate: by a look at what it serves, or by the word of a command."""
 
 from __future__ import annotations
 
-import socket
-import ssl
 import time
+from collections.abc import Callable, Mapping
 
 from certagent.config.parts import Probe
-from certagent.errors import ProbeError
+from certagent.config.values import Argv
+from certagent.errors import HookError, ProbeError
+from certagent.hooks import run_to_success
+from certagent.transaction.presented import presented
 
-_ATTEMPT = 5.0
-_PAUSE = 0.2
+_PAUSE = 0.2  # seconds between two looks
+_PAUSE_OF_COMMANDS = 1.0
+_NOT_READ = "do the post hooks really make it reload, and does it read this keystore's files?"
 
 
-def wait_until_served(probe: Probe, certificate: bytes) -> None:
-    """Return once the consumer presents `certificate` (DER) as its own. Raises ProbeError after the time limit.
+def await_consumer(
+    probe: Probe, certificate: bytes, environment: Mapping[str, str], log: Callable[[str], None]
+) -> None:
+    """Return once the consumer has `certificate` (DER). Raises ProbeError after the time limit.
 
-    A reload takes a moment, and old processes may answer for a while: hence many looks, not one.
+    A reload takes a moment, and old processes may answer for a while: hence many looks, not one. `environment` is that
+    of a command, as of hooks; `log` takes what its last run printed.
     """
     deadline = time.monotonic() + probe.timeout.total_seconds()
     while True:
+        printed: list[str] = []
         try:
-            served = _served(probe)
-        except (OSError, ValueError, OverflowError) as error:  # ssl.SSLError; names and ports that are none
-            found = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
-        else:
-            if served == certificate:
-                return
-            found = "still serves another certificate"
-        if time.monotonic() >= deadline:
-            raise ProbeError(
-                f"the consumer at {probe.tls} {found} {probe.timeout.total_seconds():g} s after its post hooks",
-                "do the post hooks really make it reload, and does it read this keystore's files?",
-            )
-        time.sleep(_PAUSE)
+            if probe.run is None:
+                _look(probe, certificate)
+            else:
+                _ask(probe.run, probe, environment, printed.append)
+        except ProbeError as error:
+            if (left := deadline - time.monotonic()) > 0:
+                time.sleep(min(left, _PAUSE if probe.run is None else _PAUSE_OF_COMMANDS))
+                continue
+            _tell(printed, log)
+            after = f"{probe.timeout.total_seconds():g} s after its post hooks"
+            raise ProbeError(f"{error} {after}", error.hint) from None
+        _tell(printed, log)
+        return
 
 
-def _served(probe: Probe) -> bytes | None:
-    host, _, port = probe.tls.rpartition(":")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    with (
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ATTEMPT) as connection,
-        context.wrap_socket(connection, server_hostname=probe.server_name) as tls,
-    ):
-        return tls.getpeercert(binary_form=True)
+def _look(probe: Probe, certificate: bytes) -> None:
+    """Raises ProbeError unless the server presents it."""
+    try:
+        served = presented(probe)
+    except (OSError, ValueError, OverflowError) as error:  # names and ports that are none
+        why = getattr(error, "strerror", None) or error
+        raise ProbeError(f"the consumer at {probe.tls} cannot be reached ({why})", _NOT_READ) from None
+    if served != certificate:
+        raise ProbeError(f"the consumer at {probe.tls} still serves another certificate", _NOT_READ)
+
+
+def _ask(argv: Argv, probe: Probe, environment: Mapping[str, str], log: Callable[[str], None]) -> None:
+    """Raises ProbeError unless the command exits with 0 within its time limit."""
+    try:
+        run_to_success("probe", argv, probe.timeout, {**environment, "CERTAGENT_EVENT": "probe"}, log)
+    except HookError as error:
+        raise ProbeError(f"the consumer does not have the new certificate ({error})", error.hint) from None
+
+
+def _tell(lines: list[str], log: Callable[[str], None]) -> None:
+    for line in lines:
+        log(line)

@@ -324,6 +324,11 @@ SENTENCES: list[tuple[str, list[Step], str]] = [
             "then a look whether 127.0.0.1:443 serves it"
         ),
     ),
+    (
+        "a probe by a command",
+        [Place.put_living, lambda p: p.keystore.append("probe: {run: [/bin/test, -e, a b]}")],
+        "swap by rename, then /bin/test -e 'a b' tells whether the consumer has it",
+    ),
     ("past its threshold", [lambda p: put(p, age=70)], "renews now: "),
     ("a few hours ahead", [lambda p: put(p, age=1, lifetime=2)], " UTC (in "),
 ]

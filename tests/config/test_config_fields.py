@@ -452,6 +452,27 @@ FIELDS = [
         '17: keystores.web.probe.tls: has no port between 1 and 65535; write e.g. "127.0.0.1:443"',
         id="probe with an impossible port",
     ),
+    pytest.param(
+        {17: "    probe: {timeout: 30s}"},
+        '17: keystores.web.probe: does not name exactly one of tls and run; write e.g. {tls: "127.0.0.1:443"}',
+        id="probe of nothing",
+    ),
+    pytest.param(
+        {17: "    probe: {run: [/bin/true], starttls: smtp}"},
+        "17: keystores.web.probe: has starttls or server_name beside run; they belong to tls",
+        id="probe by a command, with STARTTLS",
+    ),
+    pytest.param(
+        {17: "    probe: {tls: '127.0.0.1:25', starttls: smpt}"},
+        "17: keystores.web.probe.starttls: 'smpt' is not one of smtp, imap, postgres; did you mean smtp?",
+        id="probe with a protocol misspelled",
+    ),
+    pytest.param(
+        {17: "    probe: {run: [bin/true]}"},
+        "17: keystores.web.probe.run: does not begin with a program; "
+        "write its absolute path, or its bare name to look it up on PATH",
+        id="probe by a command with a relative path",
+    ),
     # types of keystores
     pytest.param(
         {12: "    type: pme"},

@@ -114,6 +114,8 @@ _SEEN_BY_SCHEMA = (
     "authority nobody vouches for",
     "password in the URL",
     "probe without port",
+    "probe of nothing",
+    "probe by a command, with STARTTLS",
     "type misspelled",
     "a key of another type",
     "token by a URI with its PIN",

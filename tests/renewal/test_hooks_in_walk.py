@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from certagent.policy import Action, Condition
 from certagent.transaction.journal import Phase
 from certagent.transaction.renewal import Wish
@@ -180,3 +182,18 @@ def test_without_an_old_pair_the_probe_keeps_the_new_one_and_the_hooks_stay_owed
     assert site.pair_matches()
     assert site.transaction is not None
     assert site.transaction.phase is Phase.ACTIVATED
+
+
+@pytest.mark.parametrize("sees", [True, False])
+def test_a_command_sees_whether_the_consumer_follows(site: Site, *, sees: bool) -> None:
+    site.run()
+    old = site.leaf()
+    probe = recording_hook(site, "probe", exit_code="0" if sees else "1")
+    site.write(f"probe: {{run: [{probe}], timeout: 0.1s}}")
+    outcome = site.run(Wish.RENEW)
+    assert outcome.result is (Result.RENEWED if sees else Result.FAILED)
+    assert (site.leaf() == old) != sees
+    event, name, kind, serial = ran(site, "probe")[-1].split()
+    assert (event, name, kind) == ("probe", "web", "renewal")
+    assert int(serial, 16) == site.ca.issued()[-1].serial
+    assert sees or "the consumer does not have the new certificate (probe " in str(outcome.message)

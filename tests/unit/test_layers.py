@@ -44,12 +44,12 @@ DOORS = {
     "yaml": ("config.",),
     "subprocess": ("hooks", "agent.reading", "demo."),
     "asyncio.subprocess": ("agent.worker_process",),
-    "socket": ("cli.assemble", "lab.server", "agent.systemd", "transaction.probe", "demo."),
+    "socket": ("cli.assemble", "lab.server", "agent.systemd", "transaction.presented", "demo."),
     "rich": ("cli.", "demo."),
     "fcntl": ("durable", "keystore.obstacles"),
     "pkcs11": ("keystore.token.",),
     "ldap3": ("trust.crl",),
-    "OpenSSL": ("trust.proof", "trust.proof_of_use"),
+    "OpenSSL": ("trust.proof", "trust.proof_of_use", "transaction.presented"),
 }
 
 HEAVY = {"cryptography", "asn1crypto", "OpenSSL", "pkcs11", "requests", "rich"}
