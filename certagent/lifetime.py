@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -24,8 +23,7 @@ _SOONEST = timedelta(seconds=1)
 _FRUITLESS = 5
 
 
-@dataclass(frozen=True)
-class Lifetime:
+class Lifetime(msgspec.Struct, frozen=True):
     """The validity of a certificate."""
 
     not_before: datetime

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from msgspec import Struct
+
 from certagent.config.values import Fraction, Threshold
 from certagent.config.windows import next_opening, shown
 from certagent.lifetime import (
@@ -148,8 +150,7 @@ class Past:
     wait: timedelta | None = None
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What comes next and when; `action` None: nothing can be done without a person.
 
     `waits`: all is ready for it but the hour, which `activate_in` says.

@@ -57,7 +57,7 @@ def iso(moment: datetime) -> str:
 
 def stamp(moment: datetime, now: datetime) -> str:
     """A moment below a heading that says UTC: to the second where it is near `now`, else to the minute."""
-    return f"{moment.date()} {moment:%H:%M:%S}" if _is_near(moment, now) else f"{moment.date()} {moment:%H:%M}"
+    return str(moment)[: len("2027-01-20 12:00:00" if _is_near(moment, now) else "2027-01-20 12:00")]
 
 
 def date(moment: datetime, now: datetime) -> str:

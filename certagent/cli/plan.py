@@ -108,7 +108,7 @@ class _Row:
     @property
     def cells(self) -> tuple[str, str, str, str, str]:
         distance = ahead(self.event.at, self.now).removeprefix("in ")  # the column is called so
-        word = _WORDS.get(self.event.what, self.event.what.value)
+        word = _WORDS.get(self.event.what) or self.event.what.value
         detail = printable(self.event.detail)
         return (
             stamp(self.event.at, self.now),

@@ -8,11 +8,10 @@ CA that is not known yet ends the view at the end of the present one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from certagent import policy
 from certagent.config.windows import shown
@@ -43,8 +42,11 @@ class What(StrEnum):
     AND_SO_ON = "and so on"
 
 
-@dataclass(frozen=True)
-class Event:
+_NOTHING_FAILED = Past()
+_OF_ACTION = {action: What(action.value) for action in Action}
+
+
+class Event(Struct, frozen=True):
     """One thing ahead. `assumed`: it rests on certificates that are not there yet; `bad`: let it not come to that."""
 
     at: datetime
@@ -153,13 +155,14 @@ class _Future:
             detail = self._identity(action)
         if decision.waits:
             detail = f"in its window, {shown(at)}: {detail}"
-        return Event(at, self._it.name, What(action.value), detail, assumed=assumed)
+        return Event(at, self._it.name, _OF_ACTION[action], detail, assumed=assumed)
 
     def _identity(self, action: Action) -> str:
         past, transaction = self._now.past, self._it.transaction
         again = f"again, after {_times(past.failures)}" if past.failures and past.retry_at == self.at else ""
         opened = self._now.transaction or Open()
-        self._now = structs.replace(self._now, transaction=None, past=Past())
+        if self._now.transaction is not None or past != _NOTHING_FAILED:
+            self._now = structs.replace(self._now, transaction=None, past=_NOTHING_FAILED)
         if action is Action.RENEW and self._waits_for_its_hour():
             return again or "asks for a successor, which waits for its window"
         if action is Action.POLL:

@@ -154,7 +154,7 @@ def take_snapshot(
         arrival=arrival_of_serial(seen.serial, seen.not_after, memory.arrival, now) if seen else None,
     )
     rollover = _tried(faults, lambda: rollover_status(above, known, found, preparation, track))
-    situation = structs.replace(found, readable=not faults, doubt=doubt)
+    situation = found if doubt is None and not faults else structs.replace(found, readable=not faults, doubt=doubt)
     return Snapshot(
         name=configured.name,
         situation=situation,
