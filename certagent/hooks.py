@@ -152,7 +152,7 @@ def _secret_file(path: str, *, may_be_open: bool) -> bytes:
     if look is None:
         raise ConfigError(f"secret file {path}: {os.strerror(errno.ENOENT)}", _CREATE_IT)
     if look.status.st_mode & 0o007 and not may_be_open:
-        raise ConfigError(f"secret file {path} is open to everybody on the host", f"run chmod o= {path}")
+        raise ConfigError(f"secret file {path} can be read by everybody on the host", f"run chmod o= {path}")
     return look.content
 
 

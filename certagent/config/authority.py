@@ -28,45 +28,52 @@ class Authority(Definition, frozen=True, kw_only=True):
 
     url: Annotated[
         Url | tuple[Url, ...],
-        Meta(description="the SCEP URL, http:// or https://; or a list, each asked where those before are silent"),
+        Meta(
+            description="the SCEP URL, http:// or https://; or a list: the next one is asked when those "
+            "before it cannot be reached"
+        ),
     ]
     ca_identifier: Annotated[
-        Annotated[str, Meta(min_length=1)] | None, Meta(description="the `message` of GetCACert; absent = not sent")
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="the `message` sent with GetCACert; not sent unless set"),
     ] = None
     fingerprint: Annotated[
         Fingerprint | tuple[Fingerprint, ...],
-        Meta(description="digest of the CA certificate that is believed; a list is allowed"),
+        Meta(description="digest of the trusted CA certificate; a list is allowed"),
     ] = ()
     trust_anchor: Annotated[
         ReadFile | tuple[ReadFile, ...],
-        Meta(description="PEM file of a root certificate that is believed; a list is allowed"),
+        Meta(description="PEM file with a trusted root certificate; a list is allowed"),
     ] = ()
     challenge: Annotated[Secret | None, Meta(description="the challenge password")] = None
     send_challenge: Annotated[
-        Literal["enrollment", "always"], Meta(description="always: some CAs want it on renewals too")
+        Literal["enrollment", "always"], Meta(description="always: send it with renewals too, as some CAs require")
     ] = "enrollment"
-    accept: Annotated[tuple[Weak, ...], Meta(description="weak algorithms still believed in replies")] = ()
+    accept: Annotated[tuple[Weak, ...], Meta(description="weak algorithms still accepted in replies")] = ()
     capabilities: Annotated[
         tuple[Capability, ...] | None,
-        Meta(description="what the CA can, where GetCACaps is silent or wrong; given, the CA is not asked for it"),
+        Meta(description="what the CA supports, if its GetCACaps is missing or wrong; the CA is not asked then"),
     ] = None
     key_transport: Annotated[
         KeyTransport,
-        Meta(description="how a request's encryption key travels; password: under the challenge, without RSA keys"),
+        Meta(
+            description="how a request's encryption key is protected; password: with the challenge, so no "
+            "RSA key is needed"
+        ),
     ] = "rsa"
     https_ca_file: Annotated[
-        ReadFile | None, Meta(description="PEM file of the roots that an https:// url is believed from")
+        ReadFile | None, Meta(description="PEM file with the roots trusted for an https:// url")
     ] = None
     https_client_certificate: Annotated[
         ReadFile | None, Meta(description="PEM file of a TLS client certificate for an https:// url")
     ] = None
     https_client_key: Annotated[SecretFile | None, Meta(description="PEM file of its key, not encrypted")] = None
     proxy: Annotated[Proxy | None, Meta(description="HTTP proxy URL")] = None
-    timeout: Annotated[Duration, Meta(description="limit of one exchange; default 30s")] = field(
+    timeout: Annotated[Duration, Meta(description="how long one exchange may take; default 30s")] = field(
         default_factory=lambda: Duration(seconds=30)
     )
-    poll_interval: Annotated[Duration, Meta(description="between polls of a pending request; default 5m")] = field(
-        default_factory=lambda: Duration(minutes=5)
+    poll_interval: Annotated[Duration, Meta(description="time between polls for a pending request; default 5m")] = (
+        field(default_factory=lambda: Duration(minutes=5))
     )
     poll_limit: Annotated[Duration, Meta(description="how long a request may stay pending; default 7d")] = field(
         default_factory=lambda: Duration(days=7)
@@ -76,23 +83,25 @@ class Authority(Definition, frozen=True, kw_only=True):
     ] = None
     signer: Annotated[ReadFile | None, Meta(description="PEM file: the RA certificate that signs answers")] = None
     rollover_at: Annotated[
-        Threshold, Meta(description="when to ask for the next CA: share of the CA's lifetime, or time before its end")
+        Threshold, Meta(description="when to ask for the next CA: share of the CA's lifetime passed, or time left")
     ] = field(default_factory=lambda: Threshold(passed=Fraction(0.8)))
     next_fingerprint: Annotated[
-        Fingerprint | tuple[Fingerprint, ...], Meta(description="a next CA a person has checked")
+        Fingerprint | tuple[Fingerprint, ...], Meta(description="fingerprint of a next CA that somebody has checked")
     ] = ()
 
     def __post_init__(self) -> None:
         if not self.fingerprint and not self.trust_anchor:
-            raise ValueError("has neither fingerprint nor trust_anchor; add one: no CA is believed on first use")
+            raise ValueError(
+                "has neither fingerprint nor trust_anchor; add one: certagent does not trust a CA on first use"
+            )
         if (self.https_client_certificate is None) != (self.https_client_key is None):
             raise ValueError("has only one of https_client_certificate and https_client_key; give both or none")
         if not self.urls:
-            raise ValueError("has an empty list as its url; write the SCEP URL")
+            raise ValueError("has an empty url list; write the SCEP URL")
         if len(set(self.urls)) < len(self.urls):
-            raise ValueError("has the same url twice; take one out")
+            raise ValueError("has the same url twice; remove one")
         if (self.https_ca_file or self.https_client_key) and not all(each.startswith("https://") for each in self.urls):
-            raise ValueError("has https_ files beside an http:// url; write https://, or remove them")
+            raise ValueError("has https_… keys but an http:// url; write https://, or remove them")
         if isinstance(self.capabilities, tuple):  # and no stand-in for what is wrong in itself
             _check_capabilities(frozenset(self.capabilities))
         if self.key_transport == "password" and self.challenge is None:
@@ -127,6 +136,8 @@ class Authority(Definition, frozen=True, kw_only=True):
 def _check_capabilities(said: frozenset[Capability]) -> None:
     """What a CA takes that can neither is said in so many words: the weak ones are never meant by silence."""
     if not said & {"aes", "3des"}:
-        raise ValueError("has capabilities without a cipher; add aes, or 3des for a CA that can no better")
+        raise ValueError("has capabilities without a cipher; add aes, or 3des if the CA supports nothing better")
     if not said & {"sha256", "sha512", "sha1"}:
-        raise ValueError("has capabilities without a digest; add sha256 or sha512, or sha1 for a CA that can no better")
+        raise ValueError(
+            "has capabilities without a digest; add sha256 or sha512, or sha1 if the CA supports nothing better"
+        )

@@ -20,6 +20,7 @@ from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueT
 from certagent.config.keystores import KeystoreDefaults
 from certagent.config.meant import did_you_mean
 from certagent.config.programs import Fault, owner_fault, place_fault, script_fault, shell_fault
+from certagent.text import printable
 
 
 def check(
@@ -62,12 +63,12 @@ def _check_references(decoder: Decoder, authorities: Mapping[str, Any], keystore
     for found in decoder.to_check:
         if found.check == "authority" and found.value not in authorities:
             hint = did_you_mean(found.value, authorities)
-            decoder.problems.add(found.place, found.path, "names no authority", hint)
+            decoder.problems.add(found.place, found.path, "is not the name of an authority", hint)
     for name, definition in keystores.items():
         if isinstance(definition, KeystoreDefaults) and definition.authority == "":
             path: KeyPath = ("keystores", name)
-            known = ", ".join(sorted(authorities)) or "none is defined"
-            hint = f"add it here or under defaults ({known})"
+            known = ", ".join(sorted(authorities)) or "none are defined"
+            hint = f"set it here or under defaults ({known})"
             decoder.problems.add(decoder.places[path], (*path, "authority"), "is missing", hint)
 
 
@@ -86,7 +87,7 @@ def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterab
         target = paths.target(found.value, roots["live_dir"])
         inside = next((word for word, root in roots.items() if _within(target, root)), None)
         if inside:
-            decoder.problems.add(found.place, found.path, f"lies inside {inside}", "choose another directory")
+            decoder.problems.add(found.place, found.path, f"is inside {inside}", "choose another directory")
         elif target not in taken:
             taken[target] = (found.path, found.value, found.place)
         else:
@@ -97,12 +98,12 @@ def _report_collision(
     problems: Problems, found: ValueToCheck, path: KeyPath, text: str, place: Location | None
 ) -> None:
     if place is None:
-        problems.add(found.place, found.path, "is a file of this configuration", "choose another path")
+        problems.add(found.place, found.path, "is part of this configuration", "choose another path")
         return
     if path[:2] == found.path[:2] and {path[-1], found.path[-1]} == {"key_file", "certificate_file"}:
         if text != found.value:
-            what = f"is the same file as {path[-1]}, written in another way"
-            problems.add(found.place, found.path, what, "for one combined file write both paths alike")
+            what = f"is the same file as {path[-1]}, written differently"
+            problems.add(found.place, found.path, what, "for one combined file, write the same path twice")
         return
     what = f"is the same file as {dotted(path)} ({place})"
     problems.add(found.place, found.path, what, "give each its own path")
@@ -113,7 +114,9 @@ def _check_directories(problems: Problems, places: Mapping[KeyPath, Location], r
     if _within(state, live) or _within(live, state):
         word = "live_dir" if ("live_dir",) in places else "state_dir"
         # Both at their defaults never meet, so at least one of the two stands in the file.
-        problems.add(places[word,], (word,), "state_dir and live_dir lie inside one another", "separate them")
+        problems.add(
+            places[word,], (word,), "one of state_dir and live_dir is inside the other", "use two separate directories"
+        )
 
 
 class _Paths:
@@ -150,11 +153,11 @@ def _check_readable(path: str) -> Fault:
     try:
         status = os.stat(path)
     except OSError as error:
-        return f"cannot be read: {error.strerror}", "create the file, or correct the path"
+        return f"{path} cannot be read: {error.strerror}", "create the file, or correct the path"
     if not stat.S_ISREG(status.st_mode):
-        return "is not a file", "correct the path"
+        return f"{path} is not a file", "correct the path"
     if not os.access(path, os.R_OK, effective_ids=True):
-        return "cannot be read: Permission denied", "give the user certagent runs as the right to read it"
+        return f"{path} cannot be read: Permission denied", "let the user certagent runs as read it"
     return None
 
 
@@ -165,7 +168,7 @@ def _check_believed(path: str) -> Fault:
 def _check_secret_file(path: str) -> Fault:
     fault = _check_readable(path)
     if fault is None and os.stat(path).st_mode & 0o007:
-        return "is open to everybody on the host", f"run chmod o= {path}"
+        return f"{path} can be read by everybody on the host", f"run chmod o= {path}"
     return fault
 
 
@@ -179,7 +182,7 @@ def _check_argv(argv: tuple[str, ...]) -> Fault:
     program = argv[0]
     if program.startswith("/") or (program and "/" not in program):
         return None
-    hint = "write its absolute path, or its bare name to look it up on PATH"
+    hint = "write its absolute path, or just its name to find it on PATH"
     return shell_fault(argv) or ("does not begin with a program", hint)
 
 
@@ -199,11 +202,15 @@ def _check_program(argv: tuple[str, ...]) -> Fault:
 def _not_found(program: str) -> Fault:
     """A file that can only be run by others than us counts as missing."""
     if not program.startswith("/"):
-        return "begins with a program that is not on PATH", "install it, or write its absolute path"
+        return f"begins with {printable(program, 60)}, which is not on PATH", "install it, or write its absolute path"
     if fault := place_fault(program):
         return f"begins with a program that {fault[0]}", fault[1]
-    what = "is not executable" if os.path.isfile(program) else "does not exist"  # noqa: PTH113  never raises
-    return f"begins with a program that {what}", "correct the path, or run chmod +x"
+    if os.path.isfile(program):  # noqa: PTH113  never raises
+        return (
+            f"begins with {printable(program, 200)}, which is not executable",
+            f"run chmod +x {printable(program, 200)}",
+        )
+    return f"begins with {printable(program, 200)}, which does not exist", "install it, or correct the path"
 
 
 def _check_url(url: str) -> Fault:
@@ -213,13 +220,13 @@ def _check_url(url: str) -> Fault:
             return None
     except ValueError:
         pass  # a port that is no number, an unclosed bracket
-    return "is a URL whose host or port cannot be right", "write e.g. http://scep.example.net:8080/scep"
+    return "is a URL with an invalid host or port", "write e.g. http://scep.example.net:8080/scep"
 
 
 def _check_port(address: str) -> Fault:
     if 0 < int(address.rpartition(":")[2]) < 65536:
         return None
-    return "has no port between 1 and 65535", 'write e.g. "127.0.0.1:443"'
+    return "needs a port between 1 and 65535", 'write e.g. "127.0.0.1:443"'
 
 
 _TEXT_CHECKS: dict[str, Callable[[Any], Fault]] = {"program": _check_argv, "url": _check_url, "port": _check_port}

@@ -20,23 +20,24 @@ class Configuration(Definition, frozen=True, kw_only=True):
         "/var/lib/certagent-live"
     )
     include: Annotated[
-        str | tuple[str, ...], Meta(description="glob of further files, beside this one; a list is allowed")
+        str | tuple[str, ...],
+        Meta(description="more configuration files: a glob relative to this file, or a list of them"),
     ] = ()
-    metrics_file: Annotated[WrittenFile | None, Meta(description="Prometheus textfile written after each run")] = None
-    worker_timeout: Annotated[Duration, Meta(description="limit of a worker for one keystore; default 10m")] = field(
-        default_factory=lambda: Duration(minutes=10)
+    metrics_file: Annotated[WrittenFile | None, Meta(description="a Prometheus textfile, written after each run")] = (
+        None
     )
-    max_workers: Annotated[int, Meta(ge=1, le=64, description="workers at a time")] = 2
-    check_every: Annotated[Duration, Meta(description="the sweep over all keystores; default 1h")] = field(
-        default_factory=lambda: Duration(hours=1)
+    worker_timeout: Annotated[
+        Duration, Meta(description="how long a worker may take for one keystore; default 10m")
+    ] = field(default_factory=lambda: Duration(minutes=10))
+    max_workers: Annotated[int, Meta(ge=1, le=64, description="how many workers may run at once")] = 2
+    check_every: Annotated[Duration, Meta(description="how often the agent looks at all keystores; default 1h")] = (
+        field(default_factory=lambda: Duration(hours=1))
     )
     authorities: Annotated[dict[Name, Authority], Meta(description="SCEP endpoints, by name")] = field(
         default_factory=dict
     )
-    defaults: Annotated[KeystoreDefaults, Meta(description="merged under every keystore; no other merging exists")] = (
-        KeystoreDefaults()
-    )
-    keystores: Annotated[dict[Name, KeystoreDefinition], Meta(description="identities, by name")] = field(
+    defaults: Annotated[KeystoreDefaults, Meta(description="values that every keystore inherits")] = KeystoreDefaults()
+    keystores: Annotated[dict[Name, KeystoreDefinition], Meta(description="keystores, by name")] = field(
         default_factory=dict
     )
 

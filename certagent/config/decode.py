@@ -96,7 +96,9 @@ def _cut(text: str) -> str:
 
 
 _PLAIN_WORDS = re.compile(r"[\w./=@+ -]+")
-_SOURCE = "a secret itself does not stand here: write e.g. {file: /etc/certagent/secret}, or name env or command"
+_COMMANDS = "a list of commands, each of them a list"
+_PLAIN_ENTRY = re.compile(r"\w(?:[\w./=@+*-]|:(?! )){0,60}")
+_SOURCE = "do not write the secret itself here; write e.g. {file: /etc/certagent/secret}, or use env or command"
 
 
 class ValueToCheck(Struct, frozen=True, gc=False):
@@ -156,7 +158,7 @@ class Decoder:
             self._decode_text(name, key_type, here, place)
             if name in into:
                 other = self.places[here]
-                self.problems.add(place, here, f"is also defined at {other}", "give one of the two another name")
+                self.problems.add(place, here, f"is also defined at {other}", "rename one of them")
                 continue
             self.places[here] = place
             into[name] = self.decode_struct(value, _strip(value_type)[0], here, inherited)
@@ -214,7 +216,7 @@ class Decoder:
         place, value = node.entries[tag_field]
         given = value.text if isinstance(value, Scalar) else ""
         if given not in tagged:
-            self.problems.add(place, here, f"is none of {', '.join(tagged)}", one_of(given, tagged))
+            self.problems.add(place, here, f"is not one of {', '.join(tagged)}", one_of(given, tagged))
         return tagged.get(given, tagged[likely])
 
     def _decode_union(self, node: Node, options: tuple[Any, ...], path: KeyPath) -> Any:
@@ -226,22 +228,22 @@ class Decoder:
 
     def _decode_sequence(self, node: Node, item_type: Any, metas: tuple[Meta, ...], path: KeyPath) -> Any:
         if not isinstance(node, Sequence):
-            hint = "put it in brackets: [ ... ]"
             if path[-2:-1] == ("hooks",) and isinstance(node, Scalar):
                 words = ", ".join(node.text.split()[:5]) if _PLAIN_WORDS.fullmatch(node.text) else "PROGRAM, ARGUMENT"
-                return self._mismatch(node, path, "a list of commands, each a list itself", f"write [[{words}]]")
-            return self._mismatch(node, path, "a list", hint)
+                return self._mismatch(node, path, _COMMANDS, f"write [[{words}]]")
+            entry = node.text if isinstance(node, Scalar) and _PLAIN_ENTRY.fullmatch(node.text) else " ... "
+            return self._mismatch(node, path, "a list", f"put it in brackets: [{entry}]")
         if not node.items and any(meta.min_length for meta in metas):
-            self.problems.add(node.place, path, "is an empty list", "put something in it, or remove the line")
+            self.problems.add(node.place, path, "is an empty list", "add an entry, or remove the line")
             return BAD
         longest = next((meta.max_length for meta in metas if meta.max_length), len(node.items))
         if len(node.items) > longest:
-            self.problems.add(node.place, path, f"has {len(node.items)} entries, not at most {longest}", "shorten it")
+            self.problems.add(
+                node.place, path, f"has {len(node.items)} entries; at most {longest} are allowed", "shorten it"
+            )
             return BAD
         if path[-2:-1] == ("hooks",) and any(isinstance(item, Scalar) for item in node.items):
-            self.problems.add(
-                node.place, path, "must be a list of commands, each a list itself", "write [[systemctl, reload, nginx]]"
-            )
+            self.problems.add(node.place, path, f"must be {_COMMANDS}", "write [[systemctl, reload, nginx]]")
             return BAD
         items = tuple(self.decode(item, item_type, (*path, f"[{i}]")) for i, item in enumerate(node.items))
         return BAD if any(item is BAD for item in items) else items
@@ -252,15 +254,19 @@ class Decoder:
             return self._mismatch(node, path, "a single value", hint)
         if base in VALUE_TYPES:
             return self._decode_value(node, base, path)
-        if _choices(base):
-            # YAML 1.1 reads some words as yes or no; a choice means the word as it stands.
+        if _choices(base):  # YAML 1.1 reads some words as yes or no; a choice means the word as it is written
             return self._decode_choice(node.text, base, path, node.place)
         if base is not str:
             return self._decode_number(node, wanted, metas, path)
-        if not isinstance(node.value, str):
-            hint = "write something, or remove the line" if node.value is None else "put it in quotes"
-            return self._mismatch(node, path, "text", hint)
-        return self._decode_text(node.text, wanted, path, node.place)
+        return self._decode_plain(node, wanted, path)
+
+    def _decode_plain(self, node: Scalar, wanted: Any, path: KeyPath) -> Any:
+        if node.value is None:
+            return self._mismatch(node, path, "text", "give it a value, or remove the line")
+        text = self._decode_text(node.text, wanted, path, node.place)
+        if text is not BAD and not isinstance(node.value, str):
+            return self._mismatch(node, path, "text", f'put it in quotes: "{node.text}"')
+        return text
 
     def _decode_number(self, node: Scalar, wanted: Any, metas: tuple[Meta, ...], path: KeyPath) -> Any:
         try:
@@ -268,10 +274,10 @@ class Decoder:
         except msgspec.ValidationError:
             bounds = next((meta for meta in metas if meta.ge is not None), None)
             if bounds is None:
-                self.problems.add(node.place, path, "is neither true nor false", "write one of the two")
+                self.problems.add(node.place, path, "must be true or false", "write true or false")
             else:
-                hint = f"write one from {bounds.ge} to {bounds.le}"
-                self.problems.add(node.place, path, "is not a whole number in range", hint)
+                hint = f"write a number from {bounds.ge} to {bounds.le}"
+                self.problems.add(node.place, path, "is not a whole number in the allowed range", hint)
             return BAD
 
     def _decode_value(self, node: Scalar, base: Any, path: KeyPath) -> Any:
@@ -282,7 +288,7 @@ class Decoder:
             self.problems.add(node.place, path, what, hint)
             return BAD
         if not isinstance(node.value, str):
-            # 0640 in plain YAML is the number 416: not what anybody meant.
+            # 0640 in plain YAML is the number 416, which nobody means.
             return self._mismatch(node, path, "text", f'put it in quotes: "{node.text}"')
         return value
 
@@ -304,7 +310,7 @@ class Decoder:
                 fault = words["fault"](text) if "fault" in words else ""
                 self.problems.add(place, path, fault or f"is not {words['what']}", words["hint"])
             else:
-                self.problems.add(place, path, "is empty", "write something, or remove the line")
+                self.problems.add(place, path, "is empty", "give it a value, or remove the line")
             return BAD
 
     def _mismatch(self, node: Node, path: KeyPath, wanted: str, hint: str) -> Any:
@@ -317,9 +323,12 @@ def _of_another_type(name: str, cls: type[Struct]) -> tuple[str, str] | None:
     types = get_args(KeystoreDefinition)
     having = [str(each.__struct_config__.tag) for each in types if name in each.__struct_fields__]
     if cls is KeystoreDefaults and having:
-        return "is not a known key", "say it in each keystore"
+        return "is not a known key", "set it in each keystore instead"
     if cls in types and having:
-        return f"is no key of type {cls.__struct_config__.tag}", f"it belongs to type {' and '.join(having)}"
+        return (
+            f"is not a key of type {cls.__struct_config__.tag}",
+            f"only keystores of type {' and '.join(having)} have it",
+        )
     return None
 
 

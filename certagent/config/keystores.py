@@ -37,29 +37,34 @@ class KeystoreDefaults(Definition, frozen=True, kw_only=True):
 
     authority: Annotated[AuthorityName, Meta(description="the name of one of the authorities")] = ""
     renew_at: Annotated[
-        Threshold, Meta(description="share of the lifetime passed (default 66%), or time before its end (30d)")
+        Threshold, Meta(description="how much of the lifetime has passed (default 66%), or time left (30d)")
     ] = field(default_factory=lambda: Threshold(passed=Fraction(0.66)))
-    key_type: Annotated[KeyType, Meta(description="of keys made from now on")] = KeyType.RSA_2048
-    rekey: Annotated[Literal["always", "never"], Meta(description="never: renewals keep the key in place")] = "always"
+    key_type: Annotated[KeyType, Meta(description="of new keys")] = KeyType.RSA_2048
+    rekey: Annotated[Literal["always", "never"], Meta(description="never: renewals keep the current key")] = "always"
     jitter: Annotated[
-        Fraction, Meta(description="up to this share of the lifetime earlier, fixed per keystore and host; default 5%")
+        Fraction,
+        Meta(description="renew up to this share of the lifetime earlier; fixed per keystore and host; default 5%"),
     ] = field(default_factory=lambda: Fraction(0.05))
-    hooks: Annotated[Hooks, Meta(description="commands to run at events, see below")] = Hooks()
+    hooks: Annotated[Hooks, Meta(description="commands to run at events (docs/hooks.md)")] = Hooks()
     activate_in: Annotated[
         tuple[Window, ...],
-        Meta(description="times of the week for swap and hooks, by the host's clock: Sat-Sun 02:00-05:00"),
+        Meta(description="when the swap and its hooks may happen, in the host's local time: Sat-Sun 02:00-05:00"),
     ] = ()
-    owner: Annotated[Account | None, Meta(description="user, by name or number; default: as the file in place")] = None
-    group: Annotated[Account | None, Meta(description="group name or number")] = None
+    owner: Annotated[Account | None, Meta(description="user name or number; default: that of the file in place")] = None
+    group: Annotated[Account | None, Meta(description="group name or number; default: that of the file in place")] = (
+        None
+    )
     accept_names: Annotated[
         tuple[AcceptedName, ...],
-        Meta(description="names that the CA may add to those asked for, e.g. dns:*.corp.example"),
+        Meta(description="names that the CA may add to the requested ones, e.g. dns:*.corp.example"),
     ] = ()
     may_lose: Annotated[
         tuple[Loss, ...],
-        Meta(description="what a certificate may lack of what was asked for or is in place: a name, usage or purpose"),
+        Meta(description="names, usages or purposes that a new certificate may lack"),
     ] = ()
-    mode: Annotated[Mode | None, Meta(description='of the key; default: as the file in place, else "0600"')] = None
+    mode: Annotated[
+        Mode | None, Meta(description='mode of the key file; default: that of the file in place, else "0600"')
+    ] = None
 
 
 class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
@@ -75,17 +80,21 @@ class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
     subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
     san: Annotated[tuple[AlternativeName, ...], Meta(description="names, likewise", max_length=250)] = ()
     key_usage: Annotated[
-        tuple[KeyUsage, ...], Meta(description="asked for at the first enrollment; renewals keep what is in place")
+        tuple[KeyUsage, ...], Meta(description="names for the first enrollment; renewals keep those in place")
     ] = ()
-    extended_key_usage: Annotated[tuple[Purpose, ...], Meta(description="purposes or OIDs, likewise")] = ()
+    extended_key_usage: Annotated[
+        tuple[Purpose, ...], Meta(description="purposes or OIDs for the first enrollment")
+    ] = ()
     template: Annotated[str | None, Meta(description="Microsoft template: its name, or OID:major:minor")] = None
     check_subject: Annotated[
-        Literal["exact", "key"], Meta(description="key: the CA may write the subject its own way; the key must match")
+        Literal["exact", "key"], Meta(description="key: the CA may change the subject, only the key must match")
     ] = "exact"
     ca_file: Annotated[
         WrittenFile | None, Meta(description="trusted CA certificates, current and next, for the consumer's peers")
     ] = None
-    probe: Annotated[Probe | None, Meta(description="look at what the consumer serves after the post hooks")] = None
+    probe: Annotated[
+        Probe | None, Meta(description="after the post hooks, check which certificate the consumer serves")
+    ] = None
 
     @property
     def says_whom(self) -> bool:
@@ -101,15 +110,18 @@ class PemKeystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type", t
         WrittenFile, Meta(description="the certificate; the same path as key_file = one combined file")
     ]
     certificate_format: Annotated[
-        Literal["leaf", "fullchain"], Meta(description="fullchain: the CA's chain follows the certificate")
+        Literal["leaf", "fullchain"], Meta(description="fullchain: the certificate, then the CA's chain")
     ] = "fullchain"
-    chain_file: Annotated[WrittenFile | None, Meta(description="the chain without the leaf")] = None
+    chain_file: Annotated[WrittenFile | None, Meta(description="the chain without the certificate itself")] = None
     key_format: Annotated[
         KeyFormat | None,
-        Meta(description="how the key is written; pkcs1: an EC key as SEC 1; default: as the one in place, else pkcs8"),
+        Meta(
+            description="format of the key; pkcs1 means SEC 1 for EC keys; default: that of the key in "
+            "place, else pkcs8"
+        ),
     ] = None
-    key_passphrase: Annotated[Secret | None, Meta(description="the key file is encrypted with it")] = None
-    swap: Annotated[Swap | None, Meta(description="how the successor takes its place; see docs/swap.md")] = None
+    key_passphrase: Annotated[Secret | None, Meta(description="passphrase that encrypts the key file")] = None
+    swap: Annotated[Swap | None, Meta(description="how new files replace the old ones; see docs/swap.md")] = None
 
     @property
     def paths(self) -> dict[FileRole, Path]:
@@ -140,12 +152,17 @@ class Pkcs12Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
     """An identity in a PKCS#12 file, which may hold other entries besides."""
 
     file: Annotated[WrittenFile, Meta(description="the PKCS#12 file: key, certificate and chain")]
-    password: Annotated[Secret, Meta(description="the file is encrypted with it")]
+    password: Annotated[Secret, Meta(description="password that encrypts the file")]
     friendly_name: Annotated[
-        Label | None, Meta(description="of the entry (Java: its alias); default: as in the file, else the keystore's")
+        Label | None,
+        Meta(
+            description="name name of the entry (Java: its alias); default: as in the file, else the "
+            "keystore's name name"
+        ),
     ] = None
     swap: Annotated[
-        Literal["rename", "in-place"] | None, Meta(description="how the file takes its place; see docs/swap.md")
+        Literal["rename", "in-place"] | None,
+        Meta(description="how the new file replaces the old one; see docs/swap.md"),
     ] = None
 
     @property
@@ -164,8 +181,8 @@ class Pkcs12Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
 class Snippet(Definition, frozen=True, kw_only=True):
     """A piece of a consumer's configuration, written at each swap: $uri, $certificate_file … are filled in."""
 
-    template: Annotated[ReadFile, Meta(description="the text with $uri, $certificate_file … where they belong")]
-    file: Annotated[WrittenFile, Meta(description="where the text is written, filled in")]
+    template: Annotated[ReadFile, Meta(description="a text with $uri, $certificate_file … as placeholders")]
+    file: Annotated[WrittenFile, Meta(description="where the filled-in text is written")]
 
 
 class Pkcs11Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type", tag="pkcs11"):
@@ -174,25 +191,33 @@ class Pkcs11Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
     module: Annotated[ReadFile, Meta(description="the PKCS#11 module, a shared library")]
     token: Annotated[Token, Meta(description="label, serial:NUMBER, or a pkcs11: URI")]
     pin: Annotated[Secret, Meta(description="the user PIN of the token")]
-    uri_file: Annotated[WrittenFile, Meta(description="RFC 7512 URI of the active key: what consumers read")]
-    certificate_file: Annotated[WrittenFile | None, Meta(description="the certificate, in PEM")] = None
+    uri_file: Annotated[
+        WrittenFile, Meta(description="holds the RFC 7512 URI of the active key, for consumers to read")
+    ]
+    certificate_file: Annotated[WrittenFile | None, Meta(description="the certificate, as PEM")] = None
     certificate_format: Annotated[
-        Literal["leaf", "fullchain"], Meta(description="fullchain: the CA's chain follows the certificate")
+        Literal["leaf", "fullchain"], Meta(description="fullchain: the certificate, then the CA's chain")
     ] = "fullchain"
-    chain_file: Annotated[WrittenFile | None, Meta(description="the chain without the leaf")] = None
-    snippet: Annotated[Snippet | None, Meta(description="a piece of a consumer's configuration, from a template")] = (
+    chain_file: Annotated[WrittenFile | None, Meta(description="the chain without the certificate itself")] = None
+    snippet: Annotated[Snippet | None, Meta(description="part of a consumer's configuration, made from a template")] = (
         None
     )
-    label: Annotated[Label | None, Meta(description="of the objects in the token; default: the keystore's name")] = None
-    certificate_object: Annotated[bool, Meta(description="keep the certificate beside its key in the token")] = True
+    label: Annotated[
+        Label | None, Meta(description="label of the objects on the token; default: the keystore's name")
+    ] = None
+    certificate_object: Annotated[bool, Meta(description="store the certificate on the token too, beside its key")] = (
+        True
+    )
     retire_after: Annotated[
-        Duration, Meta(description="how long the old key stays in the token after the post hooks; default 1h")
+        Duration, Meta(description="how long the old key stays on the token after the post hooks; default 1h")
     ] = field(default_factory=lambda: Duration(hours=1))
-    swap: Annotated[Swap | None, Meta(description="how the files take their place; see docs/swap.md")] = None
+    swap: Annotated[Swap | None, Meta(description="how new files replace the old ones; see docs/swap.md")] = None
 
     def __post_init__(self) -> None:
         if self.certificate_file is None and not self.certificate_object:
-            raise ValueError("keeps the certificate nowhere; add certificate_file, or set certificate_object: true")
+            raise ValueError(
+                "has nowhere to keep the certificate; add certificate_file, or set certificate_object: true"
+            )
 
     @property
     def paths(self) -> dict[FileRole, Path]:

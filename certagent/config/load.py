@@ -181,7 +181,9 @@ def _error(path: Path, problems: Problems) -> ConfigError:
     if len(lines) == 1:
         what, _, hint = lines[0].partition("; ")
         return ConfigError(what, hint, lines)
-    return ConfigError(f"{path}: {len(lines)} faults, the first: {lines[0].partition('; ')[0]}", "correct each", lines)
+    return ConfigError(
+        f"{path}: {len(lines)} faults; the first one: {lines[0].partition('; ')[0]}", "fix each of them", lines
+    )
 
 
 def _directory(values: dict[str, Any], word: str) -> str:
@@ -193,7 +195,7 @@ def _decode_defaults(decoder: Decoder, main: Table) -> dict[str, Any]:
     place, node = main.entries.get("defaults", (main.place, Table(main.place, {})))
     if isinstance(node, Table):
         return decoder.decode_fields(node, KeystoreDefaults, ("defaults",))
-    decoder.problems.add(place, ("defaults",), "must be a table of keys", "indent them below it")
+    decoder.problems.add(place, ("defaults",), "must be a table of keys", "write its keys below it, indented")
     return {}
 
 
@@ -205,7 +207,12 @@ def _included(path: Path, patterns: Any, places: dict[KeyPath, Location], proble
         beside = os.path.join(glob.escape(str(path.parent)), pattern)
         names = sorted(glob.glob(beside))  # noqa: PTH207  Path.glob takes no absolute pattern
         if not names and not glob.has_magic(pattern):
-            problems.add(places["include",], ("include",), f"{pattern!r} does not exist", "create it, or write a glob")
+            problems.add(
+                places["include",],
+                ("include",),
+                f"{beside} does not exist",
+                "create it, correct the path, or write a glob",
+            )
         for name in map(Path, names):
             if name.resolve() in seen:
                 continue
@@ -221,7 +228,7 @@ def _only_shared(table: Table, main: Path, problems: Problems) -> Table:
         if key in _SHARED:
             continue
         if key in Configuration.__struct_fields__:
-            problems.add(place, (key,), "does not belong into an included file", f"move it to {main}")
+            problems.add(place, (key,), "is not allowed in an included file", f"move it to {main}")
         else:
             problems.add(place, (key,), "is not a known key", did_you_mean(key, _SHARED))
     return table
@@ -232,7 +239,7 @@ def _read_file(path: Path, problems: Problems, *, may_be_empty: bool = False) ->
     return None if text is None else _parse(text, str(path), problems, may_be_empty=may_be_empty)
 
 
-_TOO_LARGE = ("is nested too deeply, or repeats too much through aliases", "write it out plainly")
+_TOO_LARGE = ("is nested too deeply, or its aliases expand too far", "write it without so many levels or aliases")
 
 
 class _TooLargeError(Exception):
@@ -259,7 +266,7 @@ def _parse(text: str, file: str, problems: Problems, *, may_be_empty: bool = Fal
         return None
     if isinstance(node, Table):
         return node
-    problems.add(node.place, (), "does not hold a table of keys", "start from agent.yaml.example")
+    problems.add(node.place, (), "is not a table of keys", "start from agent.yaml.example")
     return None
 
 
@@ -288,22 +295,22 @@ def _report_syntax(error: yaml.MarkedYAMLError, text: str, file: str, problems: 
     if "\t" in indent:
         problems.add(Location(file, number), (), "is indented with a tab", "indent with spaces")
         return
-    hint = "look at this line and the one above it"
+    hint = "check this line and the one above it"
     what = re.sub(r"(alias|anchor|tag handle) .*", r"\1", str(error.problem or error.context))  # repeats no value
     problems.add(Location(file, number), (), f"is not valid YAML: {_in_plain_words(what)}", hint)
 
 
-_UNINDENTED = "it does not fit the indentation of the lines before it"
+_UNINDENTED = "its indentation does not match the lines above it"
 _PLAIN_WORDS = {
-    "mapping values are not allowed": f"{_UNINDENTED}, or it holds a second `: ` that has to stand in quotes",
+    "mapping values are not allowed": f"{_UNINDENTED}, or it has a second `: ` that needs quotes",
     "did not find expected key": _UNINDENTED,
     "did not find expected '-' indicator": _UNINDENTED,
     "did not find expected <document start>": _UNINDENTED,
-    "could not find expected ':'": "a key without its colon, or a text that goes on in a line where none is expected",
-    "did not find expected ',' or ']'": "a bracket [ is not closed, or a comma is missing",
-    "did not find expected ',' or '}'": "a brace { is not closed, or a comma is missing",
+    "could not find expected ':'": "a key has no colon, or a value continues where none is expected",
+    "did not find expected ',' or ']'": "a [ is not closed, or a comma is missing",
+    "did not find expected ',' or '}'": "a { is not closed, or a comma is missing",
     "found unexpected end of stream": "a quotation mark is not closed",
-    "found character that cannot start any token": "it begins with a character that has to stand in quotes",
+    "found character that cannot start any token": "a value begins with a character that needs quotes",
 }
 
 
@@ -346,7 +353,7 @@ class _Reader:
     def _scalar(self, raw: yaml.Node, tag: str, place: Location, path: KeyPath) -> Scalar:
         text = str(raw.value)
         if self._NO_TEXT.search(text):
-            self._problems.add(place, path, "holds an escaped character that stands for no text", "remove it")
+            self._problems.add(place, path, "has an escape sequence that is not a character", "remove it")
             text = self._NO_TEXT.sub("?", text)
         value: Any = text
         if tag in self._PLAIN and len(text) < 64:  # longer digits are no number anybody means, and slow to read
@@ -361,14 +368,16 @@ class _Reader:
         for key, value in raw.value:
             place = Location(self._file, key.start_mark.line + 1)
             if not isinstance(key, yaml.ScalarNode):
-                self._problems.add(place, path, "has a key that is not a single word", "quote what holds { or [")
+                self._problems.add(
+                    place, path, "has a key that is not a single word", "put text that contains { or [ in quotes"
+                )
                 continue
             here = (*path, key.value)
             if key.tag == self._MERGE:
-                self._problems.add(place, here, "merging is not supported", "put what keystores share under defaults")
+                self._problems.add(place, here, "merging is not supported", "put shared values under defaults")
             elif key.value in entries:
                 first = entries[key.value][0].line
-                self._problems.add(place, here, f"is given twice, first in line {first}", "remove one of the two")
+                self._problems.add(place, here, f"appears twice; it is first on line {first}", "remove one of them")
             else:
                 entries[key.value] = (place, self.node(value, here, depth + 1))
         return entries

@@ -30,6 +30,41 @@ def likely_name(text: str) -> str:
     return "write dns:, ip:, email:, uri: or upn: and the name"
 
 
+_PAIR = re.compile(r"[A-Za-z][A-Za-z0-9.]*=[^=,+\\\"<>;#]+")
+
+
+def likely_subject(text: str) -> str:
+    """The hint for what is not an RFC 4514 name: as OpenSSL prints a subject (spaces, slashes), or a bare name."""
+    parts = re.split(r"/(?=\w+\s*=)" if text.startswith("/") else r"\s*[,;]\s*", text.strip().removeprefix("/"))
+    pairs = [re.sub(r"\s*=\s*", "=", part.strip()) for part in parts]
+    if all(map(_PAIR.fullmatch, pairs)):
+        if pairs[-1].upper().startswith("CN="):
+            pairs.reverse()  # OpenSSL begins with the country
+        return f"did you mean {','.join(pairs)}?"
+    return f"did you mean CN={text}?" if re.fullmatch(r"[\w*.-]+", text) else "write e.g. CN=web.example.net,O=Example"
+
+
+_LENGTH = re.compile(r"([0-9]{1,6}) *(?:(s)(?:ec(?:ond)?s?)?|(m)(?:in(?:ute)?s?)?|(h)(?:rs?|ours?)?|(d)(?:ays?)?)?")
+
+
+def likely_duration(text: str) -> str:
+    """The hint for what is not a duration: `30 days`, or a number without a unit."""
+    found = _LENGTH.fullmatch(text.strip().lower())
+    if found is None:
+        return "write e.g. 90s, 15m, 6h or 30d"
+    number, *units = found.groups()
+    unit = next(filter(None, units), "")
+    return f"did you mean {number}{unit}?" if unit else f"add a unit: {number}s, {number}m, {number}h or {number}d"
+
+
+def likely_threshold(text: str) -> str:
+    """The hint for what is neither a share of a lifetime nor a time before its end."""
+    if re.fullmatch(r"[0-9]{1,2}", text):
+        return f"write {text}% or {text}d"
+    hint = likely_duration(text)
+    return hint if hint.startswith("did you mean") else "write e.g. 66% or 30d"
+
+
 def url_fault(text: str) -> str:
     """What is wrong with a URL, to follow its key; empty where that is not known."""
     if not re.match(r"https?://", text, re.IGNORECASE):
@@ -38,11 +73,11 @@ def url_fault(text: str) -> str:
             f"begins with {other[0]}, not http:// or https://" if other else "does not begin with http:// or https://"
         )
     if "@" in text.partition("://")[2].partition("/")[0]:
-        return "holds a user or a password, which would stand in the open here"
+        return "contains a user or password, which anybody could read here"
     for mark, what in (("?", "a query"), ("#", "a fragment")):
         if mark in text:
-            return f"holds {what} ({mark}…), and certagent adds its own"
-    return "holds a blank" if re.search(r"\s", text) else ""
+            return f"contains {what} ({mark}…), but certagent adds its own"
+    return "contains a space" if re.search(r"\s", text) else ""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -50,12 +85,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     if close := closest(word, known):
         return f"did you mean {close}?"
-    return f"known here: {', '.join(known)}" if known else "none is defined"
+    return f"known here: {', '.join(known)}" if known else "none are defined"
 
 
 def one_of(word: str, known: Iterable[str]) -> str:
-    """A hint where all of them were told already."""
-    return f"did you mean {close}?" if (close := closest(word, known)) else "write one of them"
+    """A hint for a message that has listed all of them."""
+    known = tuple(known)
+    same = next((each for each in known if _bare(word).startswith(_bare(each))), "")  # AES-128 is meant as aes
+    return f"did you mean {close}?" if (close := same or closest(word, known)) else "write one of them"
+
+
+def _bare(word: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", word.lower())
 
 
 def closest(word: str, known: Iterable[str]) -> str:

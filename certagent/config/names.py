@@ -57,12 +57,15 @@ _BY_WORD = {
 
 _SUBJECT_PART = re.compile(r"(?P<key>[A-Za-z][A-Za-z0-9.-]*|[0-9]+(?:\.[0-9]+)+)=(?P<value>(?:[^,+\\\"<>;]|\\.)+)")
 
+_BLANKS = re.compile(r"(?<!\\)([,+])\s+")
+
 
 def written_subject(text: str) -> str:
-    """A subject of RFC 4514's shape with the names of its attributes as in ATTRIBUTES.
+    """A subject of RFC 4514's shape with the names of its attributes as in ATTRIBUTES, without blanks after commas.
 
     Raises ValueError, `WHAT; HINT`, for an attribute that is not known and for a value out of bounds.
     """
+    text = _BLANKS.sub(r"\1", text)
     return _SUBJECT_PART.sub(lambda found: _part(found["key"], found["value"]), text)
 
 
@@ -71,25 +74,27 @@ def _part(key: str, value: str) -> str:
     if name is None:
         if key[0].isdigit():
             return f"{key}={value}"
-        raise ValueError(f"{key[:64]!r} is no attribute known here; write its OID, such as 2.5.4.51=x")
+        raise ValueError(f"{key[:64]!r} is not an attribute that certagent knows; write its OID, e.g. 2.5.4.51=x")
     if value.startswith("#"):  # DER in hex: whoever writes that knows what it is
         return f"{name}={value}"
     attribute, length = ATTRIBUTES[name], len(_plain(value))
     if name == "CN":  # cryptography counts its bytes in UTF-8, and so do some CAs
         length = len(_plain(value).encode())
     if length < attribute.shortest and attribute.shortest == attribute.longest:
-        raise ValueError(f"{name} has {length} characters, not {attribute.longest}; {_HINTS.get(name, 'correct it')}")
+        raise ValueError(
+            f"{name} has {length} characters; it must have {attribute.longest}; {_HINTS.get(name, 'fix it')}"
+        )
     if attribute.longest is not None and length > attribute.longest:
         what = f"at most {attribute.longest}" if attribute.shortest == 1 else str(attribute.longest)
         raise ValueError(
-            f"{name} has {length} characters, not {what}; {_HINTS.get(name, 'shorten it: no CA may take it')}"
+            f"{name} has {length} characters, not {what}; {_HINTS.get(name, 'shorten it, CAs may refuse it')}"
         )
     return f"{name}={value}"
 
 
 _HINTS = {
-    "C": "write the two letters of ISO 3166, such as DE",
-    "CN": "a longer host name goes into san alone, as dns:NAME",
+    "C": "write the two-letter country code (ISO 3166), e.g. DE",
+    "CN": "put a longer host name only in san, as dns:NAME",
 }
 
 
@@ -111,25 +116,25 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 def check_dns(value: str) -> None:
     """Whether a certificate can hold this as a DNS name (RFC 5280 §4.2.1.6, RFC 1034 §3.5). Raises ValueError."""
     if len(value) > 253:
-        raise ValueError(f"the DNS name has {len(value)} characters, not at most 253; shorten it")
+        raise ValueError(f"the DNS name has {len(value)} characters; at most 253 are allowed; shorten it")
     labels = value.removeprefix("*.").split(".")
     for label in labels:
         if not label:
-            raise ValueError(f"the DNS name {value!r} has an empty part; write it without dots at its ends or in a row")
+            raise ValueError(f"the DNS name {value!r} has an empty part; remove leading, trailing and double dots")
         if len(label) > 63:
             raise ValueError(
-                f"the part {label!r} of a DNS name has {len(label)} characters, not at most 63; shorten it"
+                f"the part {label!r} of a DNS name has {len(label)} characters; at most 63 are allowed; shorten it"
             )
         if not _LABEL.fullmatch(label):
-            what = "a * may only stand alone as its first part" if "*" in label else "use letters, digits, - and _"
-            raise ValueError(f"{value!r} is no DNS name; {what}")
+            what = "a * must be the whole first part" if "*" in label else "use letters, digits, - and _"
+            raise ValueError(f"{value!r} is not a DNS name; {what}")
 
 
 def check_email(value: str) -> None:
     """Raises ValueError for what is no mailbox (RFC 5280 §4.2.1.6), or too long for one (RFC 5321 §4.5.3.1)."""
     local, at, domain = value.rpartition("@")
     if not (local and at and domain):
-        raise ValueError(f"{value!r} is no e-mail address; write e.g. email:device@example.net")
+        raise ValueError(f"{value!r} is not an e-mail address; write e.g. email:device@example.net")
     if len(local) > 64 or len(value) > 254:
         raise ValueError("the e-mail address is too long; at most 64 characters before the @, and 254 in all")
 
@@ -137,7 +142,7 @@ def check_email(value: str) -> None:
 def check_uri(value: str) -> None:
     """Raises ValueError for what is no absolute URI (RFC 5280 §4.2.1.6)."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:.+", value):
-        raise ValueError(f"{value!r} is no absolute URI; write it with its scheme, such as uri:https://example.net/")
+        raise ValueError(f"{value!r} is not an absolute URI; write it with its scheme, e.g. uri:https://example.net/")
 
 
 KEY_USAGES = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
@@ -206,5 +211,5 @@ def _meant(text: str, words: Mapping[str, str], what: str, known: Iterable[str])
         return words[text]
     folded = re.sub("[_ -]", "", text).lower()
     near = next((word for word in words if word.replace("_", "").lower() == folded), None)
-    hint = f"did you mean {near}?" if near else f"known here: {', '.join(known)}; serverAuth is as good as server_auth"
+    hint = f"did you mean {near}?" if near else f"known here: {', '.join(known)}; spellings like serverAuth work too"
     raise ValueError(f"{text[:64]!r} is not {what}; {hint}")

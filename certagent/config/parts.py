@@ -20,32 +20,31 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Secret(Definition, frozen=True, kw_only=True):
     """Where a secret is read at the moment it is needed: exactly one of file, env or command."""
 
-    file: Annotated[SecretFile | None, Meta(description="a file holding the secret; one trailing newline is cut")] = (
-        None
-    )
+    file: Annotated[
+        SecretFile | None, Meta(description="a file that holds the secret; one trailing newline is dropped")
+    ] = None
     env: Annotated[Variable | None, Meta(description="an environment variable of the certagent process")] = None
-    command: Annotated[Argv | None, Meta(description="an argv that prints the secret")] = None
+    command: Annotated[Argv | None, Meta(description="a command (argv) that prints the secret")] = None
 
     def __post_init__(self) -> None:
         given = [word for word in ("file", "env", "command") if getattr(self, word)]
         if len(given) != 1:
-            raise ValueError(
-                "does not name exactly one of file, env or command; write e.g. {file: /etc/certagent/secret}"
-            )
+            raise ValueError("must have exactly one of file, env and command; write e.g. {file: /etc/certagent/secret}")
 
 
 class HookCommand(Definition, frozen=True, kw_only=True):
     """One command: an argv, never a shell, and how long it may take."""
 
-    run: Annotated[Argv, Meta(description="the argv")]
-    timeout: Annotated[Duration, Meta(description="of `run`, and of `only_if`; default 60s")] = field(
+    run: Annotated[Argv, Meta(description="the command (argv)")]
+    timeout: Annotated[Duration, Meta(description="limit for `run`, and for `only_if`; default 60s")] = field(
         default_factory=lambda: Duration(seconds=60)
     )
     only_if: Annotated[
-        Argv | None, Meta(description="an argv run before it; where that fails, `run` is not run, and has failed")
+        Argv | None,
+        Meta(description="a command (argv) to run first; if it fails, `run` is not started and counts as failed"),
     ] = None
     once: Annotated[
-        bool, Meta(description="one run for all keystores with this command, after the last of them is in place")
+        bool, Meta(description="run this command once for all keystores that have it, after the last swap")
     ] = False
 
 
@@ -59,15 +58,17 @@ class Hooks(Definition, frozen=True, kw_only=True):
     pre: Annotated[tuple[HookEntry, ...], Meta(description="before the swap; a non-zero exit vetoes it")] = ()
     post: Annotated[tuple[HookEntry, ...], Meta(description="after the swap; retried until it succeeds")] = ()
     failed: Annotated[tuple[HookEntry, ...], Meta(description="an attempt failed")] = ()
-    pending: Annotated[tuple[HookEntry, ...], Meta(description="the CA wants a person to approve the request")] = ()
+    pending: Annotated[tuple[HookEntry, ...], Meta(description="somebody at the CA has to approve the request")] = ()
     staged: Annotated[tuple[HookEntry, ...], Meta(description="a shadow is ready (rollover)")] = ()
-    ca_changed: Annotated[tuple[HookEntry, ...], Meta(description="the content of ca_file changed")] = ()
-    expiring: Annotated[tuple[HookEntry, ...], Meta(description="attempts fail and the end is near")] = ()
+    ca_changed: Annotated[tuple[HookEntry, ...], Meta(description="ca_file has new content")] = ()
+    expiring: Annotated[tuple[HookEntry, ...], Meta(description="attempts fail and the certificate expires soon")] = ()
 
     def __post_init__(self) -> None:
         for event in _FOR_ONE:
             if any(command.once for command in self.commands(event)):
-                raise ValueError(f"has once: true under {event}; only post and ca_changed are for several keystores")
+                raise ValueError(
+                    f"has once: true under {event}; only post and ca_changed can run once for several keystores"
+                )
 
     @property
     def once(self) -> tuple[HookCommand, ...]:
@@ -91,23 +92,23 @@ Address = Annotated[
 
 
 class Probe(Definition, frozen=True, kw_only=True):
-    """A look, after the post hooks, whether the consumer has the new certificate: exactly one of tls and run."""
+    """After the post hooks: does the consumer have the new certificate? Exactly one of tls and run."""
 
-    tls: Annotated[Address | None, Meta(description="host:port of a TLS server, which is to present it")] = None
+    tls: Annotated[Address | None, Meta(description="host:port of a TLS server that should present it")] = None
     starttls: Annotated[
-        Literal["smtp", "imap", "postgres"] | None, Meta(description="how its clients ask for TLS, where not at once")
+        Literal["smtp", "imap", "postgres"] | None, Meta(description="how its clients start TLS, if not at once")
     ] = None
-    server_name: Annotated[str | None, Meta(description="the name asked for (SNI)")] = None
-    run: Annotated[Argv | None, Meta(description="an argv that exits with 0 once the consumer has it")] = None
-    timeout: Annotated[Duration, Meta(description="how long the change may take to show; default 30s")] = field(
+    server_name: Annotated[str | None, Meta(description="the server name to ask for (SNI)")] = None
+    run: Annotated[Argv | None, Meta(description="a command (argv) that exits with 0 once the consumer has it")] = None
+    timeout: Annotated[Duration, Meta(description="how long to wait for the new certificate; default 30s")] = field(
         default_factory=lambda: Duration(seconds=30)
     )
 
     def __post_init__(self) -> None:
         if (self.tls is None) == (self.run is None):
-            raise ValueError('does not name exactly one of tls and run; write e.g. {tls: "127.0.0.1:443"}')
+            raise ValueError('must have exactly one of tls and run; write e.g. {tls: "127.0.0.1:443"}')
         if self.run is not None and (self.starttls or self.server_name):
-            raise ValueError("has starttls or server_name beside run; they belong to tls")
+            raise ValueError("has starttls or server_name together with run; they go with tls")
 
     @property
     def asked(self) -> str:

@@ -34,7 +34,7 @@ _VARIABLE = re.compile(
     r"(-{0,2}[\w.-]+=)?\$(\w+|\{\w+\})(/\S*)?|.*\$\{?CERTAGENT_.*|(-{0,2}[\w-]+=)?(`|\$\().*|~\w*/.*"
 )
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
-_ONE_BY_ONE = "give the program and each argument as a word of its own, or write [sh, -c, '…'] to have a shell read it"
+_ONE_BY_ONE = "write the program and each argument as separate words, or use [sh, -c, '…'] to run it in a shell"
 
 
 def shell_fault(argv: Sequence[str], path: str | None = None) -> Fault:
@@ -43,31 +43,32 @@ def shell_fault(argv: Sequence[str], path: str | None = None) -> Fault:
     if not shutil.which(program, path=path) and not Path(program).exists():
         if len(program.split()) > 1:
             first = printable(program.split()[0], 60)
-            return "holds a whole command line in one word, and no shell takes it apart", (
-                f"give each word by itself: [{first}, …]"
-            )
+            return "has a whole command line in one word, and no shell splits it", (f"separate the words: [{first}, …]")
         if _ASSIGNMENT.fullmatch(program):
-            return "begins with a variable, which only a shell would set", f"write [env, {printable(program, 60)}, …]"
+            return (
+                "begins with a variable assignment, which only a shell understands",
+                f"write [env, {printable(program, 60)}, …]",
+            )
         if _SHELLS_OWN.fullmatch(program):
-            return f"begins with {program}, which is a shell's own word and no program", _ONE_BY_ONE
+            return f"begins with {program}, which is a shell builtin, not a program", _ONE_BY_ONE
     if program.rpartition("/")[2] in _SHELLS and (fault := _wrong_call(argv)):
         return fault
     found = [word for word in _read_by_nobody(argv) if _OPERATOR.fullmatch(word) or _VARIABLE.fullmatch(word)]
     if not found:
         return None
     told = " and ".join(f"`{printable(word, 60)}`" for word in dict.fromkeys(found))
-    return f"holds {told}, which reaches the program as it stands, for no shell reads it", _ONE_BY_ONE
+    return f"holds {told}, which the program gets unchanged, because no shell runs", _ONE_BY_ONE
 
 
 def _wrong_call(argv: Sequence[str]) -> Fault:
     """A shell takes a command line after `-c`, all of it in one word, and else the name of a script."""
     first, *rest = argv[1:] or [""]
     if first == "-c" and len(rest) > 1 and re.fullmatch(r"[\w./-]+", rest[0]):
-        return "gives a shell more than one word after -c, of which it runs the first alone", (
-            "write the command line as one word, or leave the shell out"
+        return "gives a shell more than one word after -c, but it runs only the first", (
+            "write the command line as one word, or drop the shell"
         )
     if not first.startswith("-") and len(first.split()) > 1 and not Path(first).exists():
-        return "gives a shell a command line without -c", "write [sh, -c, '…'], or leave the shell out"
+        return "gives a shell a command line without -c", "write [sh, -c, '…'], or drop the shell"
     return None
 
 
@@ -90,11 +91,14 @@ def script_fault(program: str, path: str | None = None) -> Fault:
         return None
     name = printable(file, 200)
     if head.startswith(_BYTE_ORDER_MARKS):
-        return "begins with a byte order mark, as Windows editors write it", f"save {name} as UTF-8 without one"
+        return (
+            "begins with a byte order mark, as Windows editors write them",
+            f"save {name} as UTF-8 without a byte order mark",
+        )
     if not head.startswith(b"#!"):
         is_text = b"\0" not in head
-        hint = f"make `#!/bin/sh`, or what else reads it, the first line of {name}"
-        return ("has no first line that names its interpreter", hint) if is_text else None
+        hint = f"make `#!/bin/sh` (or another interpreter) the first line of {name}"
+        return ("does not name an interpreter in its first line", hint) if is_text else None
     return _interpreter_fault(head, name, path)
 
 
@@ -102,13 +106,13 @@ def _interpreter_fault(head: bytes, name: str, path: str | None) -> Fault:
     first, _, rest = head.partition(b"\n")
     mend = f"run sed -i 's/\\r$//' {name}"
     if b"\r" in first:
-        return "has Windows line ends: its first line names an interpreter that ends in a carriage return", mend
+        return "has Windows line endings: the interpreter in its first line ends in a carriage return", mend
     words = first[2:].decode("utf-8", "replace").split()
     if not words:
-        return "names no interpreter in its first line", f"write `#!/bin/sh`, or what else reads {name}"
+        return "has an empty `#!` line", f"write `#!/bin/sh` (or another interpreter) in the first line of {name}"
     interpreter = words[0]
     if not shutil.which("/" + interpreter.lstrip("/")):
-        return f"names an interpreter in its first line that is not there: {printable(interpreter, 100)}", (
+        return f"names an interpreter in its first line that does not exist: {printable(interpreter, 100)}", (
             f"install it, or correct the first line of {name}"
         )
     if interpreter.rpartition("/")[2] == "env":
@@ -119,7 +123,7 @@ def _interpreter_fault(head: bytes, name: str, path: str | None) -> Fault:
                 f"install it, or correct the first line of {name}"
             )
     if b"\r\n" in rest and interpreter.rpartition("/")[2] in _SHELLS:
-        return "has Windows line ends, which a shell takes for a part of its words", mend
+        return "has Windows line endings, which a shell reads as part of each command", mend
     return None
 
 
@@ -167,7 +171,7 @@ def place_fault(program: str) -> Fault:
         return None
     if not runs_none:
         return None
-    return "lies on a file system that is mounted noexec", "move it, to /usr/local/sbin for instance"
+    return "is on a file system that is mounted noexec", "move it, e.g. to /usr/local/sbin"
 
 
 def command_fault(argv: Sequence[str], path: str | None = None) -> Fault:

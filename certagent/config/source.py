@@ -49,20 +49,22 @@ def read_descriptor(descriptor: int, path: Path, problems: Problems) -> str | No
 
 def _unreadable(path: Path, error: Exception, problems: Problems) -> None:
     place = Location(str(path))
+    missing = isinstance(error, FileNotFoundError)
+    hint = "name the right file with -c, or start from agent.yaml.example" if missing else "check its permissions"
     if place.file not in problems.files:
         problems.files.append(place.file)
-    problems.add(place, (), f"cannot be read: {getattr(error, 'strerror', error)}", "correct the path or its rights")
+    problems.add(place, (), f"cannot be read: {getattr(error, 'strerror', error)}", hint)
 
 
 def _decode_text(raw: bytes, place: Location, problems: Problems) -> str | None:
     if len(raw) > SIZE_LIMIT:
-        problems.add(place, (), "is larger than 1 MiB", "split it with include")
+        problems.add(place, (), "is larger than 1 MiB", "split it into several files, see `include`")
         return None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if b"\0" in raw and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-            problems.add(place, (), "is not a text file", "name the configuration itself")
+            problems.add(place, (), "is not a text file", "name the configuration file itself")
             return None
         line = raw.count(b"\n", 0, error.start) + 1
         problems.add(Location(place.file, line), (), "is not UTF-8 text", "save the file as UTF-8")

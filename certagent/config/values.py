@@ -17,7 +17,15 @@ from typing import Annotated, ClassVar, Literal, Self
 from msgspec import Meta
 
 from certagent.config import names
-from certagent.config.meant import EXAMPLES, KINDS, likely_name, url_fault
+from certagent.config.meant import (
+    EXAMPLES,
+    KINDS,
+    likely_duration,
+    likely_name,
+    likely_subject,
+    likely_threshold,
+    url_fault,
+)
 from certagent.config.windows import Window
 from certagent.moments import later
 
@@ -32,7 +40,7 @@ class Duration(timedelta):
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(cls.pattern, text):
-            raise ValueError(f"{text!r} is not a duration; write e.g. 90s, 15m, 6h or 30d")
+            raise ValueError(f"{text!r} is not a duration; {likely_duration(text)}")
         seconds = float(text[:-1]) * _UNITS[text[-1]]
         # A century: what is longer is a slip, and would leave the calendar when added to a date.
         if not 0.001 <= seconds <= 36525 * 86400:
@@ -48,7 +56,7 @@ class Fraction(float):
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(cls.pattern, text) or float(text[:-1]) > 100:
-            raise ValueError(f"{text!r} is not a share between 0% and 100%; write e.g. 5%")
+            raise ValueError(f"{text!r} is not a share between 0% and 100%; write e.g. 66% or 5%")
         return cls(float(text[:-1]) / 100)
 
 
@@ -64,13 +72,12 @@ class Threshold:
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(cls.pattern, text):
-            raise ValueError(
-                f"{text!r} is neither a share of the lifetime nor a time before its end; write e.g. 66% or 30d"
-            )
+            what = f"{text!r} is neither a share of the lifetime (66%) nor a time before its end (30d)"
+            raise ValueError(f"{what}; {likely_threshold(text)}")
         if text.endswith("%"):
             share = Fraction.parse(text)
             if not 0 < share < 1:
-                raise ValueError(f"{text!r} must lie between 0% and 100%, both excluded; write e.g. 66%")
+                raise ValueError(f"{text!r} must be more than 0% and less than 100%; write e.g. 66%")
             return cls(passed=share)
         return cls(before_end=Duration.parse(text))
 
@@ -108,7 +115,7 @@ class Fingerprint:
         except ValueError:
             if algorithm.lower() not in cls._sizes:
                 raise ValueError(f"{text[:200]!r} is not a fingerprint; {_FINGERPRINT}") from None
-            raise ValueError(f"the digits of the fingerprint {text!r} are not hexadecimal; copy it anew") from None
+            raise ValueError(f"the digits of the fingerprint {text!r} are not hexadecimal; copy it again") from None
         if algorithm.lower() in ("md5", "sha1") or (not algorithm and len(digest) in (16, 20)):
             word = "an MD5" if algorithm.lower() == "md5" or len(digest) == 16 else "a SHA-1"
             raise ValueError(f"{text!r} is {word} fingerprint, which can be forged; {_FINGERPRINT}")
@@ -118,7 +125,7 @@ class Fingerprint:
             raise ValueError(f"{text[:200]!r} is not a fingerprint; {_FINGERPRINT}")
         if len(digest) != size:
             raise ValueError(
-                f"a {named} fingerprint has {size * 2} hex digits, this one {len(digest) * 2}; copy it anew"
+                f"a {named} fingerprint has {size * 2} hex digits, but this one has {len(digest) * 2}; copy it again"
             )
         return cls(named, digest)
 
@@ -141,8 +148,8 @@ class AlternativeName:
         if kind not in KINDS:
             raise ValueError(f"{text[:200]!r} is not a name; {likely_name(text)}")
         if not re.fullmatch(r"\S+", value):
-            what = "has a blank in it" if value.strip() else "names nothing"
-            raise ValueError(f"{text[:200]!r} {what}; write e.g. {kind}:{EXAMPLES[kind]}, each name by itself")
+            what = "contains a space" if value.strip() else "is empty after the colon"
+            raise ValueError(f"{text[:200]!r} {what}; write e.g. {kind}:{EXAMPLES[kind]}, one name per entry")
         if kind == "ip":
             try:
                 address = ipaddress.ip_address(value)
@@ -152,7 +159,7 @@ class AlternativeName:
             except ValueError:
                 raise ValueError(f"{value!r} is not an IP address; write e.g. ip:192.0.2.7") from None
         elif kind != "upn" and not value.isascii():
-            raise ValueError(f"{text!r} is not ASCII; write an international name in its xn-- form")
+            raise ValueError(f"{text!r} is not ASCII; write an international domain name in its xn-- form")
         if kind in _NAME_CHECKS:
             _NAME_CHECKS[kind](value)
         return cls(kind, value)
@@ -186,9 +193,9 @@ class AcceptedName:
             name = AlternativeName.parse(text)
             return cls(kind, name.value.lower() if kind == "dns" else name.value)
         if kind == "dns" and not re.fullmatch(r"\*(\.[A-Za-z0-9_-]+){2,}", value):
-            raise ValueError(f"{text!r} is too wide; write a star for the first label alone, e.g. dns:*.corp.example")
+            raise ValueError(f"{text!r} is too broad; use a star only for the first label, e.g. dns:*.corp.example")
         if kind == "uri" and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^*\s]+\*", value):
-            raise ValueError(f"{text!r} is too wide; write a star at its end alone, e.g. uri:tag:corp.example,2026:*")
+            raise ValueError(f"{text!r} is too broad; use a star only at the end, e.g. uri:tag:corp.example,2026:*")
         return cls(kind, value.lower() if kind == "dns" else value)
 
     def covers(self, word: str) -> bool:
@@ -217,7 +224,7 @@ class Subject(str):
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(cls.pattern, text):
-            raise ValueError(f"{text!r} is not an RFC 4514 name; write e.g. CN=web.example.net,O=Example")
+            raise ValueError(f"{text[:200]!r} is not an RFC 4514 name; {likely_subject(text[:200])}")
         return cls(names.written_subject(text))
 
 
@@ -259,7 +266,8 @@ class Loss(str):
             with contextlib.suppress(ValueError):
                 return cls(written(text))
         raise ValueError(
-            f"{text!r} is nothing that a certificate may lose; write a name (dns:old.example.net), a usage, a purpose, "
+            f"{text!r} is not something that a certificate can lose; write a name (dns:old.example.net), a "
+            f"usage, a purpose, "
             "or all of a kind: san, key_usage, extended_key_usage"
         )
 
@@ -275,7 +283,7 @@ class Mode(int):
             raise ValueError(f'{text!r} is not a file mode; write three or four octal digits in quotes, e.g. "0640"')
         mode = cls(text, 8)
         if mode & 0o007:
-            raise ValueError(f"mode {text} would let everybody on the host at the private key; end it in 0")
+            raise ValueError(f"mode {text} would let everybody on the host read the private key; make its last digit 0")
         return mode
 
 
@@ -294,7 +302,7 @@ class KeyType(StrEnum):
 # What a loader must know beyond the type stands in `extra`, in this project's own words: `what` and `hint` say
 # what the pattern wants, `check` names what has to be held against the host (checks.py).
 _FILE_PATTERN = r"^/([^\x00]*[^/\x00])$"
-_FILE = {"what": "an absolute path of a file", "hint": "write it from the root, such as /etc/ssl/web.pem"}
+_FILE = {"what": "an absolute file path", "hint": "start it with /, e.g. /etc/ssl/web.pem"}
 SecretFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "secret_file"})]
 ReadFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "read_file"})]
 WrittenFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "written_file"})]
@@ -303,8 +311,8 @@ Directory = Annotated[
     Meta(
         pattern=r"^/[^/\x00][^\x00]*$",
         extra={
-            "what": "an absolute path of a directory",
-            "hint": "write it from the root, such as /var/lib/certagent",
+            "what": "an absolute directory path",
+            "hint": "start it with /, e.g. /var/lib/certagent",
             "check": "directory",
         },
     ),
@@ -314,8 +322,8 @@ Name = Annotated[
     Meta(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
         extra={
-            "what": "a name that is fit for a directory",
-            "hint": "use up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit",
+            "what": "a usable name (it becomes a directory)",
+            "hint": "use at most 64 letters, digits, dots, dashes and underscores, starting with a letter or digit",
         },
     ),
 ]
@@ -363,7 +371,7 @@ Token = Annotated[
         pattern=r"^(pkcs11:(?!.*pin-)\S+|serial:\S{1,16}|(?!pkcs11:|serial:).{1,32})$",
         extra={
             "what": "a token's label, serial:NUMBER, or a pkcs11: URI without a PIN",
-            "hint": "write e.g. token: vpn; `pkcs11-tool --list-token-slots` shows what there is",
+            "hint": "write e.g. token: vpn; `pkcs11-tool --list-token-slots` lists the tokens",
         },
     ),
 ]

@@ -51,7 +51,7 @@ class Window:
         *named, hours = text.split(" ")
         start, end = (_since_midnight(clock) for clock in hours.split("-"))
         if start == end:
-            raise ValueError(f"{text!r} ends when it begins; write 00:00-24:00 for the whole day")
+            raise ValueError(f"{text!r} ends when it starts; write 00:00-24:00 for the whole day")
         return cls(_days(named[0]) if named else frozenset(range(7)), start, end)
 
     def holds(self, wall: datetime) -> bool:

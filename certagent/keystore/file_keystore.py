@@ -206,7 +206,8 @@ class FileKeystore(Keystore, Generic[Definition]):
     def exposed(self) -> tuple[str, ...]:
         found = [self._look(role).get(role) for role in self._paths if role.private]
         return tuple(
-            f"{look.path} holds the key and is open to everybody on the host (mode {look.status.st_mode & 0o777:04o})"
+            f"{look.path} holds the key and can be read by everybody on the host (mode "
+            f"{look.status.st_mode & 0o777:04o})"
             for look in found
             if look is not None and look.status.st_mode & 0o007 and self._holds_key(look.content)
         )

@@ -19,13 +19,13 @@ _KEYS = f"known here: {', '.join(sorted(Authority.__struct_fields__))}"
 _EVENTS = f"known here: {', '.join(Hooks.__struct_fields__)}"
 _TAGS = [str(cls.__struct_config__.tag) for cls in get_args(KeystoreDefinition)]
 _TYPES = ", ".join(_TAGS)
-_ABSOLUTE = "is not an absolute path of a file; write it from the root, such as /etc/ssl/web.pem"
-_SOURCE = "a secret itself does not stand here: write e.g. {file: /etc/certagent/secret}, or name env or command"
+_ABSOLUTE = "is not an absolute file path; start it with /, e.g. /etc/ssl/web.pem"
+_SOURCE = "do not write the secret itself here; write e.g. {file: /etc/certagent/secret}, or use env or command"
 _AT = "write e.g. http://scep.example.net/scep"
-_OPEN = "holds a user or a password, which would stand in the open here"
+_OPEN = "contains a user or password, which anybody could read here"
 _NAME = (
-    "is not a name that is fit for a directory; "
-    "use up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit"
+    "is not a usable name (it becomes a directory); "
+    "use at most 64 letters, digits, dots, dashes and underscores, starting with a letter or digit"
 )
 
 _TOKEN = "    type: pkcs11\n    module: DIR/root.pem\n    token: vpn"
@@ -48,26 +48,28 @@ FIELDS = [
     ),
     pytest.param(
         {9: "  authority: corp\n  key_file: DIR/x"},
-        "10: defaults.key_file: is not a known key; say it in each keystore",
+        "10: defaults.key_file: is not a known key; set it in each keystore instead",
         id="a key of one type only in defaults",
     ),
     pytest.param(
         {16: "    certificate_file: DIR/web.pem\n    key_file: DIR/b.key"},
-        "17: keystores.web.key_file: is given twice, first in line 15; remove one of the two",
+        "17: keystores.web.key_file: appears twice; it is first on line 15; remove one of them",
         id="key given twice",
     ),
     pytest.param(
-        {17: "  web: {}"}, "17: keystores.web: is given twice, first in line 11; remove one of the two", id="name twice"
+        {17: "  web: {}"},
+        "17: keystores.web: appears twice; it is first on line 11; remove one of them",
+        id="name twice",
     ),
     pytest.param(
         {12: "    type: pem\n    <<: {mode: '0600'}"},
-        "13: keystores.web.'<<': merging is not supported; put what keystores share under defaults",
+        "13: keystores.web.'<<': merging is not supported; put shared values under defaults",
         id="merge key",
     ),
     pytest.param(
         {5: "    # no url"},
         "4: authorities.corp.url: is missing; add it: the SCEP URL, http:// or https://; "
-        "or a list, each asked where those before are silent",
+        "or a list: the next one is asked when those before it cannot be reached",
         id="needed key missing",
     ),
     pytest.param(
@@ -78,7 +80,7 @@ FIELDS = [
     ),
     pytest.param(
         {7: "    ? {a: b}\n    : c"},
-        "7: authorities.corp: has a key that is not a single word; quote what holds { or [",
+        "7: authorities.corp: has a key that is not a single word; put text that contains { or [ in quotes",
         id="a table as key",
     ),
     # names
@@ -93,17 +95,17 @@ FIELDS = [
     ),
     pytest.param(
         {12: "    type: pem\n    owner: 0"},
-        "13: keystores.web.owner: must be text, not a number (as YAML reads it); put it in quotes",
+        '13: keystores.web.owner: must be text, not a number (as YAML reads it); put it in quotes: "0"',
         id="number where text belongs",
     ),
     pytest.param(
         {12: "    type: pem\n    owner: no"},
-        "13: keystores.web.owner: must be text, not yes or no (as YAML reads it); put it in quotes",
+        '13: keystores.web.owner: must be text, not yes or no (as YAML reads it); put it in quotes: "no"',
         id="yes or no where text belongs",
     ),
     pytest.param(
         {15: "    key_file:"},
-        "15: keystores.web.key_file: must be text, not nothing; write something, or remove the line",
+        "15: keystores.web.key_file: must be text, not nothing; give it a value, or remove the line",
         id="nothing where text belongs",
     ),
     pytest.param(
@@ -113,7 +115,7 @@ FIELDS = [
     ),
     pytest.param(
         {14: "    san: dns:web.example.net"},
-        "14: keystores.web.san: must be a list, not a single value; put it in brackets: [ ... ]",
+        "14: keystores.web.san: must be a list, not a single value; put it in brackets: [dns:web.example.net]",
         id="one value where a list belongs",
     ),
     pytest.param(
@@ -128,31 +130,32 @@ FIELDS = [
     ),
     pytest.param(
         {17: "    hooks: {post: [systemctl, reload, nginx]}"},
-        "17: keystores.web.hooks.post: must be a list of commands, each a list itself; "
+        "17: keystores.web.hooks.post: must be a list of commands, each of them a list; "
         "write [[systemctl, reload, nginx]]",
         id="one command where a list of commands belongs",
     ),
     pytest.param(
         {17: "    hooks: {post: systemctl reload nginx}"},
-        "17: keystores.web.hooks.post: must be a list of commands, each a list itself, not a single value; "
+        "17: keystores.web.hooks.post: must be a list of commands, each of them a list, not a single value; "
         "write [[systemctl, reload, nginx]]",
         id="shell line as hook",
     ),
     pytest.param(
         {17: "    hooks: {pre: [{run: [nginx, -t], once: true}]}"},
-        "17: keystores.web.hooks: has once: true under pre; only post and ca_changed are for several keystores",
+        "17: keystores.web.hooks: has once: true under pre; only post and ca_changed can run once for "
+        "several keystores",
         id="a veto for several keystores",
     ),
     pytest.param(
         {17: "    hooks: {post: [{run: [nginx], once: 2}]}"},
-        "17: keystores.web.hooks.post[0].once: is neither true nor false; write one of the two",
+        "17: keystores.web.hooks.post[0].once: must be true or false; write true or false",
         id="once twice",
     ),
     pytest.param(
         {17: "    activate_in: [Saturday 02:00-05:00, Sat-Sun 02:00-02:00]"},
         "17: keystores.web.activate_in[0]: 'Saturday 02:00-05:00' is not a time of the week; "
         "write e.g. Sat-Sun 02:00-05:00, Fri 22:00-02:00, or 02:00-04:00\n"
-        "17: keystores.web.activate_in[1]: 'Sat-Sun 02:00-02:00' ends when it begins; "
+        "17: keystores.web.activate_in[1]: 'Sat-Sun 02:00-02:00' ends when it starts; "
         "write 00:00-24:00 for the whole day",
         id="no times of the week",
     ),
@@ -163,25 +166,27 @@ FIELDS = [
     ),
     pytest.param(
         {17: "    hooks: {post: [[]]}"},
-        "17: keystores.web.hooks.post[0]: is an empty list; put something in it, or remove the line",
+        "17: keystores.web.hooks.post[0]: is an empty list; add an entry, or remove the line",
         id="empty command",
     ),
     pytest.param(
         {17: "    hooks: {post: [{run: [systemctl], timeout: 60}]}"},
-        "17: keystores.web.hooks.post[0].timeout: '60' is not a duration; write e.g. 90s, 15m, 6h or 30d",
+        "17: keystores.web.hooks.post[0].timeout: '60' is not a duration; add a unit: 60s, 60m, 60h or 60d",
         id="duration without a unit",
     ),
     pytest.param(
-        {2: "max_workers: 0"}, "2: max_workers: is not a whole number in range; write one from 1 to 64", id="no workers"
+        {2: "max_workers: 0"},
+        "2: max_workers: is not a whole number in the allowed range; write a number from 1 to 64",
+        id="no workers",
     ),
     pytest.param(
         {2: "max_workers: many"},
-        "2: max_workers: is not a whole number in range; write one from 1 to 64",
+        "2: max_workers: is not a whole number in the allowed range; write a number from 1 to 64",
         id="word where a number belongs",
     ),
     pytest.param(
         {2: f"max_workers: 1{':1' * 1000}"},
-        "2: max_workers: is not a whole number in range; write one from 1 to 64",
+        "2: max_workers: is not a whole number in the allowed range; write a number from 1 to 64",
         id="number in base 60, very long",
     ),
     pytest.param(
@@ -192,77 +197,79 @@ FIELDS = [
     ),
     pytest.param(
         {15: '    key_file: "/a\\0b"'},
-        "15: keystores.web.key_file: holds an escaped character that stands for no text; remove it",
+        "15: keystores.web.key_file: has an escape sequence that is not a character; remove it",
         id="NUL in a path",
     ),
     # values
     pytest.param(
         {13: "    subject: web.example.net"},
-        "13: keystores.web.subject: 'web.example.net' is not an RFC 4514 name; write e.g. CN=web.example.net,O=Example",
+        "13: keystores.web.subject: 'web.example.net' is not an RFC 4514 name; did you mean CN=web.example.net?",
         id="subject that is no name",
     ),
     pytest.param(
         {13: f"    subject: cn={'x' * 65},O=Example"},
         "13: keystores.web.subject: CN has 65 characters, not at most 64; "
-        "a longer host name goes into san alone, as dns:NAME",
+        "put a longer host name only in san, as dns:NAME",
         id="common name too long",
     ),
     pytest.param(
         {13: f"    subject: CN={'ä' * 33}"},
         "13: keystores.web.subject: CN has 66 characters, not at most 64; "
-        "a longer host name goes into san alone, as dns:NAME",
+        "put a longer host name only in san, as dns:NAME",
         id="common name too long in UTF-8",
     ),
     pytest.param(
         {13: "    subject: CN=web,C=DEU"},
-        "13: keystores.web.subject: C has 3 characters, not 2; write the two letters of ISO 3166, such as DE",
+        "13: keystores.web.subject: C has 3 characters, not 2; write the two-letter country code (ISO 3166), e.g. DE",
         id="country of three letters",
     ),
     pytest.param(
         {13: "    subject: CN=web,DEPARTMENT=x"},
-        "13: keystores.web.subject: 'DEPARTMENT' is no attribute known here; write its OID, such as 2.5.4.51=x",
+        "13: keystores.web.subject: 'DEPARTMENT' is not an attribute that certagent knows; write its OID, "
+        "e.g. 2.5.4.51=x",
         id="attribute that nobody knows",
     ),
     pytest.param(
         {14: "    san: [dns:ok.example, 'dns:a..example']"},
         "14: keystores.web.san[1]: the DNS name 'a..example' has an empty part; "
-        "write it without dots at its ends or in a row",
+        "remove leading, trailing and double dots",
         id="empty label",
     ),
     pytest.param(
         {14: f"    san: ['dns:{'x' * 64}.example']"},
-        f"14: keystores.web.san[0]: the part '{'x' * 64}' of a DNS name has 64 characters, not at most 63; shorten it",
+        f"14: keystores.web.san[0]: the part '{'x' * 64}' of a DNS name has 64 characters; at most 63 are "
+        f"allowed; shorten it",
         id="label too long",
     ),
     pytest.param(
         {14: f"    san: ['dns:{'x.' * 130}example']"},
-        "14: keystores.web.san[0]: the DNS name has 267 characters, not at most 253; shorten it",
+        "14: keystores.web.san[0]: the DNS name has 267 characters; at most 253 are allowed; shorten it",
         id="DNS name too long",
     ),
     pytest.param(
         {14: "    san: ['dns:www.*.example']"},
-        "14: keystores.web.san[0]: 'www.*.example' is no DNS name; a * may only stand alone as its first part",
+        "14: keystores.web.san[0]: 'www.*.example' is not a DNS name; a * must be the whole first part",
         id="asterisk in the middle",
     ),
     pytest.param(
         {14: "    san: ['dns:https://www.example']"},
-        "14: keystores.web.san[0]: 'https://www.example' is no DNS name; use letters, digits, - and _",
+        "14: keystores.web.san[0]: 'https://www.example' is not a DNS name; use letters, digits, - and _",
         id="URL for a DNS name",
     ),
     pytest.param(
         {14: "    san: ['email:device']"},
-        "14: keystores.web.san[0]: 'device' is no e-mail address; write e.g. email:device@example.net",
+        "14: keystores.web.san[0]: 'device' is not an e-mail address; write e.g. email:device@example.net",
         id="address without its domain",
     ),
     pytest.param(
         {14: "    san: ['uri:www.example.net']"},
-        "14: keystores.web.san[0]: 'www.example.net' is no absolute URI; "
-        "write it with its scheme, such as uri:https://example.net/",
+        "14: keystores.web.san[0]: 'www.example.net' is not an absolute URI; "
+        "write it with its scheme, e.g. uri:https://example.net/",
         id="URI without its scheme",
     ),
     pytest.param(
         {14: f"    san: [{', '.join(f'dns:h{number}.example' for number in range(251))}]"},
-        "14: keystores.web.san: has 251 entries, not at most 250; shorten it",
+        "14: keystores.web.san: has 251 entries; at most 250 are allowed; shorten it",
         id="too many names",
     ),
     pytest.param(
@@ -273,7 +280,7 @@ FIELDS = [
     pytest.param(
         {14: "    key_usage: [keyCertSign]"},
         "14: keystores.web.key_usage[0]: 'keyCertSign' is not a key usage; known here: digital_signature, "
-        "content_commitment, key_encipherment, data_encipherment, key_agreement; serverAuth is as good as server_auth",
+        "content_commitment, key_encipherment, data_encipherment, key_agreement; spellings like serverAuth work too",
         id="a CA's key usage",
     ),
     pytest.param(
@@ -288,12 +295,12 @@ FIELDS = [
     ),
     pytest.param(
         {12: "    type: pem\n    mode: '0644'"},
-        "13: keystores.web.mode: mode 0644 would let everybody on the host at the private key; end it in 0",
+        "13: keystores.web.mode: mode 0644 would let everybody on the host read the private key; make its last digit 0",
         id="key readable by everybody",
     ),
     pytest.param(
         {12: "    type: pem\n    renew_at: 100%"},
-        "13: keystores.web.renew_at: '100%' must lie between 0% and 100%, both excluded; write e.g. 66%",
+        "13: keystores.web.renew_at: '100%' must be more than 0% and less than 100%; write e.g. 66%",
         id="renewal at the very end",
     ),
     pytest.param(
@@ -303,7 +310,7 @@ FIELDS = [
     ),
     pytest.param(
         {12: "    type: pem\n    jitter: 5"},
-        "13: keystores.web.jitter: '5' is not a share between 0% and 100%; write e.g. 5%",
+        "13: keystores.web.jitter: '5' is not a share between 0% and 100%; write e.g. 66% or 5%",
         id="share without its sign",
     ),
     pytest.param(
@@ -330,23 +337,24 @@ FIELDS = [
     ),
     pytest.param(
         {7: "    capabilities: [sha256, post]"},
-        "4: authorities.corp: has capabilities without a cipher; add aes, or 3des for a CA that can no better",
+        "4: authorities.corp: has capabilities without a cipher; add aes, or 3des if the CA supports nothing better",
         id="capabilities that would mean 3DES in silence",
     ),
     pytest.param(
         {7: "    capabilities: [aes, post]"},
-        "4: authorities.corp: has capabilities without a digest; add sha256 or sha512, or sha1 for a CA that can no "
+        "4: authorities.corp: has capabilities without a digest; add sha256 or sha512, or sha1 if the CA "
+        "supports nothing "
         "better",
         id="capabilities that would mean SHA-1 in silence",
     ),
     pytest.param(
         {6: "    fingerprint: sha256:9f86"},
-        "6: authorities.corp.fingerprint: a sha256 fingerprint has 64 hex digits, this one 4; copy it anew",
+        "6: authorities.corp.fingerprint: a sha256 fingerprint has 64 hex digits, but this one has 4; copy it again",
         id="fingerprint cut short",
     ),
     pytest.param(
         {5: "    url: http://scep.example.net/scep?operation=x"},
-        f"5: authorities.corp.url: holds a query (?…), and certagent adds its own; {_AT}",
+        f"5: authorities.corp.url: contains a query (?…), but certagent adds its own; {_AT}",
         id="query in the URL",
     ),
     pytest.param(
@@ -372,7 +380,7 @@ FIELDS = [
     ),
     pytest.param(
         {14: "    san: ['dns:a b']"},
-        "14: keystores.web.san[0]: 'dns:a b' has a blank in it; write e.g. dns:web.example.net, each name by itself",
+        "14: keystores.web.san[0]: 'dns:a b' contains a space; write e.g. dns:web.example.net, one name per entry",
         id="two names in one",
     ),
     pytest.param(
@@ -388,7 +396,7 @@ FIELDS = [
     ),
     pytest.param(
         {7: "    https_ca_file: DIR/corp.challenge"},
-        "4: authorities.corp: has https_ files beside an http:// url; write https://, or remove them",
+        "4: authorities.corp: has https_… keys but an http:// url; write https://, or remove them",
         id="TLS files without TLS",
     ),
     pytest.param(
@@ -398,7 +406,8 @@ FIELDS = [
     ),
     pytest.param(
         {6: "    # none"},
-        "4: authorities.corp: has neither fingerprint nor trust_anchor; add one: no CA is believed on first use",
+        "4: authorities.corp: has neither fingerprint nor trust_anchor; add one: certagent does not trust a "
+        "CA on first use",
         id="authority nobody vouches for",
     ),
     pytest.param(
@@ -413,17 +422,17 @@ FIELDS = [
     ),
     pytest.param(
         {5: "    url: []"},
-        "4: authorities.corp: has an empty list as its url; write the SCEP URL",
+        "4: authorities.corp: has an empty url list; write the SCEP URL",
         id="no URL in a list",
     ),
     pytest.param(
         {5: "    url: [http://one.example.net/scep, http://one.example.net/scep]"},
-        "4: authorities.corp: has the same url twice; take one out",
+        "4: authorities.corp: has the same url twice; remove one",
         id="a URL twice",
     ),
     pytest.param(
         {5: "    url: [https://one.example.net/scep, http://two.example.net/scep]", 7: "    https_ca_file: DIR/a.pem"},
-        "4: authorities.corp: has https_ files beside an http:// url; write https://, or remove them",
+        "4: authorities.corp: has https_… keys but an http:// url; write https://, or remove them",
         id="TLS files with an http:// URL in a list",
     ),
     pytest.param(
@@ -438,8 +447,7 @@ FIELDS = [
     ),
     pytest.param(
         {5: "    url: http://scep.example.net:99999/scep"},
-        "5: authorities.corp.url: is a URL whose host or port cannot be right; "
-        "write e.g. http://scep.example.net:8080/scep",
+        "5: authorities.corp.url: is a URL with an invalid host or port; write e.g. http://scep.example.net:8080/scep",
         id="impossible port",
     ),
     pytest.param(
@@ -449,17 +457,17 @@ FIELDS = [
     ),
     pytest.param(
         {17: "    probe: {tls: '127.0.0.1:70000'}"},
-        '17: keystores.web.probe.tls: has no port between 1 and 65535; write e.g. "127.0.0.1:443"',
+        '17: keystores.web.probe.tls: needs a port between 1 and 65535; write e.g. "127.0.0.1:443"',
         id="probe with an impossible port",
     ),
     pytest.param(
         {17: "    probe: {timeout: 30s}"},
-        '17: keystores.web.probe: does not name exactly one of tls and run; write e.g. {tls: "127.0.0.1:443"}',
+        '17: keystores.web.probe: must have exactly one of tls and run; write e.g. {tls: "127.0.0.1:443"}',
         id="probe of nothing",
     ),
     pytest.param(
         {17: "    probe: {run: [/bin/true], starttls: smtp}"},
-        "17: keystores.web.probe: has starttls or server_name beside run; they belong to tls",
+        "17: keystores.web.probe: has starttls or server_name together with run; they go with tls",
         id="probe by a command, with STARTTLS",
     ),
     pytest.param(
@@ -470,18 +478,18 @@ FIELDS = [
     pytest.param(
         {17: "    probe: {run: [bin/true]}"},
         "17: keystores.web.probe.run: does not begin with a program; "
-        "write its absolute path, or its bare name to look it up on PATH",
+        "write its absolute path, or just its name to find it on PATH",
         id="probe by a command with a relative path",
     ),
     # types of keystores
     pytest.param(
         {12: "    type: pme"},
-        f"12: keystores.web.type: is none of {_TYPES}; did you mean pem?",
+        f"12: keystores.web.type: is not one of {_TYPES}; did you mean pem?",
         id="type misspelled",
     ),
     pytest.param(
         {12: "    type: pfx", 15: "    file: DIR/web.p12", 16: "    password: {file: DIR/corp.challenge}\n    own: me"},
-        f"12: keystores.web.type: is none of {_TYPES}; write one of them\n"
+        f"12: keystores.web.type: is not one of {_TYPES}; write one of them\n"
         "17: keystores.web.own: is not a known key; did you mean owner?",
         id="type unknown: the rest is read as the type it looks like",
     ),
@@ -490,7 +498,8 @@ FIELDS = [
         {12: "    # no type", 15: "    module: DIR/root.pem", 16: "    token: vpn"},
         "11: keystores.web.type: is missing; add type: pkcs11\n"
         "11: keystores.web.pin: is missing; add it: the user PIN of the token\n"
-        "11: keystores.web.uri_file: is missing; add it: RFC 7512 URI of the active key: what consumers read",
+        "11: keystores.web.uri_file: is missing; add it: holds the RFC 7512 URI of the active key, for "
+        "consumers to read",
         id="type missing: the one that fits best is shown",
     ),
     pytest.param(
@@ -500,12 +509,13 @@ FIELDS = [
     ),
     pytest.param(
         {12: "    type: pem\n    password: {file: DIR/corp.challenge}"},
-        "13: keystores.web.password: is no key of type pem; it belongs to type pkcs12",
+        "13: keystores.web.password: is not a key of type pem; only keystores of type pkcs12 have it",
         id="a key of another type",
     ),
     pytest.param(
         {12: "    type: pkcs12\n    password: {file: DIR/corp.challenge}", 15: "    file: DIR/web.p12"},
-        "17: keystores.web.certificate_file: is no key of type pkcs12; it belongs to type pem and pkcs11",
+        "17: keystores.web.certificate_file: is not a key of type pkcs12; only keystores of type pem and "
+        "pkcs11 have it",
         id="a key of two other types",
     ),
     pytest.param(
@@ -521,7 +531,7 @@ FIELDS = [
                 16: "    uri_file: DIR/uri",
             },
             "14: keystores.web.token: is not a token's label, serial:NUMBER, or a pkcs11: URI without a PIN; "
-            "write e.g. token: vpn; `pkcs11-tool --list-token-slots` shows what there is",
+            "write e.g. token: vpn; `pkcs11-tool --list-token-slots` lists the tokens",
             id=f"token {word}",
         )
         for word, token in {
@@ -533,12 +543,12 @@ FIELDS = [
     ),
     pytest.param(
         {12: _TOKEN, 15: f"{_PIN}\n    certificate_object: false", 16: "    uri_file: DIR/uri"},
-        "11: keystores.web: keeps the certificate nowhere; add certificate_file, or set certificate_object: true",
+        "11: keystores.web: has nowhere to keep the certificate; add certificate_file, or set certificate_object: true",
         id="a certificate that is kept nowhere",
     ),
     pytest.param(
         {12: _TOKEN, 15: f"{_PIN}\n    certificate_object: perhaps", 16: "    uri_file: DIR/uri"},
-        "18: keystores.web.certificate_object: is neither true nor false; write one of the two",
+        "18: keystores.web.certificate_object: must be true or false; write true or false",
         id="neither yes nor no",
     ),
     pytest.param(
@@ -555,17 +565,17 @@ FIELDS = [
     # references
     pytest.param(
         {9: "  authority: crop"},
-        "9: defaults.authority: names no authority; did you mean corp?",
+        "9: defaults.authority: is not the name of an authority; did you mean corp?",
         id="default authority",
     ),
     pytest.param(
         {12: "    type: pem\n    authority: crop"},
-        "13: keystores.web.authority: names no authority; did you mean corp?",
+        "13: keystores.web.authority: is not the name of an authority; did you mean corp?",
         id="authority misspelled",
     ),
     pytest.param(
         {9: "  rekey: never"},
-        "11: keystores.web.authority: is missing; add it here or under defaults (corp)",
+        "11: keystores.web.authority: is missing; set it here or under defaults (corp)",
         id="no authority, even if there is just one",
     ),
     # paths
@@ -573,7 +583,7 @@ FIELDS = [
     pytest.param({15: "    key_file: DIR/keys/"}, f"15: keystores.web.key_file: {_ABSOLUTE}", id="directory as file"),
     pytest.param(
         {1: "state_dir: state"},
-        "1: state_dir: is not an absolute path of a directory; write it from the root, such as /var/lib/certagent",
+        "1: state_dir: is not an absolute directory path; start it with /, e.g. /var/lib/certagent",
         id="relative state directory",
     ),
     pytest.param(
@@ -584,8 +594,8 @@ FIELDS = [
     ),
     pytest.param(
         {16: "    certificate_file: DIR/./web.key"},
-        "16: keystores.web.certificate_file: is the same file as key_file, written in another way; "
-        "for one combined file write both paths alike",
+        "16: keystores.web.certificate_file: is the same file as key_file, written differently; "
+        "for one combined file, write the same path twice",
         id="combined file written in two ways",
     ),
     pytest.param(
@@ -608,22 +618,22 @@ FIELDS = [
     ),
     pytest.param(
         {15: "    key_file: DIR/state/web.key"},
-        "15: keystores.web.key_file: lies inside state_dir; choose another directory",
+        "15: keystores.web.key_file: is inside state_dir; choose another directory",
         id="key in the state directory",
     ),
     pytest.param(
         {15: "    key_file: DIR/live/web.key"},
-        "15: keystores.web.key_file: lies inside live_dir; choose another directory",
+        "15: keystores.web.key_file: is inside live_dir; choose another directory",
         id="key in the live directory",
     ),
     pytest.param(
         {2: "live_dir: DIR/state/live"},
-        "2: live_dir: state_dir and live_dir lie inside one another; separate them",
+        "2: live_dir: one of state_dir and live_dir is inside the other; use two separate directories",
         id="live directory in the state directory",
     ),
     pytest.param(
         {15: "    key_file: DIR/agent.yaml"},
-        "15: keystores.web.key_file: is a file of this configuration; choose another path",
+        "15: keystores.web.key_file: is part of this configuration; choose another path",
         id="key over the configuration",
     ),
     pytest.param(
@@ -660,7 +670,7 @@ FIELDS = [
     ),
     pytest.param(
         {7: "    challenge: {file: DIR/corp.challenge, env: HOME}"},
-        "7: authorities.corp.challenge: does not name exactly one of file, env or command; "
+        "7: authorities.corp.challenge: must have exactly one of file, env and command; "
         "write e.g. {file: /etc/certagent/secret}",
         id="two sources of a secret",
     ),
@@ -668,7 +678,7 @@ FIELDS = [
     pytest.param(
         {17: "    hooks: {pre: [[./tell]]}"},
         "17: keystores.web.hooks.pre[0]: does not begin with a program; "
-        "write its absolute path, or its bare name to look it up on PATH",
+        "write its absolute path, or just its name to find it on PATH",
         id="program by relative path",
     ),
     pytest.param(
@@ -682,29 +692,30 @@ FIELDS = [
 HOST = [
     pytest.param(
         {5: "    url: https://scep.example.net/scep", 7: "    https_ca_file: DIR/gone.pem"},
-        "7: authorities.corp.https_ca_file: cannot be read: No such file or directory; "
+        "7: authorities.corp.https_ca_file: gone.pem cannot be read: No such file or directory; "
         "create the file, or correct the path",
         id="no CA file for TLS",
     ),
     pytest.param(
         {12: "    type: pkcs11\n    module: DIR/gone.so\n    token: vpn", 15: _PIN, 16: "    uri_file: DIR/uri"},
-        "13: keystores.web.module: cannot be read: No such file or directory; create the file, or correct the path",
+        "13: keystores.web.module: gone.so cannot be read: No such file or directory; create the file, or "
+        "correct the path",
         id="module missing",
     ),
     pytest.param(
         {7: "    challenge: {file: DIR/missing}"},
-        "7: authorities.corp.challenge.file: cannot be read: No such file or directory; "
+        "7: authorities.corp.challenge.file: missing cannot be read: No such file or directory; "
         "create the file, or correct the path",
         id="secret file missing",
     ),
     pytest.param(
         {7: "    challenge: {file: DIR/bin}"},
-        "7: authorities.corp.challenge.file: is not a file; correct the path",
+        "7: authorities.corp.challenge.file: bin is not a file; correct the path",
         id="directory as secret",
     ),
     pytest.param(
         {7: "    challenge: {file: DIR/root.pem}"},
-        "7: authorities.corp.challenge.file: is open to everybody on the host; run chmod o= root.pem",
+        "7: authorities.corp.challenge.file: root.pem can be read by everybody on the host; run chmod o= root.pem",
         id="secret open to everybody",
     ),
     pytest.param(
@@ -715,32 +726,29 @@ HOST = [
     ),
     pytest.param(
         {7: "    challenge: {command: [DIR/root.pem]}"},
-        "7: authorities.corp.challenge.command: begins with a program that is not executable; "
-        "correct the path, or run chmod +x",
+        "7: authorities.corp.challenge.command: begins with root.pem, which is not executable; run chmod +x root.pem",
         id="secret from a file that cannot run",
     ),
     pytest.param(
         {6: "    trust_anchor: [DIR/root.pem, DIR/other.pem]"},
-        "6: authorities.corp.trust_anchor[1]: cannot be read: No such file or directory; "
+        "6: authorities.corp.trust_anchor[1]: other.pem cannot be read: No such file or directory; "
         "create the file, or correct the path",
         id="trust anchor missing",
     ),
     pytest.param(
         {17: "    hooks: {post: [[sytemctl, reload, nginx]]}"},
-        "17: keystores.web.hooks.post[0]: begins with a program that is not on PATH; "
+        "17: keystores.web.hooks.post[0]: begins with sytemctl, which is not on PATH; "
         "install it, or write its absolute path",
         id="program misspelled",
     ),
     pytest.param(
         {17: "    hooks: {pre: [{run: [DIR/gone]}]}"},
-        "17: keystores.web.hooks.pre[0].run: begins with a program that does not exist; "
-        "correct the path, or run chmod +x",
+        "17: keystores.web.hooks.pre[0].run: begins with gone, which does not exist; install it, or correct the path",
         id="program missing",
     ),
     pytest.param(
         {9: "  authority: corp\n  hooks: {failed: [[gone]]}"},
-        "10: defaults.hooks.failed[0]: begins with a program that is not on PATH; "
-        "install it, or write its absolute path",
+        "10: defaults.hooks.failed[0]: begins with gone, which is not on PATH; install it, or write its absolute path",
         id="program in defaults: said once",
     ),
 ]
@@ -776,9 +784,9 @@ def test_one_fault_is_the_error_itself_and_many_are_counted(site: Site) -> None:
     site.change({1: "state_dir: state"})
     with pytest.raises(ConfigError, match=r"agent.yaml:1: state_dir: is not an absolute") as caught:
         load_configuration(site.main)
-    assert caught.value.hint == "write it from the root, such as /var/lib/certagent"
+    assert caught.value.hint == "start it with /, e.g. /var/lib/certagent"
     site.change({1: "state_dir: state", 2: "live_dir: live"})
-    with pytest.raises(ConfigError, match=r"agent.yaml: 2 faults, the first: .*state_dir"):
+    with pytest.raises(ConfigError, match=r"agent.yaml: 2 faults; the first one: .*state_dir"):
         load_configuration(site.main)
 
 

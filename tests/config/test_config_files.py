@@ -15,11 +15,9 @@ TEXTS = [
     pytest.param(b"", "agent.yaml: is empty; start from agent.yaml.example", id="empty"),
     pytest.param(b"# nothing\n", "agent.yaml: is empty; start from agent.yaml.example", id="only a comment"),
     pytest.param(
-        b"- a\n", "agent.yaml:1: does not hold a table of keys; start from agent.yaml.example", id="a list at the top"
+        b"- a\n", "agent.yaml:1: is not a table of keys; start from agent.yaml.example", id="a list at the top"
     ),
-    pytest.param(
-        b"certagent\n", "agent.yaml:1: does not hold a table of keys; start from agent.yaml.example", id="a word"
-    ),
+    pytest.param(b"certagent\n", "agent.yaml:1: is not a table of keys; start from agent.yaml.example", id="a word"),
     pytest.param(b"a: 1\nb: \xff\n", "agent.yaml:2: is not UTF-8 text; save the file as UTF-8", id="Latin-1"),
     pytest.param(
         "state_dir: /x\n".encode("utf-16"), "agent.yaml:1: is not UTF-8 text; save the file as UTF-8", id="UTF-16"
@@ -31,21 +29,25 @@ TEXTS = [
     ),
     pytest.param(
         b"a: &x [*x]\n",
-        "agent.yaml: is nested too deeply, or repeats too much through aliases; write it out plainly",
+        "agent.yaml: is nested too deeply, or its aliases expand too far; write it without so many levels or aliases",
         id="an alias inside itself",
     ),
     pytest.param(
         b"[" * 500_000,
-        "agent.yaml: is nested too deeply, or repeats too much through aliases; write it out plainly",
+        "agent.yaml: is nested too deeply, or its aliases expand too far; write it without so many levels or aliases",
         id="half a million brackets",
     ),
     pytest.param(
         b"a: &a [x,x,x,x,x,x,x,x,x]\n"
         + b"".join(b"%c: &%c [%s]\n" % (i, i, b",".join([b"*%c" % (i - 1)] * 9)) for i in range(ord("b"), ord("j"))),
-        "agent.yaml: is nested too deeply, or repeats too much through aliases; write it out plainly",
+        "agent.yaml: is nested too deeply, or its aliases expand too far; write it without so many levels or aliases",
         id="a billion laughs",
     ),
-    pytest.param(b"#" * (1 << 20) + b"\n", "agent.yaml: is larger than 1 MiB; split it with include", id="too large"),
+    pytest.param(
+        b"#" * (1 << 20) + b"\n",
+        "agent.yaml: is larger than 1 MiB; split it into several files, see `include`",
+        id="too large",
+    ),
 ]
 
 
@@ -65,10 +67,10 @@ def either_loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("text", "line", "hint"),
     [
-        pytest.param("a: {b: 1\nc: 2\n", 2, "look at this line and the one above it", id="brace not closed"),
-        pytest.param("a: b: c\n", 1, "look at this line and the one above it", id="two colons"),
-        pytest.param("a: *hunter2\n", 1, "look at this line and the one above it", id="alias of nothing"),
-        pytest.param("a: 1\n---\nb: 2\n", 2, "look at this line and the one above it", id="two documents"),
+        pytest.param("a: {b: 1\nc: 2\n", 2, "check this line and the one above it", id="brace not closed"),
+        pytest.param("a: b: c\n", 1, "check this line and the one above it", id="two colons"),
+        pytest.param("a: *hunter2\n", 1, "check this line and the one above it", id="alias of nothing"),
+        pytest.param("a: 1\n---\nb: 2\n", 2, "check this line and the one above it", id="two documents"),
     ],
 )
 def test_broken_yaml_is_told_with_its_line(site: Site, text: str, line: int, hint: str) -> None:
@@ -107,7 +109,8 @@ def test_a_file_of_somebody_else_is_refused(site: Site) -> None:
 
 def test_a_missing_configuration_is_told(site: Site) -> None:
     site.main.unlink()
-    assert site.problems() == ["agent.yaml: cannot be read: No such file or directory; correct the path or its rights"]
+    hint = "name the right file with -c, or start from agent.yaml.example"
+    assert site.problems() == [f"agent.yaml: cannot be read: No such file or directory; {hint}"]
 
 
 def test_a_pipe_is_refused_without_waiting_for_it(site: Site) -> None:
@@ -120,14 +123,14 @@ INCLUDES = [
     pytest.param(
         "include: keystores/web.yaml",
         {},
-        ["agent.yaml:2: include: 'keystores/web.yaml' does not exist; create it, or write a glob"],
+        ["agent.yaml:2: include: keystores/web.yaml does not exist; create it, correct the path, or write a glob"],
         id="a plain name that does not exist",
     ),
     pytest.param(
         "include: keystores/*.yaml",
         {"keystores/a.yaml": "defaults: {rekey: never}\nkeystroes: {}\n"},
         [
-            "keystores/a.yaml:1: defaults: does not belong into an included file; move it to agent.yaml",
+            "keystores/a.yaml:1: defaults: is not allowed in an included file; move it to agent.yaml",
             "keystores/a.yaml:2: keystroes: is not a known key; did you mean keystores?",
         ],
         id="keys of the main file",
@@ -135,7 +138,7 @@ INCLUDES = [
     pytest.param(
         "include: keystores/*.yaml",
         {"keystores/a.yaml": "keystores:\n  web: {type: pem, key_file: /a, certificate_file: /b}\n"},
-        ["keystores/a.yaml:2: keystores.web: is also defined at agent.yaml:11; give one of the two another name"],
+        ["keystores/a.yaml:2: keystores.web: is also defined at agent.yaml:11; rename one of them"],
         id="a keystore in two files",
     ),
     pytest.param(
@@ -164,7 +167,7 @@ INCLUDES = [
         "include: [a.yaml, b.yaml]",
         {"a.yaml": "- keystores\n", "b.yaml": "x: y\n"},
         [
-            "a.yaml:1: does not hold a table of keys; start from agent.yaml.example",
+            "a.yaml:1: is not a table of keys; start from agent.yaml.example",
             "b.yaml:1: x: is not a known key; known here: authorities, keystores",
         ],
         id="a broken file does not hide the next",

@@ -36,7 +36,7 @@ FOR_A_SHELL = [
     pytest.param(["~/bin/reload"], "`~/bin/reload`", id="the program at home"),
     pytest.param(["sh", "systemctl reload nginx"], "without -c", id="a shell without -c"),
     pytest.param(["bash", "-c", "systemctl", "reload", "nginx"], "after -c", id="a shell with many words after -c"),
-    pytest.param(["source", "/etc/default/x"], "a shell's own word", id="a shell's own command"),
+    pytest.param(["source", "/etc/default/x"], "a shell builtin", id="a shell's own command"),
 ]
 
 AS_IT_STANDS = [
@@ -68,19 +68,21 @@ def test_words_for_the_program_are_left_alone(argv: list[str]) -> None:
 
 
 SCRIPTS = [
-    pytest.param(b"#!/bin/sh\r\nexit 0\r\n", "Windows line ends", id="Windows line ends"),
-    pytest.param(b"#!/usr/bin/env sh\r\nexit 0\r\n", "Windows line ends", id="the same, by env"),
-    pytest.param(b"#!/bin/sh -e\r\nexit 0\r\n", "Windows line ends", id="the same, after an option"),
-    pytest.param(b"#!/bin/sh\nexit 3\r\n", "Windows line ends", id="the same, in the other lines"),
-    pytest.param(b"#!/bin/sh\rexit 0\r", "Windows line ends", id="carriage returns alone"),
-    pytest.param(b"exit 0\n", "no first line that names its interpreter", id="no first line"),
-    pytest.param(b"\n#!/bin/sh\nexit 0\n", "no first line that names its interpreter", id="an empty line before it"),
-    pytest.param(b"", "no first line that names its interpreter", id="an empty file"),
+    pytest.param(b"#!/bin/sh\r\nexit 0\r\n", "Windows line endings", id="Windows line endings"),
+    pytest.param(b"#!/usr/bin/env sh\r\nexit 0\r\n", "Windows line endings", id="the same, by env"),
+    pytest.param(b"#!/bin/sh -e\r\nexit 0\r\n", "Windows line endings", id="the same, after an option"),
+    pytest.param(b"#!/bin/sh\nexit 3\r\n", "Windows line endings", id="the same, in the other lines"),
+    pytest.param(b"#!/bin/sh\rexit 0\r", "Windows line endings", id="carriage returns alone"),
+    pytest.param(b"exit 0\n", "does not name an interpreter in its first line", id="no first line"),
+    pytest.param(
+        b"\n#!/bin/sh\nexit 0\n", "does not name an interpreter in its first line", id="an empty line before it"
+    ),
+    pytest.param(b"", "does not name an interpreter in its first line", id="an empty file"),
     pytest.param(b"\xef\xbb\xbf#!/bin/sh\nexit 0\n", "byte order mark", id="a byte order mark"),
     pytest.param("#!/bin/sh\n".encode("utf-16"), "byte order mark", id="UTF-16"),
-    pytest.param(b"#!/no/such/shell\nexit 0\n", "not there: /no/such/shell", id="no such interpreter"),
+    pytest.param(b"#!/no/such/shell\nexit 0\n", "does not exist: /no/such/shell", id="no such interpreter"),
     pytest.param(b"#!/usr/bin/env no-such-shell\n", "not on PATH: no-such-shell", id="no such interpreter, by env"),
-    pytest.param(b"#!\nexit 0\n", "names no interpreter", id="no interpreter"),
+    pytest.param(b"#!\nexit 0\n", "an empty `#!` line", id="no interpreter"),
 ]
 
 
@@ -125,7 +127,7 @@ def test_a_program_where_none_is_run(script: Path, monkeypatch: pytest.MonkeyPat
     script.write_text("#!/bin/sh\n")
     script.chmod(0o644)
     monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=os.ST_NOEXEC))
-    with pytest.raises(HookError, match="lies on a file system that is mounted noexec"):
+    with pytest.raises(HookError, match="is on a file system that is mounted noexec"):
         run_hook(HookCommand(run=(str(script),)), {}, print)
 
 
@@ -136,17 +138,17 @@ def test_a_program_is_left_alone() -> None:
 def test_a_command_that_fails_over_words_for_a_shell_says_so() -> None:
     with pytest.raises(HookError, match="exited with") as caught:
         run_hook(HookCommand(run=("ls", "/", "|", "wc")), {}, print)
-    assert "no shell reads it" in caught.value.hint
+    assert "no shell runs" in caught.value.hint
 
 
 def test_check_names_file_line_and_key(site: Site) -> None:
     site.write("hook", "#!/bin/sh\r\n", 0o755)
     site.change({17: "    hooks: {post: [[systemctl, reload, nginx, '>', log]], pre: [[DIR/hook]]}"})
     shell, windows = site.lacking()
-    assert shell.startswith("agent.yaml:17: keystores.web.hooks.post[0]: holds `>`, which reaches the program as it ")
+    assert shell.startswith("agent.yaml:17: keystores.web.hooks.post[0]: holds `>`, which the program gets unchanged, ")
     assert windows.startswith("agent.yaml:17: keystores.web.hooks.pre[0]: begins with a script that has Windows line e")
 
 
 def test_a_path_that_only_a_shell_would_find_is_refused_as_such(site: Site) -> None:
     site.change({17: "    hooks: {post: [['~/bin/reload']]}"})
-    assert "`~/bin/reload`, which reaches the program as it stands, for no shell reads it" in site.problems()[0]
+    assert "`~/bin/reload`, which the program gets unchanged, because no shell runs" in site.problems()[0]

@@ -184,7 +184,7 @@ def test_the_next_key_is_not(enrolled: Enrolled, there: int, configured: str, th
     site.key.chmod(there)
     assert site.run(Wish.RENEW).result is Result.RENEWED
     assert site.key.stat().st_mode & 0o777 == then
-    told = [line for line in site.log if "is open to everybody on the host" in line]
+    told = [line for line in site.log if "can be read by everybody on the host" in line]
     assert len(told) == (1 if there & 0o007 else 0)
 
 
