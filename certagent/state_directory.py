@@ -9,6 +9,7 @@ keystores/NAME/lock                      held while somebody works on this keyst
                refused/                  certificates that were issued and not fit for use
                keys.json certificate.pem of a token: the keys made in it, and the certificate in use
 authorities/NAME/                        what is remembered of an authority
+                 crl.lock crl.json crl/  its CRLs: held while they are fetched; what came of it; each CA's list
 tokens/DIGEST/lock pin.json              held while a token is changed; logins that may have failed
 """
 
@@ -101,6 +102,23 @@ class KeystoreDirectory:
     @property
     def certificate(self) -> Path:
         return self.path / "certificate.pem"
+
+
+@dataclass(frozen=True)
+class AuthorityDirectory:
+    path: Path
+
+    @property
+    def crl_lock(self) -> Path:
+        return self.path / "crl.lock"
+
+    @property
+    def crl_memory(self) -> Path:
+        return self.path / "crl.json"
+
+    @property
+    def crls(self) -> Path:
+        return self.path / "crl"
 
 
 @dataclass(frozen=True)

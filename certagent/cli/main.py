@@ -36,6 +36,7 @@ _COMMANDS = {
     "health": ("cli.health", "health"),
     "enroll": ("cli.renew", "enroll"),
     "renew": ("cli.renew", "renew"),
+    "crl": ("cli.crl", "crl"),
     "recover": ("cli.recover", "recover"),
     "cancel": ("cli.housekeeping", "cancel"),
     "remove": ("cli.housekeeping", "remove"),
@@ -132,6 +133,10 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     history.add_argument("names", nargs="*", metavar="NAME", help="default: all keystores")
     history.add_argument("--json", action="store_true", help="one event a line, for programs")
     _add_work(commands)
+    crl = commands.add_parser("crl", help="fetch the authorities' CRLs, and put them where consumers read them")
+    crl.add_argument("names", nargs="*", metavar="AUTHORITY", help="default: all that have a crl_file")
+    crl.add_argument("--due", action="store_true", help="as the agent does it: only what is due")
+    crl.add_argument("--report", choices=["json"], help="on stdout, a line per authority, for programs")
     commands.add_parser("recover", help="finish or undo an interrupted activation; local only")
     _add_housekeeping(commands)
     commands.add_parser("schema", help="a JSON Schema of the configuration, for editors")

@@ -133,9 +133,20 @@ def _serve(
             if outcome.result is not Result.IN_PLACE or as_json:
                 tell(outcome)
             results.append(outcome.result)
+    if wish is Wish.DUE and not arguments.names and doubt is None and not stopping():
+        results += _crls(configuration)
     if not excerpt:  # else the agent has them written, once for all its workers
         _write_metrics(configuration, debug=arguments.debug)
     return _exit_code(results, wish)
+
+
+def _crls(configuration: Configuration) -> list[Result]:
+    """The authorities' CRLs that are due: who looks at all keystores looks at these too."""
+    from certagent.cli.crl import serve  # noqa: PLC0415 -- the agent's workers fetch none
+    from certagent.revocation.consumers import crl_files  # noqa: PLC0415
+
+    reports = serve(configuration, crl_files(configuration), due=True)
+    return [Result.FAILED for report in reports if report.result == "failed"]
 
 
 def _asked_to_stop() -> Callable[[], bool]:

@@ -7,20 +7,35 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from certagent.config.parts import Definition, Secret
+from certagent.config.parts import AuthorityHooks, Definition, Secret
 from certagent.config.values import (
+    Account,
     Capability,
     Duration,
     Fingerprint,
     Fraction,
     KeyTransport,
+    Mode,
     Proxy,
     ReadFile,
     SecretFile,
     Threshold,
     Url,
     Weak,
+    WrittenFile,
 )
+
+CrlUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(https?|ldaps?)://\S+$",
+        extra={
+            "what": "an http://, https://, ldap:// or ldaps:// URL",
+            "hint": "write e.g. http://pki.example.net/ca.crl",
+            "check": "url",
+        },
+    ),
+]
 
 
 class Authority(Definition, frozen=True, kw_only=True):
@@ -88,6 +103,17 @@ class Authority(Definition, frozen=True, kw_only=True):
     next_fingerprint: Annotated[
         Fingerprint | tuple[Fingerprint, ...], Meta(description="fingerprint of a next CA that somebody has checked")
     ] = ()
+    crl_file: Annotated[
+        WrittenFile | None, Meta(description="the CRLs of its CAs, current, next and old ones, kept fresh; PEM")
+    ] = None
+    crl_url: Annotated[
+        CrlUrl | tuple[CrlUrl, ...],
+        Meta(description="where the CRLs are fetched; default: where the certificates say; a list is allowed"),
+    ] = ()
+    crl_owner: Annotated[Account | None, Meta(description="of crl_file: user; default: as the file in place")] = None
+    crl_group: Annotated[Account | None, Meta(description="of crl_file: group name or number")] = None
+    crl_mode: Annotated[Mode | None, Meta(description='of crl_file; default: as the file in place, else "0644"')] = None
+    hooks: Annotated[AuthorityHooks, Meta(description="commands to run when crl_file changed")] = AuthorityHooks()
 
     def __post_init__(self) -> None:
         if not self.fingerprint and not self.trust_anchor:
@@ -111,6 +137,10 @@ class Authority(Definition, frozen=True, kw_only=True):
     def urls(self) -> tuple[str, ...]:
         """Its addresses, the preferred one first."""
         return self.url if isinstance(self.url, tuple) else (self.url,)
+
+    @property
+    def crl_urls(self) -> tuple[str, ...]:
+        return (self.crl_url,) if isinstance(self.crl_url, str) else self.crl_url
 
     @property
     def client_certificate(self) -> tuple[Path, Path] | None:

@@ -92,7 +92,7 @@ class Problems:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= 300 else text[:297] + "..."
+    return text if len(text) <= 500 else text[:497] + "..."
 
 
 _PLAIN_WORDS = re.compile(r"[\w./=@+ -]+")

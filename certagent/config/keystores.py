@@ -92,6 +92,9 @@ class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
     ca_file: Annotated[
         WrittenFile | None, Meta(description="trusted CA certificates, current and next, for the consumer's peers")
     ] = None
+    crl_file: Annotated[
+        WrittenFile | None, Meta(description="the CRLs of the authority's CAs, as its own crl_file; PEM")
+    ] = None
     probe: Annotated[
         Probe | None, Meta(description="after the post hooks, check which certificate the consumer serves")
     ] = None

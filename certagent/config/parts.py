@@ -61,14 +61,13 @@ class Hooks(Definition, frozen=True, kw_only=True):
     pending: Annotated[tuple[HookEntry, ...], Meta(description="somebody at the CA has to approve the request")] = ()
     staged: Annotated[tuple[HookEntry, ...], Meta(description="a shadow is ready (rollover)")] = ()
     ca_changed: Annotated[tuple[HookEntry, ...], Meta(description="ca_file has new content")] = ()
+    crl_changed: Annotated[tuple[HookEntry, ...], Meta(description="crl_file has new content")] = ()
     expiring: Annotated[tuple[HookEntry, ...], Meta(description="attempts fail and the certificate expires soon")] = ()
 
     def __post_init__(self) -> None:
         for event in _FOR_ONE:
             if any(command.once for command in self.commands(event)):
-                raise ValueError(
-                    f"has once: true under {event}; only post and ca_changed can run once for several keystores"
-                )
+                raise ValueError(f"has once: true under {event}; only post, ca_changed and crl_changed run for several")
 
     @property
     def once(self) -> tuple[HookCommand, ...]:
@@ -78,8 +77,18 @@ class Hooks(Definition, frozen=True, kw_only=True):
 
     def commands(self, event: str) -> tuple[HookCommand, ...]:
         """The commands of one event, each in its full form."""
-        entries: tuple[tuple[str, ...] | HookCommand, ...] = getattr(self, event)
-        return tuple(entry if isinstance(entry, HookCommand) else HookCommand(run=entry) for entry in entries)
+        return commands(getattr(self, event))
+
+
+class AuthorityHooks(Definition, frozen=True, kw_only=True):
+    """Commands that are run for what belongs to no keystore."""
+
+    crl_changed: Annotated[tuple[HookEntry, ...], Meta(description="crl_file has new content")] = ()
+
+
+def commands(entries: tuple[HookEntry, ...]) -> tuple[HookCommand, ...]:
+    """Each in its full form."""
+    return tuple(entry if isinstance(entry, HookCommand) else HookCommand(run=entry) for entry in entries)
 
 
 Address = Annotated[

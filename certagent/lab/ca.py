@@ -107,10 +107,13 @@ class LabCA:
         """What GetNextCACert returns."""
         return next_ca_answer(self.generation, self.following, self.clock(), flat=self.settings.flat_next_ca)
 
-    def crl(self) -> x509.CertificateRevocationList:
-        """Which of its certificates are no longer good, as of now."""
+    def crl(self, name: str = "") -> x509.CertificateRevocationList:
+        """Which of its certificates are no longer good, as of now; of the generation whose `crl_name` it is, else of
+        the current one."""
+        issuer = next((each for each in self.generations.all() if each.crl_name == name), self.generation).issuer
+        settings = self.settings
         return issuing.revocation_list(
-            self.store.revoked(), self.generation.issuer, self.clock(), pss=self.settings.pss
+            self.store.revoked(), issuer, self.clock(), settings.crl_lifetime, pss=settings.pss
         )
 
     def pki_operation(self, message: bytes) -> HttpAnswer:
@@ -173,7 +176,8 @@ class LabCA:
 
     def _leaf(self, csr: x509.CertificateSigningRequest, generation: Generation, begins: datetime) -> x509.Certificate:
         lifetime, pss = self.settings.lifetime, self.settings.pss
-        return issuing.leaf_certificate(csr, generation.issuer, begins, lifetime, crl_url=self.crl_url, pss=pss)
+        url = f"{self.crl_url}/{generation.crl_name}" if self.crl_url else None
+        return issuing.leaf_certificate(csr, generation.issuer, begins, lifetime, crl_url=url, pss=pss)
 
     def reply_signer(self, request: Request) -> Signer:
         """Who signs the reply: the current CA or its RA, whoever the request was enveloped to."""

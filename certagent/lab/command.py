@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, default=8080, help="0: any free one (default: %(default)s)")
     parser.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1", help="default: this host only")
     parser.add_argument("--lifetime", type=_duration, default="90d", help="of certificates (default: %(default)s)")
+    parser.add_argument("--crl-lifetime", type=_duration, default="1d", help="of a CRL (default: %(default)s)")
     parser.add_argument("--ca-lifetime", type=_duration, default="3650d", help="when made (default: %(default)s)")
     parser.add_argument(
         "--ca-key",
@@ -107,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     settings = Settings(
         lifetime=arguments.lifetime,
+        crl_lifetime=arguments.crl_lifetime,
         ca_lifetime=arguments.ca_lifetime,
         ca_key=arguments.ca_key,
         pss=arguments.pss,

@@ -24,7 +24,7 @@ class Settings:
     `accept`: the weak algorithms (`sha1`, `3des`, `des`) of requests that are taken, and answered in kind.
     `pss`: certificates and CRLs are signed with RSASSA-PSS. `rollover`: so long before its end the CA's next
     generation is made and announced, in the `flat_next_ca` form of the drafts or nested as RFC 8894 has it;
-    it begins `overlap` before that end.
+    it begins `overlap` before that end. `crl_lifetime`: until a CRL's nextUpdate.
     """
 
     lifetime: timedelta = timedelta(days=90)
@@ -38,6 +38,7 @@ class Settings:
     rollover: timedelta | None = None
     overlap: timedelta = timedelta(0)
     flat_next_ca: bool = False
+    crl_lifetime: timedelta = timedelta(days=1)
     challenge: str | None = field(default=None, repr=False)
 
 
@@ -57,6 +58,12 @@ class Generation:
     @property
     def has_ra(self) -> bool:
         return self.signer is not self.issuer
+
+    @property
+    def crl_name(self) -> str:
+        """What its CRL is called: each generation has one of its own."""
+        key = self.issuer.certificate.public_key()
+        return x509.SubjectKeyIdentifier.from_public_key(key).digest.hex()[:16]
 
     @property
     def begins(self) -> datetime:

@@ -107,12 +107,12 @@ def leaf_certificate(
 
 
 def revocation_list(
-    revoked: Mapping[int, datetime], issuer: Signer, now: datetime, *, pss: bool = False
+    revoked: Mapping[int, datetime], issuer: Signer, now: datetime, lifetime: timedelta, *, pss: bool = False
 ) -> x509.CertificateRevocationList:
-    """The CRL: serial number → when it was revoked. Good for a day, and numbered by the second it was made in."""
+    """The CRL: serial number → when it was revoked. Numbered by the second it was made in."""
     now = now.replace(microsecond=0)
     builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
-    builder = builder.last_update(now).next_update(now + timedelta(days=1))
+    builder = builder.last_update(now).next_update(now + lifetime)
     builder = builder.add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
     builder = builder.add_extension(_authority_key(issuer), critical=False)
     for serial, at in revoked.items():

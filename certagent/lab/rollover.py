@@ -10,6 +10,7 @@ The first generation lies in the lab's directory itself, each further one in `ge
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -48,6 +49,10 @@ class Generations:
         """The next CA, once it is there."""
         rest = self._generations[self._current + 1 :]
         return rest[0] if rest else None
+
+    def all(self) -> Sequence[Generation]:
+        """Those before, the current one, and those to come."""
+        return tuple(self._generations)
 
     def advance(self, now: datetime) -> None:
         """Make the next generation, if its time to be announced has come, and change over, if that has."""

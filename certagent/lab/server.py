@@ -113,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(self._respond(lambda ca: ca.respond_http(call)), call.operation)
             case "/crl":
                 self._send(self._respond(_crl), "CRL")
+            case path if path.startswith("/crl/"):
+                self._send(self._respond(lambda ca: _crl(ca, path.removeprefix("/crl/"))), "CRL")
             case _:
                 self._send(HttpAnswer(404, "text/plain", b"SCEP is at /scep\n", "wrong path"), call.operation)
 
@@ -138,9 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Silence: `_send` logs what a SCEP person wants to read."""
 
 
-def _crl(ca: LabCA) -> HttpAnswer:
+def _crl(ca: LabCA, name: str = "") -> HttpAnswer:
     """The CRL as RFC 5280 §4.2.1.13 wants it behind an HTTP URI."""
-    crl = ca.crl()
+    crl = ca.crl(name)
     return HttpAnswer(200, "application/pkix-crl", crl.public_bytes(Encoding.DER), f"{len(crl)} revoked")
 
 

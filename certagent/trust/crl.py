@@ -26,6 +26,8 @@ from certagent.trust.rules import SKEW
 
 MAX_SIZE = 64 * 1024 * 1024  # bytes; the largest public CRLs have about 50 MiB
 Scope = Literal["BASE", "LEVEL", "SUBTREE"]  # ldap3's words
+_BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
+_MAX_LISTS = 20  # that are read of one file: an authority has a few CAs
 _SCHEMES = ("http", "https", "ldap", "ldaps")
 
 # RFC 4511 §4.2.2, RFC 2252: where a directory keeps a CA's list.
@@ -78,10 +80,30 @@ def read(data: bytes, where: str) -> x509.CertificateRevocationList:
     return found
 
 
+def read_all(content: bytes) -> list[x509.CertificateRevocationList]:
+    """The CRLs in a file, DER or PEM; those that cannot be read are left out. Nothing of them is believed."""
+    parts = content.split(_BEGIN)[1 : _MAX_LISTS + 1]
+    found = []
+    for part in [_BEGIN + each for each in parts] or [content]:
+        try:
+            found.append(read(part, "a file"))
+        except TrustError:
+            continue
+    return found
+
+
+def is_one(content: bytes) -> bool:
+    """Whether this is a CRL, DER or PEM."""
+    try:
+        read(content, "a file")
+    except TrustError:
+        return False
+    return True
+
+
 def _der(pem: bytes) -> bytes:
     """The first CRL in PEM text. Raises ValueError."""
-    begun, ended = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
-    return binascii.a2b_base64(pem[pem.index(begun) + len(begun) : pem.index(ended)])
+    return binascii.a2b_base64(pem[pem.index(_BEGIN) + len(_BEGIN) : pem.index(_END)])
 
 
 def check(
@@ -109,6 +131,67 @@ def check(
 def is_stale(revocations: x509.CertificateRevocationList, now: datetime) -> bool:
     """Whether its nextUpdate is over: a newer list exists, or should."""
     return revocations.next_update_utc is not None and revocations.next_update_utc <= now
+
+
+_KNOWN_CRITICAL = frozenset({x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid, x509.IssuingDistributionPoint.oid})
+
+
+def check_whole(revocations: x509.CertificateRevocationList) -> None:
+    """Whether consumers can do with this list alone. Raises TrustError for what is not handled: delta CRLs, indirect
+    ones, those for some reasons only, and critical extensions that are not known (RFC 5280 §5.2).
+
+    One that its CA made for a part of its certificates (its users', its CAs', those of one distribution point) passes.
+    """
+    hint = "certagent keeps plain complete CRLs; `crl_url` can name where the CA publishes one"
+    for extension in revocations.extensions:
+        point = extension.value
+        if extension.oid == x509.DeltaCRLIndicator.oid:
+            raise TrustError("the CRL is a delta, and says nothing without the one it adds to", hint)
+        if extension.critical and extension.oid not in _KNOWN_CRITICAL:
+            name = extension.oid.dotted_string
+            raise TrustError(f"the CRL has a critical extension that is not known here, {name}", hint)
+        if isinstance(point, x509.IssuingDistributionPoint):
+            if point.indirect_crl:
+                raise TrustError("the CRL is an indirect one, of other CAs' certificates too", hint)
+            if point.only_some_reasons or point.only_contains_attribute_certs:
+                raise TrustError("the CRL is not for all reasons, or for attribute certificates alone", hint)
+
+
+def number(revocations: x509.CertificateRevocationList) -> int | None:
+    """Its CRLNumber (RFC 5280 §5.2.3); None where it has none."""
+    try:
+        return revocations.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        return None
+
+
+def follows(found: x509.CertificateRevocationList, kept: x509.CertificateRevocationList) -> bool:
+    """Whether one list of a CA takes the place of the one in hand; False where they are one issue.
+
+    Raises TrustError for an older one: neither number nor thisUpdate ever go back.
+    """
+    numbers = (number(kept), number(found))
+    back = numbers[0] is not None and numbers[1] is not None and numbers[1] < numbers[0]
+    if back or found.last_update_utc < kept.last_update_utc:
+        raise TrustError(f"{_issue(found)} is older than the one in hand, {_issue(kept)}: it is not taken")
+    return (numbers[1], found.last_update_utc, found.next_update_utc) != (
+        numbers[0],
+        kept.last_update_utc,
+        kept.next_update_utc,
+    )
+
+
+def _issue(revocations: x509.CertificateRevocationList) -> str:
+    counted = number(revocations)
+    return f"the CRL {'' if counted is None else f'number {counted} '}of {revocations.last_update_utc:%F %T} UTC"
+
+
+def revoked_among(revocations: x509.CertificateRevocationList, serials: Collection[int]) -> dict[int, datetime]:
+    """Which of these serial numbers the list has, and since when. In one pass: a list may have 100,000 entries."""
+    wanted = frozenset(serials)
+    if not wanted:
+        return {}
+    return {each.serial_number: each.revocation_date_utc for each in revocations if each.serial_number in wanted}
 
 
 def verdict(revocations: x509.CertificateRevocationList, serial: int) -> str:

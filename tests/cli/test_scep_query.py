@@ -137,7 +137,7 @@ class _Lists(LabCA):
     age = timedelta(0)
     by_stranger = False
 
-    def crl(self) -> x509.CertificateRevocationList:
+    def crl(self, name: str = "") -> x509.CertificateRevocationList:
         made = datetime.now(UTC) - self.age
         builder = x509.CertificateRevocationListBuilder().issuer_name(self.generation.issuer.certificate.subject)
         builder = builder.last_update(made).next_update(made + timedelta(days=1))

@@ -142,8 +142,7 @@ FIELDS = [
     ),
     pytest.param(
         {17: "    hooks: {pre: [{run: [nginx, -t], once: true}]}"},
-        "17: keystores.web.hooks: has once: true under pre; only post and ca_changed can run once for "
-        "several keystores",
+        "17: keystores.web.hooks: has once: true under pre; only post, ca_changed and crl_changed run for several",
         id="a veto for several keystores",
     ),
     pytest.param(

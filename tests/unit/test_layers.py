@@ -23,6 +23,7 @@ LAYERS = (
     "agent",
     "status",
     "transaction",
+    "revocation",
     "trust",
     "scep, keystore, hooks, state + wall_clock",
     "policy",

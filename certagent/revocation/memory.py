@@ -1,0 +1,147 @@
+"""What is remembered of an authority's CRLs: crl.json, beside the lists themselves. No cryptography is loaded here.
+
+    state_dir/authorities/NAME/crl.json   when they were fetched, what came of it, which files hold them
+                               crl/ID     each CA's list, as it was last believed (DER): older ones are not taken
+
+The lists are what counts, and proven each time; crl.json is a convenience, made again where it is damaged or lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from certagent import durable
+from certagent.errors import DamagedError
+from certagent.moments import Moment
+from certagent.policy import Past
+from certagent.revocation import freshness
+from certagent.revocation.freshness import Validity
+from certagent.state import LastError
+from certagent.state_directory import AuthorityDirectory
+
+VERSION = 1
+
+
+class Attempts(msgspec.Struct, frozen=True, kw_only=True):
+    """How the attempts before went, that failed in a row."""
+
+    failures: int = 0
+    retry_at: Moment | None = None
+    last_error: LastError | None = None
+    wait: timedelta | None = None
+
+    @property
+    def past(self) -> Past:
+        return Past(self.failures, self.retry_at, self.last_error.kind if self.last_error else "", self.wait)
+
+
+class Issue(msgspec.Struct, frozen=True, kw_only=True):
+    """One CA's list. `issuer` in RFC 4514 form, `number` as text, empty where it has none; `points`: where certificates
+    say it lies, remembered because the last of them may be gone."""
+
+    issuer: str
+    this_update: Moment
+    next_update: Moment | None = None
+    number: str = ""
+    revoked: int = 0
+    points: tuple[str, ...] = ()
+
+    @property
+    def validity(self) -> Validity:
+        return self.this_update, self.next_update
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a consumer: the SHA-256 (hex) of what was put there, its signature then, and the hooks that have
+    succeeded for it. `owes`: some have not."""
+
+    digest: str = ""
+    seen: str = ""
+    succeeded: tuple[str, ...] = ()
+    owes: bool = False
+    attempts: Attempts = Attempts()
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate of ours that a list has. `serial` in hex."""
+
+    keystore: str
+    serial: str
+    since: Moment
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """`issues` by CA (its name and key), `files` by path; `definition` stands for what is configured of them."""
+
+    version: int = VERSION
+    fetched_at: Moment | None = None
+    attempts: Attempts = Attempts()
+    issues: dict[str, Issue] = {}
+    files: dict[str, Placed] = {}
+    revoked: tuple[Revoked, ...] = ()
+    definition: str = ""
+
+    @property
+    def validities(self) -> list[Validity]:
+        return [issue.validity for issue in self.issues.values()]
+
+    @property
+    def ends(self) -> datetime | None:
+        """When the first of the lists runs out; None where none says so."""
+        return min((end for _, end in self.validities if end is not None), default=None)
+
+    @property
+    def errors(self) -> list[LastError]:
+        """What went wrong last, with the fetch and with each file."""
+        every = (self.attempts, *(each.attempts for each in self.files.values()))
+        return [each.last_error for each in every if each.last_error is not None and each.failures]
+
+    @property
+    def failures(self) -> int:
+        return self.attempts.failures + sum(each.attempts.failures for each in self.files.values())
+
+
+def next_look(memory: Memory, share: float, now: datetime) -> datetime:
+    """When a worker has something to do next: a fetch, or a file, or a hook that failed."""
+    moments = [freshness.next_fetch(memory.validities, memory.fetched_at, memory.attempts.past, share, now)]
+    for each in memory.files.values():
+        if each.attempts.failures:
+            moments.append(file_due(each, now))
+        elif each.owes:
+            moments.append(now)
+    return min(moments)
+
+
+def file_due(placed: Placed, now: datetime) -> datetime:
+    """When what failed for a file is tried again."""
+    past = placed.attempts.past
+    if not past.failures or past.retry_at is None:
+        return now
+    return past.retry_at if past.retry_at <= freshness.pause(past, (), now) else now
+
+
+def load(directory: Path) -> Memory | None:
+    """None before the first attempt. Raises StateError, DamagedError."""
+    return durable.read_versioned(AuthorityDirectory(directory).crl_memory, Memory, VERSION)
+
+
+def recall(directory: Path) -> Memory:
+    """A fresh one where there is none, or a damaged one. Raises StateError."""
+    try:
+        return load(directory) or Memory()
+    except DamagedError:
+        return Memory()
+
+
+def save(directory: Path, memory: Memory) -> None:
+    durable.write(AuthorityDirectory(directory).crl_memory, msgspec.json.encode(memory))
+
+
+def changed_files(memory: Memory, paths: Sequence[str], signatures: Iterable[str]) -> list[str]:
+    """The files that are not as the last worker left them."""
+    known = {path: placed.seen for path, placed in memory.files.items()}
+    return [path for path, seen in zip(paths, signatures, strict=True) if known.get(path) != seen]

@@ -1,0 +1,113 @@
+"""The CRLs into each consumer's file, and its hooks `crl_changed`: each by itself, until it has succeeded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from certagent import state
+from certagent.config.parts import HookCommand
+from certagent.errors import CertagentError, HookError, OwedError
+from certagent.hooks import run_hook
+from certagent.revocation import freshness
+from certagent.revocation.consumers import EVENT, CrlFile, hook_keys
+from certagent.revocation.files import put
+from certagent.revocation.memory import Attempts, Memory, Placed, file_due
+from certagent.state import LastError
+from certagent.text import iso
+
+Log = Callable[[str], None]
+
+
+def signature(path: str) -> str:
+    """As `state.watch` has it: any change by anybody changes it."""
+    return state.watch([path])[path]
+
+
+def place(
+    memory: Memory, files: Sequence[CrlFile], content: bytes, run: Run, *, at_once: bool
+) -> tuple[Memory, tuple[str, ...]]:
+    """Put `content` into each file, and run what is owed for it; which files changed. Nothing is put for no content.
+
+    What failed before waits for its time, unless `at_once`.
+    """
+    if not content:
+        return msgspec.structs.replace(memory, files={}), ()
+    run.environment["CERTAGENT_NEXT_UPDATE"] = iso(memory.ends) if memory.ends else ""
+    after: dict[str, Placed] = {}
+    changed: list[str] = []
+    for file in files:
+        before = memory.files.get(file.path, Placed())
+        if before.attempts.failures and not at_once and file_due(before, run.clock()) > run.clock():
+            after[file.path] = before
+            continue
+        try:
+            is_new = put(file, content)
+        except CertagentError as error:
+            run.log(f"{file.path}: {error}")
+            placed = _failed(before, error, run.clock())
+        else:
+            if is_new:
+                changed.append(file.path)
+                run.log(f"{file.path}: new CRLs are in place")
+            digest = hashlib.sha256(content).hexdigest()
+            succeeded = before.succeeded if before.digest == digest and not is_new else ()
+            placed = run.hooks(file, Placed(digest=digest, succeeded=succeeded, attempts=before.attempts))
+        after[file.path] = msgspec.structs.replace(placed, seen=signature(file.path))
+    return msgspec.structs.replace(memory, files=after), tuple(changed)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The hooks of one attempt. `once`: those that are run for all files at once, and what came of it."""
+
+    clock: Callable[[], datetime]
+    log: Log
+    environment: dict[str, str]
+    once: dict[HookCommand, HookError | None] = field(default_factory=dict)
+
+    def hooks(self, file: CrlFile, placed: Placed) -> Placed:
+        """Run what has not succeeded for what is in place now. One that fails keeps no other from its turn."""
+        told = {
+            "CERTAGENT_CRL_FILE": file.path,
+            "CERTAGENT_KEYSTORE": file.keystore,
+            "CERTAGENT_KEYSTORES": file.keystore,
+            "CERTAGENT_ATTEMPT": str(placed.attempts.failures + 1),
+        }
+        succeeded, failed = list(placed.succeeded), []
+        for key, command in hook_keys(file):
+            if key in succeeded:
+                continue
+            if not command.once or command not in self.once:
+                self.once[command] = self._run(command, told)
+            if (error := self.once[command]) is None:
+                succeeded.append(key)
+            else:
+                failed.append(error)
+        if not failed:
+            return msgspec.structs.replace(placed, succeeded=tuple(succeeded), owes=False, attempts=Attempts())
+        placed = msgspec.structs.replace(placed, succeeded=tuple(succeeded), owes=True)
+        hooks = "hook" if len(failed) == 1 else "hooks"
+        why = "; ".join(dict.fromkeys(map(str, failed)))
+        self.log(f"{file.path}: {why}")
+        error = OwedError(f"in place; the {EVENT} {hooks} failed and will be retried: {why}", failed[0].hint)
+        return _failed(placed, error, self.clock())
+
+    def _run(self, command: HookCommand, told: Mapping[str, str]) -> HookError | None:
+        try:
+            run_hook(command, {**self.environment, **told}, self.log)
+        except HookError as error:
+            return error
+        self.log(f"{EVENT} hook {command.run[0]} succeeded")
+        return None
+
+
+def _failed(before: Placed, error: CertagentError, now: datetime) -> Placed:
+    failures = before.attempts.failures + 1
+    attempts = Attempts(failures=failures, last_error=LastError.of(error, now), wait=error.wait)
+    retry_at = freshness.pause(attempts.past, (), now)
+    return msgspec.structs.replace(before, attempts=msgspec.structs.replace(attempts, retry_at=retry_at))

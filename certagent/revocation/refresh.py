@@ -1,0 +1,293 @@
+"""One attempt at an authority's CRLs: fetched if due, verified, kept, put where consumers read them, hooks run.
+
+    lock → what consumers' files hold by now → fetch → believe → keep → put → hooks → our own certificates in them
+
+A list that runs out stays where it is: what comes of it, its consumer decides. None takes the place of a newer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certagent import certificate as facts
+from certagent import durable
+from certagent.errors import CertagentError, DamagedError, KeystoreError, StateError, TransientError, TrustError
+from certagent.revocation import freshness, memory, placing, sources
+from certagent.revocation.consumers import EVENT, CrlFile, digest
+from certagent.revocation.files import read
+from certagent.revocation.memory import Attempts, Issue, Memory, Revoked
+from certagent.state import LastError
+from certagent.state_directory import AuthorityDirectory
+from certagent.text import span
+from certagent.trust import crl
+
+List = x509.CertificateRevocationList
+
+
+@dataclass(frozen=True)
+class Work:
+    """An authority whose CRLs are to be kept fresh. `cas`: those to trust now. `certificates`: of its keystores, read
+    only where they are needed to learn where a list lies. `serials`: of the certificates in place, by keystore.
+    """
+
+    name: str
+    directory: Path
+    files: tuple[CrlFile, ...]
+    urls: tuple[str, ...]
+    accept: frozenset[str]
+    timeout: timedelta
+    proxy: str | None
+    share: float
+    clock: Callable[[], datetime]
+    log: Callable[[str], None]
+    cas: Callable[[], Sequence[x509.Certificate]]
+    certificates: Callable[[], Iterable[x509.Certificate]]
+    serials: Callable[[], Iterable[tuple[str, str, str]]]
+    """Keystore, issuer in RFC 4514 form, serial number in hex."""
+    fetched: dict[str, List | CertagentError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What an attempt came to. `revoked`: those of our certificates that the lists have; `newly`: not known before."""
+
+    memory: Memory
+    changed: tuple[str, ...] = ()
+    newly: tuple[Revoked, ...] = ()
+    fetched: bool = False
+
+
+def refresh(work: Work, *, at_once: bool) -> Done:
+    """Do what is due; `at_once`: fetch, whether that is due or not. Raises BusyError, StateError; OSError.
+
+    What went wrong otherwise stands in the memory, and is tried again.
+    """
+    place = AuthorityDirectory(work.directory)
+    with durable.lock(place.crl_lock, f"the CRLs of {work.name}"):
+        before = _memory(work)
+        defined = digest(work.files, work.urls)
+        now = work.clock()
+        due = freshness.next_fetch(before.validities, before.fetched_at, before.attempts.past, work.share, now)
+        try:
+            cas = tuple(work.cas())
+        except CertagentError as error:
+            after = _failed(before, [error], now)
+            memory.save(work.directory, after)
+            return Done(after)
+        kept = _kept(work, cas)
+        found = _adopted(work, before, cas, kept)
+        fetches = at_once or due <= now or before.definition != defined
+        errors: list[CertagentError] = []
+        uris = {ca: issue.points for ca, issue in before.issues.items()}
+        if fetches:
+            uris = dict.fromkeys(map(sources.ca_id, cas), work.urls) if work.urls else _points(work, cas, uris)
+            errors = _fetch_all(work, cas, uris, {**kept, **found}, found)
+        _keep(work, found, set(map(sources.ca_id, cas)))
+        kept |= found
+        after = _remembered(before, cas, kept, uris)
+        if fetches:
+            errors += _stale(kept.values(), now) if not errors else []
+            after = _failed(after, errors, now) if errors else _went_well(after, now)
+        content = b"".join(dict.fromkeys(kept[ca].public_bytes(Encoding.PEM) for ca in _order(cas) if ca in kept))
+        run = placing.Run(work.clock, work.log, {"CERTAGENT_EVENT": EVENT, "CERTAGENT_AUTHORITY": work.name})
+        after, changed = placing.place(after, work.files, content, run, at_once=at_once)
+        after, newly = _with_revoked(work, cas, kept, after)
+        after = msgspec.structs.replace(after, definition=defined)
+        memory.save(work.directory, after)
+        return Done(after, changed, newly, fetches)
+
+
+def _memory(work: Work) -> Memory:
+    try:
+        return memory.load(work.directory) or Memory()
+    except DamagedError as damaged:
+        kept = durable.set_aside(AuthorityDirectory(work.directory).crl_memory)
+        work.log(f"{damaged}; it is kept as {kept.name}, and what it remembered is found out anew")
+        return Memory()
+
+
+def _order(cas: Sequence[x509.Certificate]) -> list[str]:
+    return list(dict.fromkeys(map(sources.ca_id, cas)))
+
+
+def _points(
+    work: Work, cas: Sequence[x509.Certificate], remembered: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    return sources.points(cas, work.certificates(), remembered)
+
+
+def _kept(work: Work, cas: Sequence[x509.Certificate]) -> dict[str, List]:
+    """The list of each CA as it was last believed, and is still."""
+    found = {}
+    for ca in cas:
+        path = AuthorityDirectory(work.directory).crls / sources.ca_id(ca)
+        try:
+            with durable.open_own(path) as file:
+                revocations = crl.read(file.read(), str(path))
+            if facts.crl_issued_by(revocations, ca, work.accept):
+                found[sources.ca_id(ca)] = revocations
+        except FileNotFoundError:
+            continue
+        except TrustError as error:
+            work.log(f"{error}: it is fetched anew")
+        except OSError as error:
+            raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+    return found
+
+
+def _adopted(work: Work, before: Memory, cas: Sequence[x509.Certificate], kept: Mapping[str, List]) -> dict[str, List]:
+    """The lists that somebody else put into a consumer's file, and that are newer than ours: they stay."""
+    found: dict[str, List] = {}
+    for file in work.files:
+        placed = before.files.get(file.path)
+        if placed is not None and placing.signature(file.path) == placed.seen:
+            continue
+        try:
+            content = read(file)
+        except KeystoreError:
+            continue  # who puts the list there says so
+        for each in crl.read_all(content) if content else ():
+            try:
+                _take(work, each, cas, {**kept, **found}, found)
+            except TrustError:
+                continue
+    return found
+
+
+def _take(
+    work: Work, each: List, cas: Sequence[x509.Certificate], kept: Mapping[str, List], found: dict[str, List]
+) -> str:
+    """Believe a list, and have it in `found` if it is newer than the one in hand; whose it is. Raises TrustError."""
+    issuer = crl.check(each, cas, work.accept, work.clock())
+    crl.check_whole(each)
+    ca = sources.ca_id(issuer)
+    try:
+        if ca not in kept or crl.follows(each, kept[ca]):
+            found[ca] = each
+    except TrustError as error:
+        file = AuthorityDirectory(work.directory).crls / ca
+        error.hint = f"a server, or somebody on the way, has an old copy; if the CA itself went back, remove {file}"
+        raise
+    return ca
+
+
+def _fetch_all(
+    work: Work,
+    cas: Sequence[x509.Certificate],
+    uris: Mapping[str, tuple[str, ...]],
+    kept: Mapping[str, List],
+    found: dict[str, List],
+) -> list[CertagentError]:
+    """Fetch the list of each CA that has addresses, from the first that gives it; what went wrong."""
+    errors: list[CertagentError] = []
+    if not any(uris.values()):
+        hint = "set `crl_url`, if the CA publishes one"
+        return [TransientError(f"nothing says where the CRL of {work.name} lies: its certificates do not", hint)]
+    for number, ca in enumerate(_order(cas)):
+        failures: list[CertagentError] = []
+        for uri in uris.get(ca, ()):
+            try:
+                if _take(work, _fetched(work, uri), cas, {**kept, **found}, found) == ca:
+                    failures = []
+                    break
+            except CertagentError as error:
+                failures.append(type(error)(f"{uri}: {error}" if uri not in str(error) else str(error), error.hint))
+        # With configured addresses each is asked for every CA: of one above or to come there may be none there.
+        if failures and (not work.urls or number == 0):
+            errors.append(failures[-1])
+        elif work.urls and number == 0 and ca not in {**kept, **found}:
+            hint = "name the address of its CRL in `crl_url`"
+            errors.append(TrustError(f"none of the CRLs at {', '.join(work.urls)} is of the authority's CA", hint))
+    return errors
+
+
+def _fetched(work: Work, uri: str) -> List:
+    """Each address is asked once a run. Raises CertagentError."""
+    if uri not in work.fetched:
+        try:
+            work.fetched[uri] = crl.fetch(uri, timeout=work.timeout, proxy=work.proxy)
+        except CertagentError as error:
+            work.fetched[uri] = error
+    found = work.fetched[uri]
+    if isinstance(found, CertagentError):
+        raise found
+    return found
+
+
+def _keep(work: Work, found: Mapping[str, List], wanted: set[str]) -> None:
+    """Durably, before any consumer has it: an older one is refused from now on. Raises OSError."""
+    place = AuthorityDirectory(work.directory).crls
+    if found:
+        durable.make_directory(place)
+    for ca, revocations in found.items():
+        durable.write(place / ca, revocations.public_bytes(Encoding.DER))
+    for other in place.glob("*") if place.is_dir() else ():
+        if other.name not in wanted:
+            durable.remove(other)
+
+
+def _remembered(
+    before: Memory, cas: Sequence[x509.Certificate], kept: Mapping[str, List], uris: Mapping[str, tuple[str, ...]]
+) -> Memory:
+    issues = {}
+    for ca in _order(cas):
+        if ca in kept:
+            each, counted = kept[ca], crl.number(kept[ca])
+            issues[ca] = Issue(
+                issuer=facts.name_text(each.issuer),
+                this_update=each.last_update_utc,
+                next_update=each.next_update_utc,
+                number="" if counted is None else str(counted),
+                revoked=len(each),
+                points=uris.get(ca, ()),
+            )
+    return msgspec.structs.replace(before, issues=issues)
+
+
+def _stale(lists: Iterable[List], now: datetime) -> list[CertagentError]:
+    """Those that ran out and that no newer one has followed."""
+    return [
+        TransientError(
+            f"the newest CRL of {facts.name_text(each.issuer)} ran out {span(now - each.next_update_utc)} ago",
+            "the CA publishes no newer one: ask its operator; what lies in crl_file stays",
+        )
+        for each in lists
+        if each.next_update_utc is not None and each.next_update_utc <= now
+    ]
+
+
+def _failed(after: Memory, errors: Sequence[CertagentError], now: datetime) -> Memory:
+    error, failures = errors[0], after.attempts.failures + 1
+    told = LastError(kind=error.kind, message="; ".join(map(str, errors)), hint=error.hint, at=now)
+    attempts = Attempts(failures=failures, last_error=told, wait=error.wait)
+    retry_at = freshness.pause(attempts.past, after.validities, now)
+    return msgspec.structs.replace(after, attempts=msgspec.structs.replace(attempts, retry_at=retry_at))
+
+
+def _went_well(after: Memory, now: datetime) -> Memory:
+    return msgspec.structs.replace(after, attempts=Attempts(), fetched_at=now)
+
+
+def _with_revoked(
+    work: Work, cas: Sequence[x509.Certificate], kept: Mapping[str, List], after: Memory
+) -> tuple[Memory, tuple[Revoked, ...]]:
+    """Which of our own certificates the lists have."""
+    ours: dict[str, dict[int, str]] = {}
+    names = {facts.subject_text(ca): sources.ca_id(ca) for ca in cas}
+    for keystore, issuer, serial in work.serials():
+        if issuer in names:
+            ours.setdefault(names[issuer], {})[int(serial, 16)] = keystore
+    found = tuple(
+        Revoked(keystore=ours[ca][serial], serial=f"{serial:X}", since=since)
+        for ca, revocations in kept.items()
+        for serial, since in crl.revoked_among(revocations, ours.get(ca, ())).items()
+    )
+    newly = tuple(each for each in found if each not in after.revoked)
+    return msgspec.structs.replace(after, revoked=found), newly
