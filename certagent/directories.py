@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ Last = Literal["follow", "replace", "itself"]
 """What becomes of a link that a path ends in: followed; followed unless it leads into our own directory, where the link
 itself is what is replaced; left alone, as the name that is meant."""
 
+_NAMES = 100_000
 _LINKS = 40  # the kernel's own limit
 _WALK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not make us wait for its writer
@@ -115,6 +117,18 @@ class Directory:
                 "who knows who put it there",
                 "put a copy in its place",
             )
+
+    def names(self) -> list[str]:
+        """Of all that is in it. Raises OSError; KeystoreError for more than anybody looks through."""
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)
+        try:
+            with os.scandir(descriptor) as entries:
+                names = [entry.name for entry in islice(entries, _NAMES + 1)]
+        finally:
+            os.close(descriptor)
+        if len(names) > _NAMES:
+            raise KeystoreError(f"{self.path} holds more than {_NAMES} files", "use a directory of their own")
+        return names
 
     def link(self, name: str) -> str:
         """The text of a symbolic link; empty for anything else, and for nothing."""

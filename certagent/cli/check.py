@@ -31,6 +31,7 @@ from certagent.hooks import read_secret
 from certagent.keystore import obstacles
 from certagent.keystore.attributes import lost
 from certagent.keystore.base import Keystore
+from certagent.keystore.ca_directory import A_NAME
 from certagent.keystore.files import explained, look_at, ownership, resolve
 from certagent.mounts import Mounts
 from certagent.state_directory import StateDirectory
@@ -293,14 +294,16 @@ def _keystore(
 def _files(keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Findings:
     """Whether every file can be replaced as configured."""
     faults: list[Finding] = []
-    for path in definition.paths.values():
+    paths = list(definition.paths.values())
+    cas = [Path(definition.ca_directory)] if definition.ca_directory else []
+    for path in (*paths, *(each / A_NAME for each in cas)):
         try:
             faults.extend(_file(path, keystore, definition, live))
         except CertagentError as error:
             faults.append(Finding(Mark.WRONG, str(error), error.hint))
     yield from dict.fromkeys(faults)  # one that all of them share is told once
     if not any(each.mark is Mark.WRONG for each in faults):
-        yield Finding(Mark.FINE, f"can write {', '.join(map(str, definition.paths.values()))}")
+        yield Finding(Mark.FINE, f"can write {', '.join(map(str, paths + cas))}")
 
 
 def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Findings:

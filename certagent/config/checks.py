@@ -82,12 +82,14 @@ def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterab
         if found.check in ("secret_file", "read_file"):
             taken.setdefault(paths.real(found.value), (found.path, found.value, found.place))
     for found in decoder.to_check:
-        if found.check != "written_file":
+        if found.check not in ("written_file", "written_directory"):
             continue
         target = paths.target(found.value, roots["live_dir"])
         inside = next((word for word, root in roots.items() if _within(target, root)), None)
         if inside:
             decoder.problems.add(found.place, found.path, f"is inside {inside}", "choose another directory")
+        elif found.check == "written_directory":
+            continue  # several may share one
         elif target not in taken:
             taken[target] = (found.path, found.value, found.place)
         else:

@@ -33,6 +33,7 @@ class FileRole(StrEnum):
         return role
 
     CA = "ca", "pem", _PUBLIC
+    TRUSTED = "trusted", "pem", _PUBLIC  # one of the files in ca_directory: there may be several, or none
     CHAIN = "chain", "pem", _PUBLIC
     PKCS12 = "pkcs12", "p12"
     KEY = "key"

@@ -26,6 +26,7 @@ from certagent.config.values import (
     Subject,
     Threshold,
     Token,
+    WrittenDirectory,
     WrittenFile,
 )
 from certagent.config.windows import Window
@@ -91,6 +92,9 @@ class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
     ] = "exact"
     ca_file: Annotated[
         WrittenFile | None, Meta(description="trusted CA certificates, current and next, for the consumer's peers")
+    ] = None
+    ca_directory: Annotated[
+        WrittenDirectory | None, Meta(description="the same, a file for each: HASH.0, as `openssl rehash` names them")
     ] = None
     crl_file: Annotated[
         WrittenFile | None, Meta(description="the CRLs of the authority's CAs, as its own crl_file; PEM")

@@ -60,7 +60,7 @@ class Hooks(Definition, frozen=True, kw_only=True):
     failed: Annotated[tuple[HookEntry, ...], Meta(description="an attempt failed")] = ()
     pending: Annotated[tuple[HookEntry, ...], Meta(description="somebody at the CA has to approve the request")] = ()
     staged: Annotated[tuple[HookEntry, ...], Meta(description="a shadow is ready (rollover)")] = ()
-    ca_changed: Annotated[tuple[HookEntry, ...], Meta(description="ca_file has new content")] = ()
+    ca_changed: Annotated[tuple[HookEntry, ...], Meta(description="ca_file or ca_directory has new content")] = ()
     crl_changed: Annotated[tuple[HookEntry, ...], Meta(description="crl_file has new content")] = ()
     expiring: Annotated[tuple[HookEntry, ...], Meta(description="attempts fail and the certificate expires soon")] = ()
 

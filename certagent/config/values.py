@@ -306,6 +306,17 @@ _FILE = {"what": "an absolute file path", "hint": "start it with /, e.g. /etc/ss
 SecretFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "secret_file"})]
 ReadFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "read_file"})]
 WrittenFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "written_file"})]
+WrittenDirectory = Annotated[
+    str,
+    Meta(
+        pattern=r"^/[^/\x00][^\x00]*$",
+        extra={
+            "what": "an absolute path of a directory",
+            "hint": "write it from the root, such as /etc/swanctl/x509ca",
+            "check": "written_directory",
+        },
+    ),
+]
 Directory = Annotated[
     str,
     Meta(

@@ -23,6 +23,7 @@ from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import obstacles, swap_plan
 from certagent.keystore.base import Identity, Keystore, Remark, Shadow, prove_pair
+from certagent.keystore.ca_directory import A_NAME, CaDirectory
 from certagent.keystore.files import (
     explained,
     gives_away,
@@ -64,6 +65,7 @@ class FileKeystore(Keystore, Generic[Definition]):
         self._shadows = KeystoreDirectory(directory).shadows
         self._previous = KeystoreDirectory(directory).previous
         self._live = live
+        self._cas = CaDirectory.of(definition) if definition.ca_directory else None
         self._read_secret = read_secret
 
     @abstractmethod
@@ -101,7 +103,7 @@ class FileKeystore(Keystore, Generic[Definition]):
         contents = self._contents(shadow, shadow.certificate, trusted, found)
         self._check_contents(contents, shadow.certificate)
         wanted = {role: content for role, content in contents.items() if content and role in self._paths}
-        return self._plan(shadow.id, wanted, found)
+        return self._plan(shadow.id, wanted, found, cas=self._cas.plan(trusted) if self._cas and trusted else ())
 
     def forget_previous(self) -> None:
         with explained(f"remove {self._previous}"):
@@ -141,11 +143,16 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> swap_plan.Plan | None:
         ca_file = self._definition.ca_file
-        if ca_file is None or not trusted or self._content(Path(ca_file)) == to_pem(trusted):
+        if not trusted:
             return None
-        found = self._look() if self._definition.swap == "symlink" else self._look(FileRole.CA)
+        stays = ca_file is None or self._content(Path(ca_file)) == to_pem(trusted)
+        cas = self._cas.plan(trusted) if self._cas else ()
+        if stays and not cas:
+            return None
+        wanted = {} if stays else {FileRole.CA: to_pem(trusted)}
+        found = self._look() if self._definition.swap == "symlink" else self._look(*wanted) if wanted else {}
         # The old identity is still to be found in previous/.
-        return self._plan(swap_id, {FileRole.CA: to_pem(trusted)}, found, self._previous.with_name("previous-ca"))
+        return self._plan(swap_id, wanted, found, self._previous.with_name("previous-ca"), cas)
 
     def plan_adjustment(
         self, swap_id: str, trusted: tuple[x509.Certificate, ...], *, placed: bool
@@ -191,6 +198,8 @@ class FileKeystore(Keystore, Generic[Definition]):
             owner, group = self._definition.owner, self._definition.group
             self._check_holder(found, ownership(found, owner=owner, group=group, mode=None, default=0o600))
             self.check_target(self._paths[role], found)
+        if self._cas:
+            self.check_target(self._cas.path / A_NAME, None)
         self._check_live()
 
     def keeps_inode(self, found: Look | None) -> bool:
@@ -218,7 +227,8 @@ class FileKeystore(Keystore, Generic[Definition]):
             raise KeystoreError(f"live_dir is not believed: {fault[0]}", fault[1])
 
     def watched(self) -> tuple[Path, ...]:
-        return tuple(self._paths.values())
+        # Of the directory a change shows itself: what was added, removed, or put in another's place.
+        return (*self._paths.values(), *((self._cas.path, *self._cas.own_files()) if self._cas else ()))
 
     def remarks(self) -> list[Remark]:
         if not self.lost_what_links_lead_to():
@@ -245,16 +255,24 @@ class FileKeystore(Keystore, Generic[Definition]):
         return {role: look_at(self._paths[role], self._live) for role in roles or self._paths}
 
     def _plan(
-        self, swap_id: str, contents: Mapping[FileRole, bytes], found: Found, previous: Path | None = None
+        self,
+        swap_id: str,
+        contents: Mapping[FileRole, bytes],
+        found: Found,
+        previous: Path | None = None,
+        cas: tuple[swap_plan.NewFile, ...] = (),
     ) -> swap_plan.Plan:
-        """How `contents`, by role, take the places of what was found; a ca_file that stays as it is is left alone."""
+        """How `contents`, by role, take the places of what was found; a ca_file that stays as it is is left alone.
+
+        `cas`: what is changed in ca_directory.
+        """
         wanted = {FileRole(role): content for role, content in contents.items()}  # ValueError for one not in the table
         ca = found.get(FileRole.CA)
         changes_ca = FileRole.CA in wanted and (ca is None or wanted[FileRole.CA] != ca.content)
         if not changes_ca:
             wanted.pop(FileRole.CA, None)
         kept = self._keeps(found) & set(wanted)
-        if self._definition.swap == "symlink":
+        if wanted and self._definition.swap == "symlink":
             # A generation is complete: what is not changed is carried over.
             carried = {role: look.content for role, look in found.items() if look is not None and role not in wanted}
             wanted |= carried
@@ -274,12 +292,13 @@ class FileKeystore(Keystore, Generic[Definition]):
         self._check_targets(files, found, kept)
         self._check_live()
         return swap_plan.prepare(
-            files,
+            (*cas, *files),
             swap_id=swap_id,
             linked=self._definition.swap == "symlink",
             previous=previous or self._previous,
             live=self._live,
-            changes_ca=changes_ca,
+            others=[path for role, path in self._paths.items() if role not in wanted],
+            changes_ca=changes_ca or bool(cas),
         )
 
     def _check_targets(self, files: tuple[swap_plan.NewFile, ...], found: Found, kept: Collection[FileRole]) -> None:

@@ -34,7 +34,8 @@ def stage(plan: Plan, held: Targets) -> None:
                 if sha256(there.look.content) != change.before:
                     raise _changed(change)
                 durable.write_new(Path(change.old), there.look.content)
-            durable.write_new(Path(change.staged), file.content)
+            if file.content is not None:
+                durable.write_new(Path(change.staged), file.content)
     durable.sync_directory(room)
     durable.sync_directory(room.parent)
 

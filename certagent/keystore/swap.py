@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from certagent import durable
+from certagent.config.file_roles import FileRole
 from certagent.directories import Directory
 from certagent.errors import KeystoreError
 from certagent.keystore import overwrite
@@ -46,7 +47,7 @@ def stage(plan: Plan) -> None:
         _keep_old(plan)
         if plan.record.way == "symlink":
             _stage_generation(plan)
-        else:
+        if plan.record.way != "symlink" or _renamed(plan.record):
             _stage_beside(plan)
     except KeystoreError:
         with suppress(KeystoreError):  # the first fault is the one to tell
@@ -71,7 +72,7 @@ def _keep_old(plan: Plan) -> None:
             found = look_at(file.target, Path(plan.record.live))
             # What they could not read before would be theirs if it were put back one day.
             if found is not None and not gives_away(found, file.ownership):
-                durable.write_new(part / file.role.kept_name, found.content, kept_ownership(found))
+                durable.write_new(part / file.kept_name, found.content, kept_ownership(found))
         durable.sync_directory(part)
         durable.remove(kept)
         part.rename(kept)
@@ -83,15 +84,17 @@ def _stage_beside(plan: Plan) -> None:
         if plan.record.way == "in-place":
             with explained(f"write to {Path(plan.record.generation).parent}"):
                 overwrite.stage(plan, held)
+        renamed = _renamed(plan.record)
         for file, change in zip(plan.files, plan.record.changes, strict=True):
-            if change.overwrite is not None:
+            if change not in renamed:
                 continue
             with explained(f"write beside {file.target}"):
                 directory = held.directory_of(change.target)
                 if change.old:
                     _copy(file.target, held.live, Path(change.old), directory)
-                staged = Path(change.staged).name
-                durable.write_new(Path(staged), file.content, file.ownership, dir_fd=directory.descriptor)
+                if file.content is not None:
+                    staged = Path(change.staged).name
+                    durable.write_new(Path(staged), file.content, file.ownership, dir_fd=directory.descriptor)
         with explained("make the new files durable"):
             held.sync()
 
@@ -101,13 +104,15 @@ def _stage_generation(plan: Plan) -> None:
     with explained(f"write to {generation.parent}"):
         durable.make_directory(generation.parent, 0o755)  # consumers pass through; each file has its own mode
         _fresh_directory(generation)
+        linked = _linked(plan.record)
         for file, change in zip(plan.files, plan.record.changes, strict=True):
-            durable.write_new(Path(change.staged), file.content, file.ownership)
+            if change in linked and file.content is not None:
+                durable.write_new(Path(change.staged), file.content, file.ownership)
         durable.sync_directory(generation)
         if plan.record.base:
             _fresh_directory(base)
-            for file in plan.files:
-                _copy(file.target, Path(plan.record.live), base / file.role.kept_name)
+            for change in linked:
+                _copy(Path(change.target), Path(plan.record.live), base / change.kept_name)
             durable.sync_directory(base)
         durable.sync_directory(generation.parent)
 
@@ -121,8 +126,9 @@ def undo(record: Record) -> None:
 def _undo(record: Record, held: Targets) -> None:
     pointer = Path(record.pointer)
     with explained("remove what was staged"):
+        linked = _linked(record)
         for change in record.changes:
-            if record.way == "symlink":
+            if change in linked:
                 held.unlink(str(beside(Path(change.target), record.id)))
             else:
                 held.unlink(change.staged, change.old)
@@ -146,15 +152,15 @@ def finish(record: Record) -> None:
     means that it is to be called again (the module's docstring).
     """
     with _targets(record) as held:
+        if record.way != "symlink":
+            _overwrite_all(record, held)
+        _rename_all(record, held)
         if record.way == "symlink":
             _switch(record, held)
-        else:
-            _overwrite_all(record, held)
-            _rename_all(record, held)
         with explained("make the swap durable"):
             held.sync()
             for change in record.changes:
-                if held.digest(change.target) != change.sha256:
+                if (held.digest(change.target) or "") != change.sha256:
                     _give_up(record, held, f"{change.target} was changed by another program during the swap", _AGAIN)
             _rotate_previous(record)
             held.unlink(*(change.old for change in record.changes))
@@ -179,7 +185,9 @@ def _overwrite_all(record: Record, held: Targets) -> None:
 def _rename_all(record: Record, held: Targets) -> None:
     ready = []
     for change in _renamed(record):
-        if held.digest(change.staged) == change.sha256:
+        if not change.sha256:
+            ready += [change] if held.digest(change.target) is not None else []
+        elif held.digest(change.staged) == change.sha256:
             ready.append(change)
         elif held.digest(change.target) != change.sha256:
             _give_up(record, held, f"{change.staged}, made for {change.target}, has vanished", _AGAIN)
@@ -188,7 +196,10 @@ def _rename_all(record: Record, held: Targets) -> None:
         try:
             with explained(f"replace {change.target}"):
                 # Nothing else between the renames, no sync either: the mixed moment is microseconds long.
-                held.replace(change.staged, change.target)
+                if change.sha256:
+                    held.replace(change.staged, change.target)
+                else:
+                    held.unlink(change.target)
         except KeystoreError as error:
             _give_up(record, held, str(error), error.hint)
 
@@ -198,17 +209,16 @@ def _switch(record: Record, held: Targets) -> None:
     pointer, generation = Path(record.pointer), Path(record.generation)
     if link_of(pointer) == generation.name:
         return
-    for change in record.changes:
+    linked = _linked(record)
+    for change in linked:
         if digest(change.staged) != change.sha256:
             _give_up(record, held, f"{change.staged} has vanished or was changed", _AGAIN)
-    _compare(
-        record, held, [change for change in record.changes if held.link(change.target) != through(pointer, change)]
-    )
+    _compare(record, held, [change for change in linked if held.link(change.target) != through(pointer, change)])
     try:
         with explained(f"link through {pointer}"):
             if record.base:
                 _link(Path(record.base).name, pointer, record.id)
-            for change in record.changes:
+            for change in linked:
                 if held.link(change.target) != through(pointer, change):
                     directory = held.directory_of(change.target)
                     name = Path(Path(change.target).name)
@@ -223,14 +233,13 @@ def _switch(record: Record, held: Targets) -> None:
 def _compare(record: Record, held: Targets, changes: Iterable[Change]) -> None:
     """What these replace is still what was found there, or as it is to be. Raises UndoneError."""
     for change in changes:
-        if change.before is not None and held.digest(change.target) not in (change.before or None, change.sha256):
+        if change.before is not None and (held.digest(change.target) or "") not in (change.before, change.sha256):
             why = f"{change.target} was replaced by somebody else while its successor was being put in place"
             _give_up(record, held, why, "what is there is kept; the next run looks at it anew")
 
 
 def _give_up(record: Record, held: Targets, why: str, hint: str) -> NoReturn:
-    if record.way != "symlink":
-        _put_back(record, held)
+    _put_back(record, held)
     _undo(record, held)
     raise UndoneError(why, hint)
 
@@ -241,9 +250,9 @@ def _put_back(record: Record, held: Targets) -> None:
     renamed = _renamed(record)
 
     def is_old(change: Change) -> bool:
-        return held.digest(change.target) == digest(str(_kept(record) / change.role.kept_name))
+        return held.digest(change.target) == digest(str(_kept(record) / change.kept_name))
 
-    new = [change for change in renamed if held.digest(change.target) == change.sha256 and not is_old(change)]
+    new = [change for change in renamed if (held.digest(change.target) or "") == change.sha256 and not is_old(change)]
     if not all(change in new or is_old(change) for change in renamed):
         return
     with explained("put the old files back"):
@@ -268,8 +277,14 @@ def _rotate_previous(record: Record) -> None:
     durable.remove(trash)
 
 
+def _linked(record: Record) -> list[Change]:
+    links = record.way == "symlink"
+    return [change for change in record.changes if links and change.role is not FileRole.TRUSTED]
+
+
 def _renamed(record: Record) -> list[Change]:
-    return [change for change in record.changes if change.overwrite is None]
+    linked = _linked(record)
+    return [change for change in record.changes if change.overwrite is None and change not in linked]
 
 
 def _targets(record: Record) -> AbstractContextManager[Targets]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Change(Struct, frozen=True):
     rename: `staged` lies beside `target` and is renamed over it; `old` is a copy of what it replaces, with
     the same owner and mode, to be renamed back if a later rename fails; empty if nothing was in place.
     symlink: `staged` lies in the new generation, `target` is or becomes a link through the pointer.
+    Of ca_directory there are several, each by rename whatever the way of the others. Without `sha256` and `staged` what
+    lies there is removed.
     in-place: with `overwrite`, `staged` and `old` lie in the record's `generation`, and what they hold is written into
     the file; without, nothing was in place, or a link, and it is as by rename.
     `before`: the SHA-256 of what was found in its place when the swap was planned, empty for nothing: another program's
@@ -42,6 +45,11 @@ class Change(Struct, frozen=True):
     old: str = ""
     before: str | None = None
     overwrite: Overwrite | None = None
+
+    @property
+    def kept_name(self) -> str:
+        """What it is called in `previous`, in a generation, and in the record's directory."""
+        return _kept_name(self.role, Path(self.target))
 
 
 class Record(Struct, frozen=True):
@@ -66,17 +74,23 @@ class Record(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file to be written: its role, the file it replaces, and what it holds; `before` as in Change.
+    """A file to be written: its role, the file it replaces, and what it holds; None: it is removed.
 
-    `inode_of`: whose the file in place is, if the content is to be written into it; None: a new file takes its place.
+    `before` as in Change. `inode_of`: whose the file in place is, if the content is to be written into it; None: a new
+    file takes its place.
     """
 
     role: FileRole
     target: Path
-    content: bytes = field(repr=False)
+    content: bytes | None = field(repr=False)
     ownership: Ownership
     before: str
     inode_of: Ownership | None
+
+    @property
+    def kept_name(self) -> str:
+        """As in Change."""
+        return _kept_name(self.role, self.target)
 
 
 @dataclass(frozen=True)
@@ -95,27 +109,35 @@ def prepare(
     linked: bool,
     previous: Path,
     live: Path,
+    others: Iterable[Path] = (),
     changes_ca: bool,
 ) -> Plan:
     """How `files` take their places: `linked` by one pointer in `live`, the keystore's own directory for generations.
 
-    Writes nothing.
+    `others` are the keystore's files that stay as they are. Writes nothing.
     """
     with explained(f"look at {live}"):
-        make = _by_symlink if linked else _in_place if any(file.inode_of for file in files) else _by_rename
-        return Plan(files, make(files, swap_id, previous, live), changes_ca)
+        if linked and any(file.role is not FileRole.TRUSTED for file in files):
+            return Plan(files, _by_symlink(files, swap_id, previous, live), changes_ca)
+        make = _in_place if any(file.inode_of for file in files) else _by_rename
+        record = make(files, swap_id, previous, live)
+        # A keystore that was swapped by symlink before: nothing leads there any more since the last swap.
+        unread = live.is_dir() and not any(
+            leads_to(path).startswith(f"{live}/") for path in (*others, *(file.target for file in files))
+        )
+        return Plan(files, structs.replace(record, sweep=(str(live),)) if unread else record, changes_ca)
 
 
 def _by_rename(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
-    def change(file: NewFile) -> Change:
-        staged = beside(file.target, swap_id)
-        old = f"{staged}.old" if file.before else ""
-        return Change(file.role, str(file.target), str(staged), sha256(file.content), old, file.before)
+    changes = tuple(_renamed(file, swap_id) for file in files)
+    return Record(swap_id, "rename", changes, str(previous), live=str(live))
 
-    # A keystore that was swapped by symlink before: this swap's links are the last to lead there.
-    unread = live.is_dir() and not any(leads_to(file.target).startswith(f"{live}/") for file in files)
-    sweep = (str(live),) if unread else ()
-    return Record(swap_id, "rename", tuple(map(change, files)), str(previous), sweep=sweep, live=str(live))
+
+def _renamed(file: NewFile, swap_id: str) -> Change:
+    beside_it = beside(file.target, swap_id)
+    old = f"{beside_it}.old" if file.before else ""
+    staged, digest = ("", "") if file.content is None else (str(beside_it), sha256(file.content))
+    return Change(file.role, str(file.target), staged, digest, old, file.before)
 
 
 def _in_place(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
@@ -125,7 +147,7 @@ def _in_place(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Pa
     def change(file: NewFile, renamed: Change) -> Change:
         if file.inode_of is None:
             return renamed
-        staged = room / file.role.kept_name
+        staged = room / file.kept_name
         return structs.replace(
             renamed, staged=str(staged), old=f"{staged}.old", overwrite=Overwrite(file.ownership, file.inode_of)
         )
@@ -137,23 +159,26 @@ def _in_place(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Pa
 def _by_symlink(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: Path) -> Record:
     pointer = live / POINTER
     generation = unused(live / f"generation-{swap_id}")
-    changes = tuple(
-        Change(
-            file.role,
-            str(file.target),
-            str(generation / file.role.kept_name),
-            sha256(file.content),
-            before=file.before,
-        )
-        for file in files
-    )
-    linked = all(leads_to(Path(change.target)) == through(pointer, change) for change in changes)
-    something = any(file.before for file in files)
+
+    def change(file: NewFile) -> Change:
+        renamed = _renamed(file, swap_id)
+        if file.role is FileRole.TRUSTED:
+            return renamed
+        return structs.replace(renamed, staged=str(generation / file.kept_name), old="")
+
+    changes = tuple(map(change, files))
+    links = [change for change in changes if change.role is not FileRole.TRUSTED]
+    linked = all(leads_to(Path(change.target)) == through(pointer, change) for change in links)
+    something = any(change.before for change in links)
     base = "" if linked or not something else str(unused(live / f"generation-{swap_id}-base"))
     # Readers may still hold what the pointer leads to now, or leads to meanwhile; all older generations go.
     left = Path(base) if base else live / (link_of(pointer) or POINTER)
     sweep = tuple(str(path) for path in sorted(live.glob("generation-*")) if path != left)
     return Record(swap_id, "symlink", changes, str(previous), str(generation), str(pointer), base, sweep, str(live))
+
+
+def _kept_name(role: FileRole, target: Path) -> str:
+    return f"{role}-{target.name}.{role.ending}" if role is FileRole.TRUSTED else role.kept_name
 
 
 def beside(path: Path, swap_id: str) -> Path:

@@ -68,6 +68,7 @@ def hook_environment(context: Context, transaction: Transaction | None, attempt:
         "CERTAGENT_CERTIFICATE_FILE": paths["certificate"],
         "CERTAGENT_CHAIN_FILE": paths["chain"],
         "CERTAGENT_CA_FILE": paths["ca"],
+        "CERTAGENT_CA_DIRECTORY": configured.definition.ca_directory or "",
         "CERTAGENT_SERIAL": facts.serial_hex(certificate) if certificate else "",
         "CERTAGENT_OLD_SERIAL": transaction.old_serial if transaction else "",
         "CERTAGENT_NOT_AFTER": iso(certificate.not_valid_after_utc) if certificate else "",

@@ -626,6 +626,11 @@ FIELDS = [
         id="key in the live directory",
     ),
     pytest.param(
+        {16: "    certificate_file: DIR/web.pem\n    ca_directory: DIR/live/cas"},
+        "17: keystores.web.ca_directory: is inside live_dir; choose another directory",
+        id="CA directory in the live directory",
+    ),
+    pytest.param(
         {2: "live_dir: DIR/state/live"},
         "2: live_dir: one of state_dir and live_dir is inside the other; use two separate directories",
         id="live directory in the state directory",

@@ -17,9 +17,12 @@ from certagent.keystore.base import Identity
 _START = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
 
 
-def certify(name: str, key: PrivateKey, issuer: Identity | None, *, ca: bool = False) -> x509.Certificate:
+def certify(
+    name: str, key: PrivateKey, issuer: Identity | None, *, ca: bool = False, key_ids: bool = False
+) -> x509.Certificate:
+    """`key_ids`: of several issuers of one name, it says which one's it is."""
     subject = x509.Name.from_rfc4514_string(f"CN={name}")
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer.certificate.subject if issuer else subject)
@@ -28,8 +31,13 @@ def certify(name: str, key: PrivateKey, issuer: Identity | None, *, ca: bool = F
         .not_valid_before(_START)
         .not_valid_after(_START + datetime.timedelta(days=3650))
         .add_extension(x509.BasicConstraints(ca, None), critical=True)
-        .sign(issuer.key if issuer else key, hashes.SHA256())
     )
+    signer = issuer.key if issuer else key
+    if key_ids:
+        own, by = x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier
+        builder = builder.add_extension(own.from_public_key(key.public_key()), critical=False)
+        builder = builder.add_extension(by.from_issuer_public_key(signer.public_key()), critical=False)
+    return builder.sign(signer, hashes.SHA256())
 
 
 @dataclass(frozen=True)

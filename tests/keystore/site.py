@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from certagent import keys
 from certagent.certificate import to_pem
+from certagent.config.file_roles import FileRole
 from certagent.config.keystores import PemKeystore
 from certagent.config.parts import Secret
 from certagent.keystore import open_keystore, swap, swap_plan
@@ -16,6 +18,9 @@ from certagent.keystore.base import Identity, Keystore, Shadow
 from .pki import make_pki
 
 PASSPHRASE = b"correct horse"
+
+
+_OWN_NAMES = {"previous", "previous-ca", "shadow", "current", "cas"}
 
 
 @dataclass
@@ -43,7 +48,8 @@ class Site:
 
     @property
     def definition(self) -> PemKeystore:
-        places = {name: str(self.etc / value) for name, value in self.layout.items() if name.endswith("_file")}
+        paths = {name: value for name, value in self.layout.items() if name.endswith(("_file", "_directory"))}
+        places = {name: str(self.etc / value) for name, value in paths.items()}
         return PemKeystore(**(self.layout | places))
 
     @property
@@ -76,17 +82,23 @@ class Site:
         carry_out(self.plan(identity, swap_id))
 
     def view(self) -> dict[str, bytes | None]:
-        """What consumers get at the configured paths."""
-        return {role: _content(path) for role, path in self.definition.paths.items()}
+        """What consumers get at the configured paths, and in ca_directory by the names they look for."""
+        cas = {f"{FileRole.TRUSTED}-{path.name}": _content(path) for path in self.cas()}
+        return cas | {role: _content(path) for role, path in self.definition.paths.items()}
+
+    def cas(self) -> list[Path]:
+        directory = self.definition.ca_directory
+        return sorted(path for path in Path(directory).iterdir() if path.name[0] != ".") if directory else []
 
     def strays(self) -> list[str]:
         """Names that nobody asked for."""
-        wanted = {path.name for path in self.definition.paths.values()} | {"previous", "shadow", "current"}
+        wanted = {path.name for path in self.definition.paths.values()} | _OWN_NAMES
         found = [*self.etc.rglob("*"), *self.state.glob("*"), *self.live.glob("*")]
         return sorted(
             str(path.relative_to(self.root))
             for path in found
-            if path.name not in wanted and not path.name.startswith("generation-") and not path.name.startswith("real")
+            if path.name not in wanted and not path.name.startswith(("generation-", "real"))
+            if not re.fullmatch(r"[0-9a-f]{8}\.[0-9]", path.name)
         )
 
 

@@ -26,6 +26,7 @@ _MORE = "chain_file: {root}/files/chain.pem, ca_file: {root}/files/ca.pem"
 _WHOSE = f"owner: '{_NOBODY}', group: '{_NOBODY}', mode: '0640'," if os.geteuid() == 0 else "mode: '0640',"
 PEM = f"  web: {{type: pem, {_FILES}, {_MORE}, {_WHOSE} {_NAMES}, hooks: {{hooks}}}}"
 LINKS = PEM.replace("type: pem,", "type: pem, swap: symlink,")
+CAS = PEM.replace("ca_file: {root}/files/ca.pem", "ca_directory: {root}/files/cas")
 IN_PLACE = PEM.replace("type: pem,", "type: pem, swap: in-place,")
 ONE_FILE = f"  web: {{type: pem, {_FILES.replace('web.key', 'web.pem')}, {_NAMES}, hooks: {{hooks}}}}"
 PKCS12 = (
@@ -171,6 +172,17 @@ def _after(prepare: Prepare, *steps: Prepare) -> Prepare:
     return prepare_all
 
 
+def _with_ca_directory(device: Device) -> None:
+    device.path("files/cas").mkdir(parents=True)
+
+
+def _believing_another(device: Device) -> None:
+    """Who is in no line of the CA's is to go from the directory; and there is a file of somebody else's."""
+    [own] = device.path("files/cas").iterdir()
+    (device.path("files/cas") / "00000000.0").write_bytes(own.read_bytes())
+    (device.path("files/cas") / "00000000.1").write_bytes(own.read_bytes().partition(b"\n")[2])
+
+
 def _with_password(device: Device) -> None:
     _keep(device, "password", "not so secret\n")
 
@@ -276,6 +288,12 @@ FLOWS = (
     Flow("first-links", _after(due(PEM), changed(LINKS))),
     Flow("links-no-more", _after(due(LINKS), changed(PEM))),
     Flow("in-place", due(IN_PLACE)),
+    Flow(
+        "ca-directory",
+        _after(_with_ca_directory, due(CAS), _believing_another),
+        consumer=consumers.with_directory,
+        needs=("strace", "openssl"),
+    ),
     Flow("pkcs12", _after(_with_password, due(PKCS12)), consumer=consumers.pkcs12),
     Flow(
         "softhsm",

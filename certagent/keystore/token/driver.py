@@ -182,6 +182,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
                 "label": self._label,
                 "module": self._definition.module,
                 **{f"{role}_file": str(path) for role, path in self._paths.items()},
+                **({"ca_directory": self._definition.ca_directory} if self._definition.ca_directory else {}),
             }
             contents[FileRole.SNIPPET] = fill_in(Path(snippet.template), values)
         return contents
