@@ -31,12 +31,11 @@ _WORDS = {
     10: "it has expired",
     20: "an intermediate CA is missing",
     24: "one above it is no CA",
-    26: "its key usage or purposes do not allow it",
     34: "it has a critical extension that is unknown",
-    66: "its key is too small",
-    67: "the key of a CA is too small",
-    68: "a CA signed over a weak digest",
 }
+_MISUSED = "its key usage or purposes do not allow it"
+_WEAK = "a key or a digest in its chain is too weak for OpenSSL"
+_REFUSED = "certificate verify failed"
 _ROUNDS = 12  # messages there and back; a handshake takes three
 _TLS_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
@@ -90,7 +89,6 @@ class _Trial:
         self._key, self._certificate, self._chain, self._at = key, certificate, chain, at
         small = any(isinstance(k := each.public_key(), rsa.RSAPublicKey) and k.key_size < 2048 for each in chain)
         self._level = 0 if weak or small else 2
-        self._refused: list[tuple[int, int]] = []
         self._context(verify=False)  # loads it once, whatever it is for
 
     def _context(self, *, verify: bool) -> SSL.Context:
@@ -109,18 +107,27 @@ class _Trial:
         except SSL.Error as error:
             raise UnfitError(f"OpenSSL cannot load the certificate with its key: {_reason(error)}", LOOK) from None
         if verify and (store := context.get_cert_store()) is not None:
-            store.add_cert(_loaded(self._chain[-1]))
-            store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-            store.set_time(self._at.replace(tzinfo=None))  # it reads the fields of a wall clock, and takes them for UTC
-            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._judge)
+            self._trust(store)
+            # No callback, which would tell why: cffi makes them of memory that is writable and executable, and a
+            # service may be forbidden that (MemoryDenyWriteExecute=).
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         return context
 
-    def _judge(self, _connection: SSL.Connection, _x509: crypto.X509, error: int, depth: int, fine: int) -> bool:
-        if not fine:
-            self._refused.append((depth, error))
-        return bool(fine)
+    def _trust(self, store: crypto.X509Store) -> None:
+        store.add_cert(_loaded(self._chain[-1]))
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        store.set_time(self._at.replace(tzinfo=None))  # it reads the fields of a wall clock, and takes them for UTC
 
     def handshake(self, roles: frozenset[str]) -> None:
+        """Raises UnfitError where one end does not believe the other."""
+        try:
+            self._shake_hands(roles)
+        except SSL.Error as error:
+            what = f"a TLS peer does not take the certificate for {' and '.join(sorted(roles))}"
+            raise UnfitError(f"{what}: {self._why(roles, error)}", LOOK) from None
+
+    def _shake_hands(self, roles: frozenset[str]) -> None:
+        """Raises SSL.Error."""
         if not roles:
             return
         server = SSL.Connection(self._context(verify=CLIENT in roles))
@@ -135,20 +142,29 @@ class _Trial:
                     waiting.discard(here)
                 except SSL.WantReadError:
                     pass
-                except SSL.Error as error:
-                    raise self._fault(roles, error) from None
                 _carry(here, there)
             if not waiting:
                 return
-        raise self._fault(roles, SSL.Error([]))
+        raise SSL.Error([])
 
-    def _fault(self, roles: frozenset[str], error: SSL.Error) -> UnfitError:
-        what = f"a TLS peer does not take the certificate for {' and '.join(sorted(roles))}"
-        if not self._refused:
-            return UnfitError(f"{what}: {_reason(error)}", LOOK)
-        depth, number = self._refused[0]
-        words = _WORDS.get(number, f"OpenSSL's error {number}")
-        return UnfitError(f"{what}: {words}{f' (CA {depth} above it)' if depth else ''}", LOOK)
+    def _why(self, roles: frozenset[str], error: SSL.Error) -> str:
+        """What of the chain OpenSSL refuses, tried without a connection; then what only a connection asks for."""
+        if _reason(error) != _REFUSED:
+            return _reason(error)
+        store = crypto.X509Store()
+        self._trust(store)
+        chain = [_loaded(each) for each in self._chain[:-1]]
+        try:
+            crypto.X509StoreContext(store, _loaded(self._certificate), chain).verify_certificate()
+        except crypto.X509StoreContextError as fault:
+            number, depth, words = fault.errors
+            return f"{_WORDS.get(number, words)}{f' (CA {depth} above it)' if depth else ''}"
+        if self._level:
+            self._level = 0
+            with contextlib.suppress(SSL.Error):
+                self._shake_hands(roles)
+                return _WEAK
+        return _MISUSED
 
 
 def _loaded(certificate: x509.Certificate) -> crypto.X509:

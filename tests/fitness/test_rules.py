@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 
+from certagent.certificate import to_pem
 from certagent.errors import UnfitError
 from certagent.keys import public_bytes
 from certagent.trust.fitness import Terms, in_yaml
 from certagent.trust.proof_of_use import prove_use
 from tests.fitness.issued import DAY, DEFECTS, HONEST, Defect, Leaf, Make, below, leaf
 from tests.fitness.judged import ASKED, DEVICE, KINDS, OLD, ROOT, judge
-from tests.unit.pki import NOW, TLS, party, rsa_key
+from tests.unit.pki import NOW, TLS, party, remade, rsa_key
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -126,6 +132,66 @@ def test_openssl_s_trial_finds_what_the_rules_do_not_know() -> None:
     chain = (between.certificate, ROOT.certificate)
     with pytest.raises(UnfitError, match="does not take the certificate for server_auth"):
         prove_use(DEVICE, made, chain, roles={"server_auth"}, at=NOW)
+
+
+def _expired() -> tuple[x509.Certificate, ...]:
+    return Leaf(start=-30 * DAY, life=-10 * DAY).issue(ROOT, DEVICE.public_key(), NOW), ROOT.certificate
+
+
+def _without_the_one_between() -> tuple[x509.Certificate, ...]:
+    return Leaf(purposes=TLS).issue(below(ROOT, NOW), DEVICE.public_key(), NOW), ROOT.certificate
+
+
+def _for_clients() -> tuple[x509.Certificate, ...]:
+    return Leaf(purposes=[Purpose.CLIENT_AUTH]).issue(ROOT, DEVICE.public_key(), NOW), ROOT.certificate
+
+
+def _over_sha1() -> tuple[x509.Certificate, ...]:
+    between = below(ROOT, NOW)
+    made = Leaf(purposes=TLS).issue(between, DEVICE.public_key(), NOW)
+    return made, remade(between, ROOT, digest="sha1").certificate, ROOT.certificate
+
+
+REFUSED = {
+    "expired": (_expired, "it has expired"),
+    "without the CA between": (_without_the_one_between, "an intermediate CA is missing"),
+    "not for servers": (_for_clients, "its key usage or purposes do not allow it"),
+    "SHA-1 above it": (_over_sha1, "too weak for OpenSSL"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), [pytest.param(*row, id=name) for name, row in REFUSED.items()])
+def test_the_trial_says_why(make: Callable[[], tuple[x509.Certificate, ...]], words: str) -> None:
+    made, *chain = make()
+    with pytest.raises(UnfitError, match=words):
+        prove_use(DEVICE, made, chain, roles={"server_auth"}, at=NOW)
+
+
+WITHOUT_EXECUTABLE_MEMORY = """
+import ctypes, datetime, pathlib, sys
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from certagent.trust.proof_of_use import prove_use
+PR_SET_MDWE = 65
+if ctypes.CDLL(None).prctl(PR_SET_MDWE, 1, 0, 0, 0):
+    raise SystemExit("this kernel does not know it")
+text = pathlib.Path(sys.argv[1]).read_bytes()
+own, root = x509.load_pem_x509_certificates(text)
+at = own.not_valid_before_utc + datetime.timedelta(minutes=1)
+print("tried:", prove_use(load_pem_private_key(text, None), own, [root], roles={"server_auth"}, at=at))
+"""
+
+
+def test_the_trial_needs_no_memory_that_is_writable_and_executable(tmp_path: Path) -> None:
+    """A unit with MemoryDenyWriteExecute= gives none."""
+    made = Leaf(purposes=TLS).issue(ROOT, DEVICE.public_key(), NOW)
+    key = DEVICE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "all.pem").write_bytes(key + to_pem((made, ROOT.certificate)))
+    argv = [sys.executable, "-c", WITHOUT_EXECUTABLE_MEMORY, str(tmp_path / "all.pem")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode and "does not know it" in done.stderr:
+        pytest.skip("needs Linux 6.3")
+    assert done.stdout == "tried: \n", done.stderr
 
 
 def test_another_key_is_not_loaded() -> None:
