@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from certagent import credentials
 from certagent.config.parts import HookCommand, Secret
 from certagent.config.programs import command_fault, owner_fault
 from certagent.config.values import Argv
@@ -123,6 +124,11 @@ def read_secret(secret: Secret, *, may_be_open: bool = False) -> bytes:
     """
     if secret.file is not None:
         value = _secret_file(secret.file, may_be_open=may_be_open)
+    elif secret.credential is not None:
+        path = credentials.path_of(secret.credential)
+        if path is None:
+            raise ConfigError(f"the credential {secret.credential} is not there", credentials.hint(secret.credential))
+        value = _secret_file(str(path), may_be_open=may_be_open)
     elif secret.env is not None:
         if secret.env not in os.environ:
             raise ConfigError(f"environment variable {secret.env} is not set", "set it for the certagent process")
@@ -170,7 +176,7 @@ def _command_secret(argv: tuple[str, ...]) -> bytes:
 
 
 def _source(secret: Secret) -> str:
-    return secret.file or secret.env or (secret.command or ("command",))[0]
+    return secret.file or secret.credential or secret.env or (secret.command or ("command",))[0]
 
 
 def _base() -> dict[str, str]:

@@ -7,6 +7,8 @@ had been no look before. No cryptography is loaded.
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -143,15 +145,32 @@ class _Timex(ctypes.Structure):
     )
 
 
+_PATIENCE = 10  # s; timedated may have to be started
 _ERROR = 5  # TIME_ERROR of sys/timex.h: nobody keeps the clock, or not well
 
 
 def is_synchronised(now: datetime) -> bool:
-    """Whether the kernel says that somebody keeps its clock right (NTP, PTP), and `now` is that clock's time."""
+    """Whether the kernel says that somebody keeps its clock right (NTP, PTP), and `now` is that clock's time.
+
+    A unit with ProtectClock= may not ask the kernel, and asks systemd-timedated.
+    """
     timex = _Timex()
     try:
         answer = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
-        kernel = datetime.fromtimestamp(timex.seconds, UTC)
+        seconds = timex.seconds if answer >= 0 else time.clock_gettime(time.CLOCK_REALTIME)
+        kernel = datetime.fromtimestamp(seconds, UTC)
     except (OSError, AttributeError, ValueError, OverflowError):
         return False
-    return 0 <= answer < _ERROR and abs(kernel - now) < timedelta(minutes=1)
+    if abs(kernel - now) >= timedelta(minutes=1):
+        return False
+    return 0 <= answer < _ERROR if answer >= 0 else timedated_says_so()
+
+
+def timedated_says_so() -> bool:
+    """systemd-timedated's word for the same, which it has from the kernel; False where there is none."""
+    argv = ("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.stdout.strip() == b"yes"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from certagent import credentials
 from certagent.believed import file_fault
 from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, dotted
 from certagent.config.keystores import KeystoreDefaults
@@ -174,6 +175,13 @@ def _check_secret_file(path: str) -> Fault:
     return fault
 
 
+def _check_credential(name: str) -> Fault:
+    path = credentials.path_of(name)
+    if path is None:
+        return f"the credential {name} is not there", credentials.hint(name)
+    return _check_secret_file(str(path))
+
+
 def _check_variable(name: str) -> Fault:
     if os.environ.get(name):
         return None
@@ -235,6 +243,7 @@ _TEXT_CHECKS: dict[str, Callable[[Any], Fault]] = {"program": _check_argv, "url"
 _HOST_CHECKS: dict[str, Callable[[Any], Fault]] = {
     "secret_file": _check_secret_file,
     "read_file": _check_believed,
+    "credential": _check_credential,
     "env": _check_variable,
     "program": _check_program,
 }

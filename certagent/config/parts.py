@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from certagent.config.values import Argv, Duration, SecretFile, Variable
+from certagent.config.values import Argv, Credential, Duration, SecretFile, Variable
 
 
 class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,18 +18,21 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Secret(Definition, frozen=True, kw_only=True):
-    """Where a secret is read at the moment it is needed: exactly one of file, env or command."""
+    """Where a secret is read at the moment it is needed: exactly one of file, credential, env or command."""
 
     file: Annotated[
         SecretFile | None, Meta(description="a file that holds the secret; one trailing newline is dropped")
     ] = None
+    credential: Annotated[Credential | None, Meta(description="a credential of certagent's systemd unit")] = None
     env: Annotated[Variable | None, Meta(description="an environment variable of the certagent process")] = None
     command: Annotated[Argv | None, Meta(description="a command (argv) that prints the secret")] = None
 
     def __post_init__(self) -> None:
-        given = [word for word in ("file", "env", "command") if getattr(self, word)]
+        given = [word for word in ("file", "credential", "env", "command") if getattr(self, word)]
         if len(given) != 1:
-            raise ValueError("must have exactly one of file, env and command; write e.g. {file: /etc/certagent/secret}")
+            raise ValueError(
+                "must have exactly one of file, credential, env and command; write e.g. {file: /etc/certagent/secret}"
+            )
 
 
 class HookCommand(Definition, frozen=True, kw_only=True):

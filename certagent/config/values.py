@@ -365,6 +365,13 @@ Proxy = Annotated[
     ),
 ]
 AuthorityName = Annotated[str, Meta(extra={"check": "authority"})]
+Credential = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$",
+        extra={"what": "the name of a systemd credential", "hint": "write e.g. scep-challenge", "check": "credential"},
+    ),
+]
 Variable = Annotated[
     str,
     Meta(

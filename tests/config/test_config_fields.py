@@ -674,9 +674,14 @@ FIELDS = [
     ),
     pytest.param(
         {7: "    challenge: {file: DIR/corp.challenge, env: HOME}"},
-        "7: authorities.corp.challenge: must have exactly one of file, env and command; "
+        "7: authorities.corp.challenge: must have exactly one of file, credential, env and command; "
         "write e.g. {file: /etc/certagent/secret}",
         id="two sources of a secret",
+    ),
+    pytest.param(
+        {7: "    challenge: {credential: ../corp.challenge}"},
+        "7: authorities.corp.challenge.credential: is not the name of a systemd credential; write e.g. scep-challenge",
+        id="credential as path",
     ),
     # programs
     pytest.param(
@@ -721,6 +726,13 @@ HOST = [
         {7: "    challenge: {file: DIR/root.pem}"},
         "7: authorities.corp.challenge.file: root.pem can be read by everybody on the host; run chmod o= root.pem",
         id="secret open to everybody",
+    ),
+    pytest.param(
+        {7: "    challenge: {credential: certagent-test-unset}"},
+        "7: authorities.corp.challenge.credential: the credential certagent-test-unset is not there; put "
+        "LoadCredential=certagent-test-unset:/PATH/TO/IT below [Service] by `systemctl edit certagent.service`, and "
+        "restart it; a command typed by hand finds it while that unit runs",
+        id="credential that is not there",
     ),
     pytest.param(
         {7: "    challenge: {env: CERTAGENT_TEST_UNSET}"},

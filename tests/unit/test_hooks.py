@@ -208,6 +208,8 @@ def test_secret(content: bytes, secret: bytes, kept: Path, monkeypatch: pytest.M
     kept.touch(0o600)
     kept.write_bytes(content)
     monkeypatch.setitem(os.environb, b"CORP_CHALLENGE", content)
+    monkeypatch.setitem(os.environ, "CREDENTIALS_DIRECTORY", str(kept.parent))
+    assert read_secret(Secret(credential=kept.name)) == secret
     assert read_secret(Secret(file=str(kept))) == secret
     assert read_secret(Secret(env="CORP_CHALLENGE")) == secret
     assert read_secret(Secret(command=("cat", str(kept)))) == secret
@@ -220,6 +222,7 @@ def test_secret(content: bytes, secret: bytes, kept: Path, monkeypatch: pytest.M
         pytest.param(Secret(file="/tmp"), ConfigError, "/tmp is a directory", id="a directory"),
         pytest.param(Secret(file="/dev/null"), ConfigError, "/dev/null is not a regular file", id="nothing"),
         pytest.param(Secret(file="/dev/zero"), ConfigError, "/dev/zero is not a regular file", id="without end"),
+        pytest.param(Secret(credential="no-such-name"), ConfigError, "no-such-name is not there", id="no credential"),
         pytest.param(Secret(env="NO_SUCH_NAME"), ConfigError, "NO_SUCH_NAME is not set", id="no variable"),
         pytest.param(Secret(command=("true",)), ConfigError, "from true is empty", id="silent command"),
         pytest.param(Secret(command=("echo",)), ConfigError, "from echo is empty", id="only a newline"),

@@ -35,7 +35,7 @@ LAYERS = (
     "believed",
     "directories",
     "errors, owned, forms, uncollected",
-    "text, moments, pem_blocks, mounts",
+    "text, moments, pem_blocks, mounts, credentials",
 )
 
 DOORS = {
@@ -43,7 +43,7 @@ DOORS = {
     "urllib3": ("scep.transport", "scep.wire"),
     "apscheduler": ("agent.appointments",),
     "yaml": ("config.",),
-    "subprocess": ("hooks", "agent.reading", "demo."),
+    "subprocess": ("hooks", "agent.reading", "wall_clock", "demo."),
     "asyncio.subprocess": ("agent.worker_process",),
     "socket": ("cli.assemble", "lab.server", "agent.systemd", "transaction.presented", "demo."),
     "rich": ("cli.", "demo."),
