@@ -346,7 +346,7 @@ def _other_readers(found: Look, swap: Swap | None) -> Findings:
     for point in Mounts.read().of(found.path):
         what = f"{found.path} is mounted at {point} as a single file, as into a container: "
         if swap is None:
-            hint = "mount its directory instead; if it has to be so, `swap: in-place` says that you know (docs/swap.md)"
+            hint = "mount its directory instead, or set `swap: in-place`: a confined unit cannot see it (docs/swap.md)"
             yield Finding(Mark.WARNING, f"{what}the new content is written into it, which is not atomic", hint)
         else:
             hint = "mount its directory instead, or leave `swap` out (docs/swap.md)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -33,6 +34,29 @@ def faults(directory: Path, further: str = "") -> list[str]:
 def test_systemd_finds_no_fault(tmp_path: Path) -> None:
     assert faults(tmp_path) == []
     assert len(faults(tmp_path, "[Unit]\nMisspelt=yes\n")) == len(UNITS)
+
+
+EXPOSURE = 25  # tenths
+
+
+@pytest.mark.needs("systemd-analyze")
+@pytest.mark.parametrize("unit", [unit.name for unit in UNITS if unit.suffix == ".service"])
+def test_what_systemd_says_of_its_exposure(unit: str, tmp_path: Path) -> None:
+    """A later systemd may weigh it in another way, so this is for the one of the oldest Debian that is served."""
+    (tmp_path / unit).write_text((ROOT / "systemd" / unit).read_text().replace("/usr/bin/certagent", "/bin/true"))
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager"]
+    done = subprocess.run([*command, str(tmp_path / unit)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout.splitlines()[-1]
+
+
+def test_each_unit_has_the_same_sandbox() -> None:
+    sandboxes = []
+    for unit in UNITS:
+        if unit.suffix == ".service":
+            _, _, sandbox = unit.read_text().partition("NoNewPrivileges=yes\n")
+            sandboxes.append(sandbox.partition("\n[Install]")[0].strip().replace("PrivateTmp=yes\n", ""))
+    assert len(sandboxes) == 3
+    assert set(sandboxes) == {sandboxes[0]}
 
 
 def test_systemd_waits_longer_than_the_agent_does() -> None:
@@ -127,6 +151,73 @@ journalctl -u certagent-renew -o cat
     assert re.search(r"certagent-renew.timer +certagent-renew.service$", printed, re.MULTILINE), printed
     assert "certagent-renew: Result=success" in printed, printed  # although it exits 3: a request waits
     assert "certagent-renew: ExecMainStatus=3" in printed, printed
+    assert "Traceback" not in printed
+
+
+SERVED = """\
+authorities:
+  lab: {url: "http://127.0.0.1:8080/scep", fingerprint: "FINGERPRINT", challenge: {credential: challenge}}
+keystores:
+  web:
+    type: pem
+    authority: lab
+    subject: CN=web.example.net
+    key_file: /etc/ssl/web.key
+    certificate_file: /etc/ssl/web.pem
+    hooks: {post: [{run: [systemctl, try-reload-or-restart, nginx], only_if: [nginx, -t]}]}
+    probe: {tls: "127.0.0.1:443"}
+"""
+NGINX = """\
+user www-data;
+pid /run/nginx.pid;
+events { }
+http { server { listen 443 ssl; ssl_certificate /etc/ssl/web.pem; ssl_certificate_key /etc/ssl/web.key; } }
+"""
+
+
+@pytest.mark.needs("nspawn", "openssl", "nginx")
+def test_the_sandbox_leaves_credentials_hooks_and_the_clock_s_keeper_alone(machine: Machine) -> None:
+    """`nginx -t` writes to /var/log and /run, and binds its ports."""
+    machine.install("certagent-recover.service")
+    machine.write("/etc/certagent/agent.yaml", SERVED)
+    machine.write("/etc/nginx/nginx.conf", NGINX, 0o644)
+    credential = "[Service]\nLoadCredential=challenge:/root/challenge\n"
+    machine.write("/etc/systemd/system/certagent.service.d/credential.conf", credential)
+    again = f"{credential}ExecStart=\nExecStart=/usr/bin/certagent -c /etc/certagent/agent.yaml renew --force web\n"
+    machine.write("/etc/systemd/system/certagent-renew.service.d/again.conf", again)
+    printed = machine.boot(f"""{LIBRARY}
+serial() {{ openssl x509 -noout -serial; }}
+served() {{ openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | serial; }}
+lab
+rm -f /etc/systemd/system/nginx.service
+systemctl daemon-reload
+systemctl start certagent
+for try in $(seq 100); do test -e /etc/ssl/web.pem && break; sleep 0.1; done
+systemctl start nginx
+echo first $(served)
+certagent check --offline web
+systemctl start certagent-renew
+show certagent-renew -p Result
+echo second $(served)
+echo in place $(serial </etc/ssl/web.pem)
+systemctl stop certagent
+certagent check --offline web | grep credential
+journalctl -u certagent -u certagent-renew -o cat
+clock() {{ echo "import datetime as d, certagent.wall_clock as w; print(w.is_synchronised(d.datetime.now(d.UTC)))"; }}
+look="env PYTHONPATH={ROOT} {sys.executable} -c"
+echo clock by the kernel: $($look "$(clock)")
+echo clock by timedated: $(systemd-run --quiet --pipe --wait -p ProtectClock=yes $look "$(clock)")
+echo timedated itself: $(timedatectl show --property=NTPSynchronized --value)
+""")
+    [first] = re.findall(r"^first (serial=\w+)$", printed, re.MULTILINE)
+    [second] = re.findall(r"^second (serial=\w+)$", printed, re.MULTILINE)
+    assert first != second, printed
+    assert f"in place {second}" in printed, printed
+    assert "certagent-renew: Result=success" in printed, printed
+    assert "the credential challenge is not there" in printed, printed  # once the agent is stopped
+    [kernel] = re.findall(r"^clock by the kernel: (\w+)$", printed, re.MULTILINE)
+    assert f"clock by timedated: {kernel}" in printed, printed
+    assert f"timedated itself: {'yes' if kernel == 'True' else 'no'}" in printed, printed
     assert "Traceback" not in printed
 
 
