@@ -6,7 +6,7 @@ What is true of a keystore only a worker finds out; here appointments are made.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,6 @@ from certagent.agent import schedule
 from certagent.agent.appointments import Appointments
 from certagent.agent.clock import Clocks
 from certagent.agent.log import log_error
-from certagent.agent.metrics import Metrics
 from certagent.agent.pool import Pool
 from certagent.agent.schedule import Next, Pace
 from certagent.agent.sights import Sights
@@ -79,13 +78,13 @@ class Keystores:
         clocks: Clocks,
         status: Status,
         *,
-        metrics: Metrics,
+        at_rest: Callable[[], None],
     ) -> None:
         self._state_dir = state_dir
         self._pace = pace
         self._clocks = clocks
         self._status = status
-        self._metrics = metrics
+        self._at_rest = at_rest
         self._memories: dict[str, KeystoreMemory] = {}
         self.appointments = Appointments(self._due, self.look_at_all)
         self.pool = Pool(command, pace, self)
@@ -151,6 +150,12 @@ class Keystores:
                 memory.acted_on = seen
                 self._want(name)
 
+    def look_at(self, name: str) -> None:
+        """Have a worker look at this one now."""
+        if name in self._memories:
+            self._want(name)
+            self.tell()
+
     def take(self, worker: Worker, outcome: Outcome) -> None:
         """A keystore is done: make its next appointment."""
         name, now = outcome.keystore, self._clocks.now()
@@ -212,8 +217,7 @@ class Keystores:
         return self._served.excerpt(names)
 
     def rest(self) -> None:
-        if self._served.writes_metrics:
-            self._metrics.wanted()
+        self._at_rest()
 
     def tell(self) -> None:
         """Have systemd show how things are."""

@@ -18,6 +18,7 @@ from certagent import believed, durable
 from certagent.agent import log as certagent_log
 from certagent.agent import reading, schedule, systemd
 from certagent.agent.clock import Clocks
+from certagent.agent.crls import Crls
 from certagent.agent.installation import Installation
 from certagent.agent.keystores import Keystores
 from certagent.agent.log import log_error
@@ -31,7 +32,7 @@ from certagent.text import iso
 
 log = logging.getLogger(__name__)
 
-_METRICS_LIMIT = timedelta(minutes=10)
+_METRICS_LIMIT = _CRL_LIMIT = timedelta(minutes=10)
 
 
 def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = None) -> int:
@@ -90,13 +91,23 @@ class Agent:
         self._clocks = clocks or Clocks()
         self._status = systemd.Status()
         self._metrics = Metrics(config_path, pace.grace)
+        self._crls = Crls(config_path, Path(served.state_dir), pace, self._clocks)
         self._keystores = Keystores(
-            Path(served.state_dir), worker, pace, self._clocks, self._status, metrics=self._metrics
+            Path(served.state_dir), worker, pace, self._clocks, self._status, at_rest=self._at_rest
         )
         self._stopping = asyncio.Event()
         self._to_read = asyncio.Event()
         self._installation = Installation()
         self._exit_code = 0
+
+    def _at_rest(self) -> None:
+        """The last worker ended, and no keystore waits for one."""
+        self._write_metrics()
+        self._crls.forget()
+
+    def _write_metrics(self) -> None:
+        if self._served.writes_metrics:
+            self._metrics.wanted()
 
     async def serve(self) -> int:
         """Run until told to stop. Returns the exit code when no worker is left."""
@@ -107,8 +118,10 @@ class Agent:
         self._keystores.appointments.start()
         async with asyncio.TaskGroup() as tasks, self._keystores.pool:
             aside = [tasks.create_task(self._read_again()), tasks.create_task(self._metrics.serve(_METRICS_LIMIT))]
+            tasks.create_task(self._crls.serve(_CRL_LIMIT, self._keystores.look_at, self._write_metrics))
             log.info("serving %d keystores of %s", len(self._served.keystores), self._config_path)
             self._keystores.adopt(self._served)
+            self._crls.adopt(self._served.crls)
             self._start_over()
             systemd.send("READY=1")
             while not self._stopping.is_set():
@@ -139,6 +152,7 @@ class Agent:
             self._start_over()
         elif not self._keystores.paused:
             self._keystores.notice_changes()
+            self._crls.look()
         self._keystores.tell()
         if self._keystores.appointments.are_kept:
             systemd.send("WATCHDOG=1")
@@ -196,6 +210,7 @@ class Agent:
                 _tell(served.lacking)
                 self._served = served
                 self._keystores.adopt(served)
+                self._crls.adopt(served.crls)
                 self._start_over()
             self._keystores.tell()
             systemd.send("READY=1")
@@ -207,6 +222,7 @@ class Agent:
     async def _end(self) -> None:
         self._status.end()
         self._metrics.stop()
+        self._crls.stop()
         systemd.send("STOPPING=1", "STATUS=stopping")
         self._keystores.appointments.stop()
         if self._keystores.pool.workers:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import msgspec
 from cryptography import x509
@@ -17,10 +18,10 @@ from certagent.certificate import load_der
 from certagent.cli import streams
 from certagent.cli.assemble import clock, host
 from certagent.config.configuration import Configuration
+from certagent.config.crl_files import CrlFile, crl_files
 from certagent.config.load import load_configuration
 from certagent.errors import BusyError, CertagentError, ConfigError, StateError
 from certagent.moments import Moment
-from certagent.revocation.consumers import CrlFile, crl_files
 from certagent.revocation.memory import Memory, next_look
 from certagent.revocation.refresh import Done, Work, refresh
 from certagent.state_directory import StateDirectory
@@ -69,8 +70,8 @@ def serve(
         report = _attempt(work_for(configuration, name, files, authorities=authorities), due=due)
         if as_json:
             streams.say(msgspec.json.encode(report).decode(), sys.stdout)
-        elif not due or report.result not in ("nothing", "busy"):
-            _tell(report)
+        elif not due or report.result not in ("nothing", "waiting", "busy"):
+            _tell(report, sys.stderr if due else sys.stdout)
         yield report
 
 
@@ -90,13 +91,15 @@ def _attempt(work: Work, *, due: bool) -> Report:
 
 def _report(work: Work, done: Done) -> Report:
     memory, errors = done.memory, done.memory.errors
-    again = next_look(memory, work.share, work.clock())
+    again = next_look(memory, work.clock())
     for each in done.newly:
         work.log(f"the certificate of {each.keystore}, {each.serial}, is revoked since {iso(each.since)}")
     newly = tuple(dict.fromkeys(each.keystore for each in done.newly))
     if errors:
         told = "; ".join(dict.fromkeys(each.message for each in errors))
         return Report(work.name, "failed", again, told, errors[0].hint, newly)
+    if done.waits:
+        return Report(work.name, "waiting", None, "no keystore has a certificate yet, which says where the CRL lies")
     result = "fetched" if done.fetched else "put in place" if done.changed else "nothing"
     return Report(work.name, result, again, _fresh(memory), keystores=newly)
 
@@ -107,13 +110,13 @@ def _fresh(memory: Memory) -> str:
     return f"{many} {'CRL' if many == 1 else 'CRLs'}, {until}"
 
 
-def _tell(report: Report) -> None:
+def _tell(report: Report, file: TextIO) -> None:
     line = f"{report.authority}: {report.result}"
     if report.message:
         line += f": {with_hint(report.message, report.hint)}"
     if report.next_action_at is not None:
         line += f", next fetch at {iso(report.next_action_at)}"
-    streams.say(printable(line), sys.stderr if report.result == "failed" else sys.stdout)
+    streams.say(printable(line), sys.stderr if report.result == "failed" else file)
 
 
 def work_for(

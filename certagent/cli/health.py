@@ -23,6 +23,7 @@ from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
 from certagent.moments import later
 from certagent.policy import Action, Condition
+from certagent.status.crls import CrlStatus, take_crls
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import ahead, iso, printable, span
 
@@ -50,7 +51,8 @@ def health(arguments: argparse.Namespace) -> int:
         taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
     except CertagentError as error:
         return _say(Level.UNKNOWN, str(error))
-    level, text = judged(taken, now, _patience(configuration))
+    crls = take_crls(configuration, now, arguments.names or None)
+    level, text = judged(taken, now, _patience(configuration), crls)
     return _say(level, text, _figures(taken, now))
 
 
@@ -65,8 +67,10 @@ def _say(level: Level, text: str, figures: str = "") -> int:
     return level
 
 
-def judged(taken: Sequence[Snapshot], now: datetime, patience: timedelta) -> tuple[Level, str]:
-    """The worst of all keystores, and a line that names everything that is not in order, the worst first."""
+def judged(
+    taken: Sequence[Snapshot], now: datetime, patience: timedelta, crls: Sequence[CrlStatus] = ()
+) -> tuple[Level, str]:
+    """The worst of all keystores and CRLs, and a line that names everything that is not in order, the worst first."""
     if not policy.clock_is_sane(now):
         return Level.UNKNOWN, f"the clock says {iso(now)}: nothing is done until it is set"
     if doubts := [each.situation.doubt for each in taken if each.situation.doubt is not None]:
@@ -75,6 +79,9 @@ def judged(taken: Sequence[Snapshot], now: datetime, patience: timedelta) -> tup
     for each in taken:
         for fault in faults(each, now, patience):
             wrong.setdefault(fault, []).append(each.name)
+    for crl in crls:
+        for fault in crl_faults(crl, now, patience):
+            wrong.setdefault(fault, []).append(crl.authority)
     if not wrong:
         return Level.OK, _all_well(taken, now)
     ordered = sorted(wrong, key=lambda fault: -_WORST_LAST.index(fault[0]))
@@ -111,6 +118,20 @@ def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[L
     if it.assessment.condition is Condition.PENDING and it.transaction is not None:
         yield from _pending(it, it.transaction.started_at, now)
     yield from _rollover(it, now)
+
+
+def crl_faults(it: CrlStatus, now: datetime, patience: timedelta) -> Iterator[tuple[Level, str]]:
+    """What is not in order with the CRLs of one authority."""
+    why = f": {it.errors[0].message}" if it.errors else ""
+    if it.fault is not None:
+        yield Level.UNKNOWN, f"what is known of its CRL cannot be read{why}"
+    elif it.ran_out(now) and it.ends is not None:
+        yield Level.CRITICAL, f"its CRL ran out {span(now - it.ends)} ago{why}"
+    elif it.errors:
+        left = f", {span(it.ends - now)} left" if it.ends else ""
+        yield (Level.CRITICAL if it.is_short(now) else Level.WARNING), f"its CRL is not kept fresh{left}{why}"
+    elif it.memory is not None and later(it.next_fetch(now), patience) < now:
+        yield Level.WARNING, f"its CRL was to be fetched {span(now - it.next_fetch(now))} ago: does the agent run?"
 
 
 def _owed(it: Snapshot, now: datetime) -> Level:

@@ -143,7 +143,7 @@ def _serve(
 def _crls(configuration: Configuration) -> list[Result]:
     """The authorities' CRLs that are due: who looks at all keystores looks at these too."""
     from certagent.cli.crl import serve  # noqa: PLC0415 -- the agent's workers fetch none
-    from certagent.revocation.consumers import crl_files  # noqa: PLC0415
+    from certagent.config.crl_files import crl_files  # noqa: PLC0415
 
     reports = serve(configuration, crl_files(configuration), due=True)
     return [Result.FAILED for report in reports if report.result == "failed"]
@@ -221,11 +221,13 @@ def _only_metrics(arguments: argparse.Namespace) -> int:
 def _write_metrics(configuration: Configuration, *, debug: bool) -> None:
     if configuration.metrics_file is None:
         return
-    from certagent.status.metrics import prometheus_text, write_metrics  # noqa: PLC0415 -- the agent's workers write none
+    from certagent.status.crls import take_crls  # noqa: PLC0415 -- the agent's workers write none
+    from certagent.status.metrics import prometheus_text, write_metrics  # noqa: PLC0415
     from certagent.status.snapshot import take_snapshots  # noqa: PLC0415
 
     now = clock()
-    text = prometheus_text(take_snapshots(configuration, now=now, host=host(), debug=debug), now)
+    taken = take_snapshots(configuration, now=now, host=host(), debug=debug)
+    text = prometheus_text(taken, now, take_crls(configuration, now))
     try:
         write_metrics(Path(str(configuration.metrics_file)), text)
     except ConfigError as error:

@@ -27,6 +27,8 @@ from certagent.config.load import load_configuration
 from certagent.policy import Action, Condition, Lifetime
 from certagent.state import LastError
 from certagent.status.as_json import as_json
+from certagent.status.crls import CrlStatus, take_crls
+from certagent.status.crls import as_json as crls_as_json
 from certagent.status.rollover import RolloverStatus
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import ahead, date, ends, printable, short_date, span, when
@@ -56,7 +58,8 @@ def status(arguments: argparse.Namespace) -> int:
     names = assemble.chosen(configuration, arguments.names)
     taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
     if arguments.json:
-        print(indented(as_json(taken)))
+        crls = take_crls(configuration, now, arguments.names or None)
+        print(indented({**as_json(taken), **({"crls": crls_as_json(crls, now)} if crls else {})}))
         return 0
     console = terminal()
     if not taken:
@@ -76,6 +79,7 @@ def status(arguments: argparse.Namespace) -> int:
     else:
         print_findings(console, staged(taken, now))
     print_findings(console, waiting(taken))
+    print_findings(console, crl_findings(take_crls(configuration, now, arguments.names or None), now))
     print_findings(console, notices(taken, now))
     print(_summary(taken))
     return 0
@@ -146,6 +150,27 @@ def waiting(taken: Iterable[Snapshot]) -> list[Finding]:
     return [
         Finding(Mark.FINE, f"{shortened(names)}: {reason} ({hours.hint(names[0])})") for reason, names in shared.items()
     ]
+
+
+def crl_findings(crls: Iterable[CrlStatus], now: datetime) -> list[Finding]:
+    """A line for the CRLs of each authority, and one for what went wrong with them."""
+    found = []
+    for each in crls:
+        many = "CRL" if len(each.known.issues) <= 1 else f"{len(each.known.issues)} CRLs"
+        again = f"next fetch {ahead(each.next_fetch(now), now)}"
+        if each.ran_out(now):
+            found.append(Finding(Mark.WRONG, f"{each.authority}: its CRL ran out {_ago(each.ends, now)}; {again}"))
+        elif each.known.issues:
+            until = f"fresh for {span(each.ends - now)}" if each.ends else "which says nothing of its end"
+            found.append(Finding(Mark.FINE, f"{each.authority}: {many}, {until}; {again}"))
+        elif not each.errors:
+            found.append(Finding(Mark.WARNING, f"{each.authority}: no CRL was fetched yet"))
+        found += [Finding(Mark.WRONG, f"{each.authority}: {error.message}", error.hint) for error in each.errors]
+    return found
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return f"{span(now - moment)} ago" if moment is not None else ""
 
 
 def rollover_rows(it: Snapshot, found: RolloverStatus, now: datetime) -> list[tuple[str, str]]:

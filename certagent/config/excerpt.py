@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from certagent.config.configuration import Configuration
+from certagent.config.crl_files import crl_files, digest
 from certagent.config.decode import Node, Scalar, Sequence, Table
 from certagent.config.parts import HookCommand
-from certagent.config.served import Served, ServedAuthority, ServedKeystore, quoted, table
+from certagent.config.served import Served, ServedAuthority, ServedCrls, ServedKeystore, quoted, table
 
 # What a worker for a batch has no use for, and the tables that are cut down.
 _LEFT_OUT = ("include", "authorities", "keystores")
@@ -44,6 +45,12 @@ def served(
             for name, definition in configuration.keystores.items()
         },
         shared=_shared(configuration),
+        crls=tuple(
+            ServedCrls(
+                name, digest(files, configuration.authorities[name].crl_urls), tuple(file.path for file in files)
+            )
+            for name, files in crl_files(configuration).items()
+        ),
     )
 
 

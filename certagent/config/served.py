@@ -34,6 +34,14 @@ class ServedKeystore(Struct, frozen=True, gc=False, array_like=True):
     digest: bytes
 
 
+class ServedCrls(Struct, frozen=True, gc=False, array_like=True):
+    """The CRLs of an authority: a digest of what is configured of them, and the files that hold them."""
+
+    name: str
+    digest: str
+    paths: tuple[str, ...]
+
+
 class Served(Struct, frozen=True, tag=True):
     """A configuration without fault. `settings` is its rest as text, which names the authority `default`, if any.
 
@@ -52,6 +60,7 @@ class Served(Struct, frozen=True, tag=True):
     authorities: tuple[ServedAuthority, ...]
     keystores: dict[str, ServedKeystore]
     shared: dict[str, tuple[int, ...]]
+    crls: tuple[ServedCrls, ...] = ()
 
     def excerpt(self, names: Iterable[str]) -> bytes:
         """The configuration of these keystores alone; empty if it is larger than any may be, and a worker has to read

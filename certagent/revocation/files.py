@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from certagent import durable
+from certagent.config.crl_files import CrlFile
 from certagent.directories import Look, Place, reach
 from certagent.errors import KeystoreError
 from certagent.keystore.files import explained, ownership
 from certagent.mounts import Mounts
-from certagent.revocation.consumers import CrlFile
 from certagent.trust import crl
 
 # Of the lists of several CAs, in PEM.

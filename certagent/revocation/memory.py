@@ -8,7 +8,7 @@ The lists are what counts, and proven each time; crl.json is a convenience, made
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -75,7 +75,8 @@ class Revoked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """`issues` by CA (its name and key), `files` by path; `definition` stands for what is configured of them."""
+    """`issues` by CA (its name and key), `files` by path; `definition` stands for what is configured of them, `share`
+    for the host: who only looks goes by it."""
 
     version: int = VERSION
     fetched_at: Moment | None = None
@@ -84,6 +85,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, Placed] = {}
     revoked: tuple[Revoked, ...] = ()
     definition: str = ""
+    share: float = 0
 
     @property
     def validities(self) -> list[Validity]:
@@ -105,9 +107,9 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         return self.attempts.failures + sum(each.attempts.failures for each in self.files.values())
 
 
-def next_look(memory: Memory, share: float, now: datetime) -> datetime:
+def next_look(memory: Memory, now: datetime) -> datetime:
     """When a worker has something to do next: a fetch, or a file, or a hook that failed."""
-    moments = [freshness.next_fetch(memory.validities, memory.fetched_at, memory.attempts.past, share, now)]
+    moments = [freshness.next_fetch(memory.validities, memory.fetched_at, memory.attempts.past, memory.share, now)]
     for each in memory.files.values():
         if each.attempts.failures:
             moments.append(file_due(each, now))
@@ -141,7 +143,7 @@ def save(directory: Path, memory: Memory) -> None:
     durable.write(AuthorityDirectory(directory).crl_memory, msgspec.json.encode(memory))
 
 
-def changed_files(memory: Memory, paths: Sequence[str], signatures: Iterable[str]) -> list[str]:
-    """The files that are not as the last worker left them."""
-    known = {path: placed.seen for path, placed in memory.files.items()}
-    return [path for path, seen in zip(paths, signatures, strict=True) if known.get(path) != seen]
+def somebody_changed(memory: Memory, signatures: Mapping[str, str]) -> bool:
+    """Whether a file is not as the last worker left it; of one that could not be written it waits for the next try."""
+    known = {path: placed for path, placed in memory.files.items() if not placed.attempts.failures}
+    return any(path in known and known[path].seen != seen for path, seen in signatures.items())

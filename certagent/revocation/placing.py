@@ -10,11 +10,11 @@ from datetime import datetime
 import msgspec
 
 from certagent import state
+from certagent.config.crl_files import EVENT, CrlFile, hook_keys
 from certagent.config.parts import HookCommand
 from certagent.errors import CertagentError, HookError, OwedError
 from certagent.hooks import run_hook
 from certagent.revocation import freshness
-from certagent.revocation.consumers import EVENT, CrlFile, hook_keys
 from certagent.revocation.files import put
 from certagent.revocation.memory import Attempts, Memory, Placed, file_due
 from certagent.state import LastError

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import certificate as facts
 from certagent import durable
+from certagent.config.crl_files import EVENT, CrlFile, digest
 from certagent.errors import CertagentError, DamagedError, KeystoreError, StateError, TransientError, TrustError
 from certagent.revocation import freshness, memory, placing, sources
-from certagent.revocation.consumers import EVENT, CrlFile, digest
 from certagent.revocation.files import read
 from certagent.revocation.memory import Attempts, Issue, Memory, Revoked
 from certagent.state import LastError
@@ -62,6 +62,8 @@ class Done:
     changed: tuple[str, ...] = ()
     newly: tuple[Revoked, ...] = ()
     fetched: bool = False
+    waits: bool = False
+    """No certificate says yet where a list lies: keystores are to be enrolled first."""
 
 
 def refresh(work: Work, *, at_once: bool) -> Done:
@@ -78,12 +80,14 @@ def refresh(work: Work, *, at_once: bool) -> Done:
         try:
             cas = tuple(work.cas())
         except CertagentError as error:
-            after = _failed(before, [error], now)
+            after = msgspec.structs.replace(_failed(before, [error], now), definition=defined, share=work.share)
             memory.save(work.directory, after)
             return Done(after)
         kept = _kept(work, cas)
         found = _adopted(work, before, cas, kept)
         fetches = at_once or due <= now or before.definition != defined
+        if fetches and not work.urls and not before.issues and next(iter(work.certificates()), None) is None:
+            return Done(before, waits=True)
         errors: list[CertagentError] = []
         uris = {ca: issue.points for ca, issue in before.issues.items()}
         if fetches:
@@ -99,7 +103,7 @@ def refresh(work: Work, *, at_once: bool) -> Done:
         run = placing.Run(work.clock, work.log, {"CERTAGENT_EVENT": EVENT, "CERTAGENT_AUTHORITY": work.name})
         after, changed = placing.place(after, work.files, content, run, at_once=at_once)
         after, newly = _with_revoked(work, cas, kept, after)
-        after = msgspec.structs.replace(after, definition=defined)
+        after = msgspec.structs.replace(after, definition=defined, share=work.share)
         memory.save(work.directory, after)
         return Done(after, changed, newly, fetches)
 

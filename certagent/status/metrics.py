@@ -10,18 +10,20 @@ from certagent import durable
 from certagent.directories import reach
 from certagent.errors import ConfigError, KeystoreError
 from certagent.policy import Condition
+from certagent.status.crls import CrlStatus
 from certagent.status.snapshot import Snapshot
 
 Samples = list[tuple[dict[str, str], float]]
 Family = tuple[str, str, Samples]
 
 
-def prometheus_text(snapshots: Iterable[Snapshot], now: datetime) -> str:
-    """The keystores in Prometheus' text format, for node-exporter's textfile collector. `now`: the run's end."""
+def prometheus_text(snapshots: Iterable[Snapshot], now: datetime, crls: Sequence[CrlStatus] = ()) -> str:
+    """Keystores and CRLs in Prometheus' text format, for node-exporter's textfile collector. `now`: the run's end."""
     every = list(snapshots)
     families: list[Family] = [
         *_certificate_families(every),
         *_rollover_families(every, now),
+        *(_crl_families(crls) if crls else ()),
         ("certagent_last_run_seconds", "End of the newest run of a worker, Unix time.", [({}, now.timestamp())]),
     ]
     return "".join(_family(name, about, samples) for name, about, samples in families)
@@ -88,6 +90,30 @@ def _rollover_families(every: Sequence[Snapshot], now: datetime) -> list[Family]
             "certagent_rollover_refused",
             "1 if a next CA was not believed, or refused the shadow.",
             [(name, it.refused) for name, it in known],
+        ),
+    ]
+
+
+def _crl_families(crls: Sequence[CrlStatus]) -> list[Family]:
+    return [
+        (
+            "certagent_crl_next_update_seconds",
+            "When the first of an authority's CRLs runs out, Unix time.",
+            [({"authority": each.authority}, each.ends.timestamp()) for each in crls if each.ends],
+        ),
+        (
+            "certagent_crl_fetched_seconds",
+            "When they were last fetched, Unix time.",
+            [
+                ({"authority": each.authority}, each.known.fetched_at.timestamp())
+                for each in crls
+                if each.known.fetched_at
+            ],
+        ),
+        (
+            "certagent_crl_failures",
+            "Attempts at them that failed in a row, hooks included.",
+            [({"authority": each.authority}, each.known.failures) for each in crls],
         ),
     ]
 

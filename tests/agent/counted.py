@@ -11,14 +11,12 @@ import json
 import os
 import sys
 from collections import Counter
-from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from certagent.agent.clock import Clocks
 from certagent.agent.keystores import Keystores
-from certagent.agent.metrics import Metrics
 from certagent.agent.schedule import Pace
 from certagent.agent.systemd import Status
 from certagent.cli.main import main
@@ -65,9 +63,7 @@ class Count:
 
 async def sweep(config: Path, count: Count) -> None:
     served = load_for_agent(config)
-    keystores = Keystores(
-        Path(served.state_dir), ["false"], Pace(), Clocks(), Status(), metrics=Metrics(config, timedelta())
-    )
+    keystores = Keystores(Path(served.state_dir), ["false"], Pace(), Clocks(), Status(), at_rest=lambda: None)
     keystores.adopt(served)
     keystores.appointments.start()
     async with keystores.pool:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from certagent.agent.worker_process import environment
 from certagent.lab import Settings
 from certagent.trust import crl
 from tests.renewal.site import DAY, Site, Sites
+from tests.waiting import PATIENCE, until
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -18,12 +26,13 @@ def site(make_site: Sites) -> Site:
     return made
 
 
+@pytest.mark.slow
 def test_the_timer_fetches_after_it_has_enrolled_and_a_person_fetches_at_once(site: Site) -> None:
     done = site.command("renew", "--due")
-    assert (done.returncode, "lab: fetched: 1 CRL, fresh until" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (done.returncode, "lab: fetched: 1 CRL, fresh until" in done.stderr) == (0, True), done.stdout + done.stderr
     before = crl.read_all(site.path("files/ca.crl").read_bytes())
     done = site.command("renew", "--due")
-    assert (done.returncode, "lab:" in done.stdout) == (0, False)
+    assert (done.returncode, "lab:" in done.stderr) == (0, False)
     assert crl.read_all(site.path("files/ca.crl").read_bytes()) == before
     done = site.command("crl", "--report", "json")
     assert done.returncode == 0
@@ -38,3 +47,30 @@ def test_a_failure_is_told_with_what_to_do(site: Site) -> None:
     done = site.command("crl", "lab")
     assert (done.returncode, done.stderr.startswith("lab: failed: http://127.0.0.1:9/crl")) == (1, True), done.stderr
     assert not site.path("files/ca.crl").exists()
+
+
+@pytest.mark.slow
+def test_the_agent_fetches_when_it_is_time_and_puts_back_what_was_removed(make_site: Sites) -> None:
+    """As it runs, with lists that live for seconds."""
+    site = make_site(Settings(lifetime=90 * DAY, crl_lifetime=timedelta(seconds=12)), real_time=True)
+    file = site.path("files/ca.crl")
+    site.write(authority=f"crl_file: {file}")
+
+    def numbers() -> list[int | None]:
+        return [crl.number(each) for each in crl.read_all(file.read_bytes())] if file.exists() else []
+
+    log = site.path("agent.log")
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "tests/agent/serve.py", site.config], stderr=out, env=environment()
+        )
+    try:
+        until(numbers, told=log.read_text)
+        first = numbers()
+        until(lambda: numbers() != first, told=log.read_text)
+        file.unlink()
+        until(file.exists, told=log.read_text)
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert "Traceback" not in log.read_text()

@@ -14,9 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.cli.crl import work_for
+from certagent.config.crl_files import crl_files
 from certagent.config.load import load_configuration
 from certagent.lab import LabServer, Settings
-from certagent.revocation.consumers import crl_files
 from certagent.revocation.memory import Memory, next_look
 from certagent.revocation.refresh import Done, refresh
 from certagent.trust import crl
@@ -61,7 +61,7 @@ class Gateway:
         return "; ".join(each.message for each in done.memory.errors)
 
     def next(self, memory: Memory) -> timedelta:
-        return next_look(memory, 0, self.clock()) - self.clock()
+        return next_look(memory, self.clock()) - self.clock()
 
     def hook(self, name: str = "reload") -> str:
         """An executable that notes its environment; it fails while NAME.fails is there."""
