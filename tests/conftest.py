@@ -61,6 +61,7 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "engine": ((f"{LIBRARIES}/engines-3/pkcs11.so",), False, "libengine-pkcs11-openssl"),
     "gcc": (("gcc",), False, "gcc"),
     "strongswan-pkcs11": (("/usr/lib/ipsec/plugins/libstrongswan-pkcs11.so",), False, "libstrongswan-extra-plugins"),
+    "promtool": (("promtool",), False, "prometheus"),
     "root": ((), True, ""),
     "setpriv": (("setpriv",), True, "util-linux"),
     "git": (("git",), False, "git"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from certagent import durable
+from certagent import __version__, durable
 from certagent.directories import reach
 from certagent.errors import ConfigError, KeystoreError
 from certagent.policy import Condition
@@ -24,6 +24,7 @@ def prometheus_text(snapshots: Iterable[Snapshot], now: datetime, crls: Sequence
         *_certificate_families(every),
         *_rollover_families(every, now),
         *(_crl_families(crls) if crls else ()),
+        ("certagent_build_info", "1; the version that wrote this.", [({"version": __version__}, 1)]),
         ("certagent_last_run_seconds", "End of the newest run of a worker, Unix time.", [({}, now.timestamp())]),
     ]
     return "".join(_family(name, about, samples) for name, about, samples in families)
@@ -55,6 +56,11 @@ def _certificate_families(every: Sequence[Snapshot]) -> list[Family]:
             "certagent_keystore_failures",
             "Attempts that failed in a row.",
             [({"keystore": each.name}, each.situation.failures) for each in every],
+        ),
+        (
+            "certagent_keystore_last_success_seconds",
+            "When certagent put the certificate in place, Unix time.",
+            [({"keystore": each.name}, it.at.timestamp()) for each in every if (it := each.situation.arrival)],
         ),
         (
             "certagent_keystore_next_action_seconds",

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from certagent import __version__
+from certagent.certificate import serial_hex
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
-from certagent.policy import Condition
+from certagent.policy import Arrival, Condition
 from certagent.status.metrics import prometheus_text, write_metrics
 from certagent.status.snapshot import take_snapshots
 
@@ -63,6 +65,10 @@ def test_validity_of_the_certificate_in_place(samples: Samples) -> None:
     assert samples["certagent_certificate_not_after_seconds", web] == (NOW + timedelta(days=89)).timestamp()
 
 
+def test_the_version_that_wrote_it(samples: Samples) -> None:
+    assert samples["certagent_build_info", (("version", __version__),)] == 1
+
+
 def test_without_a_certificate_there_is_no_validity(samples: Samples) -> None:
     assert ("certagent_certificate_not_after_seconds", (("keystore", "empty"),)) not in samples
 
@@ -84,7 +90,19 @@ def test_failures_and_the_newest_run(samples: Samples) -> None:
 
 
 def test_no_keystores_at_all_is_still_a_valid_file() -> None:
-    assert parse(prometheus_text([], NOW)) == {("certagent_last_run_seconds", ()): NOW.timestamp()}
+    build = ("certagent_build_info", (("version", __version__),))
+    assert parse(prometheus_text([], NOW)) == {build: 1, ("certagent_last_run_seconds", ()): NOW.timestamp()}
+
+
+@pytest.mark.parametrize(("by_us", "serial"), [(True, ""), (False, "0")], ids=["certagent's", "somebody else's"])
+def test_when_certagent_put_it_in_place(place: Place, *, by_us: bool, serial: str) -> None:
+    certificate = certify(place.key, start=NOW - timedelta(days=1), lifetime=timedelta(days=90))
+    place.put(certificate)
+    at, ends = NOW - timedelta(hours=20), certificate.not_valid_after_utc
+    place.remember(arrival=Arrival(serial=serial or serial_hex(certificate), at=at, not_after=ends))
+    text = prometheus_text(take_snapshots(load_configuration(place.config), now=NOW, host="device"), NOW)
+    told = parse(text).get(("certagent_keystore_last_success_seconds", (("keystore", "web"),)))
+    assert told == (at.timestamp() if by_us else None)
 
 
 def test_label_values_are_escaped(place: Place) -> None:

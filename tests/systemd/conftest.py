@@ -22,7 +22,13 @@ ExecStart=/bin/bash /root/scenario
 ExecStopPost=/bin/systemctl poweroff --force --force
 """
 # What the host's own units do at boot is not this test's business, and takes long.
-MASKED = ("postgresql@.service", "nginx.service", "haproxy.service", "systemd-networkd-wait-online.service")
+MASKED = (
+    "postgresql@.service",
+    "prometheus.service",
+    "nginx.service",
+    "haproxy.service",
+    "systemd-networkd-wait-online.service",
+)
 
 
 class Machine:
