@@ -17,7 +17,7 @@ from certagent import state, wall_clock
 from certagent.agent import schedule
 from certagent.agent.appointments import Appointments
 from certagent.agent.clock import Clocks
-from certagent.agent.log import log_error
+from certagent.agent.log import log_error, of
 from certagent.agent.pool import Pool
 from certagent.agent.schedule import Next, Pace
 from certagent.agent.sights import Sights
@@ -97,7 +97,7 @@ class Keystores:
         self._served = served
         self.pool.resize(served.max_workers, served.worker_timeout, served.shared)
         for name in self._memories.keys() - served.keystores.keys():
-            log.info("%s: no longer configured", name)
+            log.info("%s: no longer configured", name, extra=of(name))
             del self._memories[name]
             self.pool.drop(name)
             self.appointments.cancel(name)
@@ -146,7 +146,7 @@ class Keystores:
         for name, memory in self._memories.items():
             seen = _hash(state.watch(memory.files))
             if name not in at_work and schedule.files_changed(memory.left, seen, memory.acted_on):
-                log.info("%s: its files were changed", name)
+                log.info("%s: its files were changed", name, extra=of(name))
                 memory.acted_on = seen
                 self._want(name)
 
@@ -168,7 +168,7 @@ class Keystores:
         if worker.timed_out and outcome.result is Result.STOPPED:
             return  # it hung; `judge` has the word
         if outcome.result in TOLD:
-            log.log(TOLD[outcome.result], "%s: %s", name, schedule.sentence(outcome, when, now))
+            log.log(TOLD[outcome.result], "%s: %s", name, schedule.sentence(outcome, when, now), extra=of(name))
         match schedule.following(outcome, when, memory.strikes, now):
             case Next.AT_ONCE:
                 memory.strikes = 1
@@ -201,7 +201,8 @@ class Keystores:
             return
         if worker.guilty in self._memories:
             wait = self._strike(worker.guilty, self._pace.crash_again)
-            log.error("%s: its worker %s; trying again in %s", worker.guilty, worker.ending, span(wait))
+            told = worker.guilty, worker.ending, span(wait)
+            log.error("%s: its worker %s; trying again in %s", *told, extra=of(worker.guilty))
         for name in missing:
             self._want(name)  # the guilty one has an appointment, and keeps it
 
@@ -256,7 +257,7 @@ class Keystores:
         try:
             known = state.load(StateDirectory(self._state_dir).keystore(name).path)
         except CertagentError as error:
-            log_error(f"{name}: ", error)
+            log_error(f"{name}: ", error, name)
             return None
         if known is None:
             return None

@@ -1,8 +1,8 @@
 """How certagent logs: stdlib logging to stderr, one line per event, the keystore's name in front.
 
-Under systemd a line starts with its priority (`<3>web: …`, sd-daemon(3)) and the journal adds the time;
-anywhere else it starts with the time in UTC. A worker inherits the agent's stderr and environment, so
-both come out alike.
+Where stderr is the journal's, a line goes there with its priority, and with its keystore as a field
+(`CERTAGENT_KEYSTORE`). Under systemd otherwise it starts with its priority (`<3>web: …`, sd-daemon(3)); anywhere else
+with the time in UTC. What workers write comes through here as well.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import logging
 import os
 import sys
 import time
+import traceback
+from typing import TextIO
 
+from certagent import journald
 from certagent.errors import CertagentError, ConfigError
 from certagent.text import ISO, printable
 
@@ -36,19 +39,37 @@ class _Lines(logging.Formatter):
         return "\n".join(prefix + line for line in lines.split("\n"))  # a traceback keeps its priority
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """To the journal with fields, or to stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if journald.is_stderr():
+            text = printable(record.getMessage())
+            if record.exc_info and record.exc_info[1]:
+                text += "\n" + "".join(traceback.format_exception(record.exc_info[1])).rstrip()
+            if journald.send(text, _PRIORITIES.get(record.levelno, 6), getattr(record, "keystore", "")):
+                return
+        super().emit(record)
+
+
+def of(keystore: str) -> dict[str, str]:
+    """For `extra=`: what a line is about."""
+    return {"keystore": keystore}
+
+
 def configure(level: int = logging.INFO) -> None:
     """Send log records of `level` and above to stderr. May be called again."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_Lines(journal="JOURNAL_STREAM" in os.environ))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.raiseExceptions = False  # a full disk below the log: a traceback about it helps nobody
     logging.getLogger("apscheduler").setLevel(max(level, logging.WARNING))  # else a line per job
 
 
-def log_error(where: str, error: CertagentError) -> None:
+def log_error(where: str, error: CertagentError, keystore: str = "") -> None:
     """An error in as many lines as it has: what is wrong, each fault of a configuration, what to do."""
-    log.error("%s%s", where, error)
+    log.error("%s%s", where, error, extra=of(keystore))
     for problem in error.problems if isinstance(error, ConfigError) else ():
-        log.error("%s%s", where, problem)
+        log.error("%s%s", where, problem, extra=of(keystore))
     if error.hint:
-        log.error("%shint: %s", where, error.hint)
+        log.error("%shint: %s", where, error.hint, extra=of(keystore))

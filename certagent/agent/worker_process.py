@@ -20,6 +20,7 @@ from pathlib import Path
 
 import certagent
 from certagent.agent import schedule, systemd
+from certagent.agent.log import of
 from certagent.text import printable
 from certagent.transaction import report
 from certagent.transaction.report import Outcome, Result
@@ -125,7 +126,7 @@ class Worker:
             self.stop()
         self._progress_at = asyncio.get_running_loop().time()
         reading = asyncio.gather(
-            self._read(reports, lambda line: self._take(line, on_report)), self._read(lines, _pass_on)
+            self._read(reports, lambda line: self._take(line, on_report)), self._read(lines, self._pass_on)
         )
         self.exit_code = await self._watch(self._process, limit.total_seconds(), grace.total_seconds())
         with contextlib.suppress(TimeoutError):
@@ -197,6 +198,11 @@ class Worker:
             log.warning("a worker wrote what no worker should: %s", what)
         self._complained = True
 
+    def _pass_on(self, line: bytes) -> None:
+        text = printable(line.decode("utf-8", "replace").rstrip())  # a vendor's module may write anything
+        about = text.partition(": ")[0]
+        log.info("%s", text, extra=of(about if about in self.names else ""))
+
 
 def _file_of(content: bytes) -> int:
     """A descriptor of a file that has no name, and that nobody else may write to."""
@@ -205,10 +211,6 @@ def _file_of(content: bytes) -> int:
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(content)
     return descriptor
-
-
-def _pass_on(line: bytes) -> None:
-    log.info("%s", printable(line.decode("utf-8", "replace").rstrip()))  # a vendor's module may write anything
 
 
 def environment() -> dict[str, str]:

@@ -115,6 +115,7 @@ systemctl stop certagent
 show certagent -p ActiveState -p Result -p ExecMainStatus
 journalctl -u certagent -o cat
 journalctl -u certagent -p err -o cat | sed 's/^/err: /'
+journalctl -u certagent CERTAGENT_KEYSTORE=web -o cat | sed 's/^/field: /'
 """)
     for line in (
         "certagent: ActiveState=active",
@@ -130,6 +131,9 @@ journalctl -u certagent -p err -o cat | sed 's/^/err: /'
         assert line in printed.splitlines(), printed
     assert re.search(r"^web: .*the new one is served$", printed, re.MULTILINE), printed
     assert re.search(r"^web: enrolled, next renew in \d+ d$", printed, re.MULTILINE), printed
+    assert re.search(r"^field: web: enrolled, next renew in \d+ d$", printed, re.MULTILINE), printed
+    assert re.search(r"^field: web: .*the new one is served$", printed, re.MULTILINE), printed
+    assert not re.search(r"^field: (?!web: )", printed, re.MULTILINE), printed
     assert re.search(r"^err: the old configuration stays in use: /etc/", printed, re.MULTILINE), printed
     assert "never: " not in printed
     assert "Traceback" not in printed

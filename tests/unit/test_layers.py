@@ -35,7 +35,7 @@ LAYERS = (
     "believed",
     "directories",
     "errors, owned, forms, uncollected",
-    "text, moments, pem_blocks, mounts, credentials",
+    "text, moments, pem_blocks, mounts, credentials, journald",
 )
 
 DOORS = {
@@ -45,7 +45,7 @@ DOORS = {
     "yaml": ("config.",),
     "subprocess": ("hooks", "agent.reading", "wall_clock", "demo."),
     "asyncio.subprocess": ("agent.worker_process",),
-    "socket": ("cli.assemble", "lab.server", "agent.systemd", "transaction.presented", "demo."),
+    "socket": ("cli.assemble", "lab.server", "agent.systemd", "journald", "transaction.presented", "demo."),
     "rich": ("cli.", "demo."),
     "fcntl": ("durable", "keystore.obstacles"),
     "pkcs11": ("keystore.token.",),
