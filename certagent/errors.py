@@ -13,6 +13,7 @@
     ├── RejectedError      the CA said no; retry slowly, warn
     ├── TrustError         the other side is not who it should be; alarm, never retried blindly
     │   └── UnfitError     the CA issued what would not serve; alarm, asked again rarely: each time costs a certificate
+    ├── RevokedError       the CA has revoked the certificate in place; alarm, until another is there
     └── KeystoreError      the keystore cannot be read or written; the consumer's files are untouched
         └── TokenLockedError   stop: one more wrong PIN locks the token
 
@@ -118,6 +119,10 @@ class TrustError(CertagentError):
 
 class UnfitError(TrustError):
     """What the CA issued for our key is not fit to take the place of what is there."""
+
+
+class RevokedError(CertagentError):
+    """The CA's list has the certificate in place."""
 
 
 class KeystoreError(CertagentError):

@@ -85,6 +85,7 @@ class Rules(msgspec.Struct, frozen=True):
     switch_at: datetime | None = None
     arrival: Arrival | None = None
     poll_interval: timedelta = timedelta(minutes=5)
+    enrolls_revoked: bool = False
     activate_in: tuple[Window, ...] = ()
 
 

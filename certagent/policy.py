@@ -65,8 +65,7 @@ __all__ = [
 _RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
 _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 
-# Used in place of a `rollover_at` that the CA's lifetime has no room for.
-_ROLLOVER_FALLBACK = Threshold(passed=Fraction(0.8))
+_ROLLOVER_FALLBACK = Threshold(passed=Fraction(0.8))  # of a `rollover_at` that the CA's lifetime has no room for
 
 # How a certificate's remaining life divides into attempts, and the slowest rhythm: (first, share, longest).
 _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
@@ -77,6 +76,7 @@ _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
     "abandoned": (timedelta(minutes=15), 8, timedelta(days=1)),
     "probe": (timedelta(minutes=15), 8, timedelta(days=1)),
     "unfit": (timedelta(hours=6), 2, timedelta(days=7)),
+    "revoked": (timedelta(hours=1), 8, timedelta(days=1)),
 }
 _USUAL = (timedelta(seconds=30), 24, timedelta(hours=6))
 _SOONEST = timedelta(seconds=1)
@@ -101,6 +101,7 @@ class Condition(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     NOT_YET_VALID = "not-yet-valid"
+    REVOKED = "revoked"
 
 
 class Action(StrEnum):

@@ -22,7 +22,7 @@ from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
 from certagent.moments import later
-from certagent.policy import Action, Condition
+from certagent.policy import Action, Condition, Lifetime
 from certagent.status.crls import CrlStatus, take_crls
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import ahead, iso, printable, span
@@ -100,14 +100,11 @@ def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[L
         yield Level.CRITICAL, f"expired {span(now - lifetime.not_after)} ago{failing}"
     elif it.assessment.condition is Condition.NOT_YET_VALID and lifetime is not None:
         yield Level.CRITICAL, f"not valid for another {span(lifetime.not_before - now)}: is the clock right?{failing}"
-    elif it.last_error is not None and it.last_error.kind == "owed":
-        yield _owed(it, now), it.last_error.message
+    elif it.situation.revoked is not None:
+        told = "" if it.last_error is None or it.last_error.kind == "revoked" else failing
+        yield Level.CRITICAL, f"its certificate is revoked since {iso(it.situation.revoked)}{told}"
     elif it.situation.failures:
-        short = lifetime is not None and lifetime.remaining_share(now) < 0.1
-        broken = it.last_error is not None and it.last_error.kind in ("keystore", "tokenlocked")
-        left = f", {span(lifetime.remaining(now))} left" if lifetime else ""
-        attempts = "1 attempt" if it.situation.failures == 1 else f"{it.situation.failures} attempts"
-        yield (Level.CRITICAL if short or broken else Level.WARNING), f"{attempts} failed{left}{failing}"
+        yield _failing(it, lifetime, failing, now)
     elif it.assessment.action is None:
         yield Level.WARNING, it.assessment.reason
     elif it.assessment.at is not None and later(it.assessment.at, patience) < now:
@@ -134,10 +131,17 @@ def crl_faults(it: CrlStatus, now: datetime, patience: timedelta) -> Iterator[tu
         yield Level.WARNING, f"its CRL was to be fetched {span(now - it.next_fetch(now))} ago: does the agent run?"
 
 
-def _owed(it: Snapshot, now: datetime) -> Level:
-    """Hooks failed: as long as they do, the service may still use the certificate from before."""
-    used_until = it.transaction.old_not_after if it.transaction else None
-    return Level.CRITICAL if used_until is not None and used_until <= now else Level.WARNING
+def _failing(it: Snapshot, lifetime: Lifetime | None, why: str, now: datetime) -> tuple[Level, str]:
+    if it.last_error is not None and it.last_error.kind == "owed":
+        # As long as hooks fail, the service may still use the certificate from before.
+        used_until = it.transaction.old_not_after if it.transaction else None
+        over = used_until is not None and used_until <= now
+        return (Level.CRITICAL if over else Level.WARNING), it.last_error.message
+    short = lifetime is not None and lifetime.remaining_share(now) < 0.1
+    broken = it.last_error is not None and it.last_error.kind in ("keystore", "tokenlocked")
+    left = f", {span(lifetime.remaining(now))} left" if lifetime else ""
+    attempts = "1 attempt" if it.situation.failures == 1 else f"{it.situation.failures} attempts"
+    return (Level.CRITICAL if short or broken else Level.WARNING), f"{attempts} failed{left}{why}"
 
 
 def _pending(it: Snapshot, since: datetime, now: datetime) -> Iterator[tuple[Level, str]]:

@@ -104,6 +104,7 @@ _EVENT_STYLES = {
     "rolled back": "red",
     "put back": "yellow",
     "hooks owed": "yellow",
+    "revoked": "red",
     "abandoned": "yellow",
 }
 

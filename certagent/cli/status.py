@@ -48,6 +48,7 @@ _STYLES = {
     Condition.FAILED: "bold red",
     Condition.EXPIRED: "bold red",
     Condition.NOT_YET_VALID: "bold red",
+    Condition.REVOKED: "bold red",
 }
 _ACTIONS = {Action.HOOKS: "run hooks"}
 

@@ -22,6 +22,7 @@ from certagent.config.values import (
     Threshold,
     Url,
     Weak,
+    WrittenDirectory,
     WrittenFile,
 )
 
@@ -106,13 +107,19 @@ class Authority(Definition, frozen=True, kw_only=True):
     crl_file: Annotated[
         WrittenFile | None, Meta(description="the CRLs of its CAs, current, next and old ones, kept fresh; PEM")
     ] = None
+    crl_directory: Annotated[
+        WrittenDirectory | None, Meta(description="the same, a file for each: HASH.r0, as `openssl rehash` names them")
+    ] = None
     crl_url: Annotated[
         CrlUrl | tuple[CrlUrl, ...],
         Meta(description="where the CRLs are fetched; default: where the certificates say; a list is allowed"),
     ] = ()
-    crl_owner: Annotated[Account | None, Meta(description="of crl_file: user; default: as the file in place")] = None
-    crl_group: Annotated[Account | None, Meta(description="of crl_file: group name or number")] = None
-    crl_mode: Annotated[Mode | None, Meta(description='of crl_file; default: as the file in place, else "0644"')] = None
+    crl_owner: Annotated[
+        Account | None,
+        Meta(description="of crl_file and what is in crl_directory: user; default: as the file in place"),
+    ] = None
+    crl_group: Annotated[Account | None, Meta(description="their group, by name or number")] = None
+    crl_mode: Annotated[Mode | None, Meta(description='their mode; default: as the file in place, else "0644"')] = None
     hooks: Annotated[AuthorityHooks, Meta(description="commands to run when crl_file changed")] = AuthorityHooks()
 
     def __post_init__(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
 
 from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
+from certagent.config.keystores import KeystoreDefinition
 from certagent.config.parts import HookCommand, commands
 from certagent.config.values import Mode
 
@@ -18,13 +19,16 @@ EVENT = "crl_changed"
 
 @dataclass(frozen=True)
 class CrlFile:
-    """A file that holds an authority's CRLs. `keystore`: whose it is; empty for the authority's own.
+    """A file that holds an authority's CRLs, or a directory (`apart`) with a file for each. `keystore`: whose it is;
+    empty for the authority's own.
 
     `in_place`: the new content is written into the file itself.
     """
 
     path: str
+    authority: str
     keystore: str = ""
+    apart: bool = False
     owner: str | None = None
     group: str | None = None
     mode: Mode | None = None
@@ -36,32 +40,33 @@ def crl_files(configuration: Configuration) -> dict[str, tuple[CrlFile, ...]]:
     """The files of each authority that has any, in one pass over all keystores."""
     found: dict[str, list[CrlFile]] = {}
     for name, authority in configuration.authorities.items():
-        if authority.crl_file is not None:
-            found.setdefault(name, []).append(_of_authority(authority, authority.crl_file))
+        if authority.crl_file or authority.crl_directory:
+            found.setdefault(name, []).extend(_of_authority(name, authority))
     for name, each in configuration.keystores.items():
-        if each.crl_file is not None:
-            file = CrlFile(
-                each.crl_file,
-                name,
-                each.owner,
-                each.group,
-                in_place=each.swap == "in-place",
-                hooks=each.hooks.commands(EVENT),
-            )
-            found.setdefault(each.authority, []).append(file)
+        if each.crl_file or each.crl_directory:
+            found.setdefault(each.authority, []).extend(_of_keystore(name, each))
     return {name: tuple(files) for name, files in found.items()}
 
 
-def _of_authority(authority: Authority, path: str) -> CrlFile:
-    hooks = commands(authority.hooks.crl_changed)
-    return CrlFile(path, "", authority.crl_owner, authority.crl_group, authority.crl_mode, hooks=hooks)
+def _of_authority(name: str, it: Authority) -> Iterator[CrlFile]:
+    hooks = commands(it.hooks.crl_changed)
+    for path, apart in ((it.crl_file, False), (it.crl_directory, True)):
+        if path is not None:
+            yield CrlFile(path, name, "", apart, it.crl_owner, it.crl_group, it.crl_mode, hooks=hooks)
+
+
+def _of_keystore(name: str, it: KeystoreDefinition) -> Iterator[CrlFile]:
+    in_place, hooks = it.swap == "in-place", it.hooks.commands(EVENT)
+    for path, apart in ((it.crl_file, False), (it.crl_directory, True)):
+        if path is not None:
+            yield CrlFile(path, it.authority, name, apart, it.owner, it.group, in_place=in_place, hooks=hooks)
 
 
 def digest(files: Iterable[CrlFile], urls: Iterable[str]) -> str:
     """Of what is configured of an authority's CRLs: it changes when that does."""
     what = [
         [
-            (f.path, f.keystore, f.owner, f.group, None if f.mode is None else int(f.mode), f.in_place),
+            (f.path, f.keystore, f.apart, f.owner, f.group, None if f.mode is None else int(f.mode), f.in_place),
             [(hook.run, hook.only_if) for hook in f.hooks],
         ]
         for f in files

@@ -59,6 +59,10 @@ class KeystoreDefaults(Definition, frozen=True, kw_only=True):
         tuple[AcceptedName, ...],
         Meta(description="names that the CA may add to the requested ones, e.g. dns:*.corp.example"),
     ] = ()
+    when_revoked: Annotated[
+        Literal["alarm", "enroll"],
+        Meta(description="what follows once a CRL has the certificate in place; enroll: as if there were none yet"),
+    ] = "alarm"
     may_lose: Annotated[
         tuple[Loss, ...],
         Meta(description="names, usages or purposes that a new certificate may lack"),
@@ -98,6 +102,9 @@ class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
     ] = None
     crl_file: Annotated[
         WrittenFile | None, Meta(description="the CRLs of the authority's CAs, as its own crl_file; PEM")
+    ] = None
+    crl_directory: Annotated[
+        WrittenDirectory | None, Meta(description="the same, a file for each: HASH.r0, as `openssl rehash` names them")
     ] = None
     probe: Annotated[
         Probe | None, Meta(description="after the post hooks, check which certificate the consumer serves")

@@ -83,7 +83,7 @@ class CaDirectory:
         lies well already stays."""
         by_hash: dict[str, list[bytes]] = {}
         for each in dict.fromkeys(trusted):
-            by_hash.setdefault(_hash_of(each), []).append(self._first_line + to_pem([each]))
+            by_hash.setdefault(hash_of(each), []).append(self._first_line + to_pem([each]))
         placed: dict[str, bytes] = {}
         for prefix, contents in by_hash.items():
             numbered = (f"{prefix}.{number}" for number in count())
@@ -116,5 +116,6 @@ class CaDirectory:
         return b"# certagent keeps this file, along with %b\n" % os.fsencode(self.key_file.replace("\n", " "))
 
 
-def _hash_of(certificate: x509.Certificate) -> str:
+def hash_of(certificate: x509.Certificate) -> str:
+    """As `openssl x509 -hash` prints it: by it OpenSSL finds the files of a CA, its CRLs too."""
     return f"{crypto.X509.from_cryptography(certificate).subject_name_hash():08x}"

@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from certagent import durable
+from certagent import durable, state
 from certagent.config.crl_files import CrlFile
-from certagent.directories import Look, Place, reach
+from certagent.directories import Directory, Look, Place, reach
 from certagent.errors import KeystoreError
+from certagent.keystore.ca_directory import A_NAME
 from certagent.keystore.files import explained, ownership
 from certagent.mounts import Mounts
 from certagent.trust import crl
 
 # Of the lists of several CAs, in PEM.
 LIMIT = 2 * crl.MAX_SIZE
+_NAME = re.compile(r"[0-9a-f]{8}\.r[0-9]{1,4}")
 
 
-def put(file: CrlFile, content: bytes) -> bool:
-    """Have the file hold `content`; whether it did not before. Raises KeystoreError.
+@dataclass(frozen=True)
+class Lists:
+    """CRLs in PEM, each with the hash of its issuer's name by which OpenSSL looks for it, in the CAs' order."""
 
-    What is there is replaced if it is a file of CRLs, and the same as it was a moment before.
+    every: tuple[tuple[str, bytes], ...]
+
+    @property
+    def together(self) -> bytes:
+        return b"".join(pem for _, pem in self.every)
+
+
+def put(file: CrlFile, lists: Lists) -> bool:
+    """Have the file, or the directory, hold the lists; whether it did not before. Raises KeystoreError.
+
+    What is there is replaced if it is a file of CRLs, or in a directory our own, and the same as a moment before.
     """
     path = Path(file.path)
+    if file.apart:
+        with explained(f"write to {path}"), reach(path / A_NAME, last="itself") as place:
+            return _put_apart(file, lists, place.directory)
+    content = lists.together
     with explained(f"write {path}"), reach(path) as place:
         found = place.look(LIMIT)
         if found is not None and found.content == content:
@@ -31,12 +53,57 @@ def put(file: CrlFile, content: bytes) -> bool:
             raise KeystoreError(
                 f"{path} holds something else than CRLs, and is left as it is", "correct the path, or move it away"
             )
-        wanted = ownership(found, owner=file.owner, group=file.group, mode=file.mode, default=0o644)
         if found is not None and (file.in_place or Mounts.read().of(found.path)):
             _write_into(place, content, found)
-            return True
-        _replace(place, content, wanted, found)
+        else:
+            _replace(place, content, _ownership(file, found), found)
         return True
+
+
+def _ownership(file: CrlFile, found: Look | None) -> durable.Ownership:
+    return ownership(found, owner=file.owner, group=file.group, mode=file.mode, default=0o644)
+
+
+def _put_apart(file: CrlFile, lists: Lists, directory: Directory) -> bool:
+    """A file for each: what is new first, then what is ours and wanted no more goes. OpenSSL stops at the first number
+    that is missing, so none is left out."""
+    found = dict(_names(file, directory))
+    placed: dict[str, bytes] = {}
+    for prefix, pem in lists.every:
+        numbered = (f"{prefix}.r{number}" for number in count())
+        name = next(name for name in numbered if name not in placed and found.get(name, _OURS) is not None)
+        placed[name] = _first_line(file) + pem
+    own = {name: look for name, look in found.items() if look is not None}
+    changed = [name for name, content in placed.items() if name not in own or own[name].content != content]
+    for name in changed:
+        look = own.get(name)
+        _replace(Place(directory, name), placed[name], _ownership(file, look), look)
+    gone = own.keys() - placed.keys()
+    for name in gone:
+        directory.unlink(name)
+    if gone:
+        durable.sync_directory(Path(), dir_fd=directory.descriptor)
+    return bool(changed or gone)
+
+
+_OURS = object()
+
+
+def _names(file: CrlFile, directory: Directory) -> Iterator[tuple[str, Look | None]]:
+    """The names of CRLs in it, with a look at each file of ours; None: somebody else's."""
+    for name in directory.names():
+        if not _NAME.fullmatch(name):
+            continue
+        look = None
+        with suppress(OSError, KeystoreError):  # a link, a directory, what we may not read: another's
+            look = directory.look(name, LIMIT)
+        yield name, look if look is not None and look.content.startswith(_first_line(file)) else None
+
+
+def _first_line(file: CrlFile) -> bytes:
+    """By which ours are told from others', and those of several keystores from each other."""
+    whose = f"keystore {file.keystore}" if file.keystore else f"authority {file.authority}"
+    return f"# certagent keeps this file, for {whose}\n".encode()
 
 
 def _replace(place: Place, content: bytes, wanted: durable.Ownership, found: Look | None) -> None:
@@ -73,11 +140,21 @@ def read(file: CrlFile) -> bytes | None:
     path = Path(file.path)
     with explained(f"read {path}"):
         try:
+            if file.apart:
+                with reach(path / A_NAME, last="itself") as place:
+                    looks = [place.directory.look(name, LIMIT) for name, own in _names(file, place.directory) if own]
+                return b"".join(look.content for look in looks if look is not None)
             with reach(path) as place:
                 found = place.look(LIMIT)
         except FileNotFoundError:
             return None
     return None if found is None else found.content
+
+
+def signature(file: CrlFile) -> str:
+    """As `state.watch` has it: any change by anybody changes it; in a directory, what is added, removed or put in
+    another's place."""
+    return state.watch([file.path])[file.path]
 
 
 def holds_crls(content: bytes) -> bool:

@@ -9,13 +9,12 @@ from datetime import datetime
 
 import msgspec
 
-from certagent import state
 from certagent.config.crl_files import EVENT, CrlFile, hook_keys
 from certagent.config.parts import HookCommand
 from certagent.errors import CertagentError, HookError, OwedError
 from certagent.hooks import run_hook
 from certagent.revocation import freshness
-from certagent.revocation.files import put
+from certagent.revocation.files import Lists, put, signature
 from certagent.revocation.memory import Attempts, Memory, Placed, file_due
 from certagent.state import LastError
 from certagent.text import iso
@@ -23,19 +22,14 @@ from certagent.text import iso
 Log = Callable[[str], None]
 
 
-def signature(path: str) -> str:
-    """As `state.watch` has it: any change by anybody changes it."""
-    return state.watch([path])[path]
-
-
 def place(
-    memory: Memory, files: Sequence[CrlFile], content: bytes, run: Run, *, at_once: bool
+    memory: Memory, files: Sequence[CrlFile], lists: Lists, run: Run, *, at_once: bool
 ) -> tuple[Memory, tuple[str, ...]]:
-    """Put `content` into each file, and run what is owed for it; which files changed. Nothing is put for no content.
+    """Put the lists into each file, and run what is owed for it; which files changed. Nothing is put for no lists.
 
     What failed before waits for its time, unless `at_once`.
     """
-    if not content:
+    if not lists.every:
         return msgspec.structs.replace(memory, files={}), ()
     run.environment["CERTAGENT_NEXT_UPDATE"] = iso(memory.ends) if memory.ends else ""
     after: dict[str, Placed] = {}
@@ -46,7 +40,7 @@ def place(
             after[file.path] = before
             continue
         try:
-            is_new = put(file, content)
+            is_new = put(file, lists)
         except CertagentError as error:
             run.log(f"{file.path}: {error}")
             placed = _failed(before, error, run.clock())
@@ -54,10 +48,10 @@ def place(
             if is_new:
                 changed.append(file.path)
                 run.log(f"{file.path}: new CRLs are in place")
-            digest = hashlib.sha256(content).hexdigest()
+            digest = hashlib.sha256(lists.together).hexdigest()
             succeeded = before.succeeded if before.digest == digest and not is_new else ()
             placed = run.hooks(file, Placed(digest=digest, succeeded=succeeded, attempts=before.attempts))
-        after[file.path] = msgspec.structs.replace(placed, seen=signature(file.path))
+        after[file.path] = msgspec.structs.replace(placed, seen=signature(file))
     return msgspec.structs.replace(memory, files=after), tuple(changed)
 
 
@@ -73,7 +67,8 @@ class Run:
     def hooks(self, file: CrlFile, placed: Placed) -> Placed:
         """Run what has not succeeded for what is in place now. One that fails keeps no other from its turn."""
         told = {
-            "CERTAGENT_CRL_FILE": file.path,
+            "CERTAGENT_CRL_FILE": "" if file.apart else file.path,
+            "CERTAGENT_CRL_DIRECTORY": file.path if file.apart else "",
             "CERTAGENT_KEYSTORE": file.keystore,
             "CERTAGENT_KEYSTORES": file.keystore,
             "CERTAGENT_ATTEMPT": str(placed.attempts.failures + 1),

@@ -20,8 +20,9 @@ from certagent import certificate as facts
 from certagent import durable
 from certagent.config.crl_files import EVENT, CrlFile, digest
 from certagent.errors import CertagentError, DamagedError, KeystoreError, StateError, TransientError, TrustError
+from certagent.keystore.ca_directory import hash_of
 from certagent.revocation import freshness, memory, placing, sources
-from certagent.revocation.files import read
+from certagent.revocation.files import Lists, read, signature
 from certagent.revocation.memory import Attempts, Issue, Memory, Revoked
 from certagent.state import LastError
 from certagent.state_directory import AuthorityDirectory
@@ -99,9 +100,9 @@ def refresh(work: Work, *, at_once: bool) -> Done:
         if fetches:
             errors += _stale(kept.values(), now) if not errors else []
             after = _failed(after, errors, now) if errors else _went_well(after, now)
-        content = b"".join(dict.fromkeys(kept[ca].public_bytes(Encoding.PEM) for ca in _order(cas) if ca in kept))
+        lists = _lists(cas, kept)
         run = placing.Run(work.clock, work.log, {"CERTAGENT_EVENT": EVENT, "CERTAGENT_AUTHORITY": work.name})
-        after, changed = placing.place(after, work.files, content, run, at_once=at_once)
+        after, changed = placing.place(after, work.files, lists, run, at_once=at_once)
         after, newly = _with_revoked(work, cas, kept, after)
         after = msgspec.structs.replace(after, definition=defined, share=work.share)
         memory.save(work.directory, after)
@@ -119,6 +120,12 @@ def _memory(work: Work) -> Memory:
 
 def _order(cas: Sequence[x509.Certificate]) -> list[str]:
     return list(dict.fromkeys(map(sources.ca_id, cas)))
+
+
+def _lists(cas: Sequence[x509.Certificate], kept: Mapping[str, List]) -> Lists:
+    """In the order of the CAs; one that was renewed with its key has one list."""
+    by_ca = {sources.ca_id(ca): ca for ca in reversed(cas)}
+    return Lists(tuple((hash_of(by_ca[ca]), kept[ca].public_bytes(Encoding.PEM)) for ca in _order(cas) if ca in kept))
 
 
 def _points(
@@ -151,7 +158,7 @@ def _adopted(work: Work, before: Memory, cas: Sequence[x509.Certificate], kept: 
     found: dict[str, List] = {}
     for file in work.files:
         placed = before.files.get(file.path)
-        if placed is not None and placing.signature(file.path) == placed.seen:
+        if placed is not None and signature(file) == placed.seen:
             continue
         try:
             content = read(file)
@@ -283,15 +290,16 @@ def _with_revoked(
     work: Work, cas: Sequence[x509.Certificate], kept: Mapping[str, List], after: Memory
 ) -> tuple[Memory, tuple[Revoked, ...]]:
     """Which of our own certificates the lists have."""
-    ours: dict[str, dict[int, str]] = {}
+    ours: dict[str, dict[int, list[tuple[str, str]]]] = {}
     names = {facts.subject_text(ca): sources.ca_id(ca) for ca in cas}
     for keystore, issuer, serial in work.serials():
         if issuer in names:
-            ours.setdefault(names[issuer], {})[int(serial, 16)] = keystore
+            ours.setdefault(names[issuer], {}).setdefault(int(serial, 16), []).append((keystore, serial))
     found = tuple(
-        Revoked(keystore=ours[ca][serial], serial=f"{serial:X}", since=since)
+        Revoked(keystore=keystore, serial=serial, since=since)
         for ca, revocations in kept.items()
-        for serial, since in crl.revoked_among(revocations, ours.get(ca, ())).items()
+        for number, since in crl.revoked_among(revocations, ours.get(ca, ())).items()
+        for keystore, serial in ours[ca][number]
     )
     newly = tuple(each for each in found if each not in after.revoked)
     return msgspec.structs.replace(after, revoked=found), newly

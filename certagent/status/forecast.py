@@ -161,8 +161,8 @@ class _Future:
         past, transaction = self._now.past, self._it.transaction
         again = f"again, after {_times(past.failures)}" if past.failures and past.retry_at == self.at else ""
         opened = self._now.transaction or Open()
-        if self._now.transaction is not None or past != _NOTHING_FAILED:
-            self._now = structs.replace(self._now, transaction=None, past=_NOTHING_FAILED)
+        if self._now.transaction is not None or past != _NOTHING_FAILED or self._now.revoked is not None:
+            self._now = structs.replace(self._now, transaction=None, past=_NOTHING_FAILED, revoked=None)
         if action is Action.RENEW and self._waits_for_its_hour():
             return again or "asks for a successor, which waits for its window"
         if action is Action.POLL:

@@ -21,7 +21,9 @@ from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
 from certagent.errors import CertagentError, internal_fault
 from certagent.policy import Lifetime
+from certagent.revocation.known import Revocations
 from certagent.state import LastError, Seen, State
+from certagent.state_directory import KeystoreDirectory
 from certagent.status.rollover import RolloverStatus, rollover_status
 from certagent.text import span
 from certagent.transaction.configured import ConfiguredKeystore, configured_keystore
@@ -92,11 +94,13 @@ def take_snapshots(
     A fault of ours with one of them is shown there and costs the others nothing; with `debug` it is raised.
     """
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
+    revocations = Revocations(Path(configuration.state_dir))
     doubt = wall_clock.doubt(Path(configuration.state_dir), now)
     taken = []
     for name in configuration.keystores if names is None else names:
         try:
-            taken.append(take_snapshot(configured_keystore(configuration, name, host), authorities, now, doubt))
+            configured = configured_keystore(configuration, name, host)
+            taken.append(take_snapshot(configured, authorities, now, doubt, revocations))
         except Exception as fault:
             if debug:
                 raise
@@ -121,12 +125,14 @@ def _unseen(name: str, definition: KeystoreDefinition, error: CertagentError, no
 
 
 def take_snapshot(
-    configured: ConfiguredKeystore, authorities: Authorities, now: datetime, doubt: Doubt | None = None
+    configured: ConfiguredKeystore,
+    authorities: Authorities,
+    now: datetime,
+    doubt: Doubt | None = None,
+    revocations: Revocations | None = None,
 ) -> Snapshot:
-    """Look at one keystore, and at what is remembered of its authority. Raises nothing for what it finds.
-
-    A certificate that is as its worker saw it is not read again (docs/decisions/0041).
-    """
+    """Look at one keystore and what is remembered of its authority. Raises nothing for what it finds. A certificate that
+    is as its worker saw it is not read again (docs/decisions/0041)."""
     definition = configured.definition
     faults: list[CertagentError] = []
     known = _tried(faults, lambda: authorities.known(definition.authority))
@@ -134,8 +140,7 @@ def take_snapshot(
     memory = _tried(faults, lambda: state.recall(configured.directory)) or State()
     transaction = _tried(faults, configured.journal.open)
     signed = authorities.seen(definition.authority)
-    seen = remembered(memory, configured.digest, signed, lambda: state.watch(memory.watched))
-    changed = False
+    seen, changed = remembered(memory, configured.digest, signed, lambda: state.watch(memory.watched)), False
     if seen is None:
         seen = _tried(faults, lambda: _see(configured, known))
         # As the worker does: what somebody changed is looked at without waiting for the pause after a failure.
@@ -153,6 +158,7 @@ def take_snapshot(
         rollover_past=replace(track.past, retry_at=None) if changed else track.past,
         arrival=arrival_of_serial(seen.serial, seen.not_after, memory.arrival, now) if seen else None,
     )
+    found = _with_revocation(found, configured, seen, revocations)
     rollover = _tried(faults, lambda: rollover_status(above, known, found, preparation, track))
     situation = found if doubt is None and not faults else structs.replace(found, readable=not faults, doubt=doubt)
     return Snapshot(
@@ -168,6 +174,16 @@ def take_snapshot(
         lacks=tuple(Lack(*words) for words in seen.lacks) if seen else (),
         exposed=seen.exposed if seen else _exposed(configured),
     )
+
+
+def _with_revocation(
+    found: Situation, configured: ConfiguredKeystore, seen: Seen | None, known: Revocations | None
+) -> Situation:
+    if seen is None:
+        return found
+    known = known or Revocations(KeystoreDirectory(configured.directory).state_directory.path)
+    since = known.since(configured.definition.authority, configured.name, seen.serial)
+    return found if since is None else structs.replace(found, revoked=since)
 
 
 def _see(configured: ConfiguredKeystore, known: Known | None) -> Seen | None:

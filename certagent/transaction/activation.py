@@ -48,6 +48,9 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
         raise AbandonedError(*_REPLACED, stands=False)
     shadow = context.shadow(transaction)
     acceptance.check_use(context, transaction, shadow)  # it may have waited for weeks
+    if shadow.certificate is not None and (since := context.revoked_successor(shadow.certificate)) is not None:
+        why = f"the successor {transaction.serial} is revoked since {iso(since)}"
+        raise AbandonedError(why, "it is not put in place; ask the CA's operator why")
     try:
         events.ask_pre_hooks(context, transaction)
     except HookError as error:

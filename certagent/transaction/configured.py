@@ -75,6 +75,7 @@ class ConfiguredKeystore:
             rollover_at=self.authority.rollover_at,
             poll_interval=self.authority.poll_interval,
             activate_in=self.definition.activate_in,
+            enrolls_revoked=self.definition.when_revoked == "enroll" and self.definition.says_whom,
         )
 
 

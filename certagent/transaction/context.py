@@ -17,6 +17,7 @@ from certagent.errors import TransientError
 from certagent.host import Host
 from certagent.keystore.base import Keystore, Shadow
 from certagent.policy import Arrival, Lifetime, Past
+from certagent.revocation.known import Revocations, revoked_since
 from certagent.state import Track
 from certagent.state_directory import KeystoreDirectory
 from certagent.transaction.configured import ConfiguredKeystore, certificate_in_place
@@ -110,7 +111,7 @@ class Context:
         Raises StateError.
         """
         rules = self.configured.rules
-        return situation_of(
+        found = situation_of(
             structs.replace(rules, activate_in=()) if self.at_once else rules,
             policy.lifetime_of(certificate),
             ca_above(certificate, self.known()),
@@ -120,6 +121,20 @@ class Context:
             rollover_past=track.past,
             arrival=arrival_of(certificate, arrival, self.clock()),
         )
+        return structs.replace(found, revoked=self.revoked(certificate)) if certificate is not None else found
+
+    def revoked(self, certificate: x509.Certificate) -> datetime | None:
+        """Since when the certificate, in place here, is revoked; None where no list in hand has it."""
+        configured = self.configured
+        revocations = Revocations(KeystoreDirectory(configured.directory).state_directory.path)
+        return revocations.since(configured.definition.authority, configured.name, facts.serial_hex(certificate))
+
+    def revoked_successor(self, certificate: x509.Certificate) -> datetime | None:
+        """The same of one that is not in place yet."""
+        configured, known = self.configured, self.known()
+        directory = KeystoreDirectory(configured.directory).state_directory.authority(configured.definition.authority)
+        cas = (*known.chain, *known.next_chain, *known.old) if known is not None else ()
+        return revoked_since(directory, certificate, cas, frozenset(configured.authority.accept))
 
     def predecessor(self, transaction: Transaction) -> Keystore | None:
         """Where the identity is that this transaction makes a successor of; None for a first enrollment."""

@@ -32,7 +32,7 @@ class Situation(Struct, frozen=True, dict=True):
     `transaction` is the open one, `rollover` the one in preparation; `past` and `rollover_past`: how the attempts at
     each went. `defined`: what the definition says about when. `readable` False: some of it could not be read.
     `arrival`: of the certificate in place, None where certagent did not put it there.
-    `doubt`: why the clock is not believed.
+    `doubt`: why the clock is not believed. `revoked`: since when the certificate in place is, if it is.
     """
 
     defined: Rules
@@ -45,6 +45,7 @@ class Situation(Struct, frozen=True, dict=True):
     readable: bool = True
     arrival: Arrival | None = None
     doubt: Doubt | None = None
+    revoked: datetime | None = None
 
     @cached_property  # it is asked for again and again
     def rules(self) -> Rules:
@@ -91,11 +92,19 @@ def assess(situation: Situation, now: datetime) -> Assessment:
 def _condition(situation: Situation, now: datetime) -> Condition:
     staged = situation.rollover is not None and situation.rollover.switch_at is not None
     past = Past(situation.failures)
-    return policy.condition(situation.lifetime, situation.transaction, past, situation.rules, now, staged=staged)
+    found = policy.condition(situation.lifetime, situation.transaction, past, situation.rules, now, staged=staged)
+    if situation.revoked is not None and found not in (Condition.EXPIRED, Condition.NOT_YET_VALID):
+        return Condition.REVOKED
+    return found
 
 
 def identity_step(situation: Situation, now: datetime) -> Decision:
     """What the identity in place needs next: an enrollment, a renewal, or the rest of an open transaction."""
+    current = situation.transaction
+    if situation.revoked is not None and situation.rules.enrolls_revoked and (not current or current.hooks_owed):
+        # Signed with a revoked certificate a renewal is refused; and hooks bring what is revoked to no good.
+        begins = policy.pause_ends(situation.past, situation.lifetime, now) or now
+        return Decision(Action.ENROLL, max(begins, now), "the certificate is revoked")
     return policy.decide(situation.lifetime, situation.transaction, situation.past, situation.rules, now)
 
 

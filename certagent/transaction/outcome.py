@@ -34,7 +34,7 @@ def went_well(context: Context, before: state.State, past: Past, result: Result)
 
 def _settled(situation: Situation, now: datetime) -> bool:
     """Whether nothing is open, and nothing due."""
-    if situation.lifetime is None or situation.transaction is not None:
+    if situation.lifetime is None or situation.transaction is not None or situation.revoked is not None:
         return False
     return policy.renew_at(situation.lifetime, situation.rules) > now
 
@@ -45,7 +45,7 @@ def failed(context: Context, before: state.State, error: CertagentError) -> Outc
     transaction, failures = context.journal.open(), before.failures + 1
     lifetime = policy.lifetime_of(certificate_in_place(context.configured.keystore))
     owed = isinstance(error, OwedError)
-    events.record(context, "hooks owed" if owed else "failed", transaction, str(error))
+    events.record(context, _EVENTS.get(error.kind, "failed"), transaction, str(error))
     events.notify(context, "failed", transaction, failures)
     if lifetime is not None and policy.is_expiring(lifetime, told_at, now):
         events.notify(context, "expiring", transaction, failures)
@@ -55,6 +55,9 @@ def failed(context: Context, before: state.State, error: CertagentError) -> Outc
     before = msgspec.structs.replace(before, last_error=state.LastError.of(error, now), expiring_told_at=told_at)
     remembered = _remember(context, before, _look(context, past, before), Result.FAILED)
     return msgspec.structs.replace(remembered, message=str(error), hint=error.hint, hooks_owed=owed)
+
+
+_EVENTS = {"owed": "hooks owed", "revoked": "revoked"}
 
 
 def arrived(context: Context, before: state.State, result: Result) -> state.State:

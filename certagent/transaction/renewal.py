@@ -16,7 +16,16 @@ import msgspec
 from cryptography import x509
 
 from certagent import believed, durable, policy, state
-from certagent.errors import BusyError, CertagentError, DamagedError, KeystoreError, RejectedError, StateError
+from certagent.certificate import serial_hex
+from certagent.errors import (
+    BusyError,
+    CertagentError,
+    DamagedError,
+    KeystoreError,
+    RejectedError,
+    RevokedError,
+    StateError,
+)
 from certagent.policy import Action, Condition, Decision, Past
 from certagent.state_directory import KeystoreDirectory
 from certagent.text import iso
@@ -35,6 +44,7 @@ from certagent.transaction import (
     rollover,
     walk,
 )
+from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.ends import End
 from certagent.transaction.journal import Kind, Transaction
@@ -128,6 +138,8 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         if is_back and result is Result.NOTHING:
             result = Result.PUT_BACK
         before = outcome.arrived(context, before, result)
+        if result is Result.NOTHING and error is None:
+            error = _revoked(context, past)
         # A renewal that failed is no reason to miss the next CA; a keystore in trouble (a PIN!) is left alone.
         if result is not Result.STOPPED and not isinstance(error, KeystoreError):
             track = rollover.prepare(context, before, wish, stopping, at_once=at_once)
@@ -145,6 +157,20 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
     if error is not None:
         return outcome.failed(context, before, error)
     return outcome.went_well(context, before, past, result)
+
+
+def _revoked(context: Context, past: Past) -> RevokedError | None:
+    """The alarm where the certificate in place is revoked, and nothing is done about it; not before a pause is over."""
+    certificate, now = certificate_in_place(context.configured.keystore), context.clock()
+    since = context.revoked(certificate) if certificate is not None else None
+    pause = policy.pause_ends(past, policy.lifetime_of(certificate), now)
+    if certificate is None or since is None or (pause is not None and pause > now):
+        return None
+    return RevokedError(
+        f"the certificate {serial_hex(certificate)} is revoked since {iso(since)}",
+        f"`certagent enroll --force {context.configured.name}` asks for another, with a new key; "
+        "`when_revoked: enroll` does so by itself",
+    )
 
 
 def _done_besides(context: Context, before: state.State, *, adjusted: bool) -> Result:
@@ -240,7 +266,7 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
     situation = context.situation(_certificate(context, wish), past, before.rollover, before.arrival)
     decision = next_step.identity_step(situation, context.clock())
     another_key = wish is Wish.COMPROMISED and not (transaction and transaction.compromised)
-    if transaction is None or decision.action is Action.RENEW or another_key:
+    if transaction is None or decision.action in (Action.RENEW, Action.ENROLL) or another_key:
         kind = _kind(context, wish, decision, before, situation.lifetime)
         if kind is None:
             return Result.NOTHING
@@ -281,6 +307,8 @@ def _kind(
     now = context.clock()
     if wish.enrolls:
         return Kind.ENROLLMENT
+    if decision.action is Action.ENROLL and lifetime is not None:  # it is revoked
+        return Kind.ENROLLMENT if decision.is_due(now) else None
     if lifetime is None:
         return Kind.ENROLLMENT if decision.is_due(now) or (wish is not Wish.DUE and decision.action) else None
     refused_before = before.last_error is not None and before.last_error.kind == "rejected"

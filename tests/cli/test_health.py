@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from certagent.certificate import load_pem, serial_hex
 from certagent.cli.health import Level, judged
 from certagent.config.load import load_configuration
+from certagent.revocation.memory import Memory, Revoked, save
 from certagent.state import LastError
 from certagent.status.snapshot import take_snapshots
 from certagent.transaction.journal import Phase
@@ -30,6 +32,15 @@ def put(place: Place, age: float, lifetime: float = 90) -> None:
 def fail(place: Place, kind: str = "transient", failures: int = 2) -> None:
     fault = LastError(kind=kind, message="corp | is down", hint="is it up?", at=datetime.now(UTC))
     place.remember(failures=failures, retry_at=datetime.now(UTC) + DAY, last_error=fault)
+
+
+def revoke(place: Place) -> None:
+    """A CRL that was fetched has the certificate in place."""
+    serial = serial_hex(load_pem(place.files()[1].read_bytes(), "web.pem")[0])
+    revoked = Revoked(keystore="web", serial=serial, since=datetime(2026, 11, 2, tzinfo=UTC))
+    directory = place.root / "state/authorities/corp"
+    directory.mkdir(parents=True)
+    save(directory, Memory(revoked=(revoked,)))
 
 
 def owe(place: Place, left: timedelta) -> None:
@@ -84,6 +95,12 @@ SITUATIONS: list[tuple[str, list[Step], Level, str]] = [
         [lambda p: put(p, 1), lambda p: owe(p, -DAY)],
         Level.CRITICAL,
         "web: in",
+    ),
+    (
+        "revoked",
+        [lambda p: put(p, 1), revoke],
+        Level.CRITICAL,
+        "web: its certificate is revoked since 2026-11-02T00:00:00Z",
     ),
     ("a broken keystore", [lambda p: put(p, 1), lambda p: fail(p, "keystore")], Level.CRITICAL, "failed, 88 d left"),
     ("a locked token", [lambda p: put(p, 1), lambda p: fail(p, "tokenlocked")], Level.CRITICAL, "failed, 88 d left"),

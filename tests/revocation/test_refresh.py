@@ -4,114 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certagent.cli.crl import work_for
-from certagent.config.crl_files import crl_files
-from certagent.config.load import load_configuration
 from certagent.lab import LabServer, Settings
-from certagent.revocation.memory import Memory, next_look
-from certagent.revocation.refresh import Done, refresh
 from certagent.trust import crl
-from certagent.trust.authorities import Authorities
-from tests.renewal.site import DAY, Clock, Site, Sites, start_lab
+from tests.renewal.site import DAY, Sites
 
-HOUR = timedelta(hours=1)
-
-
-class Gateway:
-    """A device with a keystore, whose authority's CRLs its service reads."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-
-    @property
-    def file(self) -> Path:
-        return self.site.path("files/ca.crl")
-
-    @property
-    def clock(self) -> Clock:
-        return self.site.clock
-
-    def write(self, authority: str = "", keystore: str = "") -> None:
-        self.site.write(keystore, f"crl_file: {self.file}\n{authority}")
-
-    def refresh(self, *, at_once: bool = False) -> Done:
-        configuration = load_configuration(self.site.config)
-        authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
-        files = crl_files(configuration)["lab"]
-        work = work_for(configuration, "lab", files, authorities=authorities, clock=self.site.clock)
-        return refresh(replace(work, log=self.site.log.append, share=0.0), at_once=at_once)
-
-    def lists(self, file: Path | None = None) -> list[x509.CertificateRevocationList]:
-        content = (file or self.file).read_bytes()
-        return crl.read_all(content)
-
-    def numbers(self) -> list[int | None]:
-        return [crl.number(each) for each in self.lists()]
-
-    def error(self, done: Done) -> str:
-        return "; ".join(each.message for each in done.memory.errors)
-
-    def next(self, memory: Memory) -> timedelta:
-        return next_look(memory, self.clock()) - self.clock()
-
-    def hook(self, name: str = "reload") -> str:
-        """An executable that notes its environment; it fails while NAME.fails is there."""
-        script = self.site.path(name)
-        script.write_text(f"#!/bin/sh\nenv | grep ^CERTAGENT_ | sort >>{script}.ran\n[ ! -e {script}.fails ]\n")
-        script.chmod(0o755)
-        return str(script)
-
-    def ran(self, name: str = "reload") -> list[str]:
-        """How often, by one of its variables."""
-        file = self.site.path(f"{name}.ran")
-        told = file.read_text().splitlines() if file.exists() else []
-        return [line.partition("=")[2] for line in told if line.startswith("CERTAGENT_CRL_FILE=")]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """One for all: making its keys is what costs."""
-    settings = Settings(lifetime=90 * DAY, crl_lifetime=10 * HOUR)
-    with start_lab(tmp_path_factory.mktemp("crl") / "lab", Clock(), settings) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def enrolled(lab: LabServer, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    made = Site(tmp_path_factory.mktemp("enrolled"), Clock(), lab)
-    made.write()
-    made.run()
-    return made
-
-
-@pytest.fixture
-def gateway(enrolled: Site, lab: LabServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gateway:
-    """A device of its own each time, with a copy of the one certificate."""
-    clock = Clock()
-    monkeypatch.setattr(lab.ca, "clock", clock)
-    for name in ("state", "files"):
-        shutil.copytree(enrolled.path(name), tmp_path / name)
-    made = Gateway(Site(tmp_path, clock, lab))
-    made.write()
-    return made
-
-
-@pytest.fixture
-def publish(lab: LabServer, monkeypatch: pytest.MonkeyPatch) -> Callable[[x509.CertificateRevocationList], None]:
-    """Have the CA go on publishing this list."""
-    return lambda revocations: monkeypatch.setattr(lab.ca, "crl", lambda _name="": revocations)
-
-
-Publish = Callable[[x509.CertificateRevocationList], None]
+from .gateway import HOUR, Gateway, Publish
 
 
 def test_a_fresh_list_is_put_where_the_consumer_reads_it(gateway: Gateway) -> None:
@@ -270,7 +172,8 @@ def test_hooks_are_run_for_a_change_and_for_nothing_else(gateway: Gateway) -> No
     gateway.refresh()
     assert len(gateway.ran()) == 2
     told = gateway.site.path("reload.ran").read_text()
-    assert f"CERTAGENT_AUTHORITY=lab\nCERTAGENT_CRL_FILE={gateway.file}\nCERTAGENT_EVENT=crl_changed\n" in told
+    assert f"CERTAGENT_CRL_DIRECTORY=\nCERTAGENT_CRL_FILE={gateway.file}\nCERTAGENT_EVENT=crl_changed\n" in told
+    assert "CERTAGENT_AUTHORITY=lab\n" in told
 
 
 def test_a_hook_that_fails_is_owed_and_tried_again_alone(gateway: Gateway) -> None:

@@ -1,0 +1,59 @@
+"""Which certificates of ours are revoked, as far as the lists in hand say so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from certagent import certificate as facts
+from certagent import durable
+from certagent.errors import CertagentError
+from certagent.revocation import memory, sources
+from certagent.revocation.memory import Memory
+from certagent.state_directory import AuthorityDirectory, StateDirectory
+from certagent.trust import crl
+
+
+class Revocations:
+    """What the last fetch found of the certificates in place; each authority's memory is read once."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._authorities = StateDirectory(state_dir).authorities
+        self._known: dict[str, Memory] = {}
+
+    def since(self, authority: str, keystore: str, serial: str) -> datetime | None:
+        """Since when the keystore's certificate with this serial number (hex) is revoked; None where it is not."""
+        if authority not in self._known:
+            try:
+                self._known[authority] = memory.recall(self._authorities / authority)
+            except CertagentError:  # who keeps it says so
+                self._known[authority] = Memory()
+        for each in self._known[authority].revoked:
+            if (each.keystore, each.serial) == (keystore, serial):
+                return each.since
+        return None
+
+
+def revoked_since(
+    directory: Path, certificate: x509.Certificate, cas: Sequence[x509.Certificate], accept: frozenset[str]
+) -> datetime | None:
+    """Since when the list in hand has this certificate, of whichever keystore; None where none has it.
+
+    `directory`: of its authority in the state directory; `cas`: those that are trusted now.
+    """
+    for ca in cas:
+        path = AuthorityDirectory(directory).crls / sources.ca_id(ca)
+        if ca.subject != certificate.issuer or not path.exists():
+            continue
+        try:
+            with durable.open_own(path) as file:
+                revocations = crl.read(file.read(), str(path))
+            believed = facts.crl_issued_by(revocations, ca, accept)
+        except (CertagentError, OSError):
+            continue
+        if believed and (found := crl.revoked_among(revocations, [certificate.serial_number])):
+            return found[certificate.serial_number]
+    return None
