@@ -131,8 +131,8 @@ def take_snapshot(
     doubt: Doubt | None = None,
     revocations: Revocations | None = None,
 ) -> Snapshot:
-    """Look at one keystore and what is remembered of its authority. Raises nothing for what it finds. A certificate that
-    is as its worker saw it is not read again (docs/decisions/0041)."""
+    """Look at one keystore and what is remembered of its authority. Raises nothing for what it finds. A certificate
+    that is as its worker saw it is not read again (docs/decisions/0041)."""
     definition = configured.definition
     faults: list[CertagentError] = []
     known = _tried(faults, lambda: authorities.known(definition.authority))
