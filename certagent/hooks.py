@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shlex
 import signal
@@ -26,6 +27,8 @@ from certagent.config.values import Argv
 from certagent.directories import reach
 from certagent.errors import ConfigError, HookError, KeystoreError
 from certagent.text import printable
+
+log = logging.getLogger(__name__)
 
 # Inherited by hooks. Everything else stays behind: an `env` secret of the agent is nobody's business.
 _INHERITED = (
@@ -258,7 +261,15 @@ def _run(
         raise _not_started(argv, error) from None
     finally:
         os.close(writing)
-    code = _wait(process, time.monotonic() + limit.total_seconds(), stopping)
+    began = time.monotonic()
+    try:
+        code = _wait(process, began + limit.total_seconds(), stopping)
+    except KeyboardInterrupt:
+        # It has no terminal: Ctrl-C reaches it through us. It is owed still, and run again.
+        _kill(process, signal.SIGINT)
+        raise
+    ended = "killed" if code is None else f"exit code {code}"
+    log.debug("ran %s: %s after %.2f s", argv[0], ended, time.monotonic() - began)
     output.settle()
     return code, output
 
@@ -292,10 +303,10 @@ def _wait(process: subprocess.Popen[bytes], deadline: float, stopping: Callable[
     return None
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes], request: signal.Signals = signal.SIGTERM) -> None:
     """End the process group: a request, some time, then by force, also what outlived the command itself."""
     deadline = time.monotonic() + _GRACE
-    _signal_group(process, signal.SIGTERM)
+    _signal_group(process, request)
     # Looked at, not reaped: as long as the command's number is taken, the group's cannot be another's.
     look = os.WEXITED | os.WNOHANG | os.WNOWAIT
     while os.waitid(os.P_PID, process.pid, look) is None and time.monotonic() < deadline:

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 _METRICS_LIMIT = _CRL_LIMIT = timedelta(minutes=10)
 
 
-def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = None) -> int:
-    """Serve the keystores of a configuration until SIGTERM or SIGINT; returns the exit code.
+def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = None, verbose: bool = False) -> int:
+    """Serve the keystores of a configuration until SIGTERM or SIGINT; returns the exit code. `verbose`: so are workers.
 
     `worker` is the argv that the names of due keystores are appended to; the default is `certagent renew
     --due`. Raises ConfigError, and BusyError if another agent serves the same state directory.
@@ -45,7 +45,7 @@ def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = No
     config_path = config_path.absolute()
     served = reading.read(config_path)
     _tell(served.lacking)
-    command = worker or worker_command(config_path)
+    command = worker or worker_command(config_path, verbose=verbose)
     with ExitStack() as held:
         _lock(Path(served.state_dir), held)
         return asyncio.run(Agent(config_path, served, command, pace or Pace()).serve())

@@ -34,9 +34,18 @@ ORDERLY = (0, 1, 3)
 BAD_CONFIGURATION = 2
 
 
-def worker_command(config_path: Path) -> tuple[str, ...]:
+def worker_command(config_path: Path, *, verbose: bool = False) -> tuple[str, ...]:
     """The argv of a worker, which the names of due keystores are appended to."""
-    words = ("-c", str(config_path), "renew", "--due", "--definitions-from-stdin", "--report", "json")
+    words = (
+        "-c",
+        str(config_path),
+        *(["-v"] if verbose else []),
+        "renew",
+        "--due",
+        "--definitions-from-stdin",
+        "--report",
+        "json",
+    )
     return (sys.executable, "-m", "certagent", *words)
 
 

@@ -17,8 +17,9 @@ from certagent import believed, owned, policy, state, wall_clock
 from certagent import certificate as facts
 from certagent.cli import assemble
 from certagent.cli.check_findings import Seen, capability_words, in_place, misnamed, next_step, rollover, warnings
+from certagent.cli.check_report import AsJson, Report, Shown, many
 from certagent.cli.known_cas import known_ca
-from certagent.cli.terminal import Finding, Mark, print_findings, print_title, terminal
+from certagent.cli.terminal import Finding, Mark
 from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
 from certagent.config.file_roles import Swap
@@ -52,21 +53,15 @@ _AS_ROOT = "run certagent as root, or give its user access"
 def check(arguments: argparse.Namespace) -> int:
     """0 all in order, warnings included; 1 something is wrong. A wrong configuration raises ConfigError."""
     configuration, lacking = load_for_host(arguments.config)
-    console = terminal()
-    counts = dict.fromkeys(Mark, 0)
+    report: Report = AsJson() if arguments.json else Shown(quiet=arguments.quiet)
     for title, findings in _groups(
         configuration, arguments.config, lacking, arguments.names, offline=arguments.offline
     ):
-        print_title(console, title)
+        report.begin(title)
         for finding in _guarded(findings, debug=arguments.debug):
-            counts[finding.mark] += 1
-            print_findings(console, [finding], indent=2)
-    print(f"\n{_many(counts[Mark.WRONG], 'fault')}, {_many(counts[Mark.WARNING], 'warning')}")
-    return 1 if counts[Mark.WRONG] else 0
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
+            report.add(finding)
+    report.end()
+    return 1 if report.counts[Mark.WRONG] else 0
 
 
 def _guarded(findings: Findings, *, debug: bool) -> Findings:
@@ -121,7 +116,7 @@ def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -
         return
     yield from _state(Path(configuration.state_dir), deep=False)
     if not closed:
-        keystores = _many(len(configuration.keystores), "keystore")
+        keystores = many(len(configuration.keystores), "keystore")
         yield Finding(Mark.FINE, f"{keystores}, state in {configuration.state_dir}")
     yield from _strays(configuration)
 

@@ -57,22 +57,39 @@ def crl(arguments: argparse.Namespace) -> int:
     if not policy.clock_is_sane(now) or doubt is not None:
         print(f"the clock says {iso(now)}: no CRL is fetched until it is believed", file=sys.stderr)
         return 3
-    reports = list(serve(configuration, chosen, due=arguments.due, as_json=arguments.report == "json"))
+    reports = list(serve(configuration, chosen, due=arguments.due, as_json=_as_json(arguments), quiet=arguments.quiet))
     return 1 if any(each.result == "failed" for each in reports) else 0
 
 
+def _as_json(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.json or arguments.report == "json")
+
+
 def serve(
-    configuration: Configuration, chosen: dict[str, tuple[CrlFile, ...]], *, due: bool, as_json: bool = False
+    configuration: Configuration,
+    chosen: dict[str, tuple[CrlFile, ...]],
+    *,
+    due: bool,
+    as_json: bool = False,
+    quiet: bool = False,
 ) -> Iterator[Report]:
-    """One authority after the other, told as soon as it is done; of what is not due (`due`) nothing is said."""
+    """One authority after the other, told as soon as it is done; of what is not due (`due`) nothing is said.
+
+    `quiet`: what failed is told, and no more.
+    """
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     for name, files in chosen.items():
+        streams.about.set(name)
         report = _attempt(work_for(configuration, name, files, authorities=authorities), due=due)
         if as_json:
             streams.say(msgspec.json.encode(report).decode(), sys.stdout)
-        elif not due or report.result not in ("nothing", "waiting", "busy"):
+        elif report.result == "failed" or (not quiet and _is_told(report, due=due)):
             _tell(report, sys.stderr if due else sys.stdout)
         yield report
+
+
+def _is_told(report: Report, *, due: bool) -> bool:
+    return not due or report.result not in ("nothing", "waiting", "busy")
 
 
 def _attempt(work: Work, *, due: bool) -> Report:

@@ -17,7 +17,7 @@ from enum import IntEnum
 
 from certagent import policy
 from certagent.cli import assemble
-from certagent.cli.terminal import shortened
+from certagent.cli.terminal import indented, shortened
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
@@ -50,10 +50,10 @@ def health(arguments: argparse.Namespace) -> int:
         now = assemble.clock()
         taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
     except CertagentError as error:
-        return _say(Level.UNKNOWN, str(error))
+        return _say(arguments, Level.UNKNOWN, str(error))
     crls = take_crls(configuration, now, arguments.names or None)
     level, text = judged(taken, now, _patience(configuration), crls)
-    return _say(level, text, _figures(taken, now))
+    return _say(arguments, level, text, _figures(taken, now))
 
 
 def _patience(configuration: Configuration) -> timedelta:
@@ -61,9 +61,15 @@ def _patience(configuration: Configuration) -> timedelta:
     return configuration.check_every + configuration.worker_timeout
 
 
-def _say(level: Level, text: str, figures: str = "") -> int:
+def _say(arguments: argparse.Namespace, level: Level, text: str, figures: dict[str, int] | None = None) -> int:
+    """The line; what a monitor draws behind the bar. Of each keystore the metrics file tells more."""
+    figures = figures or {}
+    if arguments.json:
+        print(indented({"level": level.name, "text": printable(text), **figures}))
+        return level
     line = printable(f"{level.name} - {text}").replace("|", "/")
-    print(f"{line} | {figures}" if figures else line)
+    drawn = " ".join(f"{word}={number}{'s' if word == 'least_left' else ''};;;0" for word, number in figures.items())
+    print(f"{line} | {drawn}" if drawn else line)
     return level
 
 
@@ -169,10 +175,10 @@ def _all_well(taken: Sequence[Snapshot], now: datetime) -> str:
     return f"{many}, {word} {name} {ahead(at, now)}"
 
 
-def _figures(taken: Sequence[Snapshot], now: datetime) -> str:
-    """Performance data: what a monitor draws. Of each keystore the metrics file tells more."""
+def _figures(taken: Sequence[Snapshot], now: datetime) -> dict[str, int]:
+    """Numbers of keystores; `least_left`: seconds of the life that ends first."""
     failing = sum(each.situation.failures > 0 or not each.situation.readable for each in taken)
     staged = sum(each.rollover is not None and each.rollover.switch_at is not None for each in taken)
-    figures = [f"keystores={len(taken)};;;0", f"failing={failing};;;0", f"staged={staged};;;0"]
-    left = [each.certificate.lifetime.remaining(now) for each in taken if each.certificate]
-    return " ".join([*figures, *([f"least_left={min(left).total_seconds():.0f}s;;;0"] if left else [])])
+    figures = {"keystores": len(taken), "failing": failing, "staged": staged}
+    left = [each.certificate.lifetime.remaining(now).total_seconds() for each in taken if each.certificate]
+    return figures | ({"least_left": round(min(left))} if left else {})

@@ -6,8 +6,9 @@ Each says first what it will do, and does it once it was confirmed: by `y`, or b
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,21 +34,19 @@ def cancel(arguments: argparse.Namespace) -> int:
     names = chosen(configuration, [arguments.name])
     [context] = contexts(configuration, names, _log, lambda _name, _line: None)
     found = _open(KeystoreDirectory(context.configured.directory))
-    for transaction in found.values():
-        print(f"{arguments.name}: {_told(transaction)}")
     if not found:
-        print(f"{arguments.name}: no transaction is open")
-        return 0
-    if not _confirmed(arguments):
+        return _end(arguments, arguments.name, ["no transaction is open"], done=False)
+    told = [_told(transaction) for transaction in found.values()]
+    if not _confirmed(arguments, arguments.name, told):
         return 0
     with _locked(context.configured.directory, arguments.name):
         if message := recovery.recover_keystore(context.journal):
             _log(arguments.name, message)
-        for journal, told in found.items():
+        for journal, seen in found.items():
             now = journal.open()
-            if now is not None and now.id == told.id:  # no other that was begun meanwhile
+            if now is not None and now.id == seen.id:  # no other that was begun meanwhile
                 walk.give_up(replace(context, journal=journal), AbandonedError("by hand"))
-    return 0
+    return _end(arguments, arguments.name, told, done=True)
 
 
 def _open(place: KeystoreDirectory) -> dict[Journal, Transaction]:
@@ -71,19 +70,17 @@ def remove(arguments: argparse.Namespace) -> int:
     if name in configuration.keystores:
         raise ConfigError(f"{name} is configured: it would begin anew", "take it out of the configuration first")
     place = _state_of(configuration, name)
-    print(f"{name}: {place.path} is removed, with its history and the pair in previous/")
-    for transaction in _open(place).values():
-        print(f"{name}: {_told(transaction)}")
+    told = [f"{place.path} is removed, with its history and the pair in previous/", *map(_told, _open(place).values())]
     live = Path(configuration.live_dir) / name
     if live.exists():
-        print(f"{name}: {live} stays: its consumers may read what lies in it")
-    if not _confirmed(arguments):
+        told.append(f"{live} stays: its consumers may read what lies in it")
+    if not _confirmed(arguments, name, told):
         return 0
     with _locked(place.path, name):
         if message := recovery.recover_keystore(Journal(place.path)):
             _log(name, message)
         durable.remove(place.path)
-    return 0
+    return _end(arguments, name, told, done=True)
 
 
 def rename(arguments: argparse.Namespace) -> int:
@@ -100,15 +97,15 @@ def rename(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"the files of {old} are links into {live}", hint)
     if target.transaction.exists() or target.previous.exists():
         raise ConfigError(f"{new} has a pair or a transaction of its own already", "give it another name")
-    print(f"{old}: what is kept of it becomes {new}'s")
-    if not _confirmed(arguments):
+    told = [f"what is kept of it becomes {new}'s"]
+    if not _confirmed(arguments, old, told):
         return 0
     with _locked(source.path, old), _locked(target.path, new):
         if message := recovery.recover_keystore(Journal(source.path)):
             _log(old, message)
         durable.remove(target.path)  # what a first look left there
         durable.replace(source.path, target.path)
-    return 0
+    return _end(arguments, old, told, done=True)
 
 
 def _state_of(configuration: Configuration, name: str) -> KeystoreDirectory:
@@ -129,13 +126,30 @@ def _is_name(text: str) -> bool:
     return True
 
 
-def _confirmed(arguments: argparse.Namespace) -> bool:
-    """Whether it is to be done. Raises ConfigError where nobody can be asked."""
-    if arguments.dry_run or arguments.yes:
-        return not arguments.dry_run
-    if not sys.stdin.isatty():
+def _confirmed(arguments: argparse.Namespace, name: str, told: Sequence[str]) -> bool:
+    """Say what will be done, and whether it is to be. Raises ConfigError where nobody can be asked."""
+    if not arguments.json:
+        for line in told:
+            print(f"{name}: {line}")
+    if arguments.dry_run:
+        _end(arguments, name, told, done=False)
+        return False
+    if arguments.yes:
+        return True
+    if arguments.json or not sys.stdin.isatty():
         raise ConfigError("nobody is there to be asked whether this is meant", "add --yes, or --dry-run to look first")
     return input("go on? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _end(arguments: argparse.Namespace, name: str, told: Sequence[str], *, done: bool) -> int:
+    """The same for programs; nothing more for people, who were told before, unless there was nothing to do."""
+    if arguments.json:
+        lines = [printable(line) for line in told]
+        print(json.dumps({"keystore": name, "command": arguments.command, "done": done, "messages": lines}))
+    elif not done and not arguments.dry_run:
+        for line in told:
+            print(f"{name}: {line}")
+    return 0
 
 
 @contextmanager

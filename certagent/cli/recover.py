@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 from certagent.config.load import state_dir_of
@@ -13,9 +14,13 @@ from certagent.transaction import recovery
 def recover(arguments: argparse.Namespace) -> int:
     failed = False
     for done in recovery.recover_all(state_dir_of(arguments.config)):
-        if done.error is not None:
-            failed = True
+        failed = failed or done.error is not None
+        if arguments.json:
+            error, hint = (str(done.error), done.error.hint) if done.error is not None else (None, None)
+            told = {"keystore": done.keystore, "recovered": error is None, "message": error or done.message}
+            print(json.dumps({**told, "hint": hint}))
+        elif done.error is not None:
             print(f"{done.keystore}: {with_hint(str(done.error), done.error.hint)}", file=sys.stderr)
-        else:
+        elif not arguments.quiet:
             print(f"{done.keystore}: {done.message}")
     return 1 if failed else 0

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certagent import believed, policy, wall_clock
-from certagent.cli import streams, token_workers
+from certagent.cli import interrupted, streams, token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
+from certagent.cli.main import INTERRUPTED
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration, load_handed
 from certagent.errors import ConfigError, KeystoreError, internal_fault
@@ -26,6 +30,10 @@ from certagent.transaction.once_hooks import OnceHooks
 from certagent.transaction.renewal import advance
 from certagent.transaction.report import Outcome, Result
 from certagent.transaction.wish import Wish
+
+if TYPE_CHECKING:
+    from certagent.status.snapshot import Snapshot
+    from certagent.transaction.ends import End
 
 Line = Callable[[str, str], None]
 
@@ -103,17 +111,18 @@ def _serve(
 
     `excerpt`: the configuration is one, of these keystores alone, that the agent handed us.
     """
-    as_json, file = arguments.report == "json", arguments.config
-    stopping = _asked_to_stop()
+    file, stopping = arguments.config, _asked_to_stop()
+    at_work: list[Context] = []
     whole = partial(load_configuration, file) if excerpt else None
     believed.check_state(Path(configuration.state_dir))
     if whole is None:
         _bring_strays_to_an_end(configuration)
     serve_apart = partial(token_workers.advance_apart, configuration=configuration, file=file, excerpt=excerpt)
-    tell = _report_json if as_json else _report_text
     doubt = wall_clock.look(Path(configuration.state_dir), clock(), believed=wish is not Wish.DUE)
 
     def attempt(context: Context, wish: Wish) -> Outcome:
+        streams.about.set(context.configured.name)
+        at_work[:] = [context]
         apart = token_workers.wants_its_own(context, names)
         try:
             return (serve_apart if apart else advance)(context, wish, stopping)
@@ -123,34 +132,62 @@ def _serve(
             error = internal_fault(fault)
             return Outcome(context.configured.name, Result.FAILED, message=str(error), hint=error.hint)
 
-    results = []
-    with _progress(quiet=as_json or wish is Wish.DUE) as say:
+    quiet = _as_json(arguments) or arguments.quiet or wish is Wish.DUE
+    with _progress(quiet=quiet, lines=arguments.verbose) as say:
         served = [
             replace(each, moves_from=moves_from, doubt=doubt, leaves_once=True, at_once=arguments.now)
             for each in contexts(configuration, names, _log, say, whole)
         ]
-        for outcome in _outcomes(served, wish, attempt, stopping, leave_once=arguments.leave_once):
-            if outcome.result is not Result.IN_PLACE or as_json:
-                tell(outcome)
-            results.append(outcome.result)
+        outcomes = _outcomes(served, wish, attempt, stopping, leave_once=arguments.leave_once)
+        results = _tell_each(outcomes, at_work, arguments)
+    if results is None:
+        return INTERRUPTED
     if wish is Wish.DUE and not arguments.names and doubt is None and not stopping():
-        results += _crls(configuration)
+        results += _crls(configuration, quiet=arguments.quiet)
     if not excerpt:  # else the agent has them written, once for all its workers
         _write_metrics(configuration, debug=arguments.debug)
     return _exit_code(results, wish)
 
 
-def _crls(configuration: Configuration) -> list[Result]:
+def _crls(configuration: Configuration, *, quiet: bool) -> list[Result]:
     """The authorities' CRLs that are due: who looks at all keystores looks at these too."""
     from certagent.cli.crl import serve  # noqa: PLC0415 -- the agent's workers fetch none
     from certagent.config.crl_files import crl_files  # noqa: PLC0415
 
-    reports = serve(configuration, crl_files(configuration), due=True)
+    reports = serve(configuration, crl_files(configuration), due=True, quiet=quiet)
     return [Result.FAILED for report in reports if report.result == "failed"]
 
 
+def _as_json(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.json or arguments.report == "json")
+
+
+def _tell_each(
+    outcomes: Iterator[Outcome], at_work: Sequence[Context], arguments: argparse.Namespace
+) -> list[Result] | None:
+    """A line of report each. None after Ctrl-C, of which those that were `at_work` are told."""
+    tell = _report_json if _as_json(arguments) else _report_text
+    results = []
+    try:
+        for outcome in outcomes:
+            if _as_json(arguments) or _is_told(outcome, quiet=arguments.quiet):
+                tell(outcome)
+            results.append(outcome.result)
+    except KeyboardInterrupt:
+        for context in at_work:
+            tell(interrupted.outcome(context))
+        return None
+    return results
+
+
+def _is_told(outcome: Outcome, *, quiet: bool) -> bool:
+    if outcome.result is Result.IN_PLACE:
+        return False
+    return not quiet or outcome.result in (Result.FAILED, Result.BUSY)
+
+
 def _asked_to_stop() -> Callable[[], bool]:
-    """Whether a signal asked us to stop, from now on."""
+    """Whether SIGTERM asked us to stop, from now on: at the next durable point. Ctrl-C ends us where we are."""
     stop = False
 
     def stopping() -> bool:
@@ -161,7 +198,6 @@ def _asked_to_stop() -> Callable[[], bool]:
         stop = True
 
     signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
     return stopping
 
 
@@ -243,7 +279,7 @@ def _report_text(outcome: Outcome) -> None:
     line = f"{outcome.keystore}: {report.words(outcome)}"
     if outcome.next_action is not None and outcome.next_action_at is not None:
         line += f", next {outcome.next_action} at {iso(outcome.next_action_at)}"
-    streams.say(line, sys.stderr if outcome.result is Result.FAILED else sys.stdout)
+    streams.say(line, sys.stderr if outcome.result in (Result.FAILED, Result.STOPPED) else sys.stdout)
 
 
 def _log(keystore: str, line: str) -> None:
@@ -255,11 +291,11 @@ def _silent(_keystore: str, _line: str) -> None:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Line]:
+def _progress(*, quiet: bool, lines: bool) -> Iterator[Line]:
     """What is being done, for a person: a spinner in a terminal, lines elsewhere, nothing for the agent."""
     if quiet:
         yield _silent
-    elif not sys.stderr.isatty():
+    elif lines or not sys.stderr.isatty():
         yield _log
     else:
         from rich.console import Console  # noqa: PLC0415 -- only a person's terminal pays for it
@@ -277,19 +313,28 @@ def _foretell(configuration: Configuration, names: Sequence[str], arguments: arg
     wish = Wish.RENEW if arguments.force else Wish.NOW
     places = {each.configured.name: each for each in contexts(configuration, names, _log, _silent)}
     for seen in take_snapshots(configuration, now=now, host=host(), names=names, debug=arguments.debug):
-        coming = seen.assessment
         end = walk.ending(places[seen.name], seen.transaction, wish) if seen.transaction is not None else None
-        if seen.transaction is not None and end is not None:
-            anew = f"{seen.transaction.kind} anew" if end.stands else "what is due, if anything"
-            print(f"{seen.name}: would give up the {seen.transaction.kind} that is open: {end.reason}; then {anew}")
-        elif seen.last_error is not None and coming.action is None:
-            failed = True
-            print(f"{seen.name}: cannot: {with_hint(seen.last_error.message, seen.last_error.hint)}")
-        elif coming.action is None or coming.at is None:
-            print(f"{seen.name}: nothing: {coming.reason}")
-        elif (arguments.force and not coming.waits) or (arguments.now and coming.waits) or coming.at <= now:
-            why = "--now" if coming.waits else "--force" if arguments.force else coming.reason
-            print(f"{seen.name}: would {coming.action} now ({why})")
-        else:
-            print(f"{seen.name}: nothing now; {coming.action} at {iso(coming.at)} ({coming.reason})")
+        would, line = _would(seen, end, arguments, now)
+        failed = failed or would == "cannot"
+        if _as_json(arguments):
+            at = iso(seen.assessment.at) if seen.assessment.at else None
+            print(json.dumps({"keystore": seen.name, "would": would, "at": at, "message": printable(line)}))
+        elif not arguments.quiet or would == "cannot":
+            print(f"{seen.name}: {line}")
     return 1 if failed else 0
+
+
+def _would(seen: Snapshot, end: End | None, arguments: argparse.Namespace, now: datetime) -> tuple[str, str]:
+    """In a word, and in a line: what would be done with this keystore."""
+    coming = seen.assessment
+    if seen.transaction is not None and end is not None:
+        anew = f"{seen.transaction.kind} anew" if end.stands else "what is due, if anything"
+        return "give up", f"would give up the {seen.transaction.kind} that is open: {end.reason}; then {anew}"
+    if seen.last_error is not None and coming.action is None:
+        return "cannot", f"cannot: {with_hint(seen.last_error.message, seen.last_error.hint)}"
+    if coming.action is None or coming.at is None:
+        return "nothing", f"nothing: {coming.reason}"
+    if (arguments.force and not coming.waits) or (arguments.now and coming.waits) or coming.at <= now:
+        why = "--now" if coming.waits else "--force" if arguments.force else coming.reason
+        return coming.action.value, f"would {coming.action} now ({why})"
+    return "nothing", f"nothing now; {coming.action} at {iso(coming.at)} ({coming.reason})"

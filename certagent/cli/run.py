@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _tell_the_agent(arguments)
     from certagent.agent import loop  # noqa: PLC0415
 
-    return loop.run(arguments.config)
+    return loop.run(arguments.config, verbose=arguments.verbose)
 
 
 def _tell_the_agent(arguments: argparse.Namespace) -> int:

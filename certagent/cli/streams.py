@@ -1,10 +1,20 @@
-"""stdin, stdout and stderr as they come: closed, full, or with nobody at the other end."""
+"""stdin, stdout and stderr as they come: closed, full, or with nobody at the other end; and what -v adds on stderr."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from contextvars import ContextVar
 from typing import TextIO
+
+from certagent.text import printable
+
+about: ContextVar[str] = ContextVar("about", default="")
+"""The keystore that is at work: what -v tells begins with its name."""
+
+hushed: ContextVar[bool] = ContextVar("hushed", default=False)
+"""-q: only what is wrong is told."""
 
 
 def complete() -> None:
@@ -37,3 +47,18 @@ def say(line: str, stream: TextIO) -> None:
         print(line, file=stream, flush=True)
     except OSError:
         let_go(stream)
+
+
+def tell_all() -> None:
+    """-v: what is exchanged and run, a line each on stderr, from here on."""
+    handler = _Telling()
+    logger = logging.getLogger("certagent")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+
+
+class _Telling(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        name = about.get()
+        say(f"{name}: {printable(record.getMessage())}" if name else printable(record.getMessage()), sys.stderr)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`certagent demo [--dir D]`."""
-    parser.description = "Watch certificates being enrolled and renewed. No root needed, ends by itself in a minute."
     parser.add_argument("--dir", type=Path, help="an empty or new directory for its files (default: a temporary one)")
 
 

@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from certagent.errors import ConfigError
 from certagent.lab.ca import LabCA
 from certagent.lab.generation import Settings
 from certagent.lab.server import LabServer, log, serve
-from certagent.lab.store import Store, Waiting, read_challenge
+from certagent.lab.store import Record, Store, Waiting, read_challenge
 from certagent.text import printable, span
 
 _DIRECTORY = Path("certagent-lab")
@@ -29,55 +30,62 @@ _LONGEST_LIFE = 100 * 366 * 86400  # seconds; X.509 itself ends with the year 99
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`certagent lab [options]` serves; `approve`, `reject`, `revoke` and `list` are a CA's operator."""
-    parser.description = "A small SCEP CA to try things with. Not for production."
-    parser.add_argument("--dir", type=Path, default=_DIRECTORY, help="where it is kept (default: ./%(default)s)")
-    parser.add_argument("--port", type=_port, default=8080, help="0: any free one (default: %(default)s)")
-    parser.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1", help="default: this host only")
-    parser.add_argument("--lifetime", type=_duration, default="90d", help="of certificates (default: %(default)s)")
-    parser.add_argument("--crl-lifetime", type=_duration, default="1d", help="of a CRL (default: %(default)s)")
-    parser.add_argument("--ca-lifetime", type=_duration, default="3650d", help="when made (default: %(default)s)")
-    parser.add_argument(
-        "--ca-key",
-        type=KeyType,
-        choices=tuple(KeyType),
-        default=KeyType.RSA_2048,
-        help="of the CA, when made; an ec one brings an RA with RSA keys (default: %(default)s)",
+    add = parser.add_argument
+    add("--dir", type=Path, default=_DIRECTORY, help="where it is kept (default: ./%(default)s)")
+    add("--port", type=_port, default=8080, help="where it listens; 0: any free one (default: %(default)s)")
+    add("--listen", metavar="ADDRESS", default="127.0.0.1", help="on which address (default: this host only)")
+    add("--lifetime", type=_duration, metavar="TIME", default="90d", help="of certificates (default: %(default)s)")
+    add("--crl-lifetime", type=_duration, metavar="TIME", default="1d", help="of a CRL (default: %(default)s)")
+    add(
+        "--ca-lifetime",
+        type=_duration,
+        metavar="TIME",
+        default="3650d",
+        help="of a CA that is made (default: %(default)s)",
     )
-    parser.add_argument("--intermediate", action="store_true", help="a root above the CA, when made")
-    parser.add_argument("--pss", action="store_true", help="certificates and CRLs are signed with RSASSA-PSS")
-    parser.add_argument("--ra", action="store_true", help="an RA before the CA, with two certificates")
+    add("--ca-key", type=KeyType, choices=tuple(KeyType), default=KeyType.RSA_2048,
+        help="of a CA that is made; an ec one brings an RA with RSA keys (default: %(default)s)")  # fmt: skip
+    add("--intermediate", action="store_true", help="a root above a CA that is made")
+    add("--pss", action="store_true", help="certificates and CRLs are signed with RSASSA-PSS")
+    add("--ra", action="store_true", help="an RA before the CA, with two certificates")
     _add_rollover(parser)
-    parser.add_argument("--manual", action="store_true", help="requests wait until `certagent lab approve`")
-    parser.add_argument(
-        "--accept",
-        action="append",
-        choices=("sha1", "3des", "des"),
-        default=[],
-        help="take requests made with a weak algorithm too, for old clients (repeatable)",
-    )
-    parser.add_argument(
-        "--challenge-file", type=Path, help="holds the challenge password (default: DIR/challenge, made if missing)"
-    )
-    actions = parser.add_subparsers(dest="lab_action", metavar="approve | reject | revoke | list")
-    approve = actions.add_parser("approve", help="let the CA issue what waits")
-    which = approve.add_mutually_exclusive_group(required=True)
-    which.add_argument("transaction", nargs="?", help="a transaction ID, or the start of one")
-    which.add_argument("--all", action="store_true", help="everything that waits")
-    reject = actions.add_parser("reject", help="refuse a request that waits")
-    reject.add_argument("transaction", help="a transaction ID, or the start of one")
-    revoke = actions.add_parser(
-        "revoke", help="declare a certificate no longer good: it is in the CRL, and cannot renew"
-    )
-    revoke.add_argument("serial", type=_serial, help="in hexadecimal, as `certagent lab list` and openssl print it")
-    listing = actions.add_parser("list", help="what waits and what was issued")
-    for action in (approve, reject, revoke, listing):
+    add("--manual", action="store_true", help="requests wait until `certagent lab approve`")
+    add("--accept", action="append", choices=("sha1", "3des", "des"), default=[],
+        help="take requests made with a weak algorithm too, for old clients (repeatable)")  # fmt: skip
+    add("--challenge-file", type=Path, metavar="FILE",
+        help="holds the challenge password (default: DIR/challenge, made if missing)")  # fmt: skip
+    _add_actions(parser)
+
+
+def _add_actions(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="lab_action", metavar="ACTION", title="actions, of a CA's operator")
+
+    def action(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        made.epilog = f"examples:\n  certagent lab {name}{example}\n  certagent lab {name}{example} --dir /tmp/lab"
         # SUPPRESS: a --dir given before the action's name is not overwritten.
-        action.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help="where the CA is kept")
+        made.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help=f"of the lab (default: ./{_DIRECTORY})")
+        return made
+
+    which = action("approve", "let the CA issue what waits", " --all").add_mutually_exclusive_group(required=True)
+    which.add_argument("transaction", nargs="?", metavar="ID", help="a transaction ID, or the start of one")
+    which.add_argument("--all", action="store_true", help="everything that waits")
+    reject = action("reject", "refuse a request that waits", " 4DA7")
+    reject.add_argument("transaction", metavar="ID", help="a transaction ID, or the start of one")
+    revoke = action("revoke", "declare a certificate no longer good: it is in the CRL, and cannot renew", " 4DA7C26D")
+    revoke.add_argument(
+        "serial", type=_serial, metavar="SERIAL", help="in hexadecimal, as `certagent lab list` and openssl print it"
+    )
+    listing = action("list", "what waits and what was issued", "")
+    listing.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for programs")
 
 
 def _add_rollover(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--rollover", type=_duration, metavar="TIME", help="make and announce the next CA so long before the CA's end"
+        "--rollover",
+        type=_duration,
+        metavar="TIME",
+        help="make and announce the next CA so long before the CA's end (default: never)",
     )
     parser.add_argument(
         "--overlap", type=_duration, metavar="TIME", help="the next CA begins so long before that end (default: at it)"
@@ -100,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         case "revoke":
             return _revoke(arguments.dir, arguments.serial, datetime.now(UTC))
         case "list":
-            return _list(arguments.dir)
+            return _list(arguments.dir, as_json=arguments.json)
         case _:
             return _serve(arguments)
 
@@ -130,7 +138,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             signal.signal(number, lambda *_: stopped.set())
         handler = logging.StreamHandler(sys.stdout)
         log.addHandler(handler)
-        log.setLevel(logging.INFO)
+        log.setLevel(logging.WARNING if arguments.quiet else logging.INFO)
         log.propagate = False
         with serve(ca, arguments.listen, arguments.port) as server:
             print(_banner(server, arguments, challenge_file), flush=True)
@@ -207,18 +215,40 @@ def _revoke(directory: Path, serial: int, now: datetime) -> int:
     return 0
 
 
-def _list(directory: Path) -> int:
+def _list(directory: Path, *, as_json: bool) -> int:
     store = _existing(directory)
     revoked = store.revoked()
-    for waiting in store.all_waiting():
-        print(f"{waiting.decision:9} {_waiting_line(waiting)}")
-    for record in store.all_issued():
-        state = "revoked" if record.serial in revoked else "issued"
+    waiting, issued = store.all_waiting(), store.all_issued()
+    if as_json:
+        print(json.dumps([*map(_waiting_entry, waiting), *(_issued_entry(each, revoked) for each in issued)], indent=2))
+        return 0
+    for each in waiting:
+        print(f"{each.decision:9} {_waiting_line(each)}")
+    for record in issued:
+        it = _issued_entry(record, revoked)
         print(
-            f"{state:9} {printable(record.transaction_id)}  {record.kind}  {printable(record.subject)}  "
-            f"serial {record.serial:x}  until {record.not_after:%Y-%m-%dT%H:%M:%SZ}"
+            f"{it['state']:9} {it['transaction']}  {it['kind']}  {it['subject']}  "
+            f"serial {it['serial']}  until {it['until']}"
         )
     return 0
+
+
+def _waiting_entry(waiting: Waiting) -> dict[str, str]:
+    """One element of `list --json`."""
+    subject = printable(waiting.csr.subject.rfc4514_string())
+    transaction = printable(waiting.transaction_id)
+    return {"state": waiting.decision, "transaction": transaction, "kind": waiting.kind, "subject": subject}
+
+
+def _issued_entry(record: Record, revoked: Container[int]) -> dict[str, str]:
+    return {
+        "state": "revoked" if record.serial in revoked else "issued",
+        "transaction": printable(record.transaction_id),
+        "kind": record.kind,
+        "subject": printable(record.subject),
+        "serial": f"{record.serial:x}",
+        "until": f"{record.not_after:%Y-%m-%dT%H:%M:%SZ}",
+    }
 
 
 def _existing(directory: Path) -> Store:

@@ -8,6 +8,7 @@ https_proxy, all_proxy and no_proxy, as everywhere on the host; not ~/.netrc, no
 from __future__ import annotations
 
 import base64
+import logging
 import ssl
 import threading
 import time
@@ -29,6 +30,8 @@ from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeout
 from certagent.errors import CertagentError, ConfigError, HttpError, TransientError, UnreachableError
 from certagent.scep import tls, wire, words
 from certagent.text import one_line
+
+log = logging.getLogger(__name__)
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
 # What HTTP wants everybody to take (RFC 9110 §4.1), and what Apache, nginx and Tomcat do take of a whole request line.
@@ -221,12 +224,23 @@ class Transport:
         except RuntimeError as error:
             raise TransientError(f"{self.host} cannot be asked: {error}", "the host is short of processes") from None
         thread.join(self._timeout + 0.5)
+        self._log(exchange)
         if exchange.error is not None:
             raise self._explain(exchange.error) from None
         if exchange.answer is None:
             raise self._too_slow()
         self.server = exchange.answer.server
         return exchange.answer
+
+    def _log(self, exchange: _Exchange) -> None:
+        """A line for who wants to know (-v). Of the query the operation alone: the rest is the message."""
+        took = self._timeout - (exchange.deadline - time.monotonic())
+        address, _, query = exchange.url.partition("?")
+        operation = f" {query.partition('&')[0].partition('=')[2]}" if query else ""
+        sent = f", {len(exchange.body)} bytes" if exchange.body is not None else ""
+        answer = exchange.answer
+        came = "no answer" if answer is None else f"HTTP {answer.status}, {len(answer.body)} bytes"
+        log.debug("%s %s%s%s: %s after %.2f s", exchange.method, address, operation, sent, came, took)
 
     def _carry_out(self, exchange: _Exchange) -> None:
         try:

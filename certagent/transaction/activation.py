@@ -10,7 +10,7 @@ from datetime import datetime
 
 from cryptography import x509
 
-from certagent import policy, wall_clock
+from certagent import interrupt, policy, wall_clock
 from certagent.certificate import serial_hex, to_der
 from certagent.errors import HookError, KeystoreError, ProbeError
 from certagent.keystore import swap, swap_plan
@@ -87,7 +87,14 @@ def was_replaced(context: Context, transaction: Transaction) -> bool:
 def _swap(
     context: Context, transaction: Transaction, plan: swap_plan.Plan, phases: tuple[Phase, Phase, Phase]
 ) -> Transaction:
-    """Carry a plan out, with the journal a step ahead; the middle phase is the commit point."""
+    """Carry a plan out, with the journal a step ahead; the middle phase is the commit point. Ctrl-C waits till then."""
+    with interrupt.held():
+        return _swapped(context, transaction, plan, phases)
+
+
+def _swapped(
+    context: Context, transaction: Transaction, plan: swap_plan.Plan, phases: tuple[Phase, Phase, Phase]
+) -> Transaction:
     before, (staging, committed, done) = transaction.phase, phases
     transaction = context.journal.write(transaction.at(staging, swap=plan.record))
     try:

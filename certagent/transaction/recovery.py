@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from certagent import believed, durable
+from certagent import believed, durable, interrupt
 from certagent.errors import CertagentError, StateError
 from certagent.keystore import swap, swap_plan
 from certagent.state_directory import StateDirectory
@@ -65,9 +65,14 @@ def recover_keystore(journal: Journal) -> str | None:
             f"{journal.directory} stands at {transaction.phase} without saying which files are meant",
             "compare the keystore's files with previous/, then move the directory away",
         )
+    with interrupt.held():
+        return _brought_to_an_end(journal, transaction, transaction.swap)
+
+
+def _brought_to_an_end(journal: Journal, transaction: Transaction, record: swap_plan.Record) -> str:
     end = _ENDS[transaction.phase]
     try:
-        end.by(transaction.swap)
+        end.by(record)
     except swap.UndoneError:
         journal.write(transaction.at(end.undone, swap=None))
         raise

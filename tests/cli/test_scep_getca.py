@@ -117,7 +117,7 @@ def test_an_output_behind_a_link_leaves_the_link(hand: Hand) -> None:
         pytest.param(["--fingerprint", "md5:00"], "is an MD5 fingerprint", id="fingerprint"),
         pytest.param(["--ca", "/nowhere/ca.pem"], "/nowhere/ca.pem: No such file", id="no CA file"),
         pytest.param(["--ca", "/dev/null"], "holds no certificate that can be read", id="empty CA file"),
-        pytest.param(["--accept", "rot13"], "invalid choice: 'rot13'", id="algorithm"),
+        pytest.param(["--accept", "rot13"], "--accept: 'rot13' is not one of sha1", id="algorithm"),
         pytest.param(["--timeout", "soon"], "is not a duration", id="timeout"),
         pytest.param(["--proxy", "http://me:secret@proxy/"], "--proxy holds a user or password", id="proxy"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import yaml
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from certagent.cli import parser
 from certagent.config.values import Fingerprint
 from certagent.errors import BusyError, CertagentError, ConfigError
 from certagent.lab import LabCA, command
@@ -25,19 +25,15 @@ from tests.waiting import PATIENCE
 from .device import Clock, Device, Lab, MakeLab, certificate
 
 SERVE = """
-import argparse, sys
-from certagent.lab import command
-parser = argparse.ArgumentParser()
-command.add_arguments(parser)
-sys.exit(command.run(parser.parse_args()))
+import sys
+from certagent.cli.main import main
+sys.exit(main(["lab", *sys.argv[1:]]))
 """
 
 
 def run(*argv: str | Path) -> int:
     """The command, in this process; for all but serving."""
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return command.run(parser.parse_args([str(word) for word in argv]))
+    return command.run(parser.read(["lab", *map(str, argv)]))
 
 
 @dataclass

@@ -35,7 +35,7 @@ LAYERS = (
     "believed",
     "directories",
     "errors, owned, forms, uncollected",
-    "text, moments, pem_blocks, mounts, credentials, journald",
+    "text, moments, pem_blocks, mounts, credentials, journald, interrupt",
 )
 
 DOORS = {

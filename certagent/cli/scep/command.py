@@ -9,14 +9,18 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
+from cryptography import x509
+
 from certagent import certificate as facts
 from certagent.cli.assemble import clock
 from certagent.cli.scep import files
-from certagent.cli.scep.contact import client, describe, pins, progress, reach, say
+from certagent.cli.scep.contact import client, describe, pins, progress, reach, say, warn
 from certagent.cli.scep.enroll import enroll
 from certagent.cli.scep.query import getcert, getcrl
+from certagent.cli.terminal import indented
 from certagent.config.values import AcceptedName, AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
 from certagent.errors import CertagentError, ConfigError, TransientError
+from certagent.text import iso, printable
 from certagent.trust.next_ca import Offer, find_next
 from certagent.trust.rules import Believed, Pins
 
@@ -56,8 +60,12 @@ _OPTIONS = (
 
 def getcaps(arguments: argparse.Namespace) -> int:
     """GetCACaps, a word a line. Nobody signs them."""
-    for word in sorted(client(arguments).get_capabilities().names):
-        print(word)
+    words = sorted(client(arguments).get_capabilities().names)
+    if arguments.json:
+        print(indented({"capabilities": [printable(word) for word in words]}))
+    else:
+        for word in words:
+            print(word)
     return 0
 
 
@@ -69,8 +77,7 @@ def getca(arguments: argparse.Namespace) -> int:
     if arguments.fingerprint or arguments.ca:
         believed = reach(arguments).believed
         _write_authority(arguments, believed)
-        for line in (*_roles(believed), _verified(believed, pins(arguments))):
-            say(line, beside=arguments.out)
+        _tell(arguments, _roles(believed), _verified(believed, pins(arguments)))
         return 0
     if arguments.unverified and not arguments.out:
         raise ConfigError("--unverified is about writing", "give --out, or leave --unverified out")
@@ -80,20 +87,45 @@ def getca(arguments: argparse.Namespace) -> int:
             "give --fingerprint or --ca; run without --out to see the fingerprint; --unverified writes all the same",
         )
     offered = client(arguments).get_ca_certificates()
-    for each in offered:
-        kind = "CA" if facts.is_ca(each) else "no CA (an RA?)"
-        for line in (f"{kind}: {describe(each)[0]}", *describe(each)[1:]):
-            say(line, beside=arguments.out)
+    _tell(arguments, [("CA" if facts.is_ca(each) else "no CA (an RA?)", each) for each in offered], "")
     if arguments.out:
         files.write(arguments.out, files.encoded(offered, der=arguments.der))
-        progress(f"NOT VERIFIED, and written to {arguments.out} all the same: anybody in between may have made it")
-    progress("NOT VERIFIED: compare the fingerprint with the CA's operator by another way, then give --fingerprint")
+        warn(f"NOT VERIFIED, and written to {arguments.out} all the same: anybody in between may have made it")
+    warn("NOT VERIFIED: compare the fingerprint with the CA's operator by another way, then give --fingerprint")
     return 0
 
 
-def _roles(believed: Believed) -> list[str]:
+def _tell(
+    arguments: argparse.Namespace, parts: Sequence[tuple[str, x509.Certificate]], verified: str, starts: str = ""
+) -> None:
+    """Certificates, each with what it is; why they are believed (empty: they are not); when they take over."""
+    if arguments.json:
+        found = [{"role": role, **_facts(each)} for role, each in parts]
+        told = {"verified": bool(verified), "certificates": found, **({"starts": starts} if starts else {})}
+        say(indented(told), beside=arguments.out, lines=True)
+        return
+    for role, each in parts:
+        first, *rest = describe(each)
+        for line in (f"{role}: {first}", *rest):
+            say(line, beside=arguments.out)
+    for line in (verified and f"verified: {verified}", starts and f"starts: {starts}"):
+        if line:
+            say(line, beside=arguments.out)
+
+
+def _facts(certificate: x509.Certificate) -> dict[str, str]:
+    return {
+        "subject": printable(facts.subject_text(certificate)),
+        "serial": facts.serial_hex(certificate),
+        "not_before": iso(certificate.not_valid_before_utc),
+        "not_after": iso(certificate.not_valid_after_utc),
+        "fingerprint": str(facts.fingerprint(certificate)),
+    }
+
+
+def _roles(believed: Believed) -> list[tuple[str, x509.Certificate]]:
     """The certificates of an authority, each with what it is for."""
-    lines = []
+    found = []
     for certificate in (*believed.chain, *believed.ras):
         if certificate == believed.issuer:
             kind = "CA"
@@ -105,9 +137,8 @@ def _roles(believed: Believed) -> list[str]:
                 *(["receives"] if certificate == believed.recipient else []),
             ]
             kind = f"RA, {' and '.join(uses)}"
-        first, *rest = describe(certificate)
-        lines += [f"{kind}: {first}", *rest]
-    return lines
+        found.append((kind, certificate))
+    return found
 
 
 def _verified(believed: Believed, named: Pins) -> str:
@@ -117,7 +148,7 @@ def _verified(believed: Believed, named: Pins) -> str:
         how = "the CA's certificate is in --ca"
     else:
         how = "the CA is issued by one that was given"
-    return f"verified: {how}{'; its RA certificates are issued by it' if believed.ras else ''}"
+    return f"{how}{'; its RA certificates are issued by it' if believed.ras else ''}"
 
 
 def _write_authority(arguments: argparse.Namespace, believed: Believed) -> None:
@@ -144,12 +175,8 @@ def getnextca(arguments: argparse.Namespace) -> int:
     if found is None:
         raise TransientError("the CA announces no other CA than the current one", "there may be no next one yet")
     _write_authority(arguments, found.believed)
-    for line in (
-        *_roles(found.believed),
-        f"verified: the next CA is {found.proof}",
-        f"starts: {found.starts:%F %T} UTC",
-    ):
-        say(line, beside=arguments.out)
+    starts = iso(found.starts) if arguments.json else f"{found.starts:%F %T} UTC"
+    _tell(arguments, _roles(found.believed), f"the next CA is {found.proof}", starts)
     return 0
 
 
@@ -158,13 +185,16 @@ def getnextca(arguments: argparse.Namespace) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The six operations and their options."""
-    operations = parser.add_subparsers(dest="operation", required=True, metavar="OPERATION")
+    operations = parser.add_subparsers(dest="operation", required=True, metavar="OPERATION", title="operations")
 
     def operation(name: str, text: str, *groups: Callable[[argparse.ArgumentParser], None]) -> argparse.ArgumentParser:
-        made = operations.add_parser(name, help=text, description=text)
+        example = f"examples:\n  certagent scep {name} --url http://scep.example.net/scep{_EXAMPLES[name]}"
+        made = operations.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=example)
         _server(made, required=name != "getcrl")
         for add in groups:
             add(made)
+        if name in ("getcaps", "getca", "getnextca"):
+            made.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for programs")
         return made
 
     operation("getcaps", "what the CA says it can do")
@@ -184,6 +214,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for each in ("enroll", "getcert", "getcrl"):
         operations.choices[each].set_defaults(out=files.STANDARD)
+
+
+_PIN = " --fingerprint sha256:8d5c…"
+_EXAMPLES = {
+    "getcaps": "",
+    "getca": f"\n  certagent scep getca --url http://scep.example.net/scep{_PIN} --out ca.pem",
+    "getnextca": f"{_PIN} --out next-ca.pem",
+    "enroll": f"{_PIN} \\\n      --key web.key --subject CN=web.example.net --challenge-file secret --out web.pem",
+    "getcert": f"{_PIN} \\\n      --sign-key web.key --sign-certificate web.pem --serial 4DA7C26D --out old.pem",
+    "getcrl": f"{_PIN} \\\n      --sign-key web.key --sign-certificate web.pem --certificate web.pem --out crl.pem",
+}
 
 
 def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -215,8 +256,14 @@ def _serial(text: str) -> int:
 def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--url", required=required, help="the CA's SCEP address")
     parser.add_argument("--ca-identifier", metavar="WORD", help="the `message` of GetCACert, for a server of many CAs")
-    parser.add_argument("--proxy", metavar="URL", help="default: the environment's")
-    parser.add_argument("--timeout", type=_typed(_seconds), default=30.0, metavar="TIME", help="default: 30s")
+    parser.add_argument("--proxy", metavar="URL", help="an HTTP proxy (default: the environment's)")
+    parser.add_argument(
+        "--timeout",
+        type=_typed(_seconds),
+        default=30.0,
+        metavar="TIME",
+        help="for each exchange with the CA (default: 30s)",
+    )
     parser.add_argument("--capture", metavar="DIR", help="keep the exchanged messages there, without secrets")
 
 
@@ -225,12 +272,13 @@ def _trusting(parser: argparse.ArgumentParser) -> None:
     add("--fingerprint", type=_typed(Fingerprint.parse), action="append", default=[], metavar="FP",
         help="of the CA that is believed: sha256:… (repeatable)")  # fmt: skip
     add("--ca", action="append", default=[], metavar="FILE", help="certificates of CAs that are believed (repeatable)")
-    add("--accept", action="append", default=[], choices=get_args(Weak), help="a weak algorithm (repeatable)")
+    add("--accept", action="append", default=[], choices=get_args(Weak),
+        help="believe answers with a weak algorithm (repeatable)")  # fmt: skip
     parser.set_defaults(encryption_certificate=None)
 
 
 def _writing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="FILE", help="where to write; - is stdout")
+    parser.add_argument("--out", metavar="FILE", help="where to write; - is standard output")
     parser.add_argument("--der", action="store_true", help="write DER, not PEM")
 
 
@@ -243,14 +291,19 @@ def _messages(parser: argparse.ArgumentParser) -> None:
     add("--sign-key", metavar="FILE", help="signs the message, with --sign-certificate")
     add("--sign-certificate", metavar="FILE", help="the certificate in place, of --sign-key")
     add("--encryption-certificate", metavar="FILE", help="encrypt to this one, not to what GetCACert says")
-    add("--cipher", choices=_CIPHERS, help="default: the best the CA has")
-    add("--digest", choices=_DIGESTS, help="default: the best the CA has")
+    add("--cipher", choices=_CIPHERS, help="(default: the best the CA has)")
+    add("--digest", choices=_DIGESTS, help="(default: the best the CA has)")
 
 
 def _enrolling(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--key", required=True, metavar="FILE", help="the private key; made if there is none yet")
-    add("--key-type", choices=[each.value for each in KeyType], default=KeyType.RSA_2048.value, help="of a new key")
+    add(
+        "--key-type",
+        choices=[each.value for each in KeyType],
+        default=KeyType.RSA_2048.value,
+        help="of a new key (default: %(default)s)",
+    )
     add("--request", metavar="FILE", help="a PKCS#10 request; else it is made of the following")
     add("--subject", type=_typed(Subject.parse), help="e.g. CN=web.example.net,O=Example")
     add("--san", type=_typed(AlternativeName.parse), action="append", default=[], metavar="NAME",
@@ -260,8 +313,8 @@ def _enrolling(parser: argparse.ArgumentParser) -> None:
     add("--challenge-file", metavar="FILE", help="holds the challenge password")
     add("--self-signed", metavar="FILE", help="keep the self-signed certificate there; used again if it exists")
     add("--resume", action="store_true", help="poll only, for a request that is pending")
-    add("--poll-interval", type=_typed(_seconds), default=300.0, metavar="TIME", help="default: 5m")
-    add("--poll-count", type=int, default=96, metavar="N", help="polls before giving up; default: 96, which is 8 h")
+    add("--poll-interval", type=_typed(_seconds), default=300.0, metavar="TIME", help="between two polls (default: 5m)")
+    add("--poll-count", type=int, default=96, metavar="N", help="polls before giving up (default: 96, which is 8 h)")
 
 
 def _asking(parser: argparse.ArgumentParser) -> None:

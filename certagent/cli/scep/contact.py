@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent import certificate as facts
 from certagent import keys, scep
+from certagent.cli import streams
 from certagent.cli.assemble import clock
 from certagent.cli.scep import files
 from certagent.errors import ConfigError, RejectedError
@@ -24,13 +25,23 @@ from certagent.trust.rules import Pins, believe
 from certagent.wall_clock import may_say
 
 
-def say(line: str, *, beside: str = "") -> None:
-    """A line for people: on stdout, but on stderr where `beside`, the output file, is stdout itself."""
-    print(printable(line), file=sys.stderr if beside == files.STANDARD else sys.stdout, flush=True)
+def say(text: str, *, beside: str | None = "", lines: bool = False) -> None:
+    """A line for people: on stdout, but on stderr where `beside`, the output file, is stdout itself.
+
+    `lines`: it is several, and was made printable before.
+    """
+    stream = sys.stderr if beside == files.STANDARD else sys.stdout
+    print(text if lines else printable(text), file=stream, flush=True)
 
 
 def progress(line: str) -> None:
-    """A line about what goes on, on stderr."""
+    """A line about what goes on, on stderr; -q does without."""
+    if not streams.hushed.get():
+        warn(line)
+
+
+def warn(line: str) -> None:
+    """A line that nobody should miss, on stderr."""
     print(printable(line), file=sys.stderr, flush=True)
 
 

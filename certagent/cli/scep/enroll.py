@@ -21,7 +21,7 @@ from certagent import certificate as facts
 from certagent import keys, lenient, scep
 from certagent.cli.assemble import clock
 from certagent.cli.scep import files
-from certagent.cli.scep.contact import ask, check_pair, describe, progress, reach, refused, say, signer
+from certagent.cli.scep.contact import ask, check_pair, describe, progress, reach, refused, say, signer, warn
 from certagent.config.parts import Secret
 from certagent.config.values import KeyType
 from certagent.errors import ConfigError, HttpError, TransientError
@@ -64,17 +64,20 @@ def enroll(arguments: argparse.Namespace) -> int:
     transaction_id = scep.random_transaction_id() if same_key else scep.new_transaction_id(key.public_key())
     by = old or _self_signed(arguments, key, subject)
     wanted = Wanted(csr, public, subject, names, transaction_id, by, old is not None)
-    reply = _obtain(arguments, contact, wanted)
+    try:
+        reply = _obtain(arguments, contact, wanted)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the CA may have the request; run the same command again to go on with it") from None
     if isinstance(reply, scep.Rejected):
         raise refused(reply)
     if isinstance(reply, scep.Pending):
-        progress("still pending: the CA has yet to decide; run the same command again later")
+        warn("still pending: the CA has yet to decide; run the same command again later")
         return 3
     asked = Asked(public, subject, facts.alternative_names(names), old.certificate if old else None)
     terms = Terms(accept_names=arguments.accept_name, may_lose=("san",))
     mine, _ = accept_certificate(reply.certificates, asked, contact.believed, arguments.accept, clock(), terms=terms)
     if missing := [each.word for each in lacks(mine, asked)]:
-        progress(f"the certificate lacks {', '.join(missing)}, which was asked for")
+        warn(f"the certificate lacks {', '.join(missing)}, which was asked for")
     files.write(arguments.out, files.encoded([mine], der=arguments.der))
     for line in ("issued:", *describe(mine)):
         say(line, beside=arguments.out)

@@ -1,0 +1,282 @@
+"""Every command: where its code is, what it takes, and what is told of it in `--help`, manual and completion."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from certagent.errors import CertagentError
+
+DEFAULT_CONFIG = Path("/etc/certagent/agent.yaml")
+_FEW = 12  # names that fit into a line
+
+Add = Callable[[argparse.ArgumentParser], None]
+
+CONFIG, JSON, VERBOSE, QUIET = "config", "json", "verbose", "quiet"
+
+
+@dataclass(frozen=True)
+class Command:
+    """`module` below certagent, and its function that takes the arguments and returns the exit code.
+
+    Modules are imported when their command is chosen: the agent must stay without cryptography, and `recover` runs at
+    boot in milliseconds. `brings`: the module has `add_arguments`, which loads what it needs. `interrupted`: what
+    Ctrl-C leaves behind, where that can be said of the command as a whole.
+    """
+
+    module: str
+    function: str
+    summary: str
+    text: str
+    examples: tuple[tuple[str, str], ...]
+    takes: tuple[str, ...] = ()
+    add: Add | None = None
+    brings: bool = False
+    interrupted: str = ""
+
+    @property
+    def epilog(self) -> str:
+        return examples(*self.examples)
+
+
+def examples(*pairs: tuple[str, str]) -> str:
+    """Command lines, and beside each what it does."""
+    width = max(len(line) for line, _ in pairs) + 3
+    return "examples:\n" + "\n".join(f"  {line:{width}}{what}".rstrip() for line, what in pairs)
+
+
+# ── arguments ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _names(parser: argparse.ArgumentParser, default: str = "all keystores") -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"a keystore (default: {default})")
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    # For the agent, which reads its configuration in a process of its own.
+    parser.add_argument("--definitions-to-stdout", action="store_true", help=argparse.SUPPRESS)
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    _names(parser, "all keystores, and every authority")
+    parser.add_argument("--offline", action="store_true", help="contact no authority")
+
+
+def _plan(parser: argparse.ArgumentParser) -> None:
+    _names(parser)
+    parser.add_argument(
+        "--until", metavar="DATE", help="the end (default: two lifetimes, and past a rollover that has begun)"
+    )
+
+
+def _enroll(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME", help="a keystore")
+    parser.add_argument(
+        "--force", action="store_true", help="replace a living identity; a request that is under way is abandoned"
+    )
+    parser.add_argument("--into", metavar="NEW", help="move: NEW is enrolled, signed by the identity in NAME")
+    _worker(parser)
+
+
+def _renew(parser: argparse.ArgumentParser) -> None:
+    _names(parser)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--due", action="store_true", help="as the agent does it: not before a failed attempt's pause is over"
+    )
+    how.add_argument(
+        "--force", action="store_true", help="whether due or not; a request that is under way is abandoned"
+    )
+    how.add_argument("--compromised", action="store_true", help="a new key in place of one that others know")
+    # For the agent, which knows them already: as `-c` would read them, of the keystores named alone; and writes metrics
+    # when all its workers are done.
+    parser.add_argument("--definitions-from-stdin", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--only-metrics", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
+    # For a worker of ours: what is open and no more; hooks that it runs once for several keystores.
+    how.add_argument("--finish", action="store_true", help=argparse.SUPPRESS)
+    _worker(parser)
+
+
+def _crl(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="AUTHORITY", help="(default: all that have a crl_file)")
+    parser.add_argument("--due", action="store_true", help="as the agent does it: only what is due")
+    parser.add_argument("--report", choices=["json"], help="the same as --json, by its older name")
+
+
+def _worker(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--now", action="store_true", help="swap and hooks at once, whatever activate_in says")
+    parser.add_argument("--leave-once", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--report", choices=["json"], help="the same as --json, by its older name")
+
+
+def _one(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a keystore")
+    _asking(parser)
+
+
+def _rename(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("old", metavar="OLD", help="its name until now")
+    parser.add_argument("new", metavar="NEW", help="its name in the configuration")
+    _asking(parser)
+
+
+def _asking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+    parser.add_argument("-y", "--yes", action="store_true", help="do it without asking")
+
+
+# ── what there is ─────────────────────────────────────────────────────────────────────────────────
+
+_LOOK = (CONFIG, JSON)
+_WORK = (CONFIG, JSON, VERBOSE, QUIET)
+_UNCHANGED = "nothing was changed"
+_ONCE_AGAIN = "`certagent renew` goes on where this stood"
+
+COMMANDS = {
+    "run": Command(
+        "cli.run", "run", "the agent, in the foreground",
+        "Serves the keystores of the configuration until SIGTERM or Ctrl-C: looks when something is due, and has a "
+        "worker do it. systemd starts it (certagent.service); SIGHUP has it read the configuration again.",
+        (("certagent run", "as systemd starts it"), ("certagent run -v", "and tell what is exchanged with the CA")),
+        (CONFIG, VERBOSE), _run,
+    ),
+    "check": Command(
+        "cli.check", "check", "is all in order? configuration, keystores, authorities",
+        "Looks at the configuration, the host, every authority and keystore, and says what would happen at the "
+        "next renewal. Changes nothing, sends no secret. Exit code 1: something is wrong.",
+        (("certagent check", "all of it"), ("certagent check web", "a keystore and its authority"),
+         ("certagent check --offline", "without asking any CA"), ("certagent check -q", "only faults and warnings")),
+        _WORK, _check, interrupted=_UNCHANGED,
+    ),
+    "status": Command(
+        "cli.status", "status", "what is there and what happens next",
+        "Shows each keystore's certificate, its state and what comes next, from the files in place and the state "
+        "directory. Nobody is contacted.",
+        (("certagent status", "all keystores"), ("certagent status web", "one, with its rollover"),
+         ("certagent status --json", "for programs")),
+        _LOOK, _names,
+    ),
+    "plan": Command(
+        "cli.plan", "plan", "every event ahead, as a table and a timeline",
+        "Foretells renewals, rollovers and ends of all keystores by the rules that the agent decides with.",
+        (("certagent plan", "two lifetimes"), ("certagent plan --until 2027-12-31", "to that day")),
+        _LOOK, _plan,
+    ),
+    "history": Command(
+        "cli.history", "history", "what happened: attempts, certificates, hooks",
+        "Lists what happened to the keystores, oldest first, those included that are no longer configured.",
+        (("certagent history", "of all"), ("certagent history web --json", "of one, an event a line, for programs")),
+        _LOOK, _names,
+    ),
+    "health": Command(
+        "cli.health", "health", "one line, and exit codes for monitoring: 0, 1, 2, 3",
+        "Prints one line and ends with the exit code of a monitoring plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 "
+        "UNKNOWN. Nobody is contacted.",
+        (("certagent health", "all keystores"), ("certagent health web", "one")),
+        _LOOK, _names,
+    ),
+    "enroll": Command(
+        "cli.renew", "enroll", "the first certificate",
+        "Makes a key, asks the CA for the first certificate, puts both in place and runs the hooks. Refuses to "
+        "replace a living identity without --force.",
+        (("certagent enroll web", "the first certificate"),
+         ("certagent enroll --force web", "anew, with the challenge"),
+         ("certagent enroll web --into web-token", "move it to another keystore, signed by web")),
+        _WORK, _enroll, interrupted=_ONCE_AGAIN,
+    ),
+    "renew": Command(
+        "cli.renew", "renew", "a successor where one is due",
+        "Does what is due: renews, goes on with what is under way, prepares for the next CA, runs hooks that are "
+        "owed. The agent does the same by itself.",
+        (("certagent renew", "what is due, of all keystores"), ("certagent renew --dry-run", "what would be done"),
+         ("certagent renew --force web", "a successor, due or not"),
+         ("certagent renew --compromised web", "a new key, for others know the old one")),
+        _WORK, _renew, interrupted=_ONCE_AGAIN,
+    ),
+    "crl": Command(
+        "cli.crl", "crl", "fetch the authorities' CRLs, and put them where consumers read them",
+        "Fetches the revocation lists of authorities that have a crl_file, proves them, puts them where consumers read "
+        "them and runs the hooks. The agent does the same by itself.",
+        (("certagent crl", "of all, now"), ("certagent crl corp", "of one"), ("certagent crl --due", "where due")),
+        _WORK, _crl, interrupted=_UNCHANGED,
+    ),
+    "recover": Command(
+        "cli.recover", "recover", "finish or undo an interrupted swap; local only",
+        "Finishes or undoes a swap that a power cut interrupted: local, no network, a fraction of a second. A unit "
+        "runs it at boot before the consumers. Silent if there is nothing to do.",
+        (("certagent recover", "as the unit runs it"),),
+        (CONFIG, JSON, QUIET),
+    ),
+    "cancel": Command(
+        "cli.housekeeping", "cancel", "give an open transaction up",
+        "Gives the open transaction of a keystore up, and a rollover in preparation. What is in place stays; what "
+        "is due begins anew.",
+        (("certagent cancel web", "tells, and asks"), ("certagent cancel web --dry-run", "tells alone")),
+        (CONFIG, JSON), _one, interrupted=_UNCHANGED,
+    ),
+    "remove": Command(
+        "cli.housekeeping", "remove", "what is kept of a keystore that is no longer configured",
+        "Removes the state, the history and the previous pair of a keystore that is no longer in the "
+        "configuration. The files of its consumer stay.",
+        (("certagent remove old-web", "tells, and asks"), ("certagent remove old-web --yes", "without asking")),
+        (CONFIG, JSON), _one, interrupted=_UNCHANGED,
+    ),
+    "rename": Command(
+        "cli.housekeeping", "rename", "what is kept of OLD becomes NEW's, which is configured in its stead",
+        "Once OLD is called NEW in the configuration, NEW goes on with OLD's state, its open transaction too.",
+        (("certagent rename web www", "tells, and asks"),),
+        (CONFIG, JSON), _rename, interrupted=_UNCHANGED,
+    ),
+    "schema": Command(
+        "cli.schema", "schema", "a JSON Schema of the configuration, for editors",
+        "Prints the JSON Schema of agent.yaml and of the files it includes.",
+        (("certagent schema >certagent.schema.json", "for `# yaml-language-server: $schema=certagent.schema.json`"),),
+    ),
+    "scep": Command(
+        "cli.scep.command", "run", "the protocol by hand: getcaps, getca, getnextca, enroll, getcert, getcrl",
+        "The protocol by hand, without agent.yaml. Takes sscep's place in scripts.",
+        (("certagent scep getca --url http://scep.example.net/scep", "the CA, and its fingerprint to compare"),
+         ("certagent scep enroll --help", "how a certificate is asked for")),
+        (VERBOSE, QUIET), brings=True,
+    ),
+    "lab": Command(
+        "lab.command", "run", "a SCEP CA on loopback, to try things with",
+        "A small SCEP CA to try things with. Not for production: its keys lie in plain files.",
+        (("certagent lab", "serve, until Ctrl-C"), ("certagent lab --manual", "requests wait for a person"),
+         ("certagent lab approve --all", "who lets them through")),
+        (QUIET,), brings=True,
+    ),
+    "demo": Command(
+        "demo", "run", "lab CA, agent and a TLS service: enrollment, renewals, a rollover, hooks, in a minute",
+        "Shows certificates being enrolled, renewed and picked up. No root needed; it ends by itself in a minute.",
+        (("certagent demo", "in a temporary directory"), ("certagent demo --dir /tmp/demo", "keep its files there")),
+        brings=True,
+    ),
+}  # fmt: skip
+
+
+def offered(given: Sequence[str]) -> str:
+    """The keystores that are configured, for somebody who named none; empty where they cannot be known, or are many."""
+    from certagent.config.load import load_configuration  # noqa: PLC0415 -- only a wrong command line pays for it
+
+    try:
+        names = list(load_configuration(configured_at(given)).keystores)
+    except CertagentError:
+        return ""
+    if len(names) == 1:
+        return f"the only keystore is {names[0]}"
+    return f"configured: {', '.join(names)}" if 1 < len(names) <= _FEW else ""
+
+
+def configured_at(given: Sequence[str]) -> Path:
+    """What -c says on a command line that may be wrong elsewhere."""
+    path = DEFAULT_CONFIG
+    for word, following in zip(given, [*given[1:], ""], strict=True):
+        if word in ("-c", "--config") and following:
+            path = Path(following)
+        elif word.startswith("--config="):
+            path = Path(word.partition("=")[2])
+    return path

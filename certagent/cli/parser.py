@@ -1,0 +1,175 @@
+"""The argument parser: how `--help` looks, what every command takes, and what is said of a wrong command line.
+
+Everything that is told of the commands (--help, man page, completion) comes from what is built here of `commands.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from certagent import __version__
+from certagent.cli import commands
+from certagent.cli.commands import DEFAULT_CONFIG
+
+_ABOUT = "Keeps certificates alive over SCEP: renewal, rollover, safe swaps, hooks."
+_EXAMPLES = """examples:
+  certagent check        is all in order? changes nothing
+  certagent enroll web   the first certificate of keystore web
+  certagent status       what is there, and what happens next
+"""
+_MORE = "`certagent COMMAND --help` tells more of each."
+
+
+class Help(argparse.HelpFormatter):
+    """Examples stay as they are written; everything else is wrapped."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip("\n").split("\n\n")
+        return "\n\n".join(
+            each if each.startswith("example") else super(Help, self)._fill_text(each, width, indent)
+            for each in paragraphs
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for what is wrong, and one for what to do; argparse prints the whole usage, and its own words."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": Help, **options})
+        self.given: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        what, hint = self._told(message)
+        self.exit(2, f"{self.prog}: {what}\n  {hint}\n")
+
+    def _told(self, message: str) -> tuple[str, str]:
+        hint = f"`{self.prog} --help` shows how it is called"
+        if found := re.match(
+            r"argument (\S+): invalid (?:\w+ value|choice): '?(.*?)'?(?: \(choose from .*|$)", message
+        ):
+            return self._none_of(found[1], found[2], hint)
+        if found := re.match(r"the following arguments are required: (.*)", message):
+            missing = found[1].partition(" [")[0]
+            offered = commands.offered(self.given) if "NAME" in missing.split(", ") else ""
+            if missing in ("COMMAND", "OPERATION", "ACTION"):
+                hint = f"`{self.prog} --help` lists them"
+            return f"{missing} is missing", f"{offered}; {hint}" if offered else hint
+        return message, hint
+
+    def _none_of(self, name: str, word: str, hint: str) -> tuple[str, str]:
+        """Of a word that is none of those known."""
+        known = next((_words(each) for each in actions(self) if name in (*each.option_strings, each.metavar)), [])
+        close = _closest(word, known)
+        meant = f"did you mean {close}?" if close else ""
+        if name.isupper():
+            return f"there is no {name.lower()} {word!r}", meant or f"`{self.prog} --help` lists them"
+        return f"{name}: {word!r} is not one of {', '.join(known)}", meant or hint
+
+    def unknown(self, words: Sequence[str]) -> NoReturn:
+        """What is left over, told by the parser it was meant for."""
+        known = [option for action in actions(self) for option in action.option_strings if option.startswith("--")]
+        word = words[0].partition("=")[0]
+        close = _closest(word, known) if word.startswith("--") else ""
+        hint = f"`{self.prog} --help` shows what it takes"
+        self.exit(
+            2,
+            f"{self.prog}: {' '.join(words)} is not known here\n  {f'did you mean {close}? ' if close else ''}{hint}\n",
+        )
+
+
+def _words(action: argparse.Action) -> list[str]:
+    return [str(each) for each in action.choices or ()]
+
+
+def _closest(word: str, known: Sequence[str]) -> str:
+    from certagent.config.meant import closest  # noqa: PLC0415 -- a command line without faults needs no guesses
+
+    return closest(word, known)
+
+
+def read(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of one command line; SystemExit, with what is wrong told, for a wrong one."""
+    parser = build(argv)
+    arguments, left = parser.parse_known_args(argv)
+    chosen = _chosen(parser, arguments)
+    if left:
+        chosen.unknown(left)
+    takes = (*commands.COMMANDS[arguments.command].takes, *(each.dest for each in actions(chosen)))
+    for what, word in (("verbose", "-v"), ("quiet", "-q"), ("json", "--json")):
+        if getattr(arguments, what) and what not in takes:
+            chosen.unknown([word])
+    if arguments.verbose and arguments.quiet:
+        chosen.error("-v and -q contradict each other")
+    return arguments
+
+
+def _chosen(parser: Parser, arguments: argparse.Namespace) -> Parser:
+    """The parser of the command that was named, or of its operation."""
+    chosen = parser
+    for word in (arguments.command, getattr(arguments, "operation", None) or getattr(arguments, "lab_action", None)):
+        for below in subparsers(chosen):
+            chosen = below.get(word or "", chosen)
+    return chosen
+
+
+def actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """The options and arguments of a parser. argparse has no other way to ask."""
+    return list(parser._actions)  # noqa: SLF001
+
+
+def subparsers_of(action: argparse.Action) -> dict[str, Parser]:
+    """The commands behind an argument; empty for one that is none."""
+    return dict(action.choices) if isinstance(action, argparse._SubParsersAction) else {}  # noqa: SLF001
+
+
+def subparsers(parser: argparse.ArgumentParser) -> list[dict[str, Parser]]:
+    """The commands of a parser, by their names; empty for one that has none."""
+    return [found for found in map(subparsers_of, actions(parser)) if found]
+
+
+def build(argv: Sequence[str], *, whole: bool = False) -> Parser:
+    """The parser. Commands that bring arguments of their own are asked for them where `argv` names them, or `whole`."""
+    parser = Parser(prog="certagent", description=f"{_ABOUT}\n\n{_MORE}", epilog=_EXAMPLES)
+    parser.add_argument("--version", action="version", version=f"certagent {__version__}")
+    _add_common(parser, ("config", "json", "verbose", "quiet"), top=True)
+    below = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    for name, command in commands.COMMANDS.items():
+        made = below.add_parser(name, help=command.summary, description=command.text, epilog=command.epilog)
+        if command.add is not None:
+            command.add(made)
+        elif command.brings and (whole or name in argv):
+            importlib.import_module(f"certagent.{command.module}").add_arguments(made)
+        for each in (made, *(inner for inside in subparsers(made) for inner in inside.values())):
+            _add_common(each, command.takes)
+            each.given = argv
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, takes: Sequence[str], *, top: bool = False) -> None:
+    """What stands on either side of the command. Below, a value given before is not overwritten (SUPPRESS)."""
+
+    def missing(value: object) -> Any:
+        return value if top else argparse.SUPPRESS
+
+    if "config" in takes:
+        parser.add_argument(
+            "-c", "--config", type=Path, default=missing(DEFAULT_CONFIG), metavar="FILE",
+            help=f"the configuration (default: {DEFAULT_CONFIG})",
+        )  # fmt: skip
+    if "json" in takes:
+        parser.add_argument("--json", action="store_true", default=missing(False), help="print JSON, for programs")
+    if "verbose" in takes:
+        parser.add_argument(
+            "-v", "--verbose", action="store_true", default=missing(False),
+            help="tell every exchange with the CA, and every command that is run, on standard error",
+        )  # fmt: skip
+    if "quiet" in takes:
+        parser.add_argument(
+            "-q", "--quiet", action="store_true", default=missing(False), help="tell only what is wrong"
+        )
+    parser.add_argument("--debug", action="store_true", default=missing(False), help="show tracebacks")
