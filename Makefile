@@ -35,13 +35,13 @@ QUICK := tests/unit tests/config tests/scep
 BOTH_ENDS := tests/unit tests/config tests/scep tests/cli tests/keystore tests/agent
 
 # What the tests run against, besides Python: see PARTS in tests/conftest.py.
-PACKAGES := openssl scep nginx-light haproxy systemd-container faketime strace tmux util-linux mount \
+PACKAGES := openssl man-db mandoc scep nginx-light haproxy systemd-container faketime strace tmux util-linux mount \
 	certmonger strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins dbus slapd default-jre-headless \
 	gcc libc6-dev softhsm2 opensc libengine-pkcs11-openssl \
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
 # A gigabyte for the slow tests alone.
-MORE_PACKAGES := golang-go golang-github-smallstep-certificates-dev prometheus
+MORE_PACKAGES := golang-go golang-github-smallstep-certificates-dev prometheus zsh fish
 
 .PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages clean
 

@@ -65,6 +65,10 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "root": ((), True, ""),
     "setpriv": (("setpriv",), True, "util-linux"),
     "git": (("git",), False, "git"),
+    "zsh": (("zsh",), False, "zsh"),
+    "fish": (("fish",), False, "fish"),
+    "mandoc": (("mandoc",), False, "mandoc"),
+    "man": (("man",), False, "man-db"),
     "slapd": (("slapd",), False, "slapd"),
 }
 

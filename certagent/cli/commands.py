@@ -235,6 +235,22 @@ COMMANDS = {
         "Prints the JSON Schema of agent.yaml and of the files it includes.",
         (("certagent schema >certagent.schema.json", "for `# yaml-language-server: $schema=certagent.schema.json`"),),
     ),
+    "man": Command(
+        "cli.manual", "man", "the manual pages certagent(1) and agent.yaml(5)",
+        "Prints a manual page, made of the same source as --help and the schema, or installs both.",
+        (("certagent man | man -l -", "read it"), ("certagent man agent.yaml | man -l -", "the configuration's"),
+         ("certagent man --install /usr/local/share/man", "for `man certagent` and `man agent.yaml`")),
+        brings=True,
+    ),
+    "completion": Command(
+        "cli.completion", "completion", "completion for bash, zsh and fish",
+        "Prints a script that has a shell complete commands, options and names of keystores. The script asks the "
+        "certagent that it completes for, so it need not be made again after an update.",
+        (("certagent completion bash >/etc/bash_completion.d/certagent", ""),
+         ('certagent completion zsh >"${fpath[1]}/_certagent"', ""),
+         ("certagent completion fish >~/.config/fish/completions/certagent.fish", "")),
+        brings=True,
+    ),
     "scep": Command(
         "cli.scep.command", "run", "the protocol by hand: getcaps, getca, getnextca, enroll, getcert, getcrl",
         "The protocol by hand, without agent.yaml. Takes sscep's place in scripts.",

@@ -22,7 +22,11 @@ _EXAMPLES = """examples:
   certagent enroll web   the first certificate of keystore web
   certagent status       what is there, and what happens next
 """
-_MORE = "`certagent COMMAND --help` tells more of each."
+_MORE = "`certagent COMMAND --help` tells more of each; `certagent man` prints the manual."
+
+
+COMMON = ("config", "json", "verbose", "quiet", "debug")
+"""What stands on either side of a command, by its `dest`."""
 
 
 class Help(argparse.HelpFormatter):
@@ -132,11 +136,17 @@ def subparsers(parser: argparse.ArgumentParser) -> list[dict[str, Parser]]:
     return [found for found in map(subparsers_of, actions(parser)) if found]
 
 
+def summaries(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """A line for each command of a parser."""
+    found = next((each for each in actions(parser) if subparsers_of(each)), None)
+    return {each.dest: each.help or "" for each in getattr(found, "_choices_actions", ())}
+
+
 def build(argv: Sequence[str], *, whole: bool = False) -> Parser:
     """The parser. Commands that bring arguments of their own are asked for them where `argv` names them, or `whole`."""
     parser = Parser(prog="certagent", description=f"{_ABOUT}\n\n{_MORE}", epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"certagent {__version__}")
-    _add_common(parser, ("config", "json", "verbose", "quiet"), top=True)
+    _add_common(parser, COMMON, top=True)
     below = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
     for name, command in commands.COMMANDS.items():
         made = below.add_parser(name, help=command.summary, description=command.text, epilog=command.epilog)

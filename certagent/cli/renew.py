@@ -107,9 +107,8 @@ def _serve(
 ) -> int:
     """One keystore after the other, a line of report each as soon as it is done; then the metrics.
 
-    The hooks that several of them share come when the last of these is through.
-
-    `excerpt`: the configuration is one, of these keystores alone, that the agent handed us.
+    The hooks that several of them share come when the last of these is through. `excerpt`: the configuration is one,
+    of these keystores alone, that the agent handed us.
     """
     file, stopping = arguments.config, _asked_to_stop()
     at_work: list[Context] = []

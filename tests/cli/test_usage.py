@@ -117,7 +117,7 @@ def test_every_help_has_a_sentence_its_defaults_and_an_example(parser: Parser) -
 def test_every_example_is_a_command_line_that_is_understood(parser: Parser) -> None:
     text = re.sub(r"\\\n *", "", parser.epilog or "").replace("8d5c…", HEX)
     for line in (each.strip() for each in text.splitlines() if each.startswith("  certagent")):
-        words = shlex.split(re.split(r"\s{3,}|\s>", line)[0])
+        words = shlex.split(re.split(r"\s{3,}|\s[>|]", line)[0])
         if "--help" not in words:
             assert read(words[1:]).command == words[1]
 
