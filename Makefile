@@ -41,7 +41,8 @@ PACKAGES := openssl man-db mandoc scep nginx-light haproxy systemd-container fak
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
 # A gigabyte for the slow tests alone.
-MORE_PACKAGES := golang-go golang-github-smallstep-certificates-dev prometheus zsh fish
+MORE_PACKAGES := golang-go golang-github-smallstep-certificates-dev prometheus zsh fish \
+	openvpn freeradius eapoltest charon-systemd strongswan-swanctl
 
 .PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages clean
 
