@@ -33,7 +33,7 @@ LAYERS = (
     "keys, durable, state_directory, host",
     "config",
     "believed",
-    "directories",
+    "directories, shipped",
     "errors, owned, forms, uncollected",
     "text, moments, pem_blocks, mounts, credentials, journald, interrupt",
 )

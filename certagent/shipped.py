@@ -1,0 +1,30 @@
+"""What comes along beside the code: units, keystore definitions, the example; where, is up to the way of installing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from certagent.errors import ConfigError
+
+_PACKAGE = Path(__file__).resolve().parent
+_SHARE = "share/certagent"
+
+
+def directory(name: str) -> Path:
+    """The directory `systemd` or `keystores` of this very certagent. Raises ConfigError where it was left out."""
+    for place in _places():
+        if (place / name).is_dir():
+            return place / name
+    raise ConfigError(f"this certagent was installed without its {name} files", "install the wheel, or the package")
+
+
+def example() -> Path:
+    """agent.yaml.example. Raises ConfigError where it was left out."""
+    return directory("systemd").parent / "agent.yaml.example"
+
+
+def _places() -> list[Path]:
+    """A checkout; then share/certagent of whichever prefix the code lies below: a venv, pipx's, ~/.local, /usr."""
+    above = [parent / _SHARE for parent in _PACKAGE.parents]
+    return [_PACKAGE.parent, *above, Path(sys.prefix) / _SHARE, Path("/usr") / _SHARE]
