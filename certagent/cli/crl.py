@@ -19,10 +19,13 @@ from certagent.cli import streams
 from certagent.cli.assemble import clock, host
 from certagent.config.configuration import Configuration
 from certagent.config.crl_files import CrlFile, crl_files
+from certagent.config.keystores import Pkcs11Keystore
 from certagent.config.load import load_configuration
 from certagent.errors import BusyError, CertagentError, ConfigError, StateError
+from certagent.keystore.base import Identity
 from certagent.moments import Moment
 from certagent.revocation.memory import Memory, next_look
+from certagent.revocation.query import get_crls
 from certagent.revocation.refresh import Done, Work, refresh
 from certagent.state_directory import StateDirectory
 from certagent.text import iso, printable, with_hint
@@ -154,12 +157,17 @@ def work_for(
             known = authorities.known(name)
         return known.trusted(clock()) if known is not None else ()
 
+    def query() -> Sequence[x509.CertificateRevocationList]:
+        contact = authorities.contact(name, clock())
+        return get_crls(contact, _identities(configuration, names, here), definition.accept, clock())
+
     names = [each for each, keystore in configuration.keystores.items() if keystore.authority == name]
     return Work(
         name=name,
         directory=StateDirectory(Path(configuration.state_dir)).authority(name),
         files=tuple(files),
         urls=definition.crl_urls,
+        source=definition.crl_source,
         accept=frozenset(definition.accept),
         timeout=definition.timeout,
         proxy=definition.proxy,
@@ -167,9 +175,23 @@ def work_for(
         clock=clock,
         log=lambda line: streams.say(f"{name}: {printable(line)}", sys.stderr),
         cas=cas,
+        query=query if definition.crl_from == "scep" else None,
         certificates=partial(_certificates, configuration, names, here),
         serials=partial(_serials, configuration, names),
     )
+
+
+def _identities(configuration: Configuration, names: Sequence[str], here: str) -> Iterator[Identity]:
+    """Of the keystores in files."""
+    for name in names:
+        if isinstance(configuration.keystores[name], Pkcs11Keystore):
+            continue
+        try:
+            found = configured_keystore(configuration, name, here).keystore.read()
+        except CertagentError:
+            continue  # its own worker says so
+        if found is not None:
+            yield found
 
 
 def _certificates(configuration: Configuration, names: Sequence[str], here: str) -> Iterator[x509.Certificate]:

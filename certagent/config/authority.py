@@ -114,6 +114,10 @@ class Authority(Definition, frozen=True, kw_only=True):
         CrlUrl | tuple[CrlUrl, ...],
         Meta(description="where the CRLs are fetched; default: where the certificates say; a list is allowed"),
     ] = ()
+    crl_from: Annotated[
+        Literal["points", "scep"],
+        Meta(description="points: where the certificates, or crl_url, say; scep: GetCRL, for the CA's own"),
+    ] = "points"
     crl_owner: Annotated[
         Account | None,
         Meta(description="of crl_file and what is in crl_directory: user; default: as the file in place"),
@@ -148,6 +152,11 @@ class Authority(Definition, frozen=True, kw_only=True):
     @property
     def crl_urls(self) -> tuple[str, ...]:
         return (self.crl_url,) if isinstance(self.crl_url, str) else self.crl_url
+
+    @property
+    def crl_source(self) -> tuple[str, ...]:
+        """Where CRLs come from, as configured."""
+        return (self.crl_from, *self.crl_urls)
 
     @property
     def client_certificate(self) -> tuple[Path, Path] | None:

@@ -47,7 +47,7 @@ def served(
         shared=_shared(configuration),
         crls=tuple(
             ServedCrls(
-                name, digest(files, configuration.authorities[name].crl_urls), tuple(file.path for file in files)
+                name, digest(files, configuration.authorities[name].crl_source), tuple(file.path for file in files)
             )
             for name, files in crl_files(configuration).items()
         ),

@@ -42,6 +42,8 @@ class Work:
     directory: Path
     files: tuple[CrlFile, ...]
     urls: tuple[str, ...]
+    source: tuple[str, ...]
+    """What is configured of where lists come from."""
     accept: frozenset[str]
     timeout: timedelta
     proxy: str | None
@@ -52,6 +54,8 @@ class Work:
     certificates: Callable[[], Iterable[x509.Certificate]]
     serials: Callable[[], Iterable[tuple[str, str, str]]]
     """Keystore, issuer in RFC 4514 form, serial number in hex."""
+    query: Callable[[], Sequence[List]] | None = None
+    """Asks the CA itself for its list; None where that is not configured."""
     fetched: dict[str, List | CertagentError] = field(default_factory=dict)
 
 
@@ -75,7 +79,7 @@ def refresh(work: Work, *, at_once: bool) -> Done:
     place = AuthorityDirectory(work.directory)
     with durable.lock(place.crl_lock, f"the CRLs of {work.name}"):
         before = _memory(work)
-        defined = digest(work.files, work.urls)
+        defined = digest(work.files, work.source)
         now = work.clock()
         due = freshness.next_fetch(before.validities, before.fetched_at, before.attempts.past, work.share, now)
         try:
@@ -196,27 +200,44 @@ def _fetch_all(
     kept: Mapping[str, List],
     found: dict[str, List],
 ) -> list[CertagentError]:
-    """Fetch the list of each CA that has addresses, from the first that gives it; what went wrong."""
+    """Fetch the list of each CA that says where it is, and join it to `found` if it is news; what went wrong."""
+    order = _order(cas)
+
+    def take(each: List) -> str:
+        return _take(work, each, cas, {**kept, **found}, found)
+
     errors: list[CertagentError] = []
-    if not any(uris.values()):
+    if work.query is not None:
+        try:
+            for each in work.query():
+                take(each)
+        except CertagentError as error:
+            errors.append(error)
+        order = order[1:]
+    elif not any(uris.values()):
         hint = "set `crl_url`, if the CA publishes one"
         return [TransientError(f"nothing says where the CRL of {work.name} lies: its certificates do not", hint)]
-    for number, ca in enumerate(_order(cas)):
-        failures: list[CertagentError] = []
-        for uri in uris.get(ca, ()):
-            try:
-                if _take(work, _fetched(work, uri), cas, {**kept, **found}, found) == ca:
-                    failures = []
-                    break
-            except CertagentError as error:
-                failures.append(type(error)(f"{uri}: {error}" if uri not in str(error) else str(error), error.hint))
-        # With configured addresses each is asked for every CA: of one above or to come there may be none there.
-        if failures and (not work.urls or number == 0):
-            errors.append(failures[-1])
-        elif work.urls and number == 0 and ca not in {**kept, **found}:
-            hint = "name the address of its CRL in `crl_url`"
-            errors.append(TrustError(f"none of the CRLs at {', '.join(work.urls)} is of the authority's CA", hint))
+    for ca in order:
+        failure = _from_addresses(work, ca, uris.get(ca, ()), take)
+        # Configured addresses are asked for every CA: of one above or to come there may be none there.
+        if failure is not None and (not work.urls or ca == order[0]):
+            errors.append(failure)
     return errors
+
+
+def _from_addresses(work: Work, ca: str, uris: Sequence[str], take: Callable[[List], str]) -> CertagentError | None:
+    """The list of this CA from the first address that has it; why none has."""
+    failure: CertagentError | None = None
+    for uri in uris:
+        try:
+            if take(_fetched(work, uri)) == ca:
+                return None
+        except CertagentError as error:
+            failure = type(error)(f"{uri}: {error}" if uri not in str(error) else str(error), error.hint)
+    if uris and failure is None:
+        hint = "name the address of its CRL in `crl_url`"
+        failure = TrustError(f"none of the CRLs at {', '.join(uris)} is of the CA that they are asked for", hint)
+    return failure
 
 
 def _fetched(work: Work, uri: str) -> List:

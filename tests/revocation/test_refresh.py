@@ -224,6 +224,16 @@ def test_where_nothing_says_where_it_lies(gateway: Gateway, lab: LabServer, monk
     assert "nothing says where the CRL of lab lies" in gateway.error(gateway.refresh())
 
 
+def test_over_scep(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GetCRL, with the keystore's key; no distribution point is asked."""
+    gateway.write("crl_from: scep")
+    monkeypatch.setattr("certagent.trust.crl.fetch", None)
+    assert gateway.error(gateway.refresh()) == ""
+    assert len(gateway.lists()) == 1
+    gateway.site.path("files/web.key").unlink()
+    assert "GetCRL is asked for with a keystore's RSA key" in gateway.error(gateway.refresh(at_once=True))
+
+
 @pytest.fixture
 def crossing(make_site: Sites) -> Gateway:
     """In the midst of a rollover: a shadow under the next CA waits for it."""
