@@ -208,6 +208,10 @@ class Pkcs11Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
     uri_file: Annotated[
         WrittenFile, Meta(description="holds the RFC 7512 URI of the active key, for consumers to read")
     ]
+    key_file: Annotated[
+        WrittenFile | None,
+        Meta(description="a PEM file that leads OpenSSL's pkcs11-provider to the key; may be certificate_file's path"),
+    ] = None
     certificate_file: Annotated[WrittenFile | None, Meta(description="the certificate, as PEM")] = None
     certificate_format: Annotated[
         Literal["leaf", "fullchain"], Meta(description="fullchain: the certificate, then the CA's chain")
@@ -238,12 +242,18 @@ class Pkcs11Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
         return _given(
             {
                 FileRole.URI: self.uri_file,
+                FileRole.KEY: None if self.combined else self.key_file,
                 FileRole.CERTIFICATE: self.certificate_file,
                 FileRole.CHAIN: self.chain_file,
                 FileRole.CA: self.ca_file,
                 FileRole.SNIPPET: self.snippet.file if self.snippet else None,
             }
         )
+
+    @property
+    def combined(self) -> bool:
+        """Whether one file holds the certificate and what leads to its key."""
+        return self.key_file is not None and self.key_file == self.certificate_file
 
     @property
     def hook_paths(self) -> dict[str, str]:

@@ -37,6 +37,7 @@ from certagent.keystore.token.pointer import key_id_in, key_id_of, read_uri
 from certagent.keystore.token.remarks import remarks_on
 from certagent.keystore.token.session import Token
 from certagent.keystore.token.snippet import fill_in
+from certagent.keystore.token.stanza import stanza
 from certagent.keystore.token.uri import TokenUri
 from certagent.state_directory import KeystoreDirectory
 
@@ -175,6 +176,9 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
     ) -> dict[FileRole, bytes]:
         contents = pem_files(chain, certificate, trusted, self._definition.certificate_format)
         contents[FileRole.URI] = f"{uri}\n".encode()
+        contents[FileRole.KEY] = stanza(uri)
+        if self._definition.combined:  # certificates first, as in PEM files
+            contents[FileRole.CERTIFICATE] += contents[FileRole.KEY]
         if snippet := self._definition.snippet:
             values = {
                 "uri": str(uri),
@@ -195,13 +199,20 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         above = issuers_of(leaf, tuple(each for each in certificates if each != leaf), trusted)
         contents = self._files(uri, above, leaf, trusted)
         changed = changed_files(contents, found)
-        if FileRole.SNIPPET in contents and _differs(found.get(FileRole.SNIPPET), contents[FileRole.SNIPPET]):
-            changed.add(FileRole.SNIPPET)
+        pointers = {FileRole.SNIPPET, FileRole.KEY} & set(contents) & set(self._paths)
+        changed |= {role for role in pointers if _differs(found.get(role), contents[role])}
+        in_place = found[FileRole.CERTIFICATE]
+        if self._definition.combined and in_place and contents[FileRole.KEY] not in in_place.content:
+            changed.add(FileRole.CERTIFICATE)
         return {role: contents[role] for role in changed if contents.get(role)}
 
     def _lost(self) -> dict[FileRole, bytes]:
-        """`uri_file` can be written again where the certificate is one of a key that was made here."""
-        if self._content(self._paths[FileRole.URI]) is not None or (certificate := self.read_certificate()) is None:
+        """`key_file` can be written again from `uri_file`, and that where the certificate is of a key made here."""
+        pointer, key_file = self._paths[FileRole.URI], self._paths.get(FileRole.KEY)
+        if (content := self._content(pointer)) is not None:
+            is_lost = key_file is not None and self._content(key_file) is None
+            return {FileRole.KEY: stanza(read_uri(pointer, content))} if is_lost else {}
+        if (certificate := self.read_certificate()) is None:
             return {}
         for key_id in sorted(self._own.ids()):
             key = load(self._token, bytes.fromhex(key_id))
