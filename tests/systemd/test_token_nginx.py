@@ -37,8 +37,6 @@ softhsm2-util --init-token --free --label web --pin 1234 --so-pin 567890
 install -m 600 /dev/null /etc/certagent/softhsm.pin
 printf %s 1234 >/etc/certagent/softhsm.pin
 certagent enroll softhsm
-rm /etc/systemd/system/nginx.service
-systemctl daemon-reload
 systemctl start nginx || journalctl -u nginx
 show nginx -p ActiveState
 certagent renew softhsm
