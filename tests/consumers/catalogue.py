@@ -267,6 +267,7 @@ systemctl daemon-reload
         },
         prepare=f"{_TOKEN}systemctl daemon-reload; mkdir -p /etc/haproxy/certs",
         definition="softhsm-provider",
+        refuses=True,  # a connection or none at each reload, where the key is a slow one
         changes={
             "/etc/ssl/certs/web-key.pem": "/etc/haproxy/certs/site.pem",
             "/etc/ssl/certs/web.pem": "/etc/haproxy/certs/site.pem",

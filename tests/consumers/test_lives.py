@@ -15,7 +15,7 @@ from tests.waiting import PATIENCE
 pytestmark = [pytest.mark.slow, pytest.mark.needs("nspawn")]
 
 # A connection that is refused, or cut off before a word was said.
-NOBODY_THERE = ("Connection", "SSLEOFError")
+NOBODY_THERE = ("Connection", "BrokenPipe", "SSLEOFError")
 
 ENDS = ("enrolled", "renewed", "rolled over", "failed", "rolled back")
 

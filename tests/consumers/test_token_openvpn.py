@@ -30,11 +30,10 @@ proto tcp-{role}
 port 1194
 tls-{role}
 dh none
-ifconfig 10.8.0.{own} 10.8.0.{other}
 ca /etc/openvpn/ca.pem
 """
-SERVER = PEER.format(role="server", own=1, other=2) + "cert /etc/ssl/certs/web.pem\nkey /etc/ssl/certs/web-key.pem\n"
-CLIENT = PEER.format(role="client", own=2, other=1) + (
+SERVER = PEER.format(role="server") + "cert /etc/ssl/certs/web.pem\nkey /etc/ssl/certs/web-key.pem\n"
+CLIENT = PEER.format(role="client") + (
     "cert /root/client.pem\nkey /root/client.key\nremote 127.0.0.1\nconnect-retry 1\nverb 3\n"
     "verify-x509-name www.example.net name\n"
 )
