@@ -16,12 +16,14 @@ from pathlib import Path
 from certagent import believed, owned, policy, state, wall_clock
 from certagent import certificate as facts
 from certagent.cli import assemble
+from certagent.cli.check_crls import check_crls
 from certagent.cli.check_findings import Seen, capability_words, in_place, misnamed, next_step, rollover, warnings
 from certagent.cli.check_report import AsJson, Report, Shown, many
 from certagent.cli.known_cas import known_ca
 from certagent.cli.terminal import Finding, Mark
 from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
+from certagent.config.crl_files import crl_files
 from certagent.config.file_roles import Swap
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_for_host
@@ -87,13 +89,15 @@ def _groups(
     """
     now = assemble.clock()
     yield f"configuration {path}", _host(configuration, lacking, now)
-    authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
+    authorities, files = Authorities(configuration.authorities, Path(configuration.state_dir)), crl_files(configuration)
     reached: dict[str, Contact] = {}
     names = assemble.chosen(configuration, wanted)
     used = dict.fromkeys(configuration.keystores[each].authority for each in names)
     for name in used if wanted else configuration.authorities:
         authority = configuration.authorities[name]
         yield f"authority {name}", _authority(name, authority, None if offline else authorities, reached, now)
+        if name in files:
+            yield f"CRLs of {name}", check_crls(configuration, files[name], authorities, reached, now)
     for name in names:
         yield f"keystore {name}", _keystore(configuration, name, authorities, reached, now)
 

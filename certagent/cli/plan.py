@@ -15,6 +15,8 @@ from certagent.cli.terminal import indented, print_plain, shortened, terminal
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
 from certagent.status import forecast
+from certagent.status.crls import events as crl_events
+from certagent.status.crls import take_crls
 from certagent.status.forecast import Event, What
 from certagent.status.snapshot import take_snapshots
 from certagent.text import ahead, iso, printable, stamp
@@ -29,6 +31,7 @@ _SIGNS = {
     What.HOOKS: ("↻", "yellow"),
     What.RESUME: ("↻", "yellow"),
     What.POLL: ("?", "cyan"),
+    What.CRL: ("·", "dim"),
     What.RENEW: ("●", "green"),
     What.ENROLL: ("●", "green"),
     What.ROLLOVER: ("○", "cyan"),
@@ -51,11 +54,13 @@ def plan(arguments: argparse.Namespace) -> int:
     taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
     until = _read_date(arguments.until, now) if arguments.until else forecast.horizon(taken, now)
     events = forecast.events(taken, until, now)
+    crls = crl_events(take_crls(configuration, now, arguments.names or None), until, now)
     if arguments.json:
-        print(indented({"until": iso(until), "events": [_entry(each) for each in events]}))
+        every = sorted([*events, *crls], key=lambda each: each.at)
+        print(indented({"until": iso(until), "events": [_entry(each) for each in every]}))
         return 0
     console = terminal()
-    rows = _rows(events, now)
+    rows = _rows([*events, *crls], now)
     if not rows:
         print(f"nothing is foreseen until {stamp(until, now)}")
     elif console is None:
@@ -88,9 +93,10 @@ def _read_date(text: str, now: datetime) -> datetime:
 
 
 def _entry(event: Event) -> dict[str, Any]:
+    whose = {"keystore": None, "authority": event.keystore} if event.what is What.CRL else {"keystore": event.keystore}
     return {
         "at": iso(event.at),
-        "keystore": event.keystore,
+        **whose,
         "event": event.what.value,
         "detail": event.detail,
         "assumed": event.assumed,

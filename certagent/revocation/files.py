@@ -50,14 +50,28 @@ def put(file: CrlFile, lists: Lists) -> bool:
         if found is not None and found.content == content:
             return False
         if found is not None and not holds_crls(found.content):
-            raise KeystoreError(
-                f"{path} holds something else than CRLs, and is left as it is", "correct the path, or move it away"
-            )
+            raise _foreign(path)
         if found is not None and (file.in_place or Mounts.read().of(found.path)):
             _write_into(place, content, found)
         else:
             _replace(place, content, _ownership(file, found), found)
         return True
+
+
+def check(file: CrlFile) -> None:
+    """Whether `put` would find a place for it, as far as it can be known. Raises KeystoreError."""
+    path = Path(file.path)
+    with explained(f"write to {path}"), reach(path / A_NAME if file.apart else path, last="follow") as place:
+        found = None if file.apart else place.look(LIMIT)
+    if found is not None and not holds_crls(found.content):
+        raise _foreign(path)
+    _ownership(file, found)
+
+
+def _foreign(path: Path) -> KeystoreError:
+    return KeystoreError(
+        f"{path} holds something else than CRLs, and is left as it is", "correct the path, or move it away"
+    )
 
 
 def _ownership(file: CrlFile, found: Look | None) -> durable.Ownership:

@@ -113,6 +113,22 @@ def refresh(work: Work, *, at_once: bool) -> Done:
         return Done(after, changed, newly, fetches)
 
 
+def try_out(work: Work) -> tuple[list[List], list[CertagentError]]:
+    """What a fetch would bring now, and what is wrong with it; nothing is kept, nor put anywhere."""
+    try:
+        before = memory.recall(work.directory)
+        cas = tuple(work.cas())
+        uris = {ca: issue.points for ca, issue in before.issues.items()}
+        uris = dict.fromkeys(map(sources.ca_id, cas), work.urls) if work.urls else _points(work, cas, uris)
+        if work.query is None and not uris and next(iter(work.certificates()), None) is None:
+            return [], []
+        kept, found = _kept(work, cas), dict[str, List]()
+        errors = _fetch_all(work, cas, uris, kept, found)
+    except CertagentError as error:
+        return [], [error]
+    return list({**kept, **found}.values()), errors
+
+
 def _memory(work: Work) -> Memory:
     try:
         return memory.load(work.directory) or Memory()
@@ -234,6 +250,7 @@ def _from_addresses(work: Work, ca: str, uris: Sequence[str], take: Callable[[Li
                 return None
         except CertagentError as error:
             failure = type(error)(f"{uri}: {error}" if uri not in str(error) else str(error), error.hint)
+            failure.wait = error.wait
     if uris and failure is None:
         hint = "name the address of its CRL in `crl_url`"
         failure = TrustError(f"none of the CRLs at {', '.join(uris)} is of the CA that they are asked for", hint)

@@ -16,7 +16,8 @@ from certagent.revocation import memory
 from certagent.revocation.memory import Memory
 from certagent.state import LastError
 from certagent.state_directory import StateDirectory
-from certagent.text import iso
+from certagent.status.forecast import Event, What
+from certagent.text import date, iso
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,17 @@ def _status(name: str, directory: Path, now: datetime) -> CrlStatus:
         return CrlStatus(name, memory.load(directory))
     except CertagentError as error:
         return CrlStatus(name, None, LastError.of(error, now))
+
+
+def events(statuses: Iterable[CrlStatus], until: datetime, now: datetime) -> list[Event]:
+    """The next fetch of each authority's, in order; under its name."""
+    found = []
+    for each in statuses:
+        at = max(each.next_fetch(now), now)
+        hand = f"; the one in hand ends {date(each.ends, now)}" if each.ends else ""
+        if at <= until:
+            found.append(Event(at, each.authority, What.CRL, f"fetches the authority's CRL{hand}"))
+    return sorted(found, key=lambda event: event.at)
 
 
 def as_json(statuses: Iterable[CrlStatus], now: datetime) -> dict[str, Any]:

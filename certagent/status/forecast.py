@@ -39,6 +39,7 @@ class What(StrEnum):
     SWITCH = "switch"
     EXPIRES = "expires"  # the certificate, without a successor
     CA_EXPIRES = "CA expires"
+    CRL = "CRL"  # an authority's are fetched
     AND_SO_ON = "and so on"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -47,6 +48,27 @@ def test_a_failure_is_told_with_what_to_do(site: Site) -> None:
     done = site.command("crl", "lab")
     assert (done.returncode, done.stderr.startswith("lab: failed: http://127.0.0.1:9/crl")) == (1, True), done.stderr
     assert not site.path("files/ca.crl").exists()
+
+
+@pytest.mark.slow
+def test_check_and_plan_tell_of_them(site: Site) -> None:
+    site.command("renew")
+    checked = site.command("check")
+    assert checked.returncode == 0, checked.stdout
+    assert "CRLs of lab" in checked.stdout
+    assert re.search(r"✓ CRL of CN=certagent lab CA.*, 0 revoked, until ", checked.stdout)
+    assert not site.path("files/ca.crl").exists()  # it changes nothing
+    site.command("crl")
+    planned = site.command("plan", "--json")
+    [event] = [each for each in json.loads(planned.stdout)["events"] if each["event"] == "CRL"]
+    assert (event["authority"], event["keystore"]) == ("lab", None)
+    assert "fetches the authority's CRL" in site.command("plan").stdout
+    site.path("files/ca.crl").write_text("something else")
+    site.write(authority=f"crl_file: {site.path('files/ca.crl')}\ncrl_url: http://127.0.0.1:9/crl")
+    checked = site.command("check")
+    assert checked.returncode == 1
+    assert "holds something else than CRLs" in checked.stdout
+    assert "http://127.0.0.1:9/crl" in checked.stdout
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from certagent.cli.health import Level, judged
 from certagent.cli.status import crl_findings
 from certagent.revocation.memory import Attempts, Issue, Memory, Placed, Revoked
 from certagent.state import LastError
-from certagent.status.crls import CrlStatus, as_json
+from certagent.status.crls import CrlStatus, as_json, events
 from certagent.status.metrics import prometheus_text
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -99,6 +99,13 @@ def test_health_and_status(status: CrlStatus, level: Level, told: str, line: str
     assert judged([], NOW, PATIENCE, [status]) == (level, told)
     lines = [f"{each.mark} {'; '.join(filter(None, (each.text, each.hint)))}" for each in crl_findings([status], NOW)]
     assert line in lines
+
+
+def test_plan() -> None:
+    [event] = events([known()], NOW + 24 * HOUR, NOW)
+    assert (event.keystore, event.at) == ("corp", NOW + 4 * HOUR)
+    assert event.detail.startswith("fetches the authority's CRL; the one in hand ends 2030-01-01")
+    assert events([known()], NOW + HOUR, NOW) == []
 
 
 def test_metrics() -> None:
