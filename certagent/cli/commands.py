@@ -43,7 +43,7 @@ class Command:
 
 def examples(*pairs: tuple[str, str]) -> str:
     """Command lines, and beside each what it does."""
-    width = max(len(line) for line, _ in pairs) + 3
+    width = max((len(line) for line, what in pairs if what), default=0) + 3
     return "examples:\n" + "\n".join(f"  {line:{width}}{what}".rstrip() for line, what in pairs)
 
 
@@ -135,7 +135,20 @@ _WORK = (CONFIG, JSON, VERBOSE, QUIET)
 _UNCHANGED = "nothing was changed"
 _ONCE_AGAIN = "`certagent renew` goes on where this stood"
 
+_INIT = (
+    "certagent init --url http://scep.example.net/scep --fingerprint sha256:8d5c… \\\n"
+    "      --for nginx --name www.example.net --challenge-file /etc/certagent/corp.challenge"
+)
+
 COMMANDS = {
+    "init": Command(
+        "cli.init.command", "init", "a first agent.yaml, by asking or by options",
+        "Fetches the CA, shows its fingerprint to compare, writes agent.yaml and a keystore for a consumer, and runs "
+        "check. Asks for what no option says. Nothing is believed that was not compared; no file that is there is "
+        "overwritten.",
+        (("certagent init", "asks"), (_INIT, "")),
+        (CONFIG, VERBOSE), brings=True, interrupted="nothing was written",
+    ),
     "run": Command(
         "cli.run", "run", "the agent, in the foreground",
         "Serves the keystores of the configuration until SIGTERM or Ctrl-C: looks when something is due, and has a "

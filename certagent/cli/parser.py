@@ -18,6 +18,7 @@ from certagent.cli.commands import DEFAULT_CONFIG
 
 _ABOUT = "Keeps certificates alive over SCEP: renewal, rollover, safe swaps, hooks."
 _EXAMPLES = """examples:
+  certagent init         a first agent.yaml, by asking
   certagent check        is all in order? changes nothing
   certagent enroll web   the first certificate of keystore web
   certagent status       what is there, and what happens next

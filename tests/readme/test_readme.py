@@ -18,14 +18,17 @@ from tests.waiting import until
 ROOT = Path(__file__).parents[2]
 LAB = "certagent lab --dir /tmp/lab --port 8080"
 
-# What a person does between two commands: the five lines, from what the lab printed.
-EDIT = r"""
+INIT = "sudo certagent init"
+
+# What a person answers, from what the lab printed.
+ANSWERS = r"""
 until grep -q fingerprint: /root/lab.log; do sleep 0.1; done
 fingerprint=$(sed -n 's/.*fingerprint: *//p' /root/lab.log | head -n 1)
-sed -i -e "s|http://scep.example.net/scep|http://127.0.0.1:8080/scep|" -e "s|sha256:0\{64\}|$fingerprint|" \
-    -e "s|/etc/certagent/corp.challenge|/tmp/lab/challenge|" -e "s|web.example.net|router.example.net|g" \
-    /etc/certagent/agent.yaml
 """
+OPTIONS = (
+    '--url http://127.0.0.1:8080/scep --fingerprint "$fingerprint" --for pem --name router.example.net '
+    "--challenge-file /tmp/lab/challenge"
+)
 
 
 def commands() -> list[str]:
@@ -57,8 +60,9 @@ def test_the_first_keystore_in_five_minutes(machine: Machine) -> None:
     told = ["set -x -e", 'sudo() { "$@"; }', f"cd {shlex.quote(str(ROOT))}"]
     for line in after_boot:
         if line == LAB:
-            told += [f"{line} >/root/lab.log 2>&1 &", EDIT.replace("\\\n", " ").strip()]
-            # the edit needs the example in place, which the lines before have done
+            told += [f"{line} >/root/lab.log 2>&1 &", ANSWERS.strip()]
+        elif line == INIT:
+            told.append(f"{line} {OPTIONS}")
         else:
             told.append(line)
     told += ["systemctl is-active certagent.service", "systemctl status --no-pager certagent.service"]

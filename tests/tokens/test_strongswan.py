@@ -49,7 +49,7 @@ def test_the_renewed_key_is_found_by_the_id_in_the_snippet(softhsm: Place, make_
         "token: vpn": f"token: {softhsm.label}",
         "module: /usr/lib/softhsm/libsofthsm2.so": f"module: {softhsm.module}",
         "/etc/certagent/strongswan.pin": str(softhsm.pin_file),
-        "/var/lib/certagent/vpn.uri": str(site.uri),
+        "/etc/swanctl/certagent-vpn.uri": str(site.uri),
         "    certificate_file: /etc/swanctl/x509/certagent-vpn.pem": f"    certificate_file: {site.certificate}",
         "    ca_file: /etc/swanctl/x509ca/certagent-ca.pem\n": "",  # the test's own follows
         "/etc/certagent/keystores/swanctl-token.conf.template": str(template),
