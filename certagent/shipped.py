@@ -24,6 +24,15 @@ def example() -> Path:
     return directory("systemd").parent / "agent.yaml.example"
 
 
+def documents() -> Path:
+    """The directory of running.md and the other pages. Raises ConfigError where they were left out."""
+    place = directory("systemd").parent
+    for each in (place / "docs", place.parent / "doc/certagent"):
+        if each.is_dir():
+            return each
+    raise ConfigError("this certagent was installed without its documentation", "install the wheel, or the package")
+
+
 def _places() -> list[Path]:
     """A checkout; then share/certagent of whichever prefix the code lies below: a venv, pipx's, ~/.local, /usr."""
     above = [parent / _SHARE for parent in _PACKAGE.parents]

@@ -20,13 +20,13 @@ from certagent.cli.check_crls import check_crls
 from certagent.cli.check_findings import Seen, capability_words, in_place, misnamed, next_step, rollover, warnings
 from certagent.cli.check_report import AsJson, Report, Shown, many
 from certagent.cli.known_cas import known_ca
-from certagent.cli.terminal import Finding, Mark
+from certagent.cli.terminal import Finding, Mark, indented
 from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
 from certagent.config.crl_files import crl_files
 from certagent.config.file_roles import Swap
 from certagent.config.keystores import KeystoreDefinition
-from certagent.config.load import load_for_host
+from certagent.config.load import load_configuration, load_for_host
 from certagent.config.parts import Secret
 from certagent.directories import Look
 from certagent.errors import CertagentError, ConfigError, StateError, internal_fault
@@ -54,6 +54,13 @@ _AS_ROOT = "run certagent as root, or give its user access"
 
 def check(arguments: argparse.Namespace) -> int:
     """0 all in order, warnings included; 1 something is wrong. A wrong configuration raises ConfigError."""
+    if arguments.syntax:
+        count = len(assemble.chosen(load_configuration(arguments.config), arguments.names))
+        if arguments.json:
+            print(indented({"keystores": count}))
+        elif not arguments.quiet:
+            print(f"{arguments.config} can be read, with {count} keystore{'' if count == 1 else 's'}")
+        return 0
     configuration, lacking = load_for_host(arguments.config)
     report: Report = AsJson() if arguments.json else Shown(quiet=arguments.quiet)
     for title, findings in _groups(

@@ -50,6 +50,14 @@ def examples(*pairs: tuple[str, str]) -> str:
 # ── arguments ─────────────────────────────────────────────────────────────────────────────────────
 
 
+def _units(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--install", action="store_true", help="write them below /etc/systemd/system")
+    parser.add_argument("--user", metavar="NAME", default="", help="run as this user (default: root)")
+    parser.add_argument(
+        "--root", type=Path, default=Path("/"), metavar="DIR", help="of an image (default: %(default)s)"
+    )
+
+
 def _names(parser: argparse.ArgumentParser, default: str = "all keystores") -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"a keystore (default: {default})")
 
@@ -61,7 +69,9 @@ def _run(parser: argparse.ArgumentParser) -> None:
 
 def _check(parser: argparse.ArgumentParser) -> None:
     _names(parser, "all keystores, and every authority")
-    parser.add_argument("--offline", action="store_true", help="contact no authority")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--offline", action="store_true", help="contact no authority")
+    how.add_argument("--syntax", action="store_true", help="only whether the agent would take this configuration")
 
 
 def _plan(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +171,8 @@ COMMANDS = {
         "Looks at the configuration, the host, every authority and keystore, and says what would happen at the "
         "next renewal. Changes nothing, sends no secret. Exit code 1: something is wrong.",
         (("certagent check", "all of it"), ("certagent check web", "a keystore and its authority"),
-         ("certagent check --offline", "without asking any CA"), ("certagent check -q", "only faults and warnings")),
+         ("certagent check --offline", "without asking any CA"), ("certagent check -q", "only faults and warnings"),
+         ("certagent check --syntax", "what `systemctl reload` does first")),
         _WORK, _check, interrupted=_UNCHANGED,
     ),
     "status": Command(
@@ -242,6 +253,15 @@ COMMANDS = {
         "Once OLD is called NEW in the configuration, NEW goes on with OLD's state, its open transaction too.",
         (("certagent rename web www", "tells, and asks"),),
         (CONFIG, JSON), _rename, interrupted=_UNCHANGED,
+    ),
+    "units": Command(
+        "cli.units", "units", "systemd's units for this host: where they may write, which devices they may open",
+        "Shows a drop-in for certagent's systemd units, made for this configuration: the directories they may write "
+        "to, and the devices and groups that tokens need. --install writes it, and the units too where no package "
+        "brought them. Run it again after a keystore was added.",
+        (("certagent units", "look first"), ("certagent units --install", "write them"),
+         ("certagent units --install --user certagent", "to run as another user than root")),
+        (CONFIG,), _units,
     ),
     "schema": Command(
         "cli.schema", "schema", "a JSON Schema of the configuration, for editors",

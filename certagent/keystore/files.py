@@ -29,7 +29,7 @@ _HINTS = {
     errno.EFBIG: "raise the limit on file sizes (ulimit -f) and try again",
     errno.EACCES: "run certagent as root, or give its user access to the file and its directory",
     errno.EPERM: "run certagent as root; if it does, look for an immutable file (lsattr)",
-    errno.EROFS: "remount it writable, or add its directory to ReadWritePaths= of the systemd unit",
+    errno.EROFS: "remount it writable, or have `certagent units --install` give its directory to the service",
     errno.EBUSY: "a file that is itself a mount point cannot be replaced: mount its directory instead",
     errno.ENAMETOOLONG: "use a shorter file name",
     errno.ENOENT: "create the directory, with the owner and mode the consumer needs",

@@ -46,7 +46,7 @@ def lack_of_room(directory: Path, needed: int = ROOM) -> KeystoreError | None:
         return None
     blocks = status.f_bfree if os.geteuid() == 0 else status.f_bavail
     if status.f_flag & os.ST_RDONLY:
-        hint = "remount it writable, or add its directory to ReadWritePaths= of the systemd unit"
+        hint = "remount it writable, or have `certagent units --install` give its directory to the service"
         return KeystoreError(f"{directory} is on a read-only file system", hint)
     if status.f_blocks and blocks * status.f_frsize < needed:
         left = blocks * status.f_frsize >> 10

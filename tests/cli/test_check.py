@@ -123,6 +123,18 @@ class Recording(LabCA):
         return super().respond_http(call)
 
 
+def test_the_text_alone_as_a_reload_looks_at_it(place: Place) -> None:
+    """What the host lacks is no reason to go on with the old configuration."""
+    place.more.append("metrics_file: /nowhere/certagent.prom")
+    done = place.run("check", "--syntax")
+    assert (done.returncode, done.stdout) == (0, f"{place.config} can be read, with 1 keystore\n")
+    assert place.run("check", "--syntax", "--quiet").stdout == ""
+    place.more.append("keystores: [")
+    done = place.run("check", "--syntax", "--quiet")
+    assert done.returncode == 2
+    assert f"{place.config}:" in done.stderr
+
+
 def test_nothing_changes_on_the_disk_and_no_request_is_made(connected: Place, tmp_path: Path) -> None:
     ca = Recording(tmp_path / "lab", lambda: datetime.now(UTC), Settings(challenge="open sesame"))
     ca.asked = []

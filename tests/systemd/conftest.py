@@ -57,8 +57,8 @@ class Machine:
 
     def install(self, *enabled: str) -> None:
         """certagent where its units expect it, this very source; and the units."""
-        code = f'PYTHONPATH={ROOT} PYTHONDONTWRITEBYTECODE=1 exec {sys.executable} -m certagent "$@"\n'
-        self.write("/usr/bin/certagent", f"#!/bin/sh\n{code}", 0o755)
+        code = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom certagent.cli import main\nsys.exit(main())\n"
+        self.write("/usr/bin/certagent", f"#!{sys.executable} -B\n{code}", 0o755)
         for unit in (ROOT / "systemd").iterdir():
             shutil.copy(unit, self.root / "etc/systemd/system")
         _run("systemctl", f"--root={self.root}", "enable", *enabled)

@@ -105,7 +105,8 @@ await certagent 'StatusText=1 keystore, 0 due, 0 workers, next web in'
 openssl verify -CAfile /root/lab/ca.pem /etc/ssl/web.pem
 stat -c '%a %U %n' /var/lib/certagent /var/lib/certagent/agent.lock
 echo 'keystores: [' >>/etc/certagent/agent.yaml
-systemctl reload certagent
+systemctl reload certagent && echo reloaded a broken one
+systemctl kill --kill-whom=main --signal=HUP certagent
 await certagent 'StatusText=the new configuration is broken, the old one stays in use; 1 keystore'
 sed -i '$d' /etc/certagent/agent.yaml
 systemctl reload certagent
@@ -135,6 +136,10 @@ journalctl -u certagent CERTAGENT_KEYSTORE=web -o cat | sed 's/^/field: /'
     assert re.search(r"^field: web: .*the new one is served$", printed, re.MULTILINE), printed
     assert not re.search(r"^field: (?!web: )", printed, re.MULTILINE), printed
     assert re.search(r"^err: the old configuration stays in use: /etc/", printed, re.MULTILINE), printed
+    assert "reloaded a broken one" not in printed
+    assert re.search(r"^certagent: /etc/certagent/agent.yaml:\d+: ", printed, re.MULTILINE), (
+        printed
+    )  # by the reload itself
     assert "never: " not in printed
     assert "Traceback" not in printed
 
@@ -222,6 +227,56 @@ echo timedated itself: $(timedatectl show --property=NTPSynchronized --value)
     [kernel] = re.findall(r"^clock by the kernel: (\w+)$", printed, re.MULTILINE)
     assert f"clock by timedated: {kernel}" in printed, printed
     assert f"timedated itself: {'yes' if kernel == 'True' else 'no'}" in printed, printed
+    assert "Traceback" not in printed
+
+
+AS_USER = """\
+authorities:
+  lab: {url: "http://127.0.0.1:8080/scep", fingerprint: "FINGERPRINT", challenge: {credential: challenge}}
+keystores:
+  web:
+    type: pem
+    authority: lab
+    subject: CN=web.example.net
+    key_file: /data/tls/web.key
+    certificate_file: /data/tls/web.pem
+    hooks: {post: [[/bin/sh, -c, "echo run by $(id -un)"]]}
+"""
+
+
+@pytest.mark.needs("nspawn", "openssl")
+def test_units_made_for_another_user_and_another_directory(machine: Machine) -> None:
+    machine.install("certagent-recover.service")
+    machine.write("/etc/certagent/agent.yaml", AS_USER, 0o644)
+    credential = "[Service]\nLoadCredential=challenge:/root/challenge\n"
+    machine.write("/etc/systemd/system/certagent.service.d/credential.conf", credential)
+    printed = machine.boot(f"""{LIBRARY}
+lab
+chmod 755 /etc/certagent
+useradd --system --home-dir /nonexistent certagent
+at=$(readlink -f {sys.executable}); while test $at != /; do at=$(dirname $at); chmod a+x $at; done
+install -d -o certagent /data/tls
+certagent units --install --user certagent
+systemctl daemon-reload
+systemctl start certagent
+await certagent 'StatusText=1 keystore, 0 due, 0 workers, next web in'
+openssl verify -CAfile /root/lab/ca.pem /data/tls/web.pem
+stat -c '%a %U %n' /data/tls/web.key /var/lib/certagent
+su -s /bin/sh certagent -c 'certagent status web' | grep valid
+systemctl restart certagent-recover
+show certagent-recover -p Result
+journalctl -u certagent -u certagent-recover -o cat
+""")
+    for line in (
+        "/data/tls/web.pem: OK",
+        "600 certagent /data/tls/web.key",
+        "700 certagent /var/lib/certagent",
+        "certagent-recover: Result=success",
+    ):
+        assert line in printed.splitlines(), printed
+    assert re.search(r"^web: .*run by certagent$", printed, re.MULTILINE), printed
+    assert re.search(r"^.*\bvalid\b", printed, re.MULTILINE), printed
+    assert "never: " not in printed, printed
     assert "Traceback" not in printed
 
 
