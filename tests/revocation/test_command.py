@@ -6,11 +6,12 @@ import json
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from certagent import wall_clock
 from certagent.agent.worker_process import environment
 from certagent.lab import Settings
 from certagent.trust import crl
@@ -48,6 +49,19 @@ def test_a_failure_is_told_with_what_to_do(site: Site) -> None:
     done = site.command("crl", "lab")
     assert (done.returncode, done.stderr.startswith("lab: failed: http://127.0.0.1:9/crl")) == (1, True), done.stderr
     assert not site.path("files/ca.crl").exists()
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_doubted_fetches_nothing_by_itself(site: Site) -> None:
+    site.command("renew")
+    long_ago = datetime.now(UTC) - 3 * 365 * DAY
+    site.path("state/clock.json").write_text(json.dumps({"version": 1, "looked_at": long_ago.isoformat()}))
+    if wall_clock.doubt(site.path("state"), datetime.now(UTC)) is None:
+        pytest.skip("the kernel says that its clock is synchronised")
+    done = site.command("crl", "--due")
+    assert (done.returncode, "no CRL is fetched until it is believed" in done.stderr) == (3, True)
+    assert not site.path("files/ca.crl").exists()
+    assert site.command("crl").returncode == 0  # a person's word
 
 
 @pytest.mark.slow
@@ -96,3 +110,23 @@ def test_the_agent_fetches_when_it_is_time_and_puts_back_what_was_removed(make_s
         process.terminate()
         assert process.wait(PATIENCE) == 0
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.slow
+def test_the_agent_replaces_what_its_list_has(make_site: Sites) -> None:
+    site = make_site(Settings(lifetime=90 * DAY, crl_lifetime=timedelta(seconds=12)), real_time=True)
+    site.write("when_revoked: enroll", f"crl_file: {site.path('files/ca.crl')}")
+    log = site.path("agent.log")
+    with log.open("wb") as out:
+        argv = [sys.executable, str(ROOT / "tests/agent/serve.py"), str(site.config)]
+        process = subprocess.Popen(argv, stderr=out, env=environment())
+    try:
+        until(site.path("files/ca.crl").exists, told=log.read_text)
+        before = site.leaf().serial_number
+        site.ca.store.revoke(before, site.ca.clock())
+        until(lambda: site.leaf().serial_number != before, told=log.read_text)
+        until(lambda: "web: enrolled" in log.read_text(), told=log.read_text)
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert site.events()[-1] == "enrolled"

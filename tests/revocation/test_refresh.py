@@ -191,6 +191,19 @@ def test_a_hook_that_fails_is_owed_and_tried_again_alone(gateway: Gateway) -> No
     assert (len(gateway.ran("one")), len(gateway.ran("two"))) == (2, 1)
 
 
+def test_what_was_cut_short_after_the_file_changed_is_told_of(gateway: Gateway) -> None:
+    """The file is new, the memory is as before: a power cut in between."""
+    gateway.write(HOOKS % gateway.hook())
+    gateway.refresh()
+    memory = gateway.site.path("state/authorities/lab/crl.json")
+    before = memory.read_bytes()
+    gateway.clock.advance(6 * HOUR)
+    gateway.refresh()
+    memory.write_bytes(before)
+    gateway.refresh()
+    assert len(gateway.ran()) == 3
+
+
 def test_one_run_for_several_files(gateway: Gateway) -> None:
     own, script = gateway.site.path("files/own.crl"), gateway.hook()
     hook = f"hooks: {{crl_changed: [{{run: [{script}], once: true}}]}}"
