@@ -61,13 +61,16 @@ def check(arguments: argparse.Namespace) -> int:
         elif not arguments.quiet:
             print(f"{arguments.config} can be read, with {count} keystore{'' if count == 1 else 's'}")
         return 0
-    configuration, lacking = load_for_host(arguments.config)
     report: Report = AsJson() if arguments.json else Shown(quiet=arguments.quiet)
-    for title, findings in _groups(
-        configuration, arguments.config, lacking, arguments.names, offline=arguments.offline
-    ):
+    return look(arguments.config, arguments.names, report, offline=arguments.offline, debug=arguments.debug)
+
+
+def look(config: Path, names: Sequence[str], report: Report, *, offline: bool = False, debug: bool = False) -> int:
+    """Look at all of it, or at the keystores named and their authorities, and tell `report`; the exit code."""
+    configuration, lacking = load_for_host(config)
+    for title, findings in _groups(configuration, config, lacking, names, offline=offline):
         report.begin(title)
-        for finding in _guarded(findings, debug=arguments.debug):
+        for finding in _guarded(findings, debug=debug):
             report.add(finding)
     report.end()
     return 1 if report.counts[Mark.WRONG] else 0

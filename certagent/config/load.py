@@ -255,7 +255,7 @@ def _parse(text: str, file: str, problems: Problems, *, may_be_empty: bool = Fal
         if root is None:
             if may_be_empty:
                 return Table(place, {})
-            problems.add(place, (), "is empty", "start from agent.yaml.example")
+            problems.add(place, (), "is empty", "have `certagent init` write one")
             return None
         node = _Reader(file, problems).node(root, (), 0)
     except _TooLargeError:
@@ -266,7 +266,7 @@ def _parse(text: str, file: str, problems: Problems, *, may_be_empty: bool = Fal
         return None
     if isinstance(node, Table):
         return node
-    problems.add(node.place, (), "is not a table of keys", "start from agent.yaml.example")
+    problems.add(node.place, (), "is not a table of keys", "have `certagent init` write one")
     return None
 
 

@@ -50,7 +50,7 @@ def read_descriptor(descriptor: int, path: Path, problems: Problems) -> str | No
 def _unreadable(path: Path, error: Exception, problems: Problems) -> None:
     place = Location(str(path))
     missing = isinstance(error, FileNotFoundError)
-    hint = "name the right file with -c, or start from agent.yaml.example" if missing else "check its permissions"
+    hint = "name the right file with -c, or have `certagent init` write one" if missing else "check its permissions"
     if place.file not in problems.files:
         problems.files.append(place.file)
     problems.add(place, (), f"cannot be read: {getattr(error, 'strerror', error)}", hint)

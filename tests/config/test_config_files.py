@@ -12,12 +12,12 @@ from certagent.config import load
 from .conftest import Site
 
 TEXTS = [
-    pytest.param(b"", "agent.yaml: is empty; start from agent.yaml.example", id="empty"),
-    pytest.param(b"# nothing\n", "agent.yaml: is empty; start from agent.yaml.example", id="only a comment"),
+    pytest.param(b"", "agent.yaml: is empty; have `certagent init` write one", id="empty"),
+    pytest.param(b"# nothing\n", "agent.yaml: is empty; have `certagent init` write one", id="only a comment"),
     pytest.param(
-        b"- a\n", "agent.yaml:1: is not a table of keys; start from agent.yaml.example", id="a list at the top"
+        b"- a\n", "agent.yaml:1: is not a table of keys; have `certagent init` write one", id="a list at the top"
     ),
-    pytest.param(b"certagent\n", "agent.yaml:1: is not a table of keys; start from agent.yaml.example", id="a word"),
+    pytest.param(b"certagent\n", "agent.yaml:1: is not a table of keys; have `certagent init` write one", id="a word"),
     pytest.param(b"a: 1\nb: \xff\n", "agent.yaml:2: is not UTF-8 text; save the file as UTF-8", id="Latin-1"),
     pytest.param(
         "state_dir: /x\n".encode("utf-16"), "agent.yaml:1: is not UTF-8 text; save the file as UTF-8", id="UTF-16"
@@ -109,7 +109,7 @@ def test_a_file_of_somebody_else_is_refused(site: Site) -> None:
 
 def test_a_missing_configuration_is_told(site: Site) -> None:
     site.main.unlink()
-    hint = "name the right file with -c, or start from agent.yaml.example"
+    hint = "name the right file with -c, or have `certagent init` write one"
     assert site.problems() == [f"agent.yaml: cannot be read: No such file or directory; {hint}"]
 
 
@@ -167,7 +167,7 @@ INCLUDES = [
         "include: [a.yaml, b.yaml]",
         {"a.yaml": "- keystores\n", "b.yaml": "x: y\n"},
         [
-            "a.yaml:1: is not a table of keys; start from agent.yaml.example",
+            "a.yaml:1: is not a table of keys; have `certagent init` write one",
             "b.yaml:1: x: is not a known key; known here: authorities, keystores",
         ],
         id="a broken file does not hide the next",

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import get_args
 
 from certagent import durable, interrupt, shipped
-from certagent.cli.check import check
+from certagent.cli.check import look
+from certagent.cli.check_report import Shown
 from certagent.cli.init import asking, ca, texts
 from certagent.cli.init.answers import KINDS, Answers, alternative_name, fault, in_directory
 from certagent.config.meant import did_you_mean
@@ -80,7 +81,7 @@ def init(arguments: argparse.Namespace) -> int:
         print()
         for path in files:
             print(f"wrote {path}")
-        code = check(argparse.Namespace(**{**vars(arguments), "names": [], "offline": False}))
+        code = look(arguments.config, [], Shown(quiet=False), debug=arguments.debug)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the files are written; `certagent check` looks at them") from None
     _tell_next(arguments, name, code)
