@@ -138,12 +138,18 @@ _KNOWN_CRITICAL = frozenset({x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid
 
 def check_whole(revocations: x509.CertificateRevocationList) -> None:
     """Whether consumers can do with this list alone. Raises TrustError for what is not handled: delta CRLs, indirect
-    ones, those for some reasons only, and critical extensions that are not known (RFC 5280 §5.2).
+    ones, those for some reasons only, critical extensions that are not known (RFC 5280 §5.2), and what cannot be read.
 
     One that its CA made for a part of its certificates (its users', its CAs', those of one distribution point) passes.
     """
+    try:
+        extensions = list(revocations.extensions)
+        for entry in revocations:
+            entry.serial_number, entry.revocation_date_utc  # noqa: B018 -- the library reads each when it is looked at
+    except facts.UNREADABLE:
+        raise TrustError("the CRL holds what cannot be read", "ask the CA's operator to publish a new one") from None
     hint = "certagent keeps plain complete CRLs; `crl_url` can name where the CA publishes one"
-    for extension in revocations.extensions:
+    for extension in extensions:
         point = extension.value
         if extension.oid == x509.DeltaCRLIndicator.oid:
             raise TrustError("the CRL is a delta, and says nothing without the one it adds to", hint)

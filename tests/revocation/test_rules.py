@@ -123,3 +123,11 @@ def test_all_lists_of_a_file_are_read() -> None:
     assert [crl.number(each) for each in crl.read_all(together)] == [1, 2]
     assert [crl.number(each) for each in crl.read_all(one.public_bytes(Encoding.DER))] == [1]
     assert crl.read_all(b"no list") == []
+
+
+@pytest.mark.parametrize("oid", ["2.5.29.20", "2.5.29.27", "2.5.29.28"], ids=["number", "delta", "distribution point"])
+@pytest.mark.parametrize("content", [b"", b"\xff", b"\x04\x01a"], ids=["empty", "cut", "another type"])
+def test_a_list_whose_extension_cannot_be_read_is_refused_in_words(oid: str, content: bytes) -> None:
+    broken = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), content)
+    with pytest.raises(TrustError, match="the CRL holds what cannot be read"):
+        crl.check_whole(revocations((broken, False), number=None))
