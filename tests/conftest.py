@@ -71,6 +71,11 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "openvpn": (("openvpn", "/dev/net/tun"), True, "openvpn"),
     "freeradius": (("freeradius", "eapol_test"), True, "freeradius eapoltest"),
     "swanctl": (("charon-systemd", "swanctl"), True, "charon-systemd strongswan-swanctl"),
+    "strongswan-libipsec": (
+        ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "/dev/net/tun"),
+        True,
+        "libcharon-extra-plugins",
+    ),
     "strongswan-pkcs11": (("/usr/lib/ipsec/plugins/libstrongswan-pkcs11.so",), False, "libstrongswan-extra-plugins"),
     "promtool": (("promtool",), False, "prometheus"),
     "root": ((), True, ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tests.consumers import ike
 from tests.interop.commands import ROOT
 
 _BACKEND = """\
@@ -136,6 +137,10 @@ install -d -m 755 /etc/postgresql/tls
 """
 
 
+def _shipped(name: str) -> str:
+    return (ROOT / "keystores" / name).read_text()
+
+
 @dataclass(frozen=True)
 class Consumer:
     """`unit` is started once its files are there; `files`: what stands where, before; `prepare`: shell, as root.
@@ -143,6 +148,7 @@ class Consumer:
     `definition`: the name of its file and keystore, if it is another; `changes`: what a person writes there instead.
     `needs`: parts of tests/conftest.py. `verifies`: it wants a certificate of its clients. `refuses`: it refuses
     connections for a moment when a hook has it read its files again. `starts`: a hook starts it, the first time.
+    `quiet`: hooks have nothing to complain about while it does not run. `tries`: visits of a peer between renewals.
     """
 
     needs: tuple[str, ...]
@@ -157,9 +163,45 @@ class Consumer:
     verifies: bool = False
     refuses: bool = False
     starts: bool = False
+    quiet: bool = False
+    tries: int = 100
 
 
 CONSUMERS = {
+    "strongswan": Consumer(
+        ("swanctl", "strongswan-libipsec"),
+        "strongswan",
+        500,
+        "ike",
+        files={
+            "/etc/strongswan.d/charon/kernel-libipsec.conf": ike.IN_USERLAND,
+            "/etc/swanctl/conf.d/home.conf": ike.CONNECTION,
+        },
+        prepare=ike.PREPARE,
+        verifies=True,
+        quiet=True,
+        tries=20,
+    ),
+    "strongswan with its key in a token": Consumer(
+        ("swanctl", "strongswan-libipsec", "softhsm", "strongswan-pkcs11"),
+        "strongswan",
+        500,
+        "ike",
+        files={
+            "/etc/strongswan.d/charon/kernel-libipsec.conf": ike.IN_USERLAND,
+            "/etc/strongswan.d/softhsm.conf": ike.MODULE,
+            "/etc/swanctl/conf.d/home.conf": ike.CONNECTION + ike.PIN,
+            "/etc/certagent/keystores/swanctl-token.conf.template": _shipped("swanctl-token.conf.template"),
+        },
+        prepare=f"""\
+softhsm2-util --init-token --free --label vpn --pin 1234 --so-pin 567890
+echo 1234 | install -m 600 /dev/stdin /etc/certagent/strongswan.pin
+{ike.PREPARE}""",
+        definition="strongswan-token",
+        verifies=True,
+        quiet=True,
+        tries=20,
+    ),
     "nginx": Consumer(("nginx",), "nginx", 443, "http", files={"/etc/nginx/nginx.conf": _NGINX}),
     "haproxy": Consumer(
         ("haproxy",),

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,8 @@ from certagent.config.values import KeyType
 from certagent.lab import LabCA, Settings, issuing, serve
 from certagent.lab.generation import Generation
 from tests.consumers.catalogue import CONSUMERS
-from tests.consumers.peers import Load, Peer
+from tests.consumers.ike import IkePeer
+from tests.consumers.peers import AnyPeer, Load, Peer
 from tests.interop.commands import ROOT, Done, certagent
 from tests.waiting import PATIENCE, slowness, until
 
@@ -53,6 +55,11 @@ class Seen:
     during: list[bool] = field(default_factory=list)
     after: list[bool] = field(default_factory=list)
     state: str = ""
+
+
+_DAEMONS: dict[str, Callable[[Path, Path], AnyPeer]] = {
+    "ike": IkePeer,
+}
 
 
 class Life:
@@ -106,13 +113,13 @@ class Life:
         served = set[int]()
         with load:
             for _ in range(RENEWALS):
-                load.await_more()
+                load.await_more(self.consumer.tries)
                 done = certagent(CONFIG, "renew", "--force", self.name)
                 assert done.returncode == 0, done.stderr
                 self.seen.renewals += 1
                 served.add(self.ca.issued()[-1].serial)
                 until(lambda: served <= load.serials, told=lambda: f"{load.failures[-3:]}")
-            load.await_more()
+            load.await_more(self.consumer.tries)
         self.count(load)
         self.seen.all_served = len(served) == RENEWALS
 
@@ -132,21 +139,23 @@ class Life:
             self.seen.during = settled(peers, [True, self.consumer.verifies])
             self.seen.rolled_over = told(certagent(CONFIG, "renew", "--due", self.name))
             self.seen.after = settled(peers, [self.consumer.verifies, True])
-            load.await_more()
+            load.await_more(self.consumer.tries)
         self.count(load)
         status = json.loads(certagent(CONFIG, "status", "--json").stdout)
         lines = certagent(CONFIG, "history", self.name, "--json").stdout.splitlines()
         self.seen.events = [json.loads(line)["event"] for line in lines]
         self.seen.state = status["keystores"][self.name]["state"]
 
-    def rollover_peer(self, number: int, generation: Generation, *both: Generation) -> Peer:
+    def rollover_peer(self, number: int, generation: Generation, *both: Generation) -> AnyPeer:
         """Of a server that wants certificates of its clients, one under this CA; else one that believes it alone."""
         if self.consumer.verifies:
             return self.peer(self.trusting("both", *both), self.identity(number, generation))
         return self.peer(self.trusting(f"ca{number}", generation), None)
 
-    def peer(self, trusted: Path, identity: Path | None) -> Peer:
+    def peer(self, trusted: Path, identity: Path | None) -> AnyPeer:
         it = self.consumer
+        if identity is not None and (made := _DAEMONS.get(it.protocol)):
+            return made(trusted, identity)
         return Peer(it.port, it.protocol, it.server_name, trusted, identity if it.verifies else None)
 
     def trusting(self, name: str, *generations: Generation) -> Path:
@@ -169,7 +178,7 @@ class Life:
         self.seen.failed += load.failures
 
 
-def settled(peers: list[Peer], wanted: list[bool]) -> list[bool]:
+def settled(peers: list[AnyPeer], wanted: list[bool]) -> list[bool]:
     """What the peers see once it is what is wanted; after a while, whatever they see. Reloads are asynchronous."""
     deadline = time.monotonic() + PATIENCE / 4
     while (seen := [peer.is_served() for peer in peers]) != wanted and time.monotonic() < deadline:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from tests.consumers.clients import serial
 from tests.waiting import PATIENCE
@@ -131,10 +131,18 @@ class Peer:
         return True
 
 
+class AnyPeer(Protocol):
+    """As Peer is to who uses it."""
+
+    def talk(self) -> int: ...
+
+    def is_served(self) -> bool: ...
+
+
 class Load:
     """Inside `with`, three threads talk without a pause, a new handshake each time. What fails stands in `failures`."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: AnyPeer) -> None:
         self._peer = peer
         self.handshakes = 0
         self.failures: list[str] = []

@@ -42,14 +42,14 @@ def live(machine: Machine, name: str) -> dict[str, Any]:
 def test_enrolled_renewed_under_load_and_rolled_over(machine: Machine, name: str) -> None:
     seen, it = live(machine, name), CONSUMERS[name]
     keystore = it.definition or name
-    if it.starts:
+    if it.starts or it.quiet:
         assert seen["first_enrollment"].startswith(f"0: {keystore}: enrolled")
     else:
         assert seen["first_enrollment"].startswith("1: ")
         assert "in place; the post hook failed and will be retried" in seen["first_enrollment"]
         assert seen["enrolled"].startswith(f"0: {keystore}: enrolled")
     assert (seen["renewals"], seen["all_served"]) == (3, True)
-    assert seen["handshakes"] >= 400
+    assert seen["handshakes"] >= 4 * it.tries
     assert [each for each in seen["failed"] if not (it.refuses and each.startswith(NOBODY_THERE))] == []
     assert [event for event in seen["events"] if event in ENDS] == ["enrolled", *["renewed"] * 3, "rolled over"]
     # The peers under the first and the second CA: clients that show its certificate, or that believe it alone.

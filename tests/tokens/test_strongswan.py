@@ -1,4 +1,4 @@
-"""keystores/strongswan.yaml: strongSwan finds the key of each renewal by its ID."""
+"""keystores/strongswan-token.yaml: strongSwan finds the key of each renewal by its ID."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def test_the_renewed_key_is_found_by_the_id_in_the_snippet(softhsm: Place, make_
         "/etc/certagent/strongswan.pin": str(softhsm.pin_file),
         "/etc/swanctl/certagent-vpn.uri": str(site.uri),
         "    certificate_file: /etc/swanctl/x509/certagent-vpn.pem": f"    certificate_file: {site.certificate}",
-        "    ca_file: /etc/swanctl/x509ca/certagent-ca.pem\n": "",  # the test's own follows
+        "    ca_directory: /etc/swanctl/x509ca ": "    # ",  # the test's own follows
         "/etc/certagent/keystores/swanctl-token.conf.template": str(template),
         "/etc/swanctl/conf.d/certagent-vpn.conf": str(snippet),
-        "[swanctl, --load-creds, --clear, --noprompt]": "[/bin/true]",
-        "[swanctl, --load-creds, --noprompt]": "[/bin/true]",
+        # What the hooks do for a charon that runs is seen in consumers/.
+        "[systemctl, try-reload-or-restart, strongswan]": "[/bin/true]",
     }
-    shipped.install(site, "strongswan.yaml", changes)
+    shipped.install(site, "strongswan-token.yaml", changes)
     seen = set()
     for _ in range(3):
-        done = certagent(site.config, "renew", "--force", "strongswan")
+        done = certagent(site.config, "renew", "--force", "strongswan-token")
         assert done.returncode == 0, done.stderr
         [key_id] = re.findall(r"handle = ([0-9a-f]{32})$", snippet.read_text(), re.MULTILINE)
         assert key_id == site.id
