@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -44,7 +43,6 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._started: dict[str, subprocess.Popen[bytes]] = {}
-        self._wake = threading.Event()
         self._signal = 0
 
     def __enter__(self) -> Self:
@@ -62,8 +60,7 @@ class Processes:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._signal = number
-        self._wake.set()
+        self._signal = number  # and no lock is taken: it may be the one that this interrupts
 
     def log_of(self, name: str) -> Path:
         return self._logs / f"{name}.log"
@@ -82,7 +79,7 @@ class Processes:
 
     def wait(self, seconds: float) -> None:
         """Let time pass. Raises EndedError if a signal came, DemoError if a process has ended."""
-        self._wake.wait(seconds)
+        time.sleep(0 if self._signal else seconds)
         if self._signal:
             raise EndedError(self._signal)
         for name, process in self._started.items():

@@ -29,7 +29,7 @@ include: keystores/*.yaml
     rollover_at: {rollover_at}s           # before the CA's end: ask for the next one
 
 defaults:
-  authority: lab
+  authority: corp
 """
 
 _WEB = """\

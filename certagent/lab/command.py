@@ -6,9 +6,8 @@ import argparse
 import ipaddress
 import json
 import logging
-import signal
+import shlex
 import sys
-import threading
 from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from certagent import durable
 from certagent.config.values import Duration, Fingerprint, KeyType
 from certagent.errors import ConfigError
+from certagent.lab import background
 from certagent.lab.ca import LabCA
 from certagent.lab.generation import Settings
 from certagent.lab.server import LabServer, log, serve
@@ -29,7 +29,7 @@ _LONGEST_LIFE = 100 * 366 * 86400  # seconds; X.509 itself ends with the year 99
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`certagent lab [options]` serves; `approve`, `reject`, `revoke` and `list` are a CA's operator."""
+    """`certagent lab [options]` serves; `approve`, `reject`, `revoke`, `list` and `stop` are a CA's operator."""
     add = parser.add_argument
     add("--dir", type=Path, default=_DIRECTORY, help="where it is kept (default: ./%(default)s)")
     add("--port", type=_port, default=8080, help="where it listens; 0: any free one (default: %(default)s)")
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pss", action="store_true", help="certificates and CRLs are signed with RSASSA-PSS")
     add("--ra", action="store_true", help="an RA before the CA, with two certificates")
     _add_rollover(parser)
+    add("--background", action="store_true", help="leave it running, and end it with `certagent lab stop`")
     add("--manual", action="store_true", help="requests wait until `certagent lab approve`")
     add("--accept", action="append", choices=("sha1", "3des", "des"), default=[],
         help="take requests made with a weak algorithm too, for old clients (repeatable)")  # fmt: skip
@@ -76,6 +77,7 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument(
         "serial", type=_serial, metavar="SERIAL", help="in hexadecimal, as `certagent lab list` and openssl print it"
     )
+    action("stop", "end the lab that runs in a directory", "")
     listing = action("list", "what waits and what was issued", "")
     listing.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for programs")
 
@@ -107,6 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
             return _decide(arguments.dir, arguments.transaction, "rejected")
         case "revoke":
             return _revoke(arguments.dir, arguments.serial, datetime.now(UTC))
+        case "stop":
+            return background.stop(_existing(arguments.dir).directory)
         case "list":
             return _list(arguments.dir, as_json=arguments.json)
         case _:
@@ -129,20 +133,24 @@ def _serve(arguments: argparse.Namespace) -> int:
         flat_next_ca=arguments.next_ca == "flat",
         challenge=read_challenge(arguments.challenge_file) if arguments.challenge_file else None,
     )
+    if not arguments.background:
+        return _serve_here(arguments, settings, lambda text: print(f"{text}\n\nCtrl-C ends it. Requests:", flush=True))
+    return background.start(arguments.dir, lambda ready: _serve_here(arguments, settings, ready))
+
+
+def _serve_here(arguments: argparse.Namespace, settings: Settings, ready: background.Ready) -> int:
     Store(arguments.dir).create()
-    with durable.lock(arguments.dir / "lock", f"the lab in {arguments.dir}"):
+    with durable.lock(background.lock_of(arguments.dir), f"the lab in {arguments.dir}"):
         ca = LabCA(arguments.dir, lambda: datetime.now(UTC), settings)
         challenge_file = (arguments.challenge_file or ca.store.challenge_file).resolve()
-        stopped = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stopped.set())
+        background.hold_signals()
         handler = logging.StreamHandler(sys.stdout)
         log.addHandler(handler)
         log.setLevel(logging.WARNING if arguments.quiet else logging.INFO)
         log.propagate = False
         with serve(ca, arguments.listen, arguments.port) as server:
-            print(_banner(server, arguments, challenge_file), flush=True)
-            stopped.wait()
+            ready(_banner(server, arguments, challenge_file))
+            background.wait_for_the_end()
         log.removeHandler(handler)
     return 0
 
@@ -165,15 +173,18 @@ def _banner(server: LabServer, arguments: argparse.Namespace, challenge_file: Pa
             f"  approval     {approval}",
             *([f"  rollover     {_schedule(ca, arguments.rollover)}"] if arguments.rollover else []),
             "",
-            "For agent.yaml:",
+            "For `certagent init`, which asks for the rest:",
+            "",
+            f"  certagent init --url {server.url} --challenge-file {shlex.quote(str(challenge_file))} \\",
+            f"      --fingerprint {fingerprint}",
+            "",
+            "Or for agent.yaml, in place of what it has there:",
             "",
             "authorities:",
-            "  lab:",
+            "  corp:",
             f"    url: {server.url}",
             f"    fingerprint: {fingerprint}",
             f"    challenge: {{file: {json.dumps(str(challenge_file))}}}",
-            "",
-            "Ctrl-C ends it. Requests:",
         ]
     )
 

@@ -17,13 +17,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certagent.cli import parser
+from certagent.cli.main import main
+from certagent.config.load import load_configuration
 from certagent.config.values import Fingerprint
 from certagent.errors import BusyError, CertagentError, ConfigError
 from certagent.lab import LabCA, command
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, free_port, listens
 
 from .device import Clock, Device, Lab, MakeLab, certificate
 
+ROOT = Path(__file__).parents[2]
 SERVE = """
 import sys
 from certagent.cli.main import main
@@ -95,12 +98,54 @@ def test_the_banner_is_all_one_needs(serve_lab: Serve) -> None:
     assert "NOT FOR PRODUCTION" in served.banner
     assert served.url.startswith("http://127.0.0.1:")
     snippet = served.banner[served.banner.index("authorities:") : served.banner.index("Ctrl-C")]
-    authority = yaml.safe_load(snippet)["authorities"]["lab"]
+    authority = yaml.safe_load(snippet)["authorities"]["corp"]
     assert authority["url"] == served.url
     ca = LabCA(served.directory, Clock()).generation.issuer.certificate
     assert Fingerprint.parse(authority["fingerprint"]).digest == ca.fingerprint(hashes.SHA256())
     assert Path(authority["challenge"]["file"]).read_text().strip() == served.challenge
     assert served.challenge not in served.banner
+
+
+def block(banner: str) -> str:
+    """What it says is for agent.yaml."""
+    return banner[banner.index("authorities:\n") :].partition("\n\n")[0]
+
+
+def test_its_block_pastes_into_the_example(serve_lab: Serve, tmp_path: Path) -> None:
+    """In place of what the example has there, and of all that the example has."""
+    served = serve_lab()
+    example = (ROOT / "agent.yaml.example").read_text()
+    begin, end = example.index("authorities:\n"), example.index("\ndefaults:")
+    for text in (example[:begin] + block(served.banner) + "\n" + example[end:], block(served.banner) + example[end:]):
+        file = tmp_path / "agent.yaml"
+        file.write_text(text)
+        file.chmod(0o600)
+        configuration = load_configuration(file)
+        assert configuration.authority_of(configuration.keystores["web"]).urls == (served.url,)
+
+
+def test_in_the_background(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Started, spoken to by another process, ended; and what keeps it from starting is told."""
+    directory, port = tmp_path / "lab", free_port()
+    argv = [sys.executable, "-m", "certagent", "lab", "--dir", str(directory), "--port", str(port), "--background"]
+    started = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    try:
+        assert started.returncode == 0, started.stderr
+        assert f"To end it: certagent lab stop --dir {directory}" in started.stdout
+        pid = int(re.findall(r"process (\d+), log", started.stdout)[0])
+        assert listens(port)
+        again = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert (again.returncode, again.stdout) == (1, "")
+        assert f"is being worked on by process {pid}" in again.stderr
+        assert main(["scep", "getcaps", "--url", f"http://127.0.0.1:{port}/scep"]) == 0
+        assert "GetCACaps" in (directory / "log").read_text()
+        capsys.readouterr()
+    finally:
+        assert run("stop", "--dir", directory) == 0
+    assert capsys.readouterr().out == f"stopped: process {pid}\n"
+    assert not listens(port)
+    with pytest.raises(ConfigError, match="no lab runs in"):
+        run("stop", "--dir", directory)
 
 
 def test_one_lab_per_directory(serve_lab: Serve) -> None:
