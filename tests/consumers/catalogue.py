@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.consumers import ike
+from tests.consumers import ike, openvpn
 from tests.interop.commands import ROOT
 
 _BACKEND = """\
@@ -168,6 +168,30 @@ class Consumer:
 
 
 CONSUMERS = {
+    "openvpn": Consumer(
+        ("openvpn", "openssl"),
+        "openvpn@vpn",
+        1194,
+        "openvpn client",
+        files={"/etc/openvpn/vpn.conf": openvpn.SERVER},
+        prepare=openvpn.PREPARE,
+        verifies=True,
+        starts=True,
+        tries=5,
+    ),
+    "openvpn as a client": Consumer(
+        ("openvpn", "openssl"),
+        "openvpn@vpn",
+        1194,
+        "openvpn server",
+        files={"/etc/openvpn/vpn.conf": openvpn.CLIENT},
+        prepare=openvpn.PREPARE,
+        definition="openvpn",
+        changes={"[server_auth]": "[client_auth]"},
+        verifies=True,
+        starts=True,
+        tries=5,
+    ),
     "strongswan": Consumer(
         ("swanctl", "strongswan-libipsec"),
         "strongswan",

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -27,6 +28,7 @@ from certagent.lab import LabCA, Settings, issuing, serve
 from certagent.lab.generation import Generation
 from tests.consumers.catalogue import CONSUMERS
 from tests.consumers.ike import IkePeer
+from tests.consumers.openvpn import OpenVpnPeer
 from tests.consumers.peers import AnyPeer, Load, Peer
 from tests.interop.commands import ROOT, Done, certagent
 from tests.waiting import PATIENCE, slowness, until
@@ -59,6 +61,8 @@ class Seen:
 
 _DAEMONS: dict[str, Callable[[Path, Path], AnyPeer]] = {
     "ike": IkePeer,
+    "openvpn client": partial(OpenVpnPeer, "client"),
+    "openvpn server": partial(OpenVpnPeer, "server"),
 }
 
 
