@@ -42,7 +42,7 @@ PACKAGES := openssl man-db mandoc scep nginx-light haproxy systemd-container fak
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
 # A gigabyte for the slow tests alone.
 MORE_PACKAGES := golang-go golang-github-smallstep-certificates-dev prometheus zsh fish \
-	openvpn freeradius eapoltest charon-systemd strongswan-swanctl libcharon-extra-plugins iproute2 \
+	openvpn freeradius eapoltest charon-systemd strongswan-swanctl libcharon-extra-plugins iproute2 wpasupplicant hostapd \
 	apache2 stunnel4 mosquitto postgresql default-jdk-headless pkcs11-provider postfix dovecot-imapd
 
 .PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages clean

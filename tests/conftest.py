@@ -71,6 +71,7 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "openvpn": (("openvpn", "/dev/net/tun"), True, "openvpn"),
     "freeradius": (("freeradius", "eapol_test"), True, "freeradius eapoltest"),
     "swanctl": (("charon-systemd", "swanctl"), True, "charon-systemd strongswan-swanctl"),
+    "wpa_supplicant": (("wpa_supplicant", "hostapd", "ip"), True, "wpasupplicant hostapd iproute2"),
     "strongswan-libipsec": (
         ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "/dev/net/tun"),
         True,

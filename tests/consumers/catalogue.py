@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.consumers import ike, openvpn
+from tests.consumers import eap, ike, openvpn
 from tests.interop.commands import ROOT
 
 _BACKEND = """\
@@ -168,6 +168,18 @@ class Consumer:
 
 
 CONSUMERS = {
+    "wpa-supplicant": Consumer(
+        ("wpa_supplicant",),
+        "wpa_supplicant-wired@eth0",
+        0,
+        "eap",
+        files={"/etc/wpa_supplicant/wpa_supplicant-wired-eth0.conf": eap.SUPPLICANT},
+        prepare=eap.PREPARE,
+        changes={"wpa_supplicant@eth0": "wpa_supplicant-wired@eth0"},
+        verifies=True,
+        quiet=True,
+        tries=4,
+    ),
     "openvpn": Consumer(
         ("openvpn", "openssl"),
         "openvpn@vpn",

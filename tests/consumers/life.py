@@ -27,6 +27,7 @@ from certagent.config.values import KeyType
 from certagent.lab import LabCA, Settings, issuing, serve
 from certagent.lab.generation import Generation
 from tests.consumers.catalogue import CONSUMERS
+from tests.consumers.eap import Authenticator
 from tests.consumers.ike import IkePeer
 from tests.consumers.openvpn import OpenVpnPeer
 from tests.consumers.peers import AnyPeer, Load, Peer
@@ -60,6 +61,7 @@ class Seen:
 
 
 _DAEMONS: dict[str, Callable[[Path, Path], AnyPeer]] = {
+    "eap": Authenticator,
     "ike": IkePeer,
     "openvpn client": partial(OpenVpnPeer, "client"),
     "openvpn server": partial(OpenVpnPeer, "server"),
