@@ -97,6 +97,20 @@ _PROVIDER = {
 }
 _PRELOADED = (ROOT / "keystores/provider.service.conf").read_text().replace("#Environment", "Environment")
 _NGINX_ON_TOKEN = _NGINX.replace("user www-data;", "user root;").replace("private/nginx.key", "certs/web-key.pem")
+_NGINX_BY_ENGINE = """\
+user root;
+pid /run/nginx.pid;
+events { }
+http {
+    access_log off;
+    server {
+        listen 443 ssl;
+        server_name www.example.net;
+        include /etc/nginx/certagent-web.conf;
+        location / { return 200 "ok\\n"; }
+    }
+}
+"""
 _HAPROXY_ON_TOKEN = _HAPROXY.replace("    user haproxy\n    group haproxy\n", "")
 _POSTFIX = """\
 compatibility_level = 3.6
@@ -323,6 +337,20 @@ systemctl daemon-reload
 """,
         refuses=True,
         starts=True,
+    ),
+    "nginx with its key in a token, by the engine": Consumer(
+        ("nginx", "softhsm", "engine"),
+        "nginx",
+        443,
+        "http",
+        files={
+            "/etc/nginx/nginx.conf": _NGINX_BY_ENGINE,
+            "/etc/certagent/keystores/openssl-engine.cnf": _shipped("openssl-engine.cnf"),
+            "/etc/certagent/keystores/nginx-token.conf.template": _shipped("nginx-token.conf.template"),
+            "/etc/systemd/system/nginx.service.d/token.conf": _shipped("nginx-token.service.conf"),
+        },
+        prepare=f"{_TOKEN}systemctl daemon-reload",
+        definition="softhsm",
     ),
     "nginx with its key in a token": Consumer(
         ("nginx", "softhsm", "provider"),
