@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -151,6 +152,33 @@ def test_what_is_somebody_elses_is_neither_replaced_nor_removed(host: Site, put:
         mine = {path.name[8:]: load_pem(path.read_bytes(), "")[0] for path in host.cas() if path != taken}
         assert {number: {A: "A", C: "C"}[of] for number, of in mine.items() if of != B} == expected
     assert os.path.samestat(os.lstat(taken), before)
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("how", ["link", "symlink"])
+def test_in_another_users_directory_nothing_of_roots_is_touched(host: Site, how: str) -> None:
+    """Its owner leads our own names to what is root's, before and in the middle of a swap."""
+    cas, treasure = host.etc / "cas", host.root / "treasure"
+    os.chown(cas, 65534, 65534)
+    treasure.write_bytes(b"# certagent keeps this file, along with %b\n" % os.fsencode(host.etc / "web.key"))
+    treasure.chmod(0o600)
+    before = treasure.read_bytes()
+    trust(host, A, B)
+    for name in names(host):
+        (cas / f"{name}.0").unlink()
+        getattr(os, how)(treasure, cas / f"{name}.0")
+    assert trust(host, A, B)
+    plan = host.keystore.plan_trust("swap", (C,))
+    assert plan
+    swap.stage(plan)
+    for name in names(host):
+        (cas / f"{name}.1").unlink()
+        getattr(os, how)(treasure, cas / f"{name}.1")
+    with contextlib.suppress(KeystoreError):
+        swap.finish(plan.record)
+    found = treasure.stat()
+    assert (treasure.read_bytes(), found.st_mode & 0o777, found.st_uid) == (before, 0o600, os.geteuid())
+    assert not [path for path in cas.iterdir() if path.stat().st_size == len(before) and not path.samefile(treasure)]
 
 
 def test_two_keystores_share_one(site: MakeSite, pki: Pki, host: Site) -> None:
