@@ -139,6 +139,9 @@ listen = 127.0.0.1
 ssl = required
 ssl_server_cert_file = /etc/dovecot/tls/mail.pem
 ssl_server_key_file  = /etc/dovecot/tls/mail.key
+passdb static {
+  password = nobody logs in
+}
 """
 # A cluster of its own: whatever else the host has, this one is the only one in the machine.
 _CLUSTER = """\
@@ -322,6 +325,7 @@ echo 1234 | install -m 600 /dev/stdin /etc/certagent/strongswan.pin
         files={"/root/dovecot-2.3": _DOVECOT_2_3, "/root/dovecot-2.4": _DOVECOT_2_4},
         prepare="install -d -m 755 /etc/dovecot/tls\n"
         "cp /root/dovecot-$(dovecot --version | cut -c1-3) /etc/dovecot/dovecot.conf",
+        refuses=True,  # 2.4 says BYE to who is about to log in
     ),
     "java": Consumer(
         ("java",),
@@ -373,7 +377,7 @@ systemctl daemon-reload
         },
         prepare=f"{_TOKEN}systemctl daemon-reload; mkdir -p /etc/haproxy/certs",
         definition="softhsm-provider",
-        refuses=True,  # a connection or none at each reload, where the key is a slow one
+        refuses=True,  # a connection or none at each reload
         changes={
             "/etc/ssl/certs/web-key.pem": "/etc/haproxy/certs/site.pem",
             "/etc/ssl/certs/web.pem": "/etc/haproxy/certs/site.pem",
