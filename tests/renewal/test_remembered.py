@@ -94,7 +94,7 @@ def test_whatever_changed_it_is_read_again(enrolled: Site, change: Callable[[Sit
 
 def test_a_key_that_was_shown_to_all_is_told(enrolled: Site) -> None:
     shown_to_all(enrolled)
-    assert "is open to everybody" in str(look(enrolled)[0].exposed)
+    assert "can be read by everybody" in str(look(enrolled)[0].exposed)
 
 
 def test_a_certificate_that_cannot_be_read_is_not_remembered(enrolled: Site) -> None:
