@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 FORGED = "web: renewed, valid until 2099-01-01"
 WORDS = f"a\n{FORGED}\r\x1b[2J\x1b]0;owned\x07\u202e\u2066\x00\x85\u2028\x9b31m"
 EVIL = WORDS + "x" * 10_000
-LONGEST = 2500  # characters of a line
+LONGEST = 2600  # characters of a line: 2000 of a message, its hint, and the keys of a report around them
 UTF8, IA5 = 0x0C, 0x16
 
 
