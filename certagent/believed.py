@@ -27,7 +27,7 @@ def file_fault(path: Path) -> Fault | None:
         with reach(path) as place:
             return place.fault()
     except KeystoreError as error:
-        return f"is not believed: {error}", error.hint
+        return f"is not trusted: {error}", error.hint
     except OSError:
         return None
 
@@ -46,7 +46,7 @@ def directory_fault(path: Path) -> Fault | None:
             return None  # it cannot be used either, and says so itself
         # Below a sticky directory, such as /tmp, nobody can exchange what we make.
         doubt = found.doubt if each == path or not owned.is_sticky(found.status) else found.above
-        return (doubt, f"see who has put what there, then run chown root {each}, chmod go-w {each}") if doubt else None
+        return (doubt, f"check who put what there, then run chown root {each}, chmod go-w {each}") if doubt else None
     return None
 
 
@@ -65,10 +65,12 @@ def check_state(directory: Path, *, deep: bool = False) -> None:
         )
     # What root left open, as container platforms do, nobody else can mend: then it counts whose the names in it are.
     if owner in (None, os.geteuid()) and (fault := directory_fault(directory)):
-        raise StateError(f"{directory} is not believed: {fault[0]}", fault[1])
+        raise StateError(f"{directory} is not trusted: {fault[0]}", fault[1])
     for path, status in _names(directory, deep=deep):
         if not stat.S_ISLNK(status.st_mode) and (fault := owned.fault(status, path)):
-            raise StateError(f"{path} {fault[0]}: it may say what somebody else wants", f"look at it, then {fault[1]}")
+            raise StateError(
+                f"{path} {fault[0]}, so somebody else may have changed it", f"check its content, then {fault[1]}"
+            )
 
 
 def _owner(directory: Path) -> int | None:

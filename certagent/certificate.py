@@ -37,7 +37,7 @@ UNREADABLE = (
     x509.UnsupportedGeneralNameType,
 )
 _NAME = 300  # characters of a name that are shown
-WRITTEN_WRONG = "its CA wrote that as RFC 5280 forbids; ask the CA's operator for one as it should be"
+WRITTEN_WRONG = "the CA wrote something that RFC 5280 forbids; ask the CA's operator for a correct certificate"
 _STRONG = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"})
 
 
@@ -73,7 +73,7 @@ def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
             return tuple(found)
     blocks = pem_blocks.certificates(data)
     if len(blocks) != len(_BEGUN.findall(data)):
-        raise KeystoreError(f"{where} is PEM text that was cut or changed", "restore the file, or remove it")
+        raise KeystoreError(f"{where} is PEM text that was cut off or changed", "restore the file, or remove it")
     return tuple(
         _loaded(block, trusted, f"certificate {number} in {where}")
         for number, (trusted, block) in enumerate(blocks, start=1)
@@ -89,7 +89,8 @@ def _loaded(block: bytes, trusted: bool, which: str) -> x509.Certificate:
         certificate = load_der(_first(der) if trusted else der)
     except UNREADABLE:
         raise KeystoreError(
-            f"{which} cannot be read", "it is damaged, or its CA wrote a number, a date or a key as RFC 5280 forbids"
+            f"{which} cannot be read",
+            "it is damaged, or the CA wrote a number, date or key in a form that RFC 5280 forbids",
         ) from None
     if part := unreadable_part(certificate):
         raise KeystoreError(f"{which} cannot be read: its {part}", WRITTEN_WRONG)
@@ -173,7 +174,7 @@ def parse_subject(text: str) -> x509.Name:
         return x509.Name.from_rfc4514_string(names.written_subject(text), _ATTRIBUTES)
     except ValueError as error:
         why, _, hint = str(error).partition("; ")
-        why = why or "it cannot be read"
+        why = why or "it cannot be parsed"
         raise ConfigError(
             f"subject {text[:100]!r}: {why}", hint or "write it as in RFC 4514, e.g. CN=web,O=Example"
         ) from None
@@ -237,7 +238,7 @@ def san_extension(certificate: x509.Certificate) -> x509.SubjectAlternativeName 
         return None
     except UNREADABLE as error:
         raise TrustError(
-            f"a certificate's extensions cannot be read: {error}", "its CA made it wrong; ask the CA's operator"
+            f"a certificate's extensions cannot be read: {error}", "the CA made it wrong; ask the CA's operator"
         ) from None
 
 
@@ -345,13 +346,14 @@ def _check_digest(
         digest = None
     if digest is None:
         raise TrustError(
-            f"{what} is signed in a way unknown here", "RSA and ECDSA over SHA-2 are known; ask the CA's operator"
+            f"{what} has a signature of a kind that certagent does not know",
+            "certagent knows RSA and ECDSA with SHA-2; ask the CA's operator",
         )
     word = digest.name
     if word not in _STRONG and word not in accept:
         raise TrustError(
             f"{what} is signed with {word}",
-            f"if this CA can do no better, add `{word}` to the authority's `accept`",
+            f"if this CA supports nothing better, add `{word}` to the authority's `accept`",
         )
 
 

@@ -91,7 +91,8 @@ class Directory:
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise KeystoreError(
-                    f"{self.path / name} became a symbolic link while it was looked at", "see which program interferes"
+                    f"{self.path / name} became a symbolic link while certagent was reading it",
+                    "find out which program changes it",
                 ) from None
             raise
         try:
@@ -109,13 +110,13 @@ class Directory:
     def _check(self, path: Path, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
             what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise KeystoreError(f"{path} is {what}", "correct the path, or move away what lies there")
+            raise KeystoreError(f"{path} is {what}", "correct the path, or move away what is there")
         own = status.st_uid == self.status.st_uid and status.st_uid not in owned.owners()
         if status.st_nlink > 1 and not self.closed and not own:
             raise KeystoreError(
                 f"{path} is a hard link to a file of {owned.name_of(status.st_uid)}, and {self.doubt}: "
                 "who knows who put it there",
-                "put a copy in its place",
+                "replace it with a copy",
             )
 
     def names(self) -> list[str]:
@@ -176,7 +177,7 @@ class Place:
         Raises OSError.
         """
         if self.directory.doubt:
-            return f"may have been put there by others: {self.directory.doubt}", "keep it where only root may write"
+            return f"may have been put there by others: {self.directory.doubt}", "keep it where only root can write"
         descriptor = os.open(self.name, _WALK, dir_fd=self.directory.descriptor)
         try:
             return owned.fault(os.fstat(descriptor), self.path, descriptor)
@@ -261,21 +262,19 @@ class _Walk:
         path = self.here.path / name
         self._links += 1
         if self._links > _LINKS:
-            raise KeystoreError(
-                f"{path} is a symbolic link that leads in a circle", "mend the links, they lead in a circle"
-            )
+            raise KeystoreError(f"{path} is a symbolic link that leads back to itself", "fix the links")
         if is_last and self._leads_into_own(text):
             return
         if status.st_uid not in self._owners:
             user = owned.name_of(status.st_uid)
             raise KeystoreError(
-                f"{path} is a symbolic link of user {user}, and is not followed",
-                f"configure what it should lead to, or run certagent as {user}",
+                f"{path} is a symbolic link owned by user {user}, which certagent does not follow",
+                f"configure the path it points to, or run certagent as {user}",
             )
         if self.here.doubt:
             raise KeystoreError(
-                f"{path} is a symbolic link, and {self.here.doubt}: who knows who put it there",
-                "configure what it should lead to, or run certagent as the directory's owner",
+                f"{path} is a symbolic link, and {self.here.doubt}, so anybody may have put it there",
+                "configure the path it points to, or run certagent as the directory's owner",
             )
 
     def _leads_into_own(self, text: str) -> bool:

@@ -180,7 +180,7 @@ def read_versioned(
     kind: type[T],
     version: int,
     *,
-    if_damaged: str = "move the file away after looking at it; the agent never does so by itself",
+    if_damaged: str = "look at the file, then move it away; certagent never does that by itself",
 ) -> T | None:
     """Read a JSON file of our own, which says its version; None if there is none.
 
@@ -193,7 +193,7 @@ def read_versioned(
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+        raise StateError(f"{path} cannot be read: {error.strerror}", remedy(error)) from None
     try:
         # The version first: a file of another one may hold anything else.
         check_version(path, msgspec.json.decode(data, type=_Versioned).version, version)
@@ -202,17 +202,26 @@ def read_versioned(
         raise DamagedError(f"{path} is damaged: {error}", if_damaged) from None
 
 
+def remedy(error: OSError) -> str:
+    """What to do where a file of our own cannot be read."""
+    if isinstance(error, PermissionError):
+        return "run certagent as the agent's user"
+    if isinstance(error, NotADirectoryError):
+        return "part of that path is a file: move it away, or correct state_dir"
+    return "check the disk and the file system"
+
+
 def check_version(path: Path | str, found: int, known: int) -> None:
     """Raises StateError unless a file is of the version that this certagent reads and writes."""
     if found > known:
         raise StateError(
-            f"{path} was written by a newer certagent (version {found}, this one knows {known})",
+            f"{path} was written by a newer certagent (version {found}, this one reads {known})",
             "install that version again; nothing was changed",
         )
     if found < known:
         raise StateError(
-            f"{path} was written by an older certagent (version {found}, this one knows {known} alone)",
-            "install the version that wrote it, let it finish what is open, then update; nothing was changed",
+            f"{path} was written by an older certagent (version {found}, this one reads only {known})",
+            "install the version that wrote it, let it finish open transactions, then update; nothing was changed",
         )
 
 
@@ -230,7 +239,7 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             raise BusyError(
-                f"{what} is being worked on by process {holder or 'unknown'}", "wait for it to finish, then try again"
+                f"{what} is in use by process {holder or 'unknown'}", "wait for it to finish, then try again"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

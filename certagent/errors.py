@@ -133,19 +133,25 @@ class TokenLockedError(KeystoreError):
     """The token's PIN is wrong or locked; remembered over restarts."""
 
 
+def named(hint: str, keystore: str) -> str:
+    """A hint that was written where the name of the keystore is not known (`enroll --force NAME`), with the name."""
+    return hint.replace("--force NAME`", f"--force {keystore}`")
+
+
 def internal_fault(error: Exception) -> CertagentError:
     """A fault of certagent's own, in one line. Its text is not shown: who knows what it quotes.
 
     Want of memory is none, nor is a part that an upgrade takes away while a command runs.
     """
     if isinstance(error, MemoryError):
-        return CertagentError("there is not enough memory", "end what else runs, or raise the limit, e.g. MemoryMax")
+        return CertagentError("there is not enough memory", "stop other programs, or raise the limit, e.g. MemoryMax")
     if isinstance(error, ModuleNotFoundError) and error.name:
         return CertagentError(
-            f"the Python module {error.name} is gone", "install certagent anew, unless that goes on now"
+            f"the Python module {error.name} is missing", "reinstall certagent, unless an upgrade is running right now"
         )
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(last.filename).name}:{last.lineno}"
     return CertagentError(
-        f"internal fault: {type(error).__name__} at {where}", "please report it, with what `certagent --debug …` prints"
+        f"internal error: {type(error).__name__} at {where}",
+        "please report it, with the output of `certagent --debug …`",
     )

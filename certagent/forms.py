@@ -50,7 +50,7 @@ def told(content: bytes, path: str, *, otherwise: str) -> tuple[str, str]:
 
 def _text(content: bytes, path: str) -> Form | None:
     if not content.strip():
-        return Form("empty", "put the content there, or remove the file")
+        return Form("empty", "restore it, or make a new pair with `certagent enroll --force NAME`")
     if (
         content[:2] in (b"\xff\xfe", b"\xfe\xff")
         or content[:22:2] == b"-----BEGIN "
@@ -68,21 +68,21 @@ def _text(content: bytes, path: str) -> Form | None:
 
 
 _OF_LABELS: dict[bytes, tuple[str, str]] = {
-    b"CERTIFICATE REQUEST": ("a certificate request (CSR)", "put what the CA issued for it there"),
-    b"NEW CERTIFICATE REQUEST": ("a certificate request (CSR)", "put what the CA issued for it there"),
+    b"CERTIFICATE REQUEST": ("a certificate request (CSR)", "put the certificate that the CA issued for it there"),
+    b"NEW CERTIFICATE REQUEST": ("a certificate request (CSR)", "put the certificate that the CA issued for it there"),
     b"PKCS7": ("PKCS#7", "`openssl pkcs7 -print_certs -in {path} -out NEW`"),
     b"CMS": ("PKCS#7", "`openssl cms -cmsout -inform PEM -in {path} -print` shows what it holds"),
     b"X509 CRL": ("a CRL", "correct the path"),
     b"PUBLIC KEY": ("a public key", "put the private key there"),
     b"RSA PUBLIC KEY": ("a public key", "put the private key there"),
-    b"OPENSSH PRIVATE KEY": ("a key in OpenSSH's own form", "`ssh-keygen -p -m PEM -f {path}` writes it anew as PEM"),
+    b"OPENSSH PRIVATE KEY": ("a key in OpenSSH's own format", "`ssh-keygen -p -m PEM -f {path}` rewrites it as PEM"),
     b"PGP PRIVATE KEY BLOCK": ("a PGP key", "correct the path"),
     b"PGP PUBLIC KEY BLOCK": ("a PGP key", "correct the path"),
-    b"CERTIFICATE": ("a certificate", "correct the paths: are key and certificate exchanged?"),
-    b"PRIVATE KEY": ("a private key", "correct the paths: are key and certificate exchanged?"),
-    b"ENCRYPTED PRIVATE KEY": ("a private key", "correct the paths: are key and certificate exchanged?"),
-    b"RSA PRIVATE KEY": ("a private key", "correct the paths: are key and certificate exchanged?"),
-    b"EC PRIVATE KEY": ("a private key", "correct the paths: are key and certificate exchanged?"),
+    b"CERTIFICATE": ("a certificate", "correct the paths: are key and certificate swapped?"),
+    b"PRIVATE KEY": ("a private key", "correct the paths: are key and certificate swapped?"),
+    b"ENCRYPTED PRIVATE KEY": ("a private key", "correct the paths: are key and certificate swapped?"),
+    b"RSA PRIVATE KEY": ("a private key", "correct the paths: are key and certificate swapped?"),
+    b"EC PRIVATE KEY": ("a private key", "correct the paths: are key and certificate swapped?"),
 }
 
 
@@ -91,7 +91,7 @@ def _labelled(content: bytes, path: str) -> Form | None:
     found = _OF_LABELS.get(label)
     if found is not None:
         return Form(found[0], found[1].format(path=path))
-    return Form("PEM text that was cut", "restore the file") if b"-----BEGIN " in content and not label else None
+    return Form("PEM text that was cut off", "restore the file") if b"-----BEGIN " in content and not label else None
 
 
 def _binary(content: bytes, path: str) -> Form | None:
@@ -103,7 +103,7 @@ def _binary(content: bytes, path: str) -> Form | None:
         if der.startswith(b"\x30") and _is_one(der, kind, part):
             if bare:
                 return Form(
-                    f"{what}, in base64 without BEGIN and END lines", f"`base64 -d {path} > NEW`, then convert it"
+                    f"{what}, as base64 without BEGIN and END lines", f"`base64 -d {path} > NEW`, then convert it"
                 )
             return Form(what, remedy.format(path=path))
     return None
@@ -129,7 +129,7 @@ _KINDS: tuple[tuple[Any, Callable[[Any], object], str, str], ...] = (
         csr.CertificationRequest,
         lambda it: it["certification_request_info"]["subject_pk_info"].native,
         "a certificate request (CSR) in DER",
-        "put what the CA issued for it there",
+        "put the certificate that the CA issued for it there",
     ),
     (crl.CertificateList, lambda it: it["tbs_cert_list"]["this_update"].native, "a CRL in DER", "correct the path"),
     (

@@ -85,11 +85,11 @@ def run_to_success(
     if code is None:
         raise HookError(
             f"{what} {name} did not end within {limit.total_seconds():g} s and was killed",
-            "give it more time with {run: [..], timeout: 5m}, or see what it waits for",
+            "give it more time with {run: [..], timeout: 5m}, or find out what it waits for",
         )
     if code:
         last = f": {' / '.join(lines[-words:])}" if lines else ""
-        ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+        ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
         raise HookError(f"{what} {name} {ended}{last}", _remedy(argv) or f"run {_by_hand(argv)} by hand to see why")
 
 
@@ -130,7 +130,7 @@ def read_secret(secret: Secret, *, may_be_open: bool = False) -> bytes:
     elif secret.credential is not None:
         path = credentials.path_of(secret.credential)
         if path is None:
-            raise ConfigError(f"the credential {secret.credential} is not there", credentials.hint(secret.credential))
+            raise ConfigError(f"there is no credential {secret.credential}", credentials.hint(secret.credential))
         value = _secret_file(str(path), may_be_open=may_be_open)
     elif secret.env is not None:
         if secret.env not in os.environ:
@@ -140,12 +140,14 @@ def read_secret(secret: Secret, *, may_be_open: bool = False) -> bytes:
         value = _command_secret(secret.command or ())
     if len(value) > _OUTPUT_LIMIT:
         raise ConfigError(
-            f"the secret from {_source(secret)} is longer than {_OUTPUT_LIMIT} bytes",
-            "no secret is: correct the source",
+            f"the secret from {source(secret)} is longer than {_OUTPUT_LIMIT} bytes",
+            "secrets are shorter: correct the source",
         )
     value = value.removesuffix(b"\n").removesuffix(b"\r")
     if not value:
-        raise ConfigError(f"the secret from {_source(secret)} is empty", "put the secret there")
+        raise ConfigError(f"the secret from {source(secret)} is empty", "put the secret there")
+    if b"\n" in value or b"\r" in value:
+        raise ConfigError(f"the secret from {source(secret)} has more than one line", "leave only the secret there")
     return value
 
 
@@ -156,7 +158,7 @@ def _secret_file(path: str, *, may_be_open: bool) -> bytes:
     except KeystoreError as error:
         raise ConfigError(f"secret file {error}", error.hint) from None
     except OSError as error:
-        hint = _CREATE_IT if isinstance(error, FileNotFoundError) else "let the agent's user read it"
+        hint = _CREATE_IT if isinstance(error, FileNotFoundError) else "let certagent's user read it"
         raise ConfigError(f"secret file {path}: {error.strerror}", hint) from None
     if look is None:
         raise ConfigError(f"secret file {path}: {os.strerror(errno.ENOENT)}", _CREATE_IT)
@@ -178,7 +180,8 @@ def _command_secret(argv: tuple[str, ...]) -> bytes:
     return output.start()
 
 
-def _source(secret: Secret) -> str:
+def source(secret: Secret) -> str:
+    """Where a secret comes from: a file, a credential, a variable, a program."""
     return secret.file or secret.credential or secret.env or (secret.command or ("command",))[0]
 
 
@@ -285,9 +288,11 @@ def _not_started(argv: Argv, error: Exception) -> HookError:
     if isinstance(error, OSError) and error.errno in _UNFIT and (fault := command_fault(argv, _base()["PATH"])):
         return HookError(f"{name} cannot be started: it {fault[0]}", fault[1])
     scarce = isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno in _SCARCE)
-    hint = "the host is short of memory, processes or open files" if scarce else "is it there, and executable?"
+    hint = (
+        "the host has run out of memory, processes or open files" if scarce else "does it exist, and is it executable?"
+    )
     if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
-        hint = "is it a program for this kind of processor?"
+        hint = "is it a program for this machine's processor?"
     return HookError(f"{name} cannot be started: {why}", hint)
 
 

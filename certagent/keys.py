@@ -42,7 +42,7 @@ def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey
         raise KeystoreError(f"{where} holds no private key{what}", hint)
     encrypted = b"ENCRYPTED" in block
     if encrypted and passphrase is None:
-        raise KeystoreError(f"the key in {where} is encrypted", "set key_passphrase in the keystore's definition")
+        raise KeystoreError(f"the key in {where} is encrypted", "set key_passphrase in the keystore")
     try:
         # OpenSSL's check of an RSA key takes 40 ms, at every load. Whether a key works is proved by a signature
         # before it is put in place, and by the match with its certificate.
@@ -55,11 +55,16 @@ def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey
             hint = (
                 f"`openssl pkey -in {where} -aes256 -out NEW`, with `-provider legacy -provider default` for old ones"
             )
-            raise KeystoreError(f"the key in {where} is encrypted with {name}, which is not known here", hint) from None
+            raise KeystoreError(
+                f"the key in {where} is encrypted with {name}, which certagent does not know", hint
+            ) from None
         hint = "is key_passphrase the right one?" if encrypted else "is the file damaged?"
         raise KeystoreError(f"the key in {where} cannot be read", hint) from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise KeystoreError(f"the key in {where} is neither RSA nor EC", "use a key of type rsa or ec")
+        raise KeystoreError(
+            f"the key in {where} is neither an RSA nor an EC key",
+            "make a new pair with `certagent enroll --force NAME`",
+        )
     return key
 
 

@@ -25,7 +25,7 @@ def load(der: bytes) -> x509.Certificate:
     """Raises ValueError where the letters of its names are not, or not all, that is wrong."""
     copy = _Copy().of(der)
     if copy == der:
-        raise ValueError("the letters of its names are not what is wrong")
+        raise ValueError("its names are not the problem")
     return cast(x509.Certificate, _Certificate(der, x509.load_der_x509_certificate(copy)))
 
 
@@ -92,7 +92,7 @@ class _Copy:
 
     def of(self, der: bytes) -> bytes:
         if len(der) > _MAX_SIZE:
-            raise ValueError("a certificate out of all proportion")
+            raise ValueError("an absurdly large certificate")
         return self._rewritten(der, depth=0, extension=False)
 
     def _rewritten(self, data: bytes, *, depth: int, extension: bool) -> bytes:
@@ -144,9 +144,9 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
             begin += size & 0x7F
             size = int.from_bytes(data[at + 2 : begin])
         elif size == 0x80:
-            raise ValueError("no DER")
+            raise ValueError("not DER")
         if tag & 0x1F == 0x1F or begin + size > len(data):
-            raise ValueError("no DER")
+            raise ValueError("not DER")
         yield tag, data[begin : begin + size], data[at : begin + size]
         at = begin + size
 

@@ -31,7 +31,7 @@ def fault(status: os.stat_result, path: object, descriptor: int | None = None) -
     if writable_by_others(status) and (descriptor is None or others_may_write(descriptor, status)):
         return "is writable by its group or by everybody", f"run chmod go-w {path}"
     if status.st_uid not in owners():
-        return "belongs to neither root nor the user certagent runs as", f"run chown root {path}"
+        return "belongs neither to root nor to the user certagent runs as", f"run chown root {path}"
     return None
 
 

@@ -189,15 +189,15 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
             return wait(transaction, begins_at, lifetime, rules) or Decision(Action.RESUME, begins_at, reason)
         if renewal_at is None or renewal_at > now:
             begins_at = after_backoff(now)
-            owed = Decision(Action.HOOKS, begins_at, "hooks are owed")
+            owed = Decision(Action.HOOKS, begins_at, "hooks have yet to run")
             return wait(transaction, begins_at, lifetime, rules) or owed
     if lifetime is None or renewal_at is None:
         if rules.can_enroll:
             return Decision(Action.ENROLL, after_backoff(now), "there is no certificate yet")
-        return Decision(None, None, "there is no certificate, and no subject to ask for one")
+        return Decision(None, None, "there is no certificate, and no subject or san to request one with")
     reason = "the certificate has expired" if lifetime.not_after <= now else "the renewal threshold"
     if rules.arrival is not None and rules.arrival.again_after is not None and lifetime.not_after > now:
-        reason = "the last renewal gained nothing"
+        reason = "the last renewal did not extend the certificate's life"
     return Decision(Action.RENEW, after_backoff(renewal_at), reason)
 
 
@@ -212,7 +212,7 @@ def wait(transaction: Open, moment: datetime, lifetime: Lifetime | None, rules: 
     if opens <= moment:
         return None
     if transaction.hooks_owed:
-        return Decision(Action.HOOKS, opens, f"hooks are owed, and wait for {shown(opens)}", waits=True)
+        return Decision(Action.HOOKS, opens, f"hooks have yet to run, and wait for {shown(opens)}", waits=True)
     if transaction.switch_at is not None:
         return Decision(Action.SWITCH, opens, f"the shadow is ready, and waits for {shown(opens)}", waits=True)
     return Decision(Action.RESUME, opens, f"the successor is ready, and waits for {shown(opens)}", waits=True)
@@ -284,8 +284,8 @@ def decide_rollover(
             return Decision(Action.POLL, after_backoff(poll_at), "the next CA has not decided yet")
         return Decision(Action.RESUME, after_backoff(now), "a rollover is being prepared")
     if lifetime is None or rules.ca is None:
-        return Decision(None, None, "the CA above the certificate is not known")
-    return Decision(Action.ROLLOVER, after_backoff(rollover_begins(lifetime, rules.ca, rules)), "the CA's end is near")
+        return Decision(None, None, "the CA that issued the certificate is not known")
+    return Decision(Action.ROLLOVER, after_backoff(rollover_begins(lifetime, rules.ca, rules)), "the CA expires soon")
 
 
 def pause_ends(past: Past, lifetime: Lifetime | None, now: datetime) -> datetime | None:

@@ -139,7 +139,7 @@ def recall(directory: Path) -> State:
 def set_aside(directory: Path, damaged: DamagedError) -> str:
     """Put a damaged memory out of the way, for a person to look at; in words what was done."""
     kept = durable.set_aside(KeystoreDirectory(directory).state)
-    return f"{damaged}; it is kept as {kept.name}, and what it remembered is found out anew"
+    return f"{damaged}; it is kept as {kept.name}, and certagent rebuilds what was in it"
 
 
 def save(directory: Path, state: State) -> None:
@@ -208,7 +208,7 @@ def _lines(directory: Path, tail: int | None = None) -> list[bytes]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+        raise StateError(f"{path} cannot be read: {error.strerror}", durable.remedy(error)) from None
 
 
 class _Line(msgspec.Struct):

@@ -127,7 +127,7 @@ def _doubt(looks: Looks, now: datetime) -> Doubt | None:
         return None
     ahead, until = span(now - looks.at), looks.until(now)
     return Doubt(
-        f"the clock says {iso(now)}, {ahead} after the last look: it is believed from {iso(until)}, "
+        f"the clock says {iso(now)}, {ahead} after the last look: certagent trusts it from {iso(until)} on, "
         "or as soon as it is synchronised",
         until,
     )

@@ -191,11 +191,11 @@ class Keystores:
             return
         if worker.exit_code in (None, BAD_CONFIGURATION):
             if "workers" not in self._status:
-                remedy = "mend the configuration as it says above, then reload"
+                remedy = "fix the configuration as described above, then reload"
                 if worker.exit_code is None:
-                    remedy = "it is tried again, ever more rarely, and at once after a reload"
+                    remedy = "certagent tries again with growing pauses, and at once after a reload"
                 log.error("a worker %s: %s", worker.ending, remedy)
-            self._status.trouble("workers", "workers do not start")
+            self._status.trouble("workers", "workers cannot be started")
             for name in missing:
                 self._strike(name, self._pace.crash_again)
             return

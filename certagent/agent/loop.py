@@ -63,14 +63,14 @@ def _lock(state_dir: Path, held: ExitStack) -> None:
         held.enter_context(durable.lock(StateDirectory(state_dir).agent_lock, f"the state directory {state_dir}"))
     except BusyError as error:
         raise BusyError(
-            f"an agent runs already: {error}", "stop it first, or give this one a state_dir of its own"
+            f"an agent is already running: {error}", "stop it first, or give this one its own state_dir"
         ) from None
     except StateError as error:
         raise ConfigError(str(error), error.hint) from None
     except OSError as error:
         raise ConfigError(
             f"the state directory {state_dir} cannot be used: {error.strerror}",
-            "start the agent as a user who may write there, or set state_dir",
+            "start the agent as a user who can write there, or set state_dir",
         ) from None
 
 
@@ -145,10 +145,10 @@ class Agent:
         if self._lacks_its_program():
             pass
         elif self._keystores.paused and self._clocks.is_set:
-            log.info("the clock is set")
+            log.info("the clock has been set")
             self._start_over()
         elif schedule.clock_jumped(self._clocks.drift, self._pace.clock_tolerance):
-            log.warning("the clock jumped by %+.0f s: looking at everything", self._clocks.drift.total_seconds())
+            log.warning("the clock jumped by %+.0f s: checking everything", self._clocks.drift.total_seconds())
             self._start_over()
         elif not self._keystores.paused:
             self._keystores.notice_changes()
@@ -161,16 +161,16 @@ class Agent:
         """Whether what workers are started from is gone, or is another now and systemd is to start that."""
         missing = self._installation.missing
         if systemd.starts_again() and (missing or self._installation.is_replaced):
-            log.warning("certagent or its Python was replaced: ending, for systemd to start what is there now")
+            log.warning("certagent or its Python was replaced: exiting, so that systemd starts the new version")
             self._exit_code = 1
             self._stop()
             return True
         if missing is None and "program" in self._status:
-            log.info("what workers are started from is there again")
+            log.info("workers can be started again")
             self._status.over("program")
             self._start_over()
         elif missing is not None and "program" not in self._status:
-            log.error("workers cannot start: %s is gone; install certagent there again, or restart the agent", missing)
+            log.error("workers cannot start: %s is gone; reinstall certagent there, or restart the agent", missing)
             self._status.trouble("program", f"workers cannot start: {missing} is gone")
             self._keystores.pause()
         return missing is not None
@@ -184,7 +184,7 @@ class Agent:
             return
         if not self._keystores.paused:
             now = iso(self._clocks.now())
-            log.warning("the clock says %s, which cannot be: doing nothing until it is set", now)
+            log.warning("the clock says %s, which is impossible: doing nothing until it is set", now)
         self._status.trouble("clock", "waiting for the clock to be set")
         self._keystores.pause()
 
@@ -200,13 +200,13 @@ class Agent:
             try:
                 served = await asyncio.to_thread(reading.read, self._config_path)
                 if served.state_dir != self._served.state_dir:
-                    raise ConfigError("state_dir cannot change while the agent runs", "restart it")
+                    raise ConfigError("state_dir cannot be changed while the agent runs", "restart it")
             except CertagentError as error:
                 log_error("the old configuration stays in use: ", error)
-                self._status.trouble("configuration", "the new configuration is broken, the old one stays in use")
+                self._status.trouble("configuration", "the new configuration is broken; the old one stays in use")
             else:
                 self._status.over("configuration")
-                log.info("configuration read again: %d keystores", len(served.keystores))
+                log.info("configuration reloaded: %d keystores", len(served.keystores))
                 _tell(served.lacking)
                 self._served = served
                 self._keystores.adopt(served)

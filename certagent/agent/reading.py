@@ -34,7 +34,7 @@ def read(config_path: Path) -> Served:
     except OSError as error:
         raise _unread(config_path, f"{sys.executable}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise _unread(config_path, f"reading it took more than {LIMIT:g} s") from None
+        raise _unread(config_path, f"reading it took longer than {LIMIT:g} s") from None
     if done.returncode:
         code = done.returncode
         ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited {code}"
@@ -42,11 +42,11 @@ def read(config_path: Path) -> Served:
     try:
         found = msgspec.msgpack.decode(done.stdout, type=Served | Refused)
     except msgspec.DecodeError:
-        raise _unread(config_path, "it was read by another version of certagent, which was installed since") from None
+        raise _unread(config_path, "another version of certagent has been installed since the agent started") from None
     if isinstance(found, Refused):
         raise ConfigError(found.message, found.hint, found.problems)
     return found
 
 
 def _unread(config_path: Path, why: str) -> CertagentError:
-    return CertagentError(f"{config_path} could not be read: {why}", "restart the agent; the log may say more")
+    return CertagentError(f"{config_path} could not be read: {why}", "restart the agent; the log may have details")

@@ -92,7 +92,7 @@ class Worker:
     def ending(self) -> str:
         """How it ended, in words."""
         if self.timed_out:
-            return "was ended at its time limit"
+            return "was killed at its time limit"
         if self.exit_code is None:
             return "could not be started"
         if self.exit_code < 0:
@@ -182,7 +182,7 @@ class Worker:
                 try:
                     line = await reader.readline()
                 except ValueError:  # longer than LINE_LIMIT
-                    self._complain("a line without end")
+                    self._complain("an endless line")
                     continue
                 if not line:
                     return
@@ -204,7 +204,7 @@ class Worker:
 
     def _complain(self, what: str) -> None:
         if not self._complained:
-            log.warning("a worker wrote what no worker should: %s", what)
+            log.warning("a worker wrote something unexpected: %s", what)
         self._complained = True
 
     def _pass_on(self, line: bytes) -> None:

@@ -14,37 +14,33 @@ from datetime import datetime
 from pathlib import Path
 
 from certagent import believed, owned, policy, state, wall_clock
-from certagent import certificate as facts
 from certagent.cli import assemble
+from certagent.cli.check_authority import about_authority
 from certagent.cli.check_crls import check_crls
-from certagent.cli.check_findings import Seen, capability_words, in_place, misnamed, next_step, rollover, warnings
+from certagent.cli.check_findings import Seen, in_place, misnamed, next_step, rollover, warnings
 from certagent.cli.check_report import AsJson, Report, Shown, many
-from certagent.cli.known_cas import known_ca
+from certagent.cli.check_secrets import Secrets
 from certagent.cli.terminal import Finding, Mark, indented
-from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
 from certagent.config.crl_files import crl_files
-from certagent.config.file_roles import Swap
+from certagent.config.file_roles import FileRole, Swap
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_configuration, load_for_host
-from certagent.config.parts import Secret
 from certagent.directories import Look
-from certagent.errors import CertagentError, ConfigError, StateError, internal_fault
-from certagent.hooks import read_secret
+from certagent.errors import CertagentError, ConfigError, KeystoreError, StateError, internal_fault, named
 from certagent.keystore import obstacles
 from certagent.keystore.attributes import lost
-from certagent.keystore.base import Keystore
+from certagent.keystore.base import Identity, Keystore
 from certagent.keystore.ca_directory import A_NAME
 from certagent.keystore.files import explained, look_at, ownership, resolve
 from certagent.mounts import Mounts
 from certagent.state_directory import StateDirectory
 from certagent.status.snapshot import take_snapshot
-from certagent.text import ahead, date, ends, iso, span, when
+from certagent.text import iso
 from certagent.transaction import copies, recovery
 from certagent.transaction.configured import configured_keystore
 from certagent.transaction.journal import Transaction
 from certagent.trust.authorities import Authorities, Contact
-from certagent.trust.memory import Known, pins
 from certagent.trust.proof_of_use import untried
 
 Findings = Iterator[Finding]
@@ -101,22 +97,30 @@ def _groups(
     yield f"configuration {path}", _host(configuration, lacking, now)
     authorities, files = Authorities(configuration.authorities, Path(configuration.state_dir)), crl_files(configuration)
     reached: dict[str, Contact] = {}
+    if os.path.lexists(configuration.state_dir) and not os.path.isdir(configuration.state_dir):  # noqa: PTH112
+        return  # told above; whatever else would be looked at is in there
+    secrets = Secrets.on_this_host(configuration, lacking)
     names = assemble.chosen(configuration, wanted)
     used = dict.fromkeys(configuration.keystores[each].authority for each in names)
     for name in used if wanted else configuration.authorities:
         authority = configuration.authorities[name]
-        yield f"authority {name}", _authority(name, authority, None if offline else authorities, reached, now)
+        yield (
+            f"authority {name}",
+            about_authority(
+                name, authority, None if offline else authorities, reached=reached, secrets=secrets, now=now
+            ),
+        )
         if name in files:
             yield f"CRLs of {name}", check_crls(configuration, files[name], authorities, reached, now)
     for name in names:
-        yield f"keystore {name}", _keystore(configuration, name, authorities, reached, now)
+        yield f"keystore {name}", _keystore(configuration, name, authorities, reached=reached, secrets=secrets, now=now)
 
 
 def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -> Findings:
     if not policy.clock_is_sane(now):
         yield Finding(Mark.WRONG, f"the clock says {iso(now)}: nothing is done until it is set", "set the clock")
     elif doubt := wall_clock.doubt(Path(configuration.state_dir), now):
-        yield Finding(Mark.WRONG, doubt.reason, "if it is right, `certagent renew` believes it now; else set it")
+        yield Finding(Mark.WRONG, doubt.reason, "if it is right, run `certagent renew`; otherwise set it")
     for line in lacking:
         what, _, hint = line.partition("; ")
         yield Finding(Mark.WRONG, what, hint)
@@ -125,7 +129,9 @@ def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -
         closed = True
         yield finding
     if not configuration.keystores:
-        yield Finding(Mark.WARNING, "no keystores are configured: there is nothing to keep alive", "add one (README)")
+        yield Finding(
+            Mark.WARNING, "no keystores are configured: there is nothing to keep alive", "add one, see README.md"
+        )
     if Path(configuration.state_dir).exists() and not Path(configuration.state_dir).is_dir():
         return
     yield from _state(Path(configuration.state_dir), deep=False)
@@ -146,7 +152,7 @@ def _directories(configuration: Configuration) -> Findings:
         for wrong in _directory_faults(path, made_when_missing=word != "metrics_file"):
             yield Finding(Mark.WRONG, f"{word}: {wrong}", wrong.hint)
     if "live_dir" in directories and (fault := believed.directory_fault(directories["live_dir"])):
-        yield Finding(Mark.WRONG, f"live_dir is not believed: {fault[0]}", fault[1])
+        yield Finding(Mark.WRONG, f"live_dir is not trusted: {fault[0]}", fault[1])
 
 
 def _state(directory: Path, *, deep: bool) -> Findings:
@@ -158,7 +164,7 @@ def _state(directory: Path, *, deep: bool) -> Findings:
         return
     status = directory.stat() if directory.exists() else None
     if status is not None and owned.writable_by_others(status):
-        hint = "others can keep it from working; have root run chmod go-w on it"
+        hint = "others could stop certagent from working; have root run chmod go-w on it"
         yield Finding(Mark.WARNING, f"{directory} is writable by its group or by everybody", hint)
 
 
@@ -175,122 +181,41 @@ def _directory_faults(directory: Path, *, made_when_missing: bool) -> Iterator[C
         yield ConfigError(f"{directory} is not writable", _AS_ROOT)
 
 
-def _authority(
-    name: str, authority: Authority, authorities: Authorities | None, reached: dict[str, Contact], now: datetime
-) -> Findings:
-    """One authority; `authorities` None: it is not contacted. Who answers and is believed joins `reached`."""
-    if authority.accept:
-        words = ", ".join(authority.accept)
-        yield Finding(Mark.WARNING, f"replies protected with {words} are believed", "drop what the CA does not need")
-    yield from _secret(f"the challenge of {name}", authority.challenge)
-    if authorities is None:
-        pins(authority)
-        yield Finding(Mark.FINE, f"{', '.join(authority.urls)} was not contacted")
-        yield from _recipe(authority, None)
-        return
-    try:
-        contact = reached[name] = authorities.contact(name, now, remember=False)
-    finally:
-        doubt = authorities.doubt(name, reached[name].believed if name in reached else None)
-        if doubt:
-            yield Finding(Mark.WRONG, doubt.text, doubt.hint)
-        yield from _recipe(authority, reached.get(name))
-    issuer = contact.believed.issuer
-    renewal = ", RenewalReq" if contact.capabilities.renewal else ""
-    said = "" if authority.capabilities is None else ", as `capabilities` says"
-    behind = " behind an RA" if contact.believed.ras else ""
-    yield Finding(
-        Mark.FINE,
-        f"{contact.client.addresses.answered} answers: {facts.subject_text(issuer)}{behind}, "
-        f"valid {ends(issuer.not_valid_after_utc, now)}; "
-        f"{capability_words(contact.capabilities)}{renewal}{said}",
-    )
-    yield from _other_addresses(contact)
-    for each in contact.news:
-        if each != doubt:
-            yield Finding(Mark.WARNING if each.hint else Mark.FINE, each.text, each.hint)
-    for pin in authorities.idle_pins(name, contact):
-        hint = "if no RA or CA of this authority has it any more, take it out"
-        yield Finding(Mark.WARNING, f"`fingerprint` names {pin}, which {name} does not offer", hint)
-    yield from _next_ca(name, authority, contact, authorities.known(name), now)
-
-
-def _recipe(authority: Authority, contact: Contact | None) -> Findings:
-    """Where to read on, if it has the marks of a CA that docs/cas.md is about."""
-    addresses = contact.client.addresses if contact else None
-    url = addresses.answered if addresses else authority.urls[0]
-    name = known_ca(url, contact.capabilities if contact else None, addresses.server if addresses else "")
-    if name:
-        anchor = name.lower().replace(" ", "-")
-        yield Finding(Mark.FINE, f"its address is one of {name}: docs/cas.md#{anchor} says what that CA wants")
-
-
-def _other_addresses(contact: Contact) -> Findings:
-    """Whether those that are not asked as long as the first one answers could take its place."""
-    for url, found in contact.client.look_at_others():
-        if isinstance(found, CertagentError):
-            yield Finding(Mark.WARNING, f"{url} cannot take over: {found}", found.hint)
-        elif contact.believed.issuer not in found:
-            hint = "all addresses of an authority are one CA's: give that one an authority of its own"
-            yield Finding(Mark.WRONG, f"{url} offers another CA", hint)
-        else:
-            yield Finding(Mark.FINE, f"{url} answers too")
-
-
-def _next_ca(name: str, authority: Authority, contact: Contact, known: Known | None, now: datetime) -> Findings:
-    """The next CA, as far as it is known without asking for one."""
-    issuer = contact.believed.issuer
-    if known is not None and known.issuer == issuer and known.next_chain:
-        following = known.next_chain[0]
-        takes_over = f"takes over {when(following.not_valid_before_utc, now)}"
-        yield Finding(Mark.FINE, f"its next CA is {facts.subject_text(following)}, and {takes_over}")
-        return
-    lifetime = policy.Lifetime.of(issuer)
-    begins = policy.window_begins(lifetime, authority.rollover_at)
-    if begins > now:
-        yield Finding(Mark.FINE, f"is asked for its next CA from {date(begins, now)} on ({ahead(begins, now)})")
-    else:
-        left = span(lifetime.remaining(now))
-        needs = "the CA has no GetNextCACert, so the next one needs next_fingerprint or trust_anchor"
-        silent = "" if contact.capabilities.next_ca else f"; {needs}"
-        hint = f"its keystores ask for it; ask the operator of {name} too{silent}"
-        yield Finding(Mark.WARNING, f"its CA ends in {left}, and no next one is known yet", hint)
-
-
-def _secret(what: str, secret: Secret | None) -> Findings:
-    """Whether a secret can be had. A command is not run: it may cost a one-time password."""
-    if secret is None or secret.command is not None:
-        return
-    try:
-        read_secret(secret).decode()
-    except CertagentError as error:
-        yield Finding(Mark.WRONG, f"{what}: {error}", error.hint)
-    except UnicodeDecodeError:
-        yield Finding(Mark.WRONG, f"{what} is not text", "use a password in UTF-8")
-
-
 def _keystore(
-    configuration: Configuration, name: str, authorities: Authorities, reached: dict[str, Contact], now: datetime
+    configuration: Configuration,
+    name: str,
+    authorities: Authorities,
+    *,
+    reached: dict[str, Contact],
+    secrets: Secrets,
+    now: datetime,
 ) -> Findings:
     configured = configured_keystore(configuration, name, assemble.host())
     definition, authority, keystore = configured.definition, configured.authority, configured.keystore
-    yield from _files(keystore, definition, Path(configuration.live_dir) / name)
+    wrong = list(_files(keystore, definition, Path(configuration.live_dir) / name))
+    yield from wrong
+    if secrets.is_lacking(f"keystores.{name}.module"):
+        yield Finding(Mark.WARNING, f"{name} was not looked at", "first correct its PKCS#11 module, see above")
+        return
     yield from _state(configured.directory, deep=True)
     snapshot = take_snapshot(configured, authorities, now)
     if not snapshot.situation.readable and snapshot.last_error is not None:
-        yield Finding(Mark.WRONG, snapshot.last_error.message, snapshot.last_error.hint)
+        if snapshot.last_error.message not in [each.text for each in wrong]:
+            hint = named(snapshot.last_error.hint, name)
+            yield Finding(Mark.WRONG, snapshot.last_error.message, hint)
         return
-    identity = keystore.read()
-    if identity is None:
-        for word, secret in definition.secrets.items():
-            yield from _secret(word, secret)
+    identity = _identity(keystore, name)
+    for word, secret in definition.secrets.items():
+        found = secrets.findings(word, secret, f"keystores.{name}.{word}", group=definition.group)
+        yield from (each for each in found if identity is None or each.mark is Mark.WARNING)
+    yield from _replaced_key(keystore, definition, identity)
     certificate = identity.certificate if identity else None
     if snapshot.certificate is not None:
         yield in_place(snapshot.certificate, now)
     if copies.is_shared(state.recall(configured.directory), certificate):
         yield Finding(Mark.WARNING, copies.SHARED, f"if it still runs, {copies.remedy(configured)}")
     if identity is not None and (why := untried(identity.key)):
-        yield Finding(Mark.FINE, f"a successor is not tried out in TLS before it takes its place: {why}")
+        yield Finding(Mark.FINE, f"new certificates cannot be tried out with TLS before the swap: {why}")
     for remark in keystore.remarks():
         yield Finding(Mark.WARNING if remark.hint else Mark.FINE, remark.message, remark.hint)
     seen = Seen(definition, authority, snapshot, certificate, reached.get(definition.authority))
@@ -298,6 +223,22 @@ def _keystore(
     yield from misnamed(definition)
     yield from rollover(seen, now)
     yield from warnings(seen, now)
+
+
+def _identity(keystore: Keystore, name: str) -> Identity | None:
+    try:
+        return keystore.read()
+    except KeystoreError as error:
+        error.hint = named(error.hint, name)
+        raise
+
+
+def _replaced_key(keystore: Keystore, definition: KeystoreDefinition, identity: Identity | None) -> Findings:
+    """A key without a certificate, which an enrollment does not use."""
+    key = definition.paths.get(FileRole.KEY)
+    if identity is None and key is not None and keystore.read_certificate() is None and key.exists():
+        hint = "to use that key, put its certificate in place too"
+        yield Finding(Mark.WARNING, f"{key} exists without a certificate: enrolling replaces the key", hint)
 
 
 def _files(keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Findings:
@@ -308,6 +249,11 @@ def _files(keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Fi
     for path in (*paths, *(each / A_NAME for each in cas)):
         try:
             faults.extend(_file(path, keystore, definition, live))
+        except CertagentError as error:
+            faults.append(Finding(Mark.WRONG, str(error), error.hint))
+    if not any(each.mark is Mark.WRONG for each in faults):
+        try:
+            keystore.check_targets()  # as before a certificate is asked for
         except CertagentError as error:
             faults.append(Finding(Mark.WRONG, str(error), error.hint))
     yield from dict.fromkeys(faults)  # one that all of them share is told once
@@ -321,8 +267,8 @@ def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: 
     wanted = ownership(found, owner=definition.owner, group=definition.group, mode=definition.mode, default=0o600)
     if found is not None and (without := lost(found, wanted)):
         words = ", ".join(without)
-        hint = "if somebody needs it, a post hook can set it again"
-        yield Finding(Mark.WARNING, f"{target} has what its successor will not have: {words}", hint)
+        hint = "if it is needed, a post hook can set it again"
+        yield Finding(Mark.WARNING, f"{target} has attributes that the new file will not have: {words}", hint)
     if found is not None:
         yield from _other_readers(found, definition.swap)
     keeps_inode = keystore.keeps_inode(found)
@@ -332,7 +278,7 @@ def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: 
     if os.geteuid() == 0 or keeps_inode:  # which keeps its owner, too
         return
     if wanted.uid not in (None, os.geteuid()) or wanted.gid not in (None, *own_groups(target.parent)):
-        yield Finding(Mark.WRONG, f"only root may give {target} to its owner and group", "run certagent as root")
+        yield Finding(Mark.WRONG, f"only root can give {target} its owner and group", "run certagent as root")
 
 
 def own_groups(directory: Path) -> list[int]:
@@ -348,18 +294,21 @@ def _other_readers(found: Look, swap: Swap | None) -> Findings:
     if found.status.st_nlink > 1:
         yield Finding(
             Mark.WARNING,
-            f"{found.path} has {found.status.st_nlink} names (hard links): after a swap the others go on holding "
-            "the old file",
-            "have their readers read this one, or set `swap: in-place` (docs/swap.md)",
+            f"{found.path} has {found.status.st_nlink} names (hard links): after a swap the others still hold the "
+            "old file",
+            "let their readers use this one, or set `swap: in-place` (docs/swap.md)",
         )
     for point in Mounts.read().of(found.path):
-        what = f"{found.path} is mounted at {point} as a single file, as into a container: "
+        what = f"{found.path} is mounted at {point} as a single file, as for a container: "
         if swap is None:
-            hint = "mount its directory instead, or set `swap: in-place`: a confined unit cannot see it (docs/swap.md)"
-            yield Finding(Mark.WARNING, f"{what}the new content is written into it, which is not atomic", hint)
+            hint = (
+                "mount its directory instead, or set `swap: in-place`: a confined unit cannot see the "
+                "mount (docs/swap.md)"
+            )
+            yield Finding(Mark.WARNING, f"{what}certagent overwrites it in place, which is not atomic", hint)
         else:
-            hint = "mount its directory instead, or leave `swap` out (docs/swap.md)"
-            yield Finding(Mark.WARNING, f"{what}after a swap that goes on showing the old file", hint)
+            hint = "mount its directory instead, or remove `swap` (docs/swap.md)"
+            yield Finding(Mark.WARNING, f"{what}after a swap the mount still shows the old file", hint)
 
 
 def _strays(configuration: Configuration) -> Findings:
@@ -375,11 +324,13 @@ def _strays(configuration: Configuration) -> Findings:
 
 
 def _stray(directory: Path, transaction: Transaction | None) -> Finding:
-    gone = f"{directory.name} is configured no more"
+    gone = f"{directory.name} is no longer configured"
     if transaction is None:
-        hint = f"remove {directory} once its history and its previous key are not wanted any longer"
-        return Finding(Mark.WARNING, f"{gone}, its state is still kept", hint)
-    remedy = f"configure it again to have it finished, or remove {directory}"
+        hint = f"remove {directory} once its history and previous key are no longer needed"
+        return Finding(Mark.WARNING, f"{gone}, but its state is still kept", hint)
+    remedy = f"configure it again to finish it, or remove {directory}"
     if transaction.swap is not None:
-        return Finding(Mark.WARNING, f"{gone}, a swap of its files was cut short", f"run `certagent recover`; {remedy}")
-    return Finding(Mark.WARNING, f"{gone}, its {transaction.kind} is open ({transaction.phase})", remedy)
+        return Finding(
+            Mark.WARNING, f"{gone}, but a swap of its files was interrupted", f"run `certagent recover`; {remedy}"
+        )
+    return Finding(Mark.WARNING, f"{gone}, but its {transaction.kind} is still open ({transaction.phase})", remedy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,10 +30,10 @@ _CIPHERS = {"aes128-cbc": "AES", "3des": "3DES"}
 _MESSAGES = {MessageType.PKCS_REQ: "PKCSReq", MessageType.RENEWAL_REQ: "RenewalReq"}
 _DIGESTS = {"sha256": "SHA-256", "sha512": "SHA-512", "sha1": "SHA-1"}
 _STANDS = {
-    Phase.REQUESTED: "a request is made, its answer is outstanding",
-    Phase.ISSUED: "a new certificate is issued, but not yet in place",
-    Phase.ACTIVATED: "the new certificate is in place, its post hooks are owed",
-    Phase.REVERTED: "the old pair is back in place, its post hooks are owed",
+    Phase.REQUESTED: "a request was sent, and the answer is outstanding",
+    Phase.ISSUED: "a new certificate was issued, but is not in place yet",
+    Phase.ACTIVATED: "the new certificate is in place, but its post hooks have yet to run",
+    Phase.REVERTED: "the old pair is back in place, but its post hooks have yet to run",
 }
 
 
@@ -60,7 +61,7 @@ def in_place(certificate: InPlace, now: datetime) -> Finding:
     what = f"{certificate.subject}: {certificate.key}, key and certificate match"
     end = ends(lifetime.not_after, now)
     if lifetime.not_after <= now:
-        return Finding(Mark.WRONG, f"{what}, {end}", "if the CA still renews it, `certagent renew` brings it back")
+        return Finding(Mark.WRONG, f"{what}, {end}", "if the CA still renews it, run `certagent renew`")
     if lifetime.not_before > now:
         return Finding(Mark.WRONG, f"{what}, not valid before {date(lifetime.not_before, now)}", EARLY_HINT)
     return Finding(Mark.FINE, f"{what}, valid {end}")
@@ -86,14 +87,16 @@ def _next_identity_step(seen: Seen, action: Action, at: str) -> Finding:
         case Action.POLL:
             identifier = it.transaction.transaction_id if it.transaction else ""
             return Finding(
-                Mark.WARNING, f"the CA has not decided yet; asked again {at}", f"have request {identifier} approved"
+                Mark.WARNING,
+                f"the CA has not decided yet; certagent asks again {at}",
+                f"ask the CA to approve request {identifier}",
             )
         case Action.RESUME | Action.HOOKS:
             phase = it.transaction.phase if it.transaction else Phase.STARTED
             if phase is Phase.STARTED:
-                return Finding(Mark.FINE, f"begins anew {at}: {walk(seen)}")
-            stands = _STANDS.get(phase, "a swap of its files was cut short")
-            return Finding(Mark.WARNING, f"{stands}; carried on {at}", f"`certagent renew {it.name}` does it at once")
+                return Finding(Mark.FINE, f"starts again {at}: {walk(seen)}")
+            stands = _STANDS.get(phase, "a swap of its files was interrupted")
+            return Finding(Mark.WARNING, f"{stands}; continues {at}", f"`certagent renew {it.name}` does it at once")
         case _:
             return Finding(Mark.FINE, f"{action}s {at}: {walk(seen)}")
 
@@ -104,11 +107,11 @@ def _next_rollover_step(seen: Seen, action: Action, at: str) -> Finding:
         case Action.POLL:
             return Finding(
                 Mark.WARNING,
-                f"the next CA of {authority} has not decided about the shadow yet; asked again {at}",
-                "have the newest request for this subject approved there",
+                f"the next CA of {authority} has not decided about the shadow yet; certagent asks again {at}",
+                "ask that CA to approve the newest request for this subject",
             )
         case Action.RESUME:
-            return Finding(Mark.FINE, f"a shadow under the next CA of {authority} is being prepared; carried on {at}")
+            return Finding(Mark.FINE, f"a shadow under the next CA of {authority} is being prepared; continues {at}")
         case Action.SWITCH:
             return Finding(Mark.FINE, f"the next CA of {authority} takes over {at}: {_switch(seen)}")
         case _:
@@ -125,10 +128,12 @@ def _swap(definition: KeystoreDefinition) -> str:
 
 
 def misnamed(definition: KeystoreDefinition) -> Iterator[Finding]:
-    """Names that are asked for under a kind that no consumer looks for them under."""
-    for name in definition.san:
+    """Names that are listed twice, or under a kind that no consumer looks for."""
+    for name, times in Counter(definition.san).items():
+        if times > 1:
+            yield Finding(Mark.WARNING, f"san has {name} {times} times", "remove all but one")
         if name.kind == "dns" and _is_address(name.value):
-            hint = f"write ip:{name.value}; TLS compares addresses with those alone"
+            hint = f"write ip:{name.value}; TLS matches addresses only with ip: names"
             yield Finding(Mark.WARNING, f"san asks for {name}, which is an IP address", hint)
 
 
@@ -151,7 +156,9 @@ def rollover(seen: Seen, now: datetime) -> Iterator[Finding]:
             yield Finding(Mark.FINE, f"a shadow under {found.next_ca.subject} is ready, and {takes_over}")
     elif found.late(now) and not it.situation.failures:
         left = span(found.ca.lifetime.remaining(now)) if found.ca else ""
-        yield Finding(Mark.WARNING, f"its CA ends in {left}, and no next one is known", "ask the CA's operator for it")
+        yield Finding(
+            Mark.WARNING, f"its CA expires in {left}, and no next one is known", "ask the CA's operator for it"
+        )
 
 
 def walk(seen: Seen) -> str:
@@ -174,8 +181,8 @@ def walk(seen: Seen) -> str:
 
 def _look(probe: Probe) -> str:
     if probe.run is not None:
-        return f"then {shlex.join(probe.run)} tells whether the consumer has it"
-    return f"then a look whether {probe.tls} serves it"
+        return f"then {shlex.join(probe.run)} checks whether the consumer has it"
+    return f"then checks whether {probe.tls} serves it"
 
 
 def _words(command: HookCommand) -> str:
@@ -213,7 +220,7 @@ def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
         ago = span(now - it.last_error.at)
         yield Finding(Mark.WARNING, f"the last attempt failed {ago} ago: {it.last_error.message}", it.last_error.hint)
     if it.renew_at_note:
-        yield Finding(Mark.WARNING, it.renew_at_note, "write renew_at as a share, such as 66%, or as a shorter time")
+        yield Finding(Mark.WARNING, it.renew_at_note, "write renew_at as a share, e.g. 66%, or as a shorter time")
     for note in it.pace_notes:
         yield Finding(Mark.WARNING, note, PACE_HINT)
     for note in it.exposed:
@@ -222,8 +229,10 @@ def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
     if seen.certificate is not None:
         yield from _name_warnings(seen, seen.certificate)
         if lost := [lack.word for lack in it.lacks if lack.kind != "san"]:
-            hint = f"if the CA grants it now, `certagent enroll --force {it.name}` asks for it; else drop it here"
-            yield Finding(Mark.WARNING, f"the certificate in place lacks {', '.join(lost)}, which is asked for", hint)
+            hint = (
+                f"if the CA grants it now, `certagent enroll --force {it.name}` asks for it; otherwise remove it here"
+            )
+            yield Finding(Mark.WARNING, f"the certificate in place lacks {', '.join(lost)}, which is configured", hint)
         yield from _issuer_warnings(seen, seen.certificate)
 
 
@@ -232,7 +241,7 @@ def _challenge_warnings(seen: Seen) -> Iterator[Finding]:
     if seen.authority.challenge is not None:
         return
     name = definition.authority
-    hint = f"set `challenge` for authority {name}, unless its requests are approved by hand"
+    hint = f"set `challenge` for authority {name}, unless somebody approves its requests by hand"
     if it.certificate is None:
         if definition.says_whom:
             yield Finding(Mark.WARNING, f"authority {name} has no challenge for the first enrollment", hint)
@@ -240,22 +249,24 @@ def _challenge_warnings(seen: Seen) -> Iterator[Finding]:
     request = planned(seen)
     following = plan_request(definition, seen.authority, None, request.key)
     if not (request.signed_by.authenticates and following.signed_by.authenticates):
-        what = "an EC key cannot sign a renewal over SCEP, the challenge authenticates it"
+        what = "an EC key cannot sign a renewal over SCEP, so the challenge has to authenticate it"
         yield Finding(Mark.WARNING, f"{what}, and authority {name} has none", hint)
 
 
 def _name_warnings(seen: Seen, certificate: x509.Certificate) -> Iterator[Finding]:
     """A renewal keeps the names in place. Raises ConfigError for names that cannot be made sense of."""
     definition = seen.definition
-    hint = f"a renewal keeps what is in place; `certagent enroll --force {seen.snapshot.name}` asks for the other"
+    hint = (
+        f"a renewal keeps what is in place; `certagent enroll --force {seen.snapshot.name}` requests the configured one"
+    )
     if definition.subject is not None and facts.parse_subject(definition.subject) != certificate.subject:
         found = facts.subject_text(certificate)
-        yield Finding(Mark.WARNING, f"subject is {definition.subject}, the certificate in place has {found}", hint)
+        yield Finding(Mark.WARNING, f"subject is {definition.subject}, but the certificate in place has {found}", hint)
     wanted = facts.alternative_names(facts.general_names(definition.san))
     found_names = facts.alternative_names(certificate)
     if definition.san and wanted != found_names:
         missing, more = facts.names_text(wanted - found_names), facts.names_text(found_names - wanted)
-        parts = [f"lacks {missing}" if missing else "", f"has {more} besides" if more else ""]
+        parts = [f"lacks {missing}" if missing else "", f"also has {more}" if more else ""]
         yield Finding(Mark.WARNING, f"san: the certificate in place {' and '.join(filter(None, parts))}", hint)
 
 
@@ -265,5 +276,5 @@ def _issuer_warnings(seen: Seen, certificate: x509.Certificate) -> Iterator[Find
     yield Finding(
         Mark.WARNING,
         f"the certificate in place was not issued by the CA of {seen.definition.authority}",
-        f"if it refuses the renewal, `certagent enroll --force {seen.snapshot.name}` begins anew there",
+        f"if it refuses the renewal, run `certagent enroll --force {seen.snapshot.name}`",
     )

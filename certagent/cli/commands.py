@@ -77,16 +77,14 @@ def _check(parser: argparse.ArgumentParser) -> None:
 def _plan(parser: argparse.ArgumentParser) -> None:
     _names(parser)
     parser.add_argument(
-        "--until", metavar="DATE", help="the end (default: two lifetimes, and past a rollover that has begun)"
+        "--until", metavar="DATE", help="the end (default: two lifetimes, and beyond a rollover in progress)"
     )
 
 
 def _enroll(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", help="a keystore")
-    parser.add_argument(
-        "--force", action="store_true", help="replace a living identity; a request that is under way is abandoned"
-    )
-    parser.add_argument("--into", metavar="NEW", help="move: NEW is enrolled, signed by the identity in NAME")
+    parser.add_argument("--force", action="store_true", help="replace a valid identity; an open request is abandoned")
+    parser.add_argument("--into", metavar="NEW", help="move the identity: enroll NEW, signed by the identity in NAME")
     _worker(parser)
 
 
@@ -94,12 +92,10 @@ def _renew(parser: argparse.ArgumentParser) -> None:
     _names(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
-        "--due", action="store_true", help="as the agent does it: not before a failed attempt's pause is over"
+        "--due", action="store_true", help="as the agent does it: after a failed attempt, wait for its pause"
     )
-    how.add_argument(
-        "--force", action="store_true", help="whether due or not; a request that is under way is abandoned"
-    )
-    how.add_argument("--compromised", action="store_true", help="a new key in place of one that others know")
+    how.add_argument("--force", action="store_true", help="renew even if it is not due; an open request is abandoned")
+    how.add_argument("--compromised", action="store_true", help="make a new key, because others know the present one")
     # For the agent, which knows them already: as `-c` would read them, of the keystores named alone; and writes metrics
     # when all its workers are done.
     parser.add_argument("--definitions-from-stdin", action="store_true", help=argparse.SUPPRESS)
@@ -117,7 +113,7 @@ def _crl(parser: argparse.ArgumentParser) -> None:
 
 
 def _worker(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--now", action="store_true", help="swap and hooks at once, whatever activate_in says")
+    parser.add_argument("--now", action="store_true", help="swap and run hooks at once, whatever activate_in says")
     parser.add_argument("--leave-once", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--report", choices=["json"], help="the same as --json, by its older name")
 
@@ -176,7 +172,7 @@ COMMANDS = {
         _WORK, _check, interrupted=_UNCHANGED,
     ),
     "status": Command(
-        "cli.status", "status", "what is there and what happens next",
+        "cli.status", "status", "what is in place and what happens next",
         "Shows each keystore's certificate, its state and what comes next, from the files in place and the state "
         "directory. Nobody is contacted.",
         (("certagent status", "all keystores"), ("certagent status web", "one, with its rollover"),
@@ -184,7 +180,7 @@ COMMANDS = {
         _LOOK, _names,
     ),
     "plan": Command(
-        "cli.plan", "plan", "every event ahead, as a table and a timeline",
+        "cli.plan", "plan", "all coming events, as a table and a timeline",
         "Foretells renewals, rollovers and ends of all keystores by the rules that the agent decides with.",
         (("certagent plan", "two lifetimes"), ("certagent plan --until 2027-12-31", "to that day")),
         _LOOK, _plan,
@@ -196,7 +192,7 @@ COMMANDS = {
         _LOOK, _names,
     ),
     "health": Command(
-        "cli.health", "health", "one line, and exit codes for monitoring: 0, 1, 2, 3",
+        "cli.health", "health", "one line and an exit code (0, 1, 2, 3) for monitoring",
         "Prints one line and ends with the exit code of a monitoring plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 "
         "UNKNOWN. Nobody is contacted.",
         (("certagent health", "all keystores"), ("certagent health web", "one")),
@@ -212,7 +208,7 @@ COMMANDS = {
         _WORK, _enroll, interrupted=_ONCE_AGAIN,
     ),
     "renew": Command(
-        "cli.renew", "renew", "a successor where one is due",
+        "cli.renew", "renew", "renew the certificates that are due",
         "Does what is due: renews, goes on with what is under way, prepares for the next CA, runs hooks that are "
         "owed. The agent does the same by itself.",
         (("certagent renew", "what is due, of all keystores"), ("certagent renew --dry-run", "what would be done"),
@@ -235,7 +231,7 @@ COMMANDS = {
         (CONFIG, JSON, QUIET),
     ),
     "cancel": Command(
-        "cli.housekeeping", "cancel", "give an open transaction up",
+        "cli.housekeeping", "cancel", "give up an open transaction",
         "Gives the open transaction of a keystore up, and a rollover in preparation. What is in place stays; what "
         "is due begins anew.",
         (("certagent cancel web", "tells, and asks"), ("certagent cancel web --dry-run", "tells alone")),
@@ -249,7 +245,7 @@ COMMANDS = {
         (CONFIG, JSON), _one, interrupted=_UNCHANGED,
     ),
     "rename": Command(
-        "cli.housekeeping", "rename", "what is kept of OLD becomes NEW's, which is configured in its stead",
+        "cli.housekeeping", "rename", "give the records of OLD to NEW, which is configured in its place",
         "Once OLD is called NEW in the configuration, NEW goes on with OLD's state, its open transaction too.",
         (("certagent rename web www", "tells, and asks"),),
         (CONFIG, JSON), _rename, interrupted=_UNCHANGED,
@@ -285,14 +281,14 @@ COMMANDS = {
         brings=True,
     ),
     "scep": Command(
-        "cli.scep.command", "run", "the protocol by hand: getcaps, getca, getnextca, enroll, getcert, getcrl",
+        "cli.scep.command", "run", "SCEP by hand: getcaps, getca, getnextca, enroll, getcert, getcrl",
         "The protocol by hand, without agent.yaml. Takes sscep's place in scripts.",
         (("certagent scep getca --url http://scep.example.net/scep", "the CA, and its fingerprint to compare"),
          ("certagent scep enroll --help", "how a certificate is asked for")),
         (VERBOSE, QUIET), brings=True,
     ),
     "lab": Command(
-        "lab.command", "run", "a SCEP CA on loopback, to try things with",
+        "lab.command", "run", "a SCEP CA on loopback, to try things out",
         "A small SCEP CA to try things with. Not for production: its keys lie in plain files.",
         (("certagent lab", "serve, until Ctrl-C"), ("certagent lab --manual", "requests wait for a person"),
          ("certagent lab approve --all", "who lets them through")),

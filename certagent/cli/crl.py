@@ -50,15 +50,15 @@ def crl(arguments: argparse.Namespace) -> int:
     for name in arguments.names:
         if name not in every:
             known = ", ".join(sorted(every)) or "none has a crl_file"
-            raise ConfigError(f"no CRLs are kept for an authority {name!r}", f"known: {known}")
+            raise ConfigError(f"there is no crl_file for an authority {name!r}", f"known: {known}")
     if not every:
-        raise ConfigError("no CRLs are to be kept: neither an authority nor a keystore has a crl_file", "add one")
+        raise ConfigError("there are no CRLs to keep: neither an authority nor a keystore has a crl_file", "add one")
     chosen = {name: every[name] for name in dict.fromkeys(arguments.names)} or every
     believed.check_state(Path(configuration.state_dir))
     now = clock()
     doubt = wall_clock.look(Path(configuration.state_dir), now, believed=not arguments.due)
     if not policy.clock_is_sane(now) or doubt is not None:
-        print(f"the clock says {iso(now)}: no CRL is fetched until it is believed", file=sys.stderr)
+        print(f"the clock says {iso(now)}: no CRL is fetched until the clock is right", file=sys.stderr)
         return 3
     reports = list(serve(configuration, chosen, due=arguments.due, as_json=_as_json(arguments), quiet=arguments.quiet))
     return 1 if any(each.result == "failed" for each in reports) else 0
@@ -105,7 +105,7 @@ def _attempt(work: Work, *, due: bool) -> Report:
         return Report(work.name, "failed", message=str(error), hint=error.hint)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return Report(work.name, "failed", message=f"{where}{error.strerror or error}", hint="see the disk")
+        return Report(work.name, "failed", message=f"{where}{error.strerror or error}", hint="check the disk")
     return _report(work, done)
 
 
@@ -113,7 +113,7 @@ def _report(work: Work, done: Done) -> Report:
     memory, errors = done.memory, done.memory.errors
     again = next_look(memory, work.clock())
     for each in done.newly:
-        work.log(f"the certificate of {each.keystore}, {each.serial}, is revoked since {iso(each.since)}")
+        work.log(f"the certificate of {each.keystore}, {each.serial}, was revoked at {iso(each.since)}")
     newly = tuple(dict.fromkeys(each.keystore for each in done.newly))
     if errors:
         told = "; ".join(dict.fromkeys(each.message for each in errors))
@@ -126,7 +126,7 @@ def _report(work: Work, done: Done) -> Report:
 
 def _fresh(memory: Memory) -> str:
     many = len(memory.issues)
-    until = f"fresh until {iso(memory.ends)}" if memory.ends else "which do not say when they run out"
+    until = f"fresh until {iso(memory.ends)}" if memory.ends else "which do not say when they expire"
     return f"{many} {'CRL' if many == 1 else 'CRLs'}, {until}"
 
 

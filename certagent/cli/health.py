@@ -94,12 +94,21 @@ def judged(
     return ordered[0][0], "; ".join(f"{shortened(wrong[level, text])}: {text}" for level, text in ordered)
 
 
+def _nothing(it: Snapshot, failing: str) -> tuple[Level, str] | None:
+    """What is said where no certificate is to be seen."""
+    if not it.situation.readable:
+        unknown = it.last_error is not None and it.last_error.kind == "state"
+        return (Level.UNKNOWN if unknown else Level.CRITICAL), f"cannot be read{failing}"
+    if it.assessment.condition is not Condition.MISSING or it.situation.failures:
+        return None
+    return Level.WARNING, "no certificate yet" if it.assessment.action else it.assessment.reason
+
+
 def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[Level, str]]:
     """What is not in order with one keystore. `patience`: how late a due action may be."""
     failing = f": {it.last_error.message}" if it.last_error else ""
-    if not it.situation.readable:
-        unknown = it.last_error is not None and it.last_error.kind == "state"
-        yield (Level.UNKNOWN if unknown else Level.CRITICAL), f"cannot be read{failing}"
+    if (nothing := _nothing(it, failing)) is not None:
+        yield nothing
         return
     lifetime = it.certificate.lifetime if it.certificate else None
     if it.assessment.condition is Condition.EXPIRED and lifetime is not None:
@@ -114,10 +123,13 @@ def faults(it: Snapshot, now: datetime, patience: timedelta) -> Iterator[tuple[L
     elif it.assessment.action is None:
         yield Level.WARNING, it.assessment.reason
     elif it.assessment.at is not None and later(it.assessment.at, patience) < now:
-        yield Level.WARNING, f"{it.assessment.action} is overdue by {span(now - it.assessment.at)}: does the agent run?"
+        yield (
+            Level.WARNING,
+            f"{it.assessment.action} is overdue by {span(now - it.assessment.at)}: is the agent running?",
+        )
     arrival = it.situation.arrival
     if arrival is not None and arrival.again_after is not None:
-        yield Level.WARNING, "renewals gain nothing: the CA's certificates all end at one moment"
+        yield Level.WARNING, "renewing does not help: the CA's certificates all expire at the same time"
     if it.assessment.condition is Condition.PENDING and it.transaction is not None:
         yield from _pending(it, it.transaction.started_at, now)
     yield from _rollover(it, now)
@@ -162,7 +174,10 @@ def _pending(it: Snapshot, since: datetime, now: datetime) -> Iterator[tuple[Lev
 def _rollover(it: Snapshot, now: datetime) -> Iterator[tuple[Level, str]]:
     """Refusals are failures too, and were told as such."""
     if it.rollover is not None and it.rollover.ca is not None and it.rollover.late(now) and not it.situation.failures:
-        yield Level.WARNING, f"its CA ends in {span(it.rollover.ca.lifetime.remaining(now))}, and no next one is known"
+        yield (
+            Level.WARNING,
+            f"its CA expires in {span(it.rollover.ca.lifetime.remaining(now))}, and no next one is known",
+        )
 
 
 def _all_well(taken: Sequence[Snapshot], now: datetime) -> str:
@@ -171,7 +186,7 @@ def _all_well(taken: Sequence[Snapshot], now: datetime) -> str:
     if not coming:
         return many
     at, name, action = min(coming)
-    word = "hooks are owed" if action is Action.HOOKS else f"next {action}"
+    word = "hooks have yet to run" if action is Action.HOOKS else f"next {action}"
     return f"{many}, {word} {name} {ahead(at, now)}"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from certagent import state
+from certagent import durable, state
 from certagent.cli.main import print_error
 from certagent.cli.terminal import WIDE, print_plain, terminal
 from certagent.config.configuration import Configuration
@@ -57,7 +57,7 @@ def _remembered(configuration: Configuration, names: Sequence[str]) -> list[str]
     try:
         on_disk = sorted(each.name for each in directory.iterdir()) if directory.is_dir() else []
     except OSError as error:
-        raise StateError(f"{directory} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+        raise StateError(f"{directory} cannot be read: {error.strerror}", durable.remedy(error)) from None
     everything = list(dict.fromkeys([*configuration.keystores, *on_disk]))
     for name in names:
         if name not in everything:
@@ -70,7 +70,7 @@ def _events(configuration: Configuration, name: str) -> list[Event]:
         return state.read_history(StateDirectory(Path(configuration.state_dir)).keystore(name).path)
     except OSError as error:
         where = error.filename or name
-        raise StateError(f"{where} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+        raise StateError(f"{where} cannot be read: {error.strerror}", durable.remedy(error)) from None
 
 
 def _event_line(name: str, event: Event) -> dict[str, Any]:

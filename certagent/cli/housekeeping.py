@@ -58,22 +58,24 @@ def _open(place: KeystoreDirectory) -> dict[Journal, Transaction]:
 def _told(transaction: Transaction) -> str:
     what = f"the {transaction.kind} begun at {iso(transaction.started_at)} ({transaction.phase}) is given up"
     if transaction.phase is Phase.ISSUED:
-        return f"{what}; certificate {transaction.serial} was issued and will not be used: have it revoked"
+        return f"{what}; certificate {transaction.serial} was issued and will not be used: ask the CA to revoke it"
     if transaction.phase in (Phase.ACTIVATED, Phase.REVERTED):
-        return f"{what}; what is in place stays, and the hooks that it owes are not run"
-    return f"{what}; another is begun when one is due"
+        return f"{what}; the files in place stay, and its remaining hooks are not run"
+    return f"{what}; certagent starts another when one is due"
 
 
 def remove(arguments: argparse.Namespace) -> int:
-    """Remove what is kept of a keystore that is configured no more."""
+    """Delete the records of a keystore that is no longer configured."""
     configuration, name = load_configuration(arguments.config), arguments.name
     if name in configuration.keystores:
-        raise ConfigError(f"{name} is configured: it would begin anew", "take it out of the configuration first")
+        raise ConfigError(
+            f"{name} is still configured: certagent would start it again", "remove it from the configuration first"
+        )
     place = _state_of(configuration, name)
     told = [f"{place.path} is removed, with its history and the pair in previous/", *map(_told, _open(place).values())]
     live = Path(configuration.live_dir) / name
     if live.exists():
-        told.append(f"{live} stays: its consumers may read what lies in it")
+        told.append(f"{live} stays: its consumers may still read it")
     if not _confirmed(arguments, name, told):
         return 0
     with _locked(place.path, name):
@@ -88,7 +90,7 @@ def rename(arguments: argparse.Namespace) -> int:
     configuration, old, new = load_configuration(arguments.config), arguments.old, arguments.new
     if old in configuration.keystores or new not in configuration.keystores:
         raise ConfigError(
-            f"{new} is not configured in the place of {old}", f"rename {old} to {new} in the configuration first"
+            f"{new} is not configured in place of {old}", f"rename {old} to {new} in the configuration first"
         )
     source, target = _state_of(configuration, old), StateDirectory(Path(configuration.state_dir)).keystore(new)
     live = Path(configuration.live_dir) / old
@@ -96,8 +98,8 @@ def rename(arguments: argparse.Namespace) -> int:
         hint = f"set `swap: rename` for {old} and `certagent renew --force {old}`, then rename it"
         raise ConfigError(f"the files of {old} are links into {live}", hint)
     if target.transaction.exists() or target.previous.exists():
-        raise ConfigError(f"{new} has a pair or a transaction of its own already", "give it another name")
-    told = [f"what is kept of it becomes {new}'s"]
+        raise ConfigError(f"{new} already has a pair or a transaction of its own", "give it another name")
+    told = [f"its records become {new}'s"]
     if not _confirmed(arguments, old, told):
         return 0
     with _locked(source.path, old), _locked(target.path, new):
@@ -113,7 +115,7 @@ def _state_of(configuration: Configuration, name: str) -> KeystoreDirectory:
     if not _is_name(name) or not place.path.is_dir():
         known = StateDirectory(Path(configuration.state_dir)).keystores
         names = ", ".join(sorted(each.name for each in known.iterdir())) if known.is_dir() else "none"
-        raise ConfigError(f"nothing is kept of a keystore {name!r}", f"known in {known}: {names}")
+        raise ConfigError(f"there are no records of a keystore {name!r}", f"known in {known}: {names}")
     return place
 
 
@@ -137,7 +139,7 @@ def _confirmed(arguments: argparse.Namespace, name: str, told: Sequence[str]) ->
     if arguments.yes:
         return True
     if arguments.json or not sys.stdin.isatty():
-        raise ConfigError("nobody is there to be asked whether this is meant", "add --yes, or --dry-run to look first")
+        raise ConfigError("there is no terminal to ask for confirmation", "add --yes, or --dry-run to look first")
     return input("go on? [y/N] ").strip().lower() in ("y", "yes")
 
 
@@ -161,7 +163,7 @@ def _locked(directory: Path, name: str) -> Iterator[None]:
             yield
     except OSError as error:
         where = error.filename or directory
-        raise StateError(f"{where}: {error.strerror}", "see the disk and the permissions") from None
+        raise StateError(f"{where}: {error.strerror}", "check the disk and the permissions") from None
 
 
 def _log(name: str, line: str) -> None:

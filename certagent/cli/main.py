@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _unwritten(error: Exception) -> CertagentError | None:
     """What a full disk below our output raises names no file."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) and not error.filename:
-        return CertagentError(f"the output cannot be written: {error.strerror}", "see where it is sent")
+        return CertagentError(f"the output cannot be written: {error.strerror}", "check where it is sent")
     return None
 
 

@@ -62,7 +62,7 @@ def plan(arguments: argparse.Namespace) -> int:
     console = terminal()
     rows = _rows([*events, *crls], now)
     if not rows:
-        print(f"nothing is foreseen until {stamp(until, now)}")
+        print(f"nothing is expected until {stamp(until, now)}")
     elif console is None:
         print_plain(("TIME (UTC)", "IN", "KEYSTORE", "EVENT", "DETAIL"), [row.cells for row in rows])
         print(f"\n{_footer(events, until, now)}")
@@ -74,8 +74,12 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def _footer(events: Sequence[Event], until: datetime, now: datetime) -> str:
-    assumed = "; ~ if each successor lives as long as the one before" if any(each.assumed for each in events) else ""
-    return f"until {stamp(until, now)}, --until DATE for another end{assumed}"
+    assumed = (
+        "; ~ assuming that each new certificate is valid as long as the one before"
+        if any(each.assumed for each in events)
+        else ""
+    )
+    return f"until {stamp(until, now)}, use --until DATE for another end{assumed}"
 
 
 def _read_date(text: str, now: datetime) -> datetime:
@@ -83,12 +87,12 @@ def _read_date(text: str, now: datetime) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"{text!r} is no date", "write 2027-01-31, or 2027-01-31T12:00:00Z") from None
+        raise ConfigError(f"{text!r} is not a date", "write 2027-01-31, or 2027-01-31T12:00:00Z") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if len(text) == len("2027-01-31"):
         moment = moment.replace(hour=23, minute=59, second=59)
     if moment <= now:
-        raise ConfigError(f"{text} has passed", "a plan is of what lies ahead; `certagent history` tells the rest")
+        raise ConfigError(f"{text} has passed", "a plan shows the future; `certagent history` shows the past")
     return moment
 
 

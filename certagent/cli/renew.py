@@ -20,7 +20,7 @@ from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.cli.main import INTERRUPTED
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration, load_handed
-from certagent.errors import ConfigError, KeystoreError, internal_fault
+from certagent.errors import ConfigError, KeystoreError, internal_fault, named
 from certagent.state_directory import StateDirectory
 from certagent.text import iso, printable, with_hint
 from certagent.transaction import recovery, report, walk
@@ -53,7 +53,7 @@ def renew(arguments: argparse.Namespace) -> int:
         wish = Wish.FINISH
     if arguments.compromised:
         if not arguments.names:
-            raise ConfigError("--compromised is for keystores that are named", "write: renew --compromised NAME")
+            raise ConfigError("--compromised needs the name of a keystore", "write: renew --compromised NAME")
         wish = Wish.COMPROMISED
     return _serve(configuration, names, wish, arguments, excerpt=handed is not None)
 
@@ -75,7 +75,7 @@ def _move(configuration: Configuration, names: Sequence[str], arguments: argpars
     into = chosen(configuration, [arguments.into])
     if names == into:
         raise ConfigError(
-            f"{names[0]} cannot be moved into itself", "--into names another keystore: enroll NAME --into NEW"
+            f"{names[0]} cannot be moved into itself", "name another keystore with --into: enroll NAME --into NEW"
         )
     if len(names) != 1:
         raise ConfigError("--into moves the identity of one keystore", "write: enroll NAME --into NEW")
@@ -88,12 +88,22 @@ def _move(configuration: Configuration, names: Sequence[str], arguments: argpars
 
 def _refuse_living(context: Context) -> None:
     name = context.configured.name
+    _refuse_unreadable(context)
     lifetime = policy.lifetime_of(certificate_in_place(context.configured.keystore))
     if lifetime is not None and lifetime.not_after > clock():
         raise KeystoreError(
             f"keystore {name} has a certificate valid until {iso(lifetime.not_after)}",
-            f"`certagent renew --force {name}` renews it; `enroll --force` replaces it",
+            f"`certagent renew --force {name}` renews it; `certagent enroll --force {name}` replaces it",
         )
+
+
+def _refuse_unreadable(context: Context) -> None:
+    """What is in place and cannot be used is told first: perhaps it only has to be restored."""
+    try:
+        context.configured.keystore.read()
+    except KeystoreError as error:
+        error.hint = named(error.hint, context.configured.name)
+        raise
 
 
 def _serve(
@@ -327,7 +337,7 @@ def _would(seen: Snapshot, end: End | None, arguments: argparse.Namespace, now: 
     """In a word, and in a line: what would be done with this keystore."""
     coming = seen.assessment
     if seen.transaction is not None and end is not None:
-        anew = f"{seen.transaction.kind} anew" if end.stands else "what is due, if anything"
+        anew = f"{seen.transaction.kind} anew" if end.stands else "whatever is due"
         return "give up", f"would give up the {seen.transaction.kind} that is open: {end.reason}; then {anew}"
     if seen.last_error is not None and coming.action is None:
         return "cannot", f"cannot: {with_hint(seen.last_error.message, seen.last_error.hint)}"

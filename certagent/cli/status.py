@@ -183,7 +183,7 @@ def rollover_rows(it: Snapshot, found: RolloverStatus, now: datetime) -> list[tu
         rows.append(("CA", f"{found.ca.subject}, {ends(found.ca.lifetime.not_after, now)}"))
         rows.append(("", found.ca.fingerprint))
     if found.next_ca is None and found.begins_at is not None:
-        late = ": none is known, and the CA's end is near" if found.late(now) else ""
+        late = ": none is known, and the CA expires soon" if found.late(now) else ""
         again = "asked for again" if retry_at else "asked for"
         rows.append(("next CA", f"{again} {when(max(found.begins_at, retry_at or now), now)}{late}"))
     if found.next_ca is not None:
@@ -235,10 +235,12 @@ def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
             )
         if each.assessment.condition is Condition.NOT_YET_VALID and each.certificate is not None:
             begins = date(each.certificate.lifetime.not_before, now)
-            found.append(Finding(Mark.WRONG, f"{each.name}: what is in place is not valid before {begins}", EARLY_HINT))
+            found.append(
+                Finding(Mark.WRONG, f"{each.name}: the certificate in place is not valid before {begins}", EARLY_HINT)
+            )
         if each.lacks:
             words = ", ".join(lack.word for lack in each.lacks)
-            found.append(Finding(Mark.WARNING, f"{each.name}: the certificate lacks {words}, which was asked for"))
+            found.append(Finding(Mark.WARNING, f"{each.name}: the certificate lacks {words}, which was requested"))
         if each.renew_at_note:
             found.append(Finding(Mark.WARNING, f"{each.name}: {each.renew_at_note}"))
         found += [Finding(Mark.WARNING, f"{each.name}: {note}", PACE_HINT) for note in each.pace_notes]

@@ -29,9 +29,9 @@ class Mark(StrEnum):
     WRONG = "✗"
 
 
-EARLY_HINT = "is the clock right? else ask the CA's operator; `certagent renew --force` asks for another"
-EXPOSED_HINT = "the next renewal closes it, to its owner and group; `group` and `mode` say who else is to read it"
-PACE_HINT = "ask the CA's operator for certificates that live longer from the day they are issued"
+EARLY_HINT = "is the clock right? if so, ask the CA's operator; `certagent renew --force` requests another"
+EXPOSED_HINT = "the next renewal restricts it to its owner and group; set `group` and `mode` if others need to read it"
+PACE_HINT = "ask the CA's operator for certificates with a longer lifetime"
 
 WIDE = 100
 """From this many columns on, there is room for longer bars and for dates."""

@@ -79,5 +79,5 @@ def _why(context: Context, code: int | None, limit: float) -> CertagentError:
     ended = f"signal {-code}" if code < 0 else f"exit code {code}"
     return KeystoreError(
         f"the process that works with {module} was ended by {ended}",
-        f"`certagent renew {context.configured.name}` shows it by hand",
+        f"`certagent renew {context.configured.name}` shows the details",
     )

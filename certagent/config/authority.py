@@ -105,14 +105,16 @@ class Authority(Definition, frozen=True, kw_only=True):
         Fingerprint | tuple[Fingerprint, ...], Meta(description="fingerprint of a next CA that somebody has checked")
     ] = ()
     crl_file: Annotated[
-        WrittenFile | None, Meta(description="the CRLs of its CAs, current, next and old ones, kept fresh; PEM")
+        WrittenFile | None,
+        Meta(description="PEM file for the CRLs of its CAs (current, next and old), kept up to date"),
     ] = None
     crl_directory: Annotated[
-        WrittenDirectory | None, Meta(description="the same, a file for each: HASH.r0, as `openssl rehash` names them")
+        WrittenDirectory | None,
+        Meta(description="directory for the same CRLs, one file each, named HASH.r0 as by `openssl rehash`"),
     ] = None
     crl_url: Annotated[
         CrlUrl | tuple[CrlUrl, ...],
-        Meta(description="where the CRLs are fetched; default: where the certificates say; a list is allowed"),
+        Meta(description="where to fetch the CRLs; default: the address in the certificates; a list is allowed"),
     ] = ()
     crl_from: Annotated[
         Literal["points", "scep"],
@@ -120,11 +122,13 @@ class Authority(Definition, frozen=True, kw_only=True):
     ] = "points"
     crl_owner: Annotated[
         Account | None,
-        Meta(description="of crl_file and what is in crl_directory: user; default: as the file in place"),
+        Meta(description="user who owns crl_file and the files in crl_directory; default: that of the file in place"),
     ] = None
-    crl_group: Annotated[Account | None, Meta(description="their group, by name or number")] = None
-    crl_mode: Annotated[Mode | None, Meta(description='their mode; default: as the file in place, else "0644"')] = None
-    hooks: Annotated[AuthorityHooks, Meta(description="commands to run when crl_file changed")] = AuthorityHooks()
+    crl_group: Annotated[Account | None, Meta(description="group of these files, name or number")] = None
+    crl_mode: Annotated[
+        Mode | None, Meta(description='mode of these files; default: that of the file in place, else "0644"')
+    ] = None
+    hooks: Annotated[AuthorityHooks, Meta(description="commands to run when the CRLs have changed")] = AuthorityHooks()
 
     def __post_init__(self) -> None:
         if not self.fingerprint and not self.trust_anchor:

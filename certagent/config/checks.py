@@ -178,7 +178,7 @@ def _check_secret_file(path: str) -> Fault:
 def _check_credential(name: str) -> Fault:
     path = credentials.path_of(name)
     if path is None:
-        return f"the credential {name} is not there", credentials.hint(name)
+        return f"there is no credential {name}", credentials.hint(name)
     return _check_secret_file(str(path))
 
 

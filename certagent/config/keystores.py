@@ -40,7 +40,7 @@ class KeystoreDefaults(Definition, frozen=True, kw_only=True):
     renew_at: Annotated[
         Threshold, Meta(description="how much of the lifetime has passed (default 66%), or time left (30d)")
     ] = field(default_factory=lambda: Threshold(passed=Fraction(0.66)))
-    key_type: Annotated[KeyType, Meta(description="of new keys")] = KeyType.RSA_2048
+    key_type: Annotated[KeyType, Meta(description="type of new keys")] = KeyType.RSA_2048
     rekey: Annotated[Literal["always", "never"], Meta(description="never: renewals keep the current key")] = "always"
     jitter: Annotated[
         Fraction,
@@ -85,7 +85,7 @@ class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
     subject: Annotated[Subject | None, Meta(description="RFC 4514 name, for the first enrollment")] = None
     san: Annotated[tuple[AlternativeName, ...], Meta(description="names, likewise", max_length=250)] = ()
     key_usage: Annotated[
-        tuple[KeyUsage, ...], Meta(description="names for the first enrollment; renewals keep those in place")
+        tuple[KeyUsage, ...], Meta(description="key usages for the first enrollment; renewals keep those in place")
     ] = ()
     extended_key_usage: Annotated[
         tuple[Purpose, ...], Meta(description="purposes or OIDs for the first enrollment")
@@ -98,13 +98,15 @@ class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
         WrittenFile | None, Meta(description="trusted CA certificates, current and next, for the consumer's peers")
     ] = None
     ca_directory: Annotated[
-        WrittenDirectory | None, Meta(description="the same, a file for each: HASH.0, as `openssl rehash` names them")
+        WrittenDirectory | None,
+        Meta(description="directory for the same certificates, one file each, named HASH.0 as by `openssl rehash`"),
     ] = None
     crl_file: Annotated[
-        WrittenFile | None, Meta(description="the CRLs of the authority's CAs, as its own crl_file; PEM")
+        WrittenFile | None, Meta(description="PEM file for the CRLs of the authority's CAs, like its own crl_file")
     ] = None
     crl_directory: Annotated[
-        WrittenDirectory | None, Meta(description="the same, a file for each: HASH.r0, as `openssl rehash` names them")
+        WrittenDirectory | None,
+        Meta(description="directory for the same CRLs, one file each, named HASH.r0 as by `openssl rehash`"),
     ] = None
     probe: Annotated[
         Probe | None, Meta(description="after the post hooks, check which certificate the consumer serves")
@@ -169,10 +171,7 @@ class Pkcs12Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
     password: Annotated[Secret, Meta(description="password that encrypts the file")]
     friendly_name: Annotated[
         Label | None,
-        Meta(
-            description="name name of the entry (Java: its alias); default: as in the file, else the "
-            "keystore's name name"
-        ),
+        Meta(description="name of the entry (Java: its alias); default: as in the file, else the keystore's name"),
     ] = None
     swap: Annotated[
         Literal["rename", "in-place"] | None,

@@ -44,6 +44,7 @@ from certagent.config.served import Served
 from certagent.config.source import read_descriptor, read_text
 from certagent.config.values import Name
 from certagent.errors import ConfigError
+from certagent.text import printable
 from certagent.uncollected import uncollected
 
 _DEPTH_LIMIT = 20  # a hook's argv stands at depth 6
@@ -210,7 +211,7 @@ def _included(path: Path, patterns: Any, places: dict[KeyPath, Location], proble
             problems.add(
                 places["include",],
                 ("include",),
-                f"{beside} does not exist",
+                f"{printable(beside, 300)} does not exist",
                 "create it, correct the path, or write a glob",
             )
         for name in map(Path, names):

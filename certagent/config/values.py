@@ -312,7 +312,7 @@ WrittenDirectory = Annotated[
         pattern=r"^/[^/\x00][^\x00]*$",
         extra={
             "what": "an absolute path of a directory",
-            "hint": "write it from the root, such as /etc/swanctl/x509ca",
+            "hint": "start it with /, e.g. /etc/swanctl/x509ca",
             "check": "written_directory",
         },
     ),

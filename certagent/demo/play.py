@@ -33,7 +33,7 @@ def play(directory: Path | None) -> int:
     try:
         watch = _play(here, console, started)
     except EndedError as ended:
-        print(f"\nended by {ended}; its files are kept in {here.directory}", file=sys.stderr)
+        print(f"\nended by {ended}; its files are in {here.directory}", file=sys.stderr)
         return ended.exit_code
     except DemoError as error:
         raise DemoError(str(error), f"{error.hint}; all files are kept in {here.directory}") from None
@@ -91,7 +91,7 @@ def _watch_until_done(watch: Watch, here: Site, processes: Processes, show: Show
         if not missing and not any(keystore.phase for keystore in watch.keystores.values()):
             return
         if now - watch.started > _LIMIT:
-            what = f"not all happened within {_LIMIT.total_seconds():.0f} s: {'; '.join(missing)}"
+            what = f"not everything happened within {_LIMIT.total_seconds():.0f} s: {'; '.join(missing)}"
             raise DemoError(what, f"see {here.logs}")
 
 

@@ -93,7 +93,7 @@ class Processes:
         deadline = time.monotonic() + _START
         while not (found := re.search(pattern, self.log_of(name).read_text("utf-8", "replace"), re.DOTALL)):
             if time.monotonic() > deadline:
-                raise DemoError(f"the {name} is not there after {_START:g} s", f"see {self.log_of(name)}")
+                raise DemoError(f"the {name} did not start within {_START:g} s", f"see {self.log_of(name)}")
             self.wait(0.05)
         return found
 

@@ -47,19 +47,19 @@ def line(event: Sighting) -> str:
 
 def summary(watch: Watch, site: Site, took: timedelta, program: str) -> Text:
     """What happened, where the files are, what to try next."""
-    text = Text(f"\nAll of it happened, in {took.total_seconds():.0f} s.\n\n", style="")
+    text = Text(f"\nEverything happened, in {took.total_seconds():.0f} s.\n\n", style="")
     for each in watch.keystores.values():
         times = f"enrolled, renewed {each.renewed} times, rolled over, post hook run {each.hooks} times"
         text.append(f"  {each.name:<9}", "bold").append(f"{times}\n{'':11}")
         text.append(Text(" → ").join(_serial(each, serial) for serial in each.serials)).append("\n")
     text.append(f"  {'CA':<9}", "bold")
     text.append(Text(" → ").join(Text(ca.name, f"bold {_ca_colour(watch, ca)}") for ca in watch.cas))
-    text.append(": trusted in advance, the first no more\n")
+    text.append(": trusted in advance; the first no longer\n")
     shakes = watch.handshakes
     text.append(f"  {'service':<9}", "bold").append(
         f"{shakes.changes} changes seen, {shakes.good} handshakes, {len(shakes.failures)} failed\n"
     )
-    text.append(f"\nIts files are kept in {site.directory}:\n\n")
+    text.append(f"\nIts files are in {site.directory}:\n\n")
     for names, about in _FILES:
         text.append(f"  {names:<24}", "bold").append(f"{about}\n")
     text.append(f"\nTo try next (certificates of {LIFETIME} s have expired by then):\n\n")
@@ -77,8 +77,8 @@ def summary(watch: Watch, site: Site, took: timedelta, program: str) -> Text:
 _FILES = (
     ("agent.yaml keystores/", "the configuration"),
     ("web/ vpn/", "keys and certificates, as services read them"),
-    ("state/", "what the agent remembers, the old pairs among it"),
-    ("lab/", "the CA, and all it issued"),
+    ("state/", "what the agent remembers, including the old pairs"),
+    ("lab/", "the CA, and everything it issued"),
     ("hooks/ hooks.log", "the post hooks, and what they wrote"),
     ("logs/", "agent.log, lab.log, service.log"),
 )
@@ -156,7 +156,7 @@ def _authority(watch: Watch, now: datetime, width: int) -> RenderableType:
     title = Text.assemble(("CA", "bold"), ("  what clients of the service trust", "dim"))
     if not watch.cas:
         return Panel(
-            Group(Text("none is believed yet", "dim"), Text()), title=title, title_align="left", border_style="dim"
+            Group(Text("none is trusted yet", "dim"), Text()), title=title, title_align="left", border_style="dim"
         )
     current = watch.cas[min(web.rolled_over, len(watch.cas) - 1)]
     text = Text(" + ", no_wrap=True, overflow="ellipsis").join(

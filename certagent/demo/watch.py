@@ -120,7 +120,7 @@ class Handshakes(threading.Thread):
             context.wrap_socket(connection, server_hostname=SERVER_NAME) as tls,
         ):
             if tls.recv(len(GREETING)) != GREETING:
-                raise ConnectionError("the service said nothing")
+                raise ConnectionError("the service printed nothing")
             return facts.serial_hex(x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b""))
 
 
@@ -207,7 +207,7 @@ class Watch:
                 self.events.append(Sighting(now, "web", f"its clients trust CA {ca.name}{advance}"))
         for ca in self.trusted:
             if ca not in held:
-                self.events.append(Sighting(now, "web", f"its clients trust CA {ca.name} no more"))
+                self.events.append(Sighting(now, "web", f"its clients no longer trust CA {ca.name}"))
         self.cas += [ca for ca in held if ca not in self.cas]
         self.trusted = held
 

@@ -25,7 +25,10 @@ def certificates_in(path: Path, content: bytes | None) -> Certificates | None:
         return None
     found = load_pem(content, str(path))
     if not found:
-        expected = "expected a PEM block '-----BEGIN CERTIFICATE-----': restore or remove the file"
+        expected = (
+            "expected a PEM block '-----BEGIN CERTIFICATE-----'; restore the file, or make a new "
+            "pair with `certagent enroll --force NAME`"
+        )
         what, hint = forms.told(content, str(path), otherwise=expected)
         raise KeystoreError(f"{path} holds no certificate{what}", hint)
     return found
@@ -45,10 +48,10 @@ def identity_of(
     leaf = next((each for each in certificates if fits(key, each)), None)
     if leaf is None:
         certificate_file = paths.get(FileRole.CERTIFICATE, key_place)
-        hint = f"put the matching {key_place.name} or certificate back, or have a new pair made by "
+        hint = f"put the matching {key_place.name} or certificate back, or make a new pair with "
         raise KeystoreError(
             f"the key in {key_place} does not match the certificate in {certificate_file}",
-            f"{hint}`certagent enroll --force`",
+            f"{hint}`certagent enroll --force NAME`",
         )
     chain = tuple(each for each in certificates if each != leaf)
     if not chain and FileRole.CHAIN in paths:

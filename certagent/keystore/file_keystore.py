@@ -194,7 +194,12 @@ class FileKeystore(Keystore, Generic[Definition]):
         return look is not None and gives_away(look, self._ownership(role, look))
 
     def check_targets(self) -> None:
+        if fault := obstacles.lack_of_room(self._shadows.parent):
+            raise fault
         for role, found in self._look().items():
+            if found is not None and role in (FileRole.CA, FileRole.CHAIN) and b"PRIVATE KEY-----" in found.content:
+                hint = f"correct `{role}_file`, or move the key away"
+                raise KeystoreError(f"{found.path} holds a private key, which would be overwritten", hint)
             owner, group = self._definition.owner, self._definition.group
             self._check_holder(found, ownership(found, owner=owner, group=group, mode=None, default=0o600))
             self.check_target(self._paths[role], found)
@@ -215,7 +220,7 @@ class FileKeystore(Keystore, Generic[Definition]):
     def exposed(self) -> tuple[str, ...]:
         found = [self._look(role).get(role) for role in self._paths if role.private]
         return tuple(
-            f"{look.path} holds the key and can be read by everybody on the host (mode "
+            f"{look.path} holds the private key and can be read by everybody on the host (mode "
             f"{look.status.st_mode & 0o777:04o})"
             for look in found
             if look is not None and look.status.st_mode & 0o007 and self._holds_key(look.content)
@@ -224,7 +229,7 @@ class FileKeystore(Keystore, Generic[Definition]):
     def _check_live(self) -> None:
         """Whether nobody else can exchange what consumers are led to. Raises KeystoreError."""
         if self._definition.swap == "symlink" and (fault := directory_fault(self._live)):
-            raise KeystoreError(f"live_dir is not believed: {fault[0]}", fault[1])
+            raise KeystoreError(f"live_dir is not trusted: {fault[0]}", fault[1])
 
     def watched(self) -> tuple[Path, ...]:
         # Of the directory a change shows itself: what was added, removed, or put in another's place.
@@ -234,11 +239,15 @@ class FileKeystore(Keystore, Generic[Definition]):
         if not self.lost_what_links_lead_to():
             return []
         kept = self.previous_certificate()
-        what = f"what the links of {self.name} led to is gone: {self._live}"
+        what = f"the links of {self.name} point to {self._live}, which is gone"
         if kept is None:
-            return [Remark(what, f"put it back from a backup, or `certagent enroll --force {self.name}`")]
+            return [
+                Remark(
+                    what, f"restore it from a backup, or make a new pair with `certagent enroll --force {self.name}`"
+                )
+            ]
         until = f"{kept.not_valid_after_utc:%Y-%m-%d}"
-        return [Remark(what, f"`certagent renew {self.name}` puts the pair from before it, valid until {until}, back")]
+        return [Remark(what, f"`certagent renew {self.name}` brings back the previous pair, valid until {until}")]
 
     def _key_in_place(self) -> PrivateKey:
         identity = self.read()
@@ -304,16 +313,16 @@ class FileKeystore(Keystore, Generic[Definition]):
     def _check_targets(self, files: tuple[swap_plan.NewFile, ...], found: Found, kept: Collection[FileRole]) -> None:
         """Each file is one of its own, and what is `kept` of those in place is shown to nobody new. KeystoreError."""
         if len({file.target for file in files}) < len(files):
-            hint = "for one combined file, write the same path for key_file and certificate_file; else mend the links"
-            raise KeystoreError(f"two of the files of {self.name} are one file by way of a symbolic link", hint)
+            hint = "for one combined file, use the same path for key_file and certificate_file; otherwise fix the links"
+            raise KeystoreError(f"two files of {self.name} are the same file through a symbolic link", hint)
         for file in files:
             look = found[file.role]
             self._check_holder(look, file.ownership)
             if file.role in kept and look is not None and gives_away(look, file.ownership):
                 raise KeystoreError(
-                    f"{file.target} lies in a directory that others may write to, who cannot read it, and it would be "
-                    "given to them with what it holds",
-                    "if it is this keystore's own, give it the owner, group and mode that are configured",
+                    f"{file.target} is in a directory that others can write to, and replacing it would let them "
+                    "read its content, which they cannot read now",
+                    "if it belongs to this keystore, give it the configured owner, group and mode",
                 )
 
     def _inode_of(self, found: Look | None) -> Ownership | None:
@@ -335,9 +344,9 @@ class FileKeystore(Keystore, Generic[Definition]):
         uid = found.status.st_uid
         if wanted.uid not in (None, uid) and uid not in owned.owners():
             raise KeystoreError(
-                f"{found.path} belongs to {owned.name_of(uid)}, who may hold it open and would read what is "
-                "written into it for another owner",
-                "give the file its configured owner yourself (chown)",
+                f"{found.path} belongs to {owned.name_of(uid)}, who may have it open and could read what "
+                "is written into it for another owner",
+                "change its owner by hand (chown)",
             )
 
     def _content(self, path: Path) -> bytes | None:

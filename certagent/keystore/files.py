@@ -28,12 +28,12 @@ _HINTS = {
     errno.EDQUOT: "raise the quota or free some space, and try again",
     errno.EFBIG: "raise the limit on file sizes (ulimit -f) and try again",
     errno.EACCES: "run certagent as root, or give its user access to the file and its directory",
-    errno.EPERM: "run certagent as root; if it does, look for an immutable file (lsattr)",
+    errno.EPERM: "run certagent as root; if it already does, check for an immutable file (lsattr)",
     errno.EROFS: "remount it writable, or have `certagent units --install` give its directory to the service",
-    errno.EBUSY: "a file that is itself a mount point cannot be replaced: mount its directory instead",
+    errno.EBUSY: "a mounted file cannot be replaced: mount its directory instead",
     errno.ENAMETOOLONG: "use a shorter file name",
     errno.ENOENT: "create the directory, with the owner and mode the consumer needs",
-    errno.ENOTDIR: "a part of the path is a file, not a directory: correct the path",
+    errno.ENOTDIR: "part of the path is a file, not a directory: correct the path",
 }
 
 
@@ -43,7 +43,7 @@ def explained(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "look at the file system and the kernel's log")
+        hint = _HINTS.get(error.errno or 0, "check the file system and the kernel log")
         raise KeystoreError(f"cannot {what}: {error.strerror or error}", hint) from error
 
 
@@ -60,7 +60,9 @@ def look_at(path: Path, own: Path | None = None) -> Look | None:
         except FileNotFoundError:
             return None
     if look is not None and len(look.content) > LIMIT:
-        raise KeystoreError(f"{path} is larger than {LIMIT >> 20} MiB", "no key or certificate is: correct the path")
+        raise KeystoreError(
+            f"{path} is larger than {LIMIT >> 20} MiB", "keys and certificates are smaller: correct the path"
+        )
     return look
 
 
@@ -82,10 +84,11 @@ def resolve(path: Path, live: Path) -> Path:
                 found = place.path
         except FileNotFoundError as error:
             hint = "create it, with the owner and mode the consumer needs"
-            raise KeystoreError(f"{path}: the directory {error.filename} does not exist", hint) from None
+            what = f"{path} is a symbolic link, and" if path.is_symlink() else f"{path}:"
+            raise KeystoreError(f"{what} the directory {error.filename} does not exist", hint) from None
         if found.is_relative_to(os.path.realpath(live)):
-            hint = "configure the path the consumer reads; certagent links it to there itself"
-            raise KeystoreError(f"{path} lies in certagent's own {live}", hint)
+            hint = "configure the path that the consumer reads; certagent creates the link itself"
+            raise KeystoreError(f"{path} is inside certagent's own {live}", hint)
     return found
 
 
@@ -121,9 +124,9 @@ def ownership(
 
 def _unmapped(path: Path, whom: str, word: str) -> KeystoreError:
     return KeystoreError(
-        f"{path} belongs to {whom}, whom there is none of in here (a container without root's own numbers, a user "
-        "namespace): the new file cannot be given to them",
-        f"set `{word}`, or give the file another {word} from outside",
+        f"{path} belongs to {whom}, who does not exist in this container or user namespace, so the new "
+        "file cannot be given to them",
+        f"set `{word}`, or change the file's {word} from outside",
     )
 
 

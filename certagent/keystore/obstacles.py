@@ -15,8 +15,9 @@ from certagent.errors import KeystoreError
 _LONG = struct.Struct("l")
 _GET_FLAGS = 0x80006601 | _LONG.size << 16
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
-# For a generation of everything, journals and the shadow.
-ROOM = 128 * 1024
+# Measured on a file system of 4 KiB blocks that holds everything: the renewal of a 4096-bit key with chain and ca_file
+# (journal, shadow, staged and kept files at once) goes through with 64 KiB free, and with 48 KiB it does not.
+ROOM = 64 * 1024
 
 
 def find(target: Path, *, over: bool, beside: str, mounts: Collection[str]) -> KeystoreError | None:
@@ -27,14 +28,16 @@ def find(target: Path, *, over: bool, beside: str, mounts: Collection[str]) -> K
     directory = target.parent
     for path in (target, *(() if over else (directory,))):
         if flag := _flag(path):
-            hint = f"`chattr -{'i' if flag == 'immutable' else 'a'} {path}`, or leave it out of the configuration"
-            return KeystoreError(f"{path} is {flag} (lsattr): nothing can be put in its place", hint)
+            hint = f"`chattr -{'i' if flag == 'immutable' else 'a'} {path}`, or remove it from the configuration"
+            return KeystoreError(f"{path} is {flag} (lsattr), so it cannot be replaced", hint)
     if not over and str(target) in mounts:
-        hint = "mount its directory instead, or leave `swap` out: then it is written into (docs/swap.md)"
-        return KeystoreError(f"{target} is a mount point: no file can be put in its place", hint)
+        hint = "mount its directory instead, or remove `swap` to have the file overwritten in place (docs/swap.md)"
+        return KeystoreError(f"{target} is a mount point, so it cannot be replaced", hint)
     if not over and len(os.fsencode(beside)) > (limit := os.pathconf(directory, "PC_NAME_MAX")):
-        hint = f"use one of at most {limit - (len(os.fsencode(beside)) - len(os.fsencode(target.name)))} bytes"
-        return KeystoreError(f"the name of {target} is too long for the files that are made beside it", hint)
+        hint = f"use a name of at most {limit - (len(os.fsencode(beside)) - len(os.fsencode(target.name)))} bytes"
+        return KeystoreError(
+            f"the name of {target} is too long: certagent makes temporary files with longer names beside it", hint
+        )
     return lack_of_room(directory)
 
 
@@ -50,9 +53,9 @@ def lack_of_room(directory: Path, needed: int = ROOM) -> KeystoreError | None:
         return KeystoreError(f"{directory} is on a read-only file system", hint)
     if status.f_blocks and blocks * status.f_frsize < needed:
         left = blocks * status.f_frsize >> 10
-        return KeystoreError(f"the file system of {directory} is full: {left} KiB are left", "free some space")
+        return KeystoreError(f"the file system of {directory} is full: only {left} KiB are free", "free some space")
     if status.f_files and not status.f_ffree:
-        return KeystoreError(f"the file system of {directory} has no inodes left", "remove files that are not needed")
+        return KeystoreError(f"the file system of {directory} has no free inodes", "delete files that are not needed")
     return None
 
 

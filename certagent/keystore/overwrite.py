@@ -105,7 +105,7 @@ class _File:
             raise _changed(self.change)
         staged = self.change.staged
         if not self.is_new and digest(staged) != self.change.sha256:
-            why = f"{staged}, made for {self.change.target}, has vanished or was changed"
+            why = f"{staged}, made for {self.change.target}, was removed or changed"
             raise KeystoreError(why, "it is tried again")
 
     def become(self, *, new: bool) -> None:
@@ -116,7 +116,9 @@ class _File:
             if sha256(self.look.content) != (self.change.sha256 if new else self.change.before):
                 content = read_file(Path(source))
                 if content is None:
-                    raise KeystoreError(f"{source}, kept for {self.change.target}, has vanished", "restore the pair")
+                    raise KeystoreError(
+                        f"{source}, the old content of {self.change.target}, is gone", "restore the pair"
+                    )
                 _write(self.descriptor, content)
 
     def sync(self) -> None:
@@ -126,8 +128,8 @@ class _File:
 
 
 def _changed(change: Change) -> KeystoreError:
-    why = f"{change.target} was changed by somebody else while its successor was being put in place"
-    return KeystoreError(why, "what is there is kept; the next run looks at it anew")
+    why = f"{change.target} was changed by another program while certagent was replacing it"
+    return KeystoreError(why, "the file is left as it is; the next run looks at it again")
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -30,6 +30,8 @@ from certagent.keystore.file_keystore import FileKeystore, Found
 from certagent.keystore.files import explained, read_file
 from certagent.pem_blocks import KeyFormat
 
+_TOO_LONG = 1024  # bytes of a passphrase, for OpenSSL
+
 
 class PemFiles(FileKeystore[PemKeystore]):
     """The driver for `type: pem`.
@@ -61,6 +63,12 @@ class PemFiles(FileKeystore[PemKeystore]):
             durable.write(directory / "certificate.pem", to_pem([certificate]))
         return self._shadow(shadow_id)
 
+    def check_targets(self) -> None:
+        super().check_targets()
+        secret = self._definition.key_passphrase
+        if secret is not None and secret.command is None and not 0 < len(self._passphrase or b"") < _TOO_LONG:
+            raise self._unfit_passphrase()
+
     def _key_place(self, shadow_id: str) -> str:
         return str(self._shadows / shadow_id / "key.pem")
 
@@ -72,7 +80,7 @@ class PemFiles(FileKeystore[PemKeystore]):
             return None
         key = self._key(key_file)
         if key is None:
-            hint = "put the key back, or remove the certificate to have a new pair enrolled"
+            hint = f"put the key back, or make a new pair with `certagent enroll --force {self.name}`"
             raise KeystoreError(f"{certificate_file} has no private key: {key_file} does not exist", hint)
         return identity_of(key, key_file, certificates, paths, self._content)
 
@@ -102,8 +110,11 @@ class PemFiles(FileKeystore[PemKeystore]):
         try:
             return keys.to_pem(key, self._passphrase, form)
         except ValueError:  # empty, or longer than OpenSSL takes; the text is not to be told
-            hint = "it must be between 1 and 1023 bytes long"
-            raise KeystoreError(f"the key_passphrase of {self.name} cannot encrypt a key", hint) from None
+            raise self._unfit_passphrase() from None
+
+    def _unfit_passphrase(self) -> KeystoreError:
+        hint = f"use a passphrase of 1 to {_TOO_LONG - 1} bytes"
+        return KeystoreError(f"the key_passphrase of {self.name} is empty or too long", hint)
 
     def _shadow(self, shadow_id: str) -> Shadow:
         directory = self._shadows / shadow_id

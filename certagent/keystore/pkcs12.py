@@ -68,6 +68,10 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
         self._write_shadow(file, shadow.key, (certificate, *chain))
         return self._shadow(shadow_id)
 
+    def check_targets(self) -> None:
+        super().check_targets()
+        self._key_bag(self._bags(self._file, self._content(self._file)), self._file)  # what else it holds is kept
+
     def _keeps(self, found: Found) -> frozenset[FileRole]:
         return frozenset({FileRole.PKCS12})
 
@@ -86,9 +90,10 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
             there = self._content(self._file)
             if there is None or pkcs12_codec.opens(there, self._password):
                 hint = (
-                    "nothing was replaced; please report it, with what `openssl pkcs12 -info` says of the file in place"
+                    "nothing was replaced; please report this, with the output of `openssl pkcs12 -info` "
+                    "for the file in place"
                 )
-                raise KeystoreError(f"OpenSSL cannot open what {self._file} was to hold", hint)
+                raise KeystoreError(f"OpenSSL cannot open the new content for {self._file}", hint)
 
     def _holds_key(self, content: bytes) -> bool:
         bags = self._load(content, self._password, str(self._file)) if content else ()
@@ -138,7 +143,8 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
             return None
         leaf = self._leaf(bags, key_bag, file)
         if leaf is None:
-            hint = "put the matching key or certificate back, or have a new pair made by `certagent enroll --force`"
+            hint = "put the matching key or certificate back, or make a new pair with "
+            hint += f"`certagent enroll --force {self.name}`"
             raise KeystoreError(f"no certificate in {file} matches the private key in it", hint)
         key = self._private_key(key_bag, self._password, str(file))
         return Identity(key, leaf, in_order(leaf, certificates))
@@ -191,7 +197,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
                 return password
         except UnicodeDecodeError:
             pass
-        raise KeystoreError(f"the password of {self.name} is not text", "use a password in UTF-8, and not an empty one")
+        raise KeystoreError(f"the password of {self.name} is not text", "use a non-empty password in UTF-8")
 
 
 def _certificates(bags: Iterable[Bag]) -> Certificates:

@@ -86,7 +86,10 @@ def load(content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
     try:
         pfx = pkcs12.Pfx.load(content, strict=True)
         if pfx["auth_safe"]["content_type"].native != "data":
-            raise KeystoreError(f"{where} is protected with a public key", "certagent reads files with a password")
+            raise KeystoreError(
+                f"{where} is protected with a public key",
+                "certagent reads only files that are protected with a password",
+            )
         safe = pfx["auth_safe"]["content"].native
         right = _mac_fits(pfx["mac_data"], safe, password)
         contents = list(pkcs12.AuthenticatedSafe.load(safe))
@@ -95,7 +98,7 @@ def load(content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
     except _UNREADABLE:
         raise _no_pkcs12(content, where) from None
     if not right:
-        hint = "correct `password`; it may have been changed in the file alone, or in the configuration alone"
+        hint = "correct `password`; it may have been changed only in the file, or only in the configuration"
         raise KeystoreError(f"the password does not open {where}", hint)
     return _bags(contents, content, password, where)
 
@@ -103,12 +106,12 @@ def load(content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
 def _no_pkcs12(content: bytes, where: str) -> KeystoreError:
     if b"-----BEGIN " in content:
         hint = f"set `type: pem`, or `openssl pkcs12 -export -in {where} -out NEW`"
-        return KeystoreError(f"{where} is no PKCS#12 file: it is PEM text", hint)
+        return KeystoreError(f"{where} is not a PKCS#12 file: it is PEM text", hint)
     form = forms.recognised(content, where)
     if form is None or form.is_pkcs12:
-        hint = "expected PKCS#12: restore the file, or move it away to have a new one made"
-        return KeystoreError(f"{where} is damaged, or no PKCS#12 file", hint)
-    return KeystoreError(f"{where} is no PKCS#12 file: it is {form.what}", form.remedy)
+        hint = "restore the file, or move it away and certagent makes a new one"
+        return KeystoreError(f"{where} is damaged, or not a PKCS#12 file", hint)
+    return KeystoreError(f"{where} is not a PKCS#12 file: it is {form.what}", form.remedy)
 
 
 def _not_decrypted(where: str, name: str) -> KeystoreError:
@@ -117,7 +120,7 @@ def _not_decrypted(where: str, name: str) -> KeystoreError:
     )
     if not name:
         return KeystoreError(f"{where} cannot be decrypted", f"correct `password`; or {hint}")
-    return KeystoreError(f"{where} is encrypted with {name}, which is not known here", hint)
+    return KeystoreError(f"{where} is encrypted with {name}, which certagent does not know", hint)
 
 
 def opens(content: bytes, password: bytes, certificate: x509.Certificate | None = None) -> bool:
@@ -190,13 +193,17 @@ def _old_certificates(bags: Sequence[Bag], content: bytes, password: bytes, wher
     try:
         found = library.load_pkcs12(content, password)
     except _UNREADABLE:
-        raise KeystoreError(f"{where} is encrypted in a way unknown here (RC2)", hint) from None
+        raise KeystoreError(
+            f"{where} is encrypted with RC2, which certagent cannot read as it is used here", hint
+        ) from None
     others = [each.certificate for each in found.additional_certs]
     if found.cert is None or sum(bag.kind is Kind.KEY for bag in bags) != 1:
-        raise KeystoreError(f"{where} is encrypted with RC2 and holds more or less than one key", hint)
+        raise KeystoreError(f"{where} is encrypted with RC2 and does not hold exactly one key", hint)
     leaf, name = found.cert.certificate, (found.cert.friendly_name or b"").decode("utf-8", "replace")
     if set(others) - set(in_order(leaf, others)):
-        raise KeystoreError(f"{where} is encrypted with RC2 and holds certificates besides its chain", hint)
+        raise KeystoreError(
+            f"{where} is encrypted with RC2 and holds certificates that are not part of its chain", hint
+        )
     [key] = (bag for bag in bags if bag.kind is Kind.KEY)
     return [certificate_bag(leaf, name, key.local_id), *map(certificate_bag, others)]
 
@@ -214,7 +221,7 @@ def private_key(bag: Bag, password: bytes, where: str) -> PrivateKey:
             raise _not_decrypted(where, name) from None
         raise KeystoreError(f"the private key in {where} cannot be read", "is the file damaged?") from None
     if not isinstance(key, PrivateKey):
-        raise KeystoreError(f"the private key in {where} is neither RSA nor EC", "use an RSA or EC key")
+        raise KeystoreError(f"the private key in {where} is neither an RSA nor an EC key", "use an RSA or EC key")
     return key
 
 

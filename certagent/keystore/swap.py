@@ -172,7 +172,7 @@ def finish(record: Record) -> None:
             durable.remove(Path(directory))
 
 
-_AGAIN = "it is tried again; if it stays so, find out which program interferes"
+_AGAIN = "certagent tries again; if this happens again, find out which program changes it"
 
 
 def _overwrite_all(record: Record, held: Targets) -> None:
@@ -190,7 +190,7 @@ def _rename_all(record: Record, held: Targets) -> None:
         elif held.digest(change.staged) == change.sha256:
             ready.append(change)
         elif held.digest(change.target) != change.sha256:
-            _give_up(record, held, f"{change.staged}, made for {change.target}, has vanished", _AGAIN)
+            _give_up(record, held, f"{change.staged}, made for {change.target}, is gone", _AGAIN)
     _compare(record, held, ready)
     for change in ready:
         try:
@@ -212,7 +212,7 @@ def _switch(record: Record, held: Targets) -> None:
     linked = _linked(record)
     for change in linked:
         if digest(change.staged) != change.sha256:
-            _give_up(record, held, f"{change.staged} has vanished or was changed", _AGAIN)
+            _give_up(record, held, f"{change.staged} was removed or changed", _AGAIN)
     _compare(record, held, [change for change in linked if held.link(change.target) != through(pointer, change)])
     try:
         with explained(f"link through {pointer}"):
@@ -234,8 +234,8 @@ def _compare(record: Record, held: Targets, changes: Iterable[Change]) -> None:
     """What these replace is still what was found there, or as it is to be. Raises UndoneError."""
     for change in changes:
         if change.before is not None and (held.digest(change.target) or "") not in (change.before, change.sha256):
-            why = f"{change.target} was replaced by somebody else while its successor was being put in place"
-            _give_up(record, held, why, "what is there is kept; the next run looks at it anew")
+            why = f"{change.target} was replaced by another program while certagent was replacing it"
+            _give_up(record, held, why, "the file is left as it is; the next run looks at it again")
 
 
 def _give_up(record: Record, held: Targets, why: str, hint: str) -> NoReturn:

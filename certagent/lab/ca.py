@@ -121,7 +121,7 @@ class LabCA:
         try:
             request = open_request(message, self.generation, self.following, self.challenge.encode())
         except CertagentError as error:
-            return HttpAnswer(400, "text/plain", f"{error}\n".encode(), f"not understood: {error}")
+            return HttpAnswer(400, "text/plain", f"{error}\n".encode(), f"cannot be parsed: {error}")
         try:
             answer = self.decide(request)
         except RejectedError as error:
@@ -157,7 +157,9 @@ class LabCA:
         if not checks.is_self_signed(request.signer):
             raise RejectedError("the signing certificate was not issued by this CA", fail_info="badMessageCheck")
         if request.message_type == MessageType.RENEWAL_REQ:
-            raise RejectedError("a renewal is signed with the certificate it renews", fail_info="badMessageCheck")
+            raise RejectedError(
+                "a renewal must be signed with the certificate that it renews", fail_info="badMessageCheck"
+            )
         try:
             challenge = csr_challenge(request.content) or ""
         except CertagentError as error:

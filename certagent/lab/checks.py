@@ -21,10 +21,10 @@ def algorithms(request: Request, accept: Collection[str]) -> None:
     used = {request.algorithms.cipher, request.algorithms.digest}
     refused = sorted(used & {"md5", "sha1", "des", "3des"} - set(accept))
     if refused:
-        raise RejectedError(f"requests made with {' and '.join(refused)} are not taken", fail_info="badAlg")
+        raise RejectedError(f"requests that use {' and '.join(refused)} are not accepted", fail_info="badAlg")
     if request.key_transport != "password" and not isinstance(request.signer.public_key(), rsa.RSAPublicKey):
         raise RejectedError(
-            "no reply can be enveloped to an EC key: sign with an RSA key, or lock envelopes with the challenge",
+            "replies cannot be encrypted to an EC key: sign with an RSA key, or protect envelopes with the challenge",
             fail_info="badAlg",
         )
 
@@ -38,9 +38,9 @@ def renewal(csr: x509.CertificateSigningRequest, old: x509.Certificate, now: dat
     if now >= old.not_valid_after_utc:
         raise RejectedError("the signing certificate has expired: enroll again", fail_info="badRequest")
     if csr.subject != old.subject:
-        raise RejectedError("a renewal keeps the subject of the signing certificate", fail_info="badRequest")
+        raise RejectedError("a renewal must keep the subject of the signing certificate", fail_info="badRequest")
     if not set(alternative_names(csr.extensions)) <= set(alternative_names(old.extensions)):
-        raise RejectedError("a renewal adds no names to those of the signing certificate", fail_info="badRequest")
+        raise RejectedError("a renewal must not add names to those of the signing certificate", fail_info="badRequest")
 
 
 def is_self_signed(certificate: x509.Certificate) -> bool:

@@ -31,10 +31,16 @@ _LONGEST_LIFE = 100 * 366 * 86400  # seconds; X.509 itself ends with the year 99
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`certagent lab [options]` serves; `approve`, `reject`, `revoke`, `list` and `stop` are a CA's operator."""
     add = parser.add_argument
-    add("--dir", type=Path, default=_DIRECTORY, help="where it is kept (default: ./%(default)s)")
-    add("--port", type=_port, default=8080, help="where it listens; 0: any free one (default: %(default)s)")
+    add("--dir", type=Path, default=_DIRECTORY, help="directory for its files (default: ./%(default)s)")
+    add("--port", type=_port, default=8080, help="where it listens; 0 for any free port (default: %(default)s)")
     add("--listen", metavar="ADDRESS", default="127.0.0.1", help="on which address (default: this host only)")
-    add("--lifetime", type=_duration, metavar="TIME", default="90d", help="of certificates (default: %(default)s)")
+    add(
+        "--lifetime",
+        type=_duration,
+        metavar="TIME",
+        default="90d",
+        help="lifetime lifetime of certificates (default: %(default)s)",
+    )
     add("--crl-lifetime", type=_duration, metavar="TIME", default="1d", help="of a CRL (default: %(default)s)")
     add(
         "--ca-lifetime",
@@ -46,15 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ca-key", type=KeyType, choices=tuple(KeyType), default=KeyType.RSA_2048,
         help="of a CA that is made; an ec one brings an RA with RSA keys (default: %(default)s)")  # fmt: skip
     add("--intermediate", action="store_true", help="a root above a CA that is made")
-    add("--pss", action="store_true", help="certificates and CRLs are signed with RSASSA-PSS")
-    add("--ra", action="store_true", help="an RA before the CA, with two certificates")
+    add("--pss", action="store_true", help="sign certificates and CRLs with RSASSA-PSS")
+    add("--ra", action="store_true", help="put an RA with two certificates in front of the CA")
     _add_rollover(parser)
     add("--background", action="store_true", help="leave it running, and end it with `certagent lab stop`")
     add("--manual", action="store_true", help="requests wait until `certagent lab approve`")
     add("--accept", action="append", choices=("sha1", "3des", "des"), default=[],
-        help="take requests made with a weak algorithm too, for old clients (repeatable)")  # fmt: skip
+        help="also accept requests with a weak algorithm, for old clients (repeatable)")  # fmt: skip
     add("--challenge-file", type=Path, metavar="FILE",
-        help="holds the challenge password (default: DIR/challenge, made if missing)")  # fmt: skip
+        help="file with the challenge password (default: DIR/challenge, created if missing)")  # fmt: skip
     _add_actions(parser)
 
 
@@ -68,17 +74,17 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         made.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help=f"of the lab (default: ./{_DIRECTORY})")
         return made
 
-    which = action("approve", "let the CA issue what waits", " --all").add_mutually_exclusive_group(required=True)
+    which = action("approve", "issue waiting requests", " --all").add_mutually_exclusive_group(required=True)
     which.add_argument("transaction", nargs="?", metavar="ID", help="a transaction ID, or the start of one")
-    which.add_argument("--all", action="store_true", help="everything that waits")
-    reject = action("reject", "refuse a request that waits", " 4DA7")
+    which.add_argument("--all", action="store_true", help="all waiting requests")
+    reject = action("reject", "refuse a waiting request", " 4DA7")
     reject.add_argument("transaction", metavar="ID", help="a transaction ID, or the start of one")
-    revoke = action("revoke", "declare a certificate no longer good: it is in the CRL, and cannot renew", " 4DA7C26D")
+    revoke = action("revoke", "revoke a certificate: it appears in the CRL and cannot be renewed", " 4DA7C26D")
     revoke.add_argument(
         "serial", type=_serial, metavar="SERIAL", help="in hexadecimal, as `certagent lab list` and openssl print it"
     )
     action("stop", "end the lab that runs in a directory", "")
-    listing = action("list", "what waits and what was issued", "")
+    listing = action("list", "list waiting requests and issued certificates", "")
     listing.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for programs")
 
 
@@ -87,16 +93,19 @@ def _add_rollover(parser: argparse.ArgumentParser) -> None:
         "--rollover",
         type=_duration,
         metavar="TIME",
-        help="make and announce the next CA so long before the CA's end (default: never)",
+        help="create and announce the next CA this long before the CA expires (default: never)",
     )
     parser.add_argument(
-        "--overlap", type=_duration, metavar="TIME", help="the next CA begins so long before that end (default: at it)"
+        "--overlap",
+        type=_duration,
+        metavar="TIME",
+        help="the next CA becomes valid this long before that (default: exactly then)",
     )
     parser.add_argument(
         "--next-ca",
         choices=("nested", "flat"),
         default="nested",
-        help="how it is announced: nested under the CA's signature, or as in the drafts (default: %(default)s)",
+        help="how to announce it: nested under the CA's signature, or as in the drafts (default: %(default)s)",
     )
 
 
@@ -134,7 +143,9 @@ def _serve(arguments: argparse.Namespace) -> int:
         challenge=read_challenge(arguments.challenge_file) if arguments.challenge_file else None,
     )
     if not arguments.background:
-        return _serve_here(arguments, settings, lambda text: print(f"{text}\n\nCtrl-C ends it. Requests:", flush=True))
+        return _serve_here(
+            arguments, settings, lambda text: print(f"{text}\n\nPress Ctrl-C to stop. Requests:", flush=True)
+        )
     return background.start(arguments.dir, lambda ready: _serve_here(arguments, settings, ready))
 
 
@@ -162,7 +173,7 @@ def _banner(server: LabServer, arguments: argparse.Namespace, challenge_file: Pa
     exposed = [] if _is_loopback(arguments.listen) else [f"Others can reach it: it listens on {arguments.listen}."]
     return "\n".join(
         [
-            "certagent lab: a SCEP CA to try things with. NOT FOR PRODUCTION: its keys lie in plain files.",
+            "certagent lab: a SCEP CA to try things out. NOT FOR PRODUCTION: its keys are in plain files.",
             *exposed,
             "",
             f"  URL          {server.url}",
@@ -287,7 +298,7 @@ def _duration(text: str) -> Duration:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if not 1 <= duration.total_seconds() <= _LONGEST_LIFE:
-        raise argparse.ArgumentTypeError("a certificate lives from one second to a hundred years")
+        raise argparse.ArgumentTypeError("a lifetime is from one second to a hundred years")
     return duration
 
 
@@ -295,7 +306,7 @@ def _serial(text: str) -> int:
     try:
         return int(text.replace(":", ""), 16)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no serial number in hexadecimal") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a hexadecimal serial number") from None
 
 
 def _port(text: str) -> int:

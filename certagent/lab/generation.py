@@ -22,7 +22,7 @@ class Settings:
     `ca_lifetime`, `ca_key`, `intermediate` and `ra` count when the CA is made; `ra` may also join a CA made
     without. With an EC `ca_key` there is always an RA, since somebody needs an RSA key to receive requests.
     `accept`: the weak algorithms (`sha1`, `3des`, `des`) of requests that are taken, and answered in kind.
-    `pss`: certificates and CRLs are signed with RSASSA-PSS. `rollover`: so long before its end the CA's next
+    `pss`: sign certificates and CRLs with RSASSA-PSS. `rollover`: so long before its end the CA's next
     generation is made and announced, in the `flat_next_ca` form of the drafts or nested as RFC 8894 has it;
     it begins `overlap` before that end. `crl_lifetime`: until a CRL's nextUpdate.
     """

@@ -38,7 +38,7 @@ class Generations:
         self._current = 0
         self.advance(now)
         if settings.rollover is None and self.current.ends <= now:
-            raise StateError(f"the CA in {store.directory} has expired", "take a new --dir")
+            raise StateError(f"the CA in {store.directory} has expired", "use a new --dir")
 
     @property
     def current(self) -> Generation:

@@ -119,7 +119,7 @@ class Store:
         if key_path.exists():
             key = keys.load_private(_read(key_path), None, str(key_path))
         elif certificate_path.exists():
-            raise StateError(f"{certificate_path} has lost its key", f"bring {key_path} back, or take a new --dir")
+            raise StateError(f"{certificate_path} has lost its key", f"restore {key_path}, or use a new --dir")
         else:
             key = keys.generate(key_type)
             durable.write(key_path, keys.to_pem(key))
@@ -127,7 +127,7 @@ class Store:
             durable.write(certificate_path, certify(key).public_bytes(Encoding.PEM), PUBLIC)
         certificate = _parse(certificate_path)[1]
         if not isinstance(certificate, x509.Certificate) or not keys.match(key, certificate.public_key()):
-            raise StateError(f"{certificate_path} is not the certificate of {key_path}", "take a new --dir")
+            raise StateError(f"{certificate_path} does not belong to {key_path}", "use a new --dir")
         return Signer(key, certificate)
 
     def has(self, role: str) -> bool:
@@ -259,8 +259,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise StateError(f"{path} cannot be read: {error.strerror}", "is it the lab of another user?") from None
+        raise StateError(f"{path} cannot be read: {error.strerror}", "does the lab belong to another user?") from None
 
 
 def _damaged(path: Path) -> StateError:
-    return StateError(f"{path} is damaged", "remove the file, or take a new --dir")
+    return StateError(f"{path} is damaged", "remove the file, or use a new --dir")

@@ -100,16 +100,18 @@ class Transactions:
             following = self._ca.following if isinstance(request, ShadowRequest) else None
             ca = (following or self._ca.generation).issuer.certificate
             if not (same_name(issuer, ca.subject) and same_name(subject, asked)):
-                raise RejectedError("the issuer or the subject is not the transaction's", fail_info="badRequest")
+                raise RejectedError("the issuer or subject is not that of the transaction", fail_info="badRequest")
             if found.requester != _requester(request.signer):
-                raise RejectedError("polled with another key than requested with", fail_info="badMessageCheck")
+                raise RejectedError(
+                    "the poll is signed with a different key than the request", fail_info="badMessageCheck"
+                )
             if isinstance(found, Record):
                 return Answer(PkiStatus.SUCCESS, found.certificate)
             return self._settle(found)
 
     def _settle(self, waiting: Waiting) -> Answer:
         if waiting.decision == "rejected":
-            raise RejectedError("a person rejected the request", fail_info="badRequest")
+            raise RejectedError("the request was rejected by hand", fail_info="badRequest")
         return self._issue(waiting) if waiting.decision == "approved" else Answer(PkiStatus.PENDING)
 
     def _issue(self, waiting: Waiting) -> Answer:

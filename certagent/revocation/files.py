@@ -70,7 +70,7 @@ def check(file: CrlFile) -> None:
 
 def _foreign(path: Path) -> KeystoreError:
     return KeystoreError(
-        f"{path} holds something else than CRLs, and is left as it is", "correct the path, or move it away"
+        f"{path} holds something other than CRLs, and certagent leaves it alone", "correct the path, or move it away"
     )
 
 
@@ -146,7 +146,9 @@ def _write_into(place: Place, content: bytes, found: Look) -> None:
 
 
 def _changed(place: Place) -> KeystoreError:
-    return KeystoreError(f"{place.path} was changed by somebody else meanwhile", "the next run looks at it anew")
+    return KeystoreError(
+        f"{place.path} was changed by another program in the meantime", "the next run looks at it again"
+    )
 
 
 def read(file: CrlFile) -> bytes | None:

@@ -134,7 +134,7 @@ def _memory(work: Work) -> Memory:
         return memory.load(work.directory) or Memory()
     except DamagedError as damaged:
         kept = durable.set_aside(AuthorityDirectory(work.directory).crl_memory)
-        work.log(f"{damaged}; it is kept as {kept.name}, and what it remembered is found out anew")
+        work.log(f"{damaged}; it is kept as {kept.name}, and certagent rebuilds what was in it")
         return Memory()
 
 
@@ -167,7 +167,7 @@ def _kept(work: Work, cas: Sequence[x509.Certificate]) -> dict[str, List]:
         except FileNotFoundError:
             continue
         except TrustError as error:
-            work.log(f"{error}: it is fetched anew")
+            work.log(f"{error}: it is fetched again")
         except OSError as error:
             raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
     return found
@@ -232,7 +232,9 @@ def _fetch_all(
         order = order[1:]
     elif not any(uris.values()):
         hint = "set `crl_url`, if the CA publishes one"
-        return [TransientError(f"nothing says where the CRL of {work.name} lies: its certificates do not", hint)]
+        return [
+            TransientError(f"no address is known for the CRL of {work.name}: its certificates do not give one", hint)
+        ]
     for ca in order:
         failure = _from_addresses(work, ca, uris.get(ca, ()), take)
         # Configured addresses are asked for every CA: of one above or to come there may be none there.
@@ -305,7 +307,7 @@ def _stale(lists: Iterable[List], now: datetime) -> list[CertagentError]:
     return [
         TransientError(
             f"the newest CRL of {facts.name_text(each.issuer)} ran out {span(now - each.next_update_utc)} ago",
-            "the CA publishes no newer one: ask its operator; what lies in crl_file stays",
+            "the CA publishes no newer one: ask its operator; crl_file stays as it is",
         )
         for each in lists
         if each.next_update_utc is not None and each.next_update_utc <= now

@@ -84,6 +84,6 @@ def refuse_weak(used: Iterable[str], accept: Collection[str]) -> None:
     if refused:
         words = " and ".join(refused)
         raise TrustError(
-            f"the CA protects its reply with {words}, too weak to be believed unasked",
-            f"better algorithms on the CA; else add {words} to the authority's `accept`",
+            f"the CA protects its reply with {words}, which is too weak to accept by default",
+            f"enable better algorithms at the CA, or add {words} to the authority's `accept`",
         )

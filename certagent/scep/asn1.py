@@ -50,7 +50,7 @@ def parsing(what: str) -> Iterator[None]:
     try:
         yield
     except (*_PARSE_ERRORS, x509.DuplicateExtension):
-        raise TrustError(f"{what} is malformed", "the CA, or something between, sends broken data") from None
+        raise TrustError(f"{what} is malformed", "the CA, or something in between, sends broken data") from None
 
 
 def tlv(contents: bytes, tag: int = 0x31) -> bytes:
@@ -62,14 +62,15 @@ def tlv(contents: bytes, tag: int = 0x31) -> bytes:
     return bytes((tag, 0x80 | len(length))) + length + contents
 
 
-def outer(data: bytes, what: str, hint: str = "see the CA's log") -> None:
+def outer(data: bytes, what: str, hint: str = "check the CA's log") -> None:
     """Check that `data` is one whole BER SEQUENCE of a bearable number of elements, and nothing else.
 
     Raises TransientError for what is no ASN.1 at all, with the `hint`, or was cut short; TrustError for anything else.
     """
     if beyond := len(data) - first(data, what, hint):
         raise TrustError(
-            f"{what} carries {beyond} bytes after its end", "the CA, or something between, adds to replies"
+            f"{what} has {beyond} bytes of extra data after its end",
+            "the CA, or something in between, adds data to replies",
         )
 
 
@@ -83,7 +84,7 @@ def first(data: bytes, what: str, hint: str) -> int:
         try:
             return measure(data)
         except _CutShortError:
-            raise TransientError(f"{what} was cut short", "the connection or a proxy broke it off; try again") from None
+            raise TransientError(f"{what} was cut off", "the connection or a proxy cut it off; try again") from None
 
 
 def measure(data: bytes, start: int = 0, elements: int = _MAX_ELEMENTS) -> int:
@@ -105,7 +106,7 @@ def measure(data: bytes, start: int = 0, elements: int = _MAX_ELEMENTS) -> int:
             end = begin + length
             _check_fits(data, end, ends)
             if first == 0x06 and length > _MAX_OID:
-                raise ValueError("an OBJECT IDENTIFIER out of all proportion")
+                raise ValueError("an absurdly long OBJECT IDENTIFIER")
             if first & 0x20:
                 ends.append(end)
             at = begin if first & 0x20 else end
@@ -121,7 +122,7 @@ def measure(data: bytes, start: int = 0, elements: int = _MAX_ELEMENTS) -> int:
 def _check_fits(data: bytes, end: int, ends: Sequence[int | None]) -> None:
     around = next((each for each in reversed(ends) if each is not None), None)
     if around is not None and end > around:
-        raise ValueError("an element ends after the one it is in")
+        raise ValueError("an element ends after the one that contains it")
     if end > len(data):
         raise _CutShortError
 
@@ -176,7 +177,7 @@ def load_certificate(der: bytes, what: str) -> x509.Certificate:
     """A certificate whose names, key, validity and extensions are known to be readable. Raises TrustError."""
     with parsing(f"a certificate in {what}"):
         if len(der) > _MAX_CERTIFICATE:
-            raise ValueError("a certificate out of all proportion")
+            raise ValueError("an absurdly large certificate")
         certificate = load_der(der)
         certificate.public_key()
         if not (part := unreadable_part(certificate)):
@@ -199,7 +200,7 @@ def readable(ders: Sequence[bytes], what: str) -> tuple[x509.Certificate, ...]:
     if len(ders) > MAX_CERTIFICATES:
         raise TrustError(f"{what} holds {len(ders)} certificates", f"no honest CA sends more than {MAX_CERTIFICATES}")
     if (size := sum(map(len, ders))) > MAX_TOGETHER:
-        raise TrustError(f"{what} holds certificates of {size // 1024} KiB", "no honest CA sends so much")
+        raise TrustError(f"{what} holds certificates of {size // 1024} KiB", "no honest CA sends that much")
     certificates, refusal = [], None
     for der in ders:
         try:
@@ -220,7 +221,7 @@ def revocations_of(signed: cms.SignedData, what: str) -> tuple[x509.CertificateR
 def load_revocations(der: bytes) -> x509.CertificateRevocationList:
     """A CRL whose issuer, times and extensions are known to be readable; its entries are not looked at."""
     if _beside_entries(der) > _MAX_CERTIFICATE:
-        raise ValueError("a CRL with more than entries")
+        raise ValueError("a CRL with something other than entries")
     revocations = x509.load_der_x509_crl(der)
     _ = (revocations.issuer, revocations.extensions, revocations.last_update_utc, revocations.next_update_utc)
     _ = revocations.signature_algorithm_oid
@@ -306,7 +307,7 @@ def names_certificate(identifier: cms.SignerIdentifier, certificate: x509.Certif
     """Whether a SignerIdentifier or RecipientIdentifier means `certificate`. Raises ValueError."""
     theirs, ours = identifier.chosen, _load(certificate)
     if len(identifier.dump()) > _MAX_NAME:
-        raise ValueError("a name out of all proportion")
+        raise ValueError("an absurdly large name")
     if identifier.name != "issuer_and_serial_number":
         return bool(identifier.name == "subject_key_identifier" and theirs.native == ours.key_identifier)
     if theirs["serial_number"].native != ours.serial_number:

@@ -33,7 +33,7 @@ def read_ca_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
         *(each for bundle in bundles for each in _bundled(bundle)),
     )
     if not found:
-        raise TransientError(f"{_WHAT} holds no certificate", "does the CA want a ca_identifier?")
+        raise TransientError(f"{_WHAT} holds no certificate", "does the CA need a ca_identifier?")
     return found
 
 
@@ -72,7 +72,7 @@ def _in_a_row(data: bytes) -> list[bytes]:
         if rest and not rest.startswith(_SEQUENCE):
             asn1.outer(found[-1] + rest, _WHAT)  # says what is wrong
         if rest and (len(data) > asn1.MAX_TOGETHER or len(found) == asn1.MAX_CERTIFICATES):
-            raise TrustError(f"{_WHAT} is one of {len(data) // 1024} KiB, and of many", "no honest CA sends so much")
+            raise TrustError(f"{_WHAT} is {len(data) // 1024} KiB long, one of many", "no honest CA sends that much")
     return found
 
 

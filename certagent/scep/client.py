@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _NO_POST = (405, 501)  # of what was not even looked at
 _NOT_HERE = (400, 403, 404, 410, 422)  # at GetCACert, which is asked first
 _TOO_LONG = 414
-_ADDRESS = "see the CA's log; is the authority's url its SCEP address?"
-_WHICH_CA = "is the authority's url its SCEP address, and does it want to be told which CA (ca_identifier)?"
+_ADDRESS = "check the CA's log; is the authority's url the CA's SCEP address?"
+_WHICH_CA = "is the authority's url the CA's SCEP address, and does the CA need a ca_identifier?"
 _OUT_OF_ORDER = (429, 502, 503, 504)  # too many requests, and a gateway's words for a server that is down
 
 
@@ -153,7 +153,7 @@ class Client:
             except TransientError as error:
                 if isinstance(error, HttpError) and error.status not in (*_NO_POST, 404, _TOO_LONG):
                     raise
-                refusal.hint = with_hint(f"by GET it is refused too: {error}", error.hint)
+                refusal.hint = with_hint(f"GET is refused too: {error}", error.hint)
                 raise refusal from None
             self._refuse_post.add(transport.url)
             return answer
@@ -165,7 +165,7 @@ def _get(transport: Transport, message: bytes) -> bytes:
     except HttpError as error:
         if error.status == _TOO_LONG or "404.15" in str(error):  # IIS, which has no status of its own for it
             error.hint = (
-                "the server takes no query as long as the request: it must take POST (add post to `capabilities`), "
-                "or longer ones (IIS: maxQueryString)"
+                "the request is too long for a query: the server must accept POST (add post to `capabilities`), "
+                "or longer queries (IIS: maxQueryString)"
             )
         raise

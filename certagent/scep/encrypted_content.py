@@ -44,13 +44,13 @@ class EncryptedContent:
         name = AEAD_NAMES.get(algorithm["algorithm"].dotted)
         if name is None:
             if tag is not None:
-                raise ValueError("a tag beside a cipher that makes none")
+                raise ValueError("a tag with a cipher that has none")
             return cls(cipher_of(algorithm, what), bytes(algorithm["parameters"]), octets)
         nonce, size = _gcm_parameters(asn1.split(asn1.contents(encoded))[1])
         if tag is None:
             octets, tag = octets[:-size], octets[-size:]
         if len(tag) != size:
-            raise ValueError("a tag of another size than is said")
+            raise ValueError("a tag of another size than announced")
         return cls(name, nonce, octets, tag, beside)
 
     def open(self, key: bytes) -> bytes:
@@ -84,5 +84,5 @@ def _gcm_parameters(encoded: bytes) -> tuple[bytes, int]:
     size = core.Integer.load(rest[0], strict=True).native if rest else _TAG_SIZES[0]
     octets = asn1.contents(nonce)
     if size not in _TAG_SIZES or len(octets) not in _NONCE_SIZES:
-        raise ValueError("GCMParameters out of all proportion")
+        raise ValueError("absurdly large GCMParameters")
     return octets, size

@@ -40,7 +40,7 @@ def enveloped_data(
     if key_transport == "password":
         if not password:
             raise TrustError(
-                "there is no password to lock the envelope with", "key_transport: password needs a challenge"
+                "there is no password to protect the envelope with", "key_transport: password needs a challenge"
             )
         version, info = "v3", cms.RecipientInfo("pwri", PasswordLock.make(key, password, cipher))
     else:
@@ -65,14 +65,16 @@ def _key_transport(
 ) -> cms.KeyTransRecipientInfo:
     if recipient is None:
         raise TrustError(
-            "there is nobody to make an envelope for: neither the CA nor an RA has an RSA key",
-            "give an EC CA an RA with an RSA encryption certificate; or key_transport: password, where the CA can",
+            "requests cannot be encrypted: neither the CA nor an RA has an RSA key",
+            "an EC CA needs an RA with an RSA encryption certificate; or set key_transport: password if the "
+            "CA supports it",
         )
     public = recipient.public_key()
     if not isinstance(public, rsa.RSAPublicKey):
         raise TrustError(
-            f"the certificate {name_text(recipient.subject)!r} cannot receive an envelope: its key is not RSA",
-            "give an EC CA an RA with an RSA encryption certificate; or key_transport: password, where the CA can",
+            f"the certificate {name_text(recipient.subject)!r} cannot be encrypted to: its key is not RSA",
+            "an EC CA needs an RA with an RSA encryption certificate; or set key_transport: password if the "
+            "CA supports it",
         )
     algorithm: dict[str, object] = {"algorithm": "rsaes_pkcs1v15"}
     scheme: AsymmetricPadding = padding.PKCS1v15()
@@ -113,7 +115,7 @@ class RsaLock:
         scheme = _scheme(algorithm)
         if scheme is None:
             word = algorithm["algorithm"].native
-            raise TrustError(f"{what} uses an unknown way to transport its key: {word}", "SCEP wants RSA PKCS#1 v1.5")
+            raise TrustError(f"{what} uses an unknown key transport: {word}", "SCEP requires RSA PKCS#1 v1.5")
         return cls(info["rid"], scheme, bytes(info["encrypted_key"]))
 
     def is_for(self, certificate: x509.Certificate) -> bool:
@@ -156,7 +158,7 @@ class Envelope:
         with asn1.parsing(what):
             recipients = body["recipient_infos"]
             if len(recipients) != 1 or recipients[0].name not in ("ktri", "pwri"):
-                raise TrustError(f"{what} is not for exactly one recipient's RSA key or password", _NOT_OURS)
+                raise TrustError(f"{what} is not encrypted to exactly one RSA key or password", _NOT_OURS)
             recipient = recipients[0].chosen
             by_key = recipients[0].name == "ktri"
             lock = RsaLock.read(recipient, what) if by_key else PasswordLock.read(recipient, what)
@@ -191,21 +193,19 @@ class Envelope:
         if isinstance(lock, PasswordLock):
             if not password:
                 raise TrustError(
-                    f"{self.what} is locked with a password", "set the authority's key_transport: password"
+                    f"{self.what} is encrypted with a password", "set the authority's key_transport: password"
                 )
             return self._opened(lambda: lock.open(password), f"{self.what} cannot be decrypted", _WHOLE)
         with asn1.parsing(self.what):
             named = next((one for one in owners if lock.is_for(one.certificate)), None)
         owner = named or (owners[0] if len(owners) == 1 else None)
         if owner is None:
-            raise TrustError(f"{self.what} is for somebody else", _NOT_OURS)
+            raise TrustError(f"{self.what} is encrypted to somebody else", _NOT_OURS)
         key = owner.key
         if not isinstance(key, rsa.RSAPrivateKey):
-            raise KeystoreError(
-                f"{self.what} cannot be opened with an EC key", "its envelopes need an RSA key or a password"
-            )
+            raise KeystoreError(f"{self.what} cannot be opened with an EC key", "replies need an RSA key or a password")
         if named is None:
-            refusal = f"{self.what} is for somebody else", _NOT_OURS
+            refusal = f"{self.what} is encrypted to somebody else", _NOT_OURS
         else:
             refusal = f"{self.what} cannot be decrypted", _WHOLE
         return self._opened(lambda: key.decrypt(lock.encrypted_key, lock.scheme), *refusal)
@@ -226,5 +226,5 @@ def _content(body: cms.EnvelopedData | cms.AuthEnvelopedData, what: str) -> Encr
     return EncryptedContent.read(body["auth_encrypted_content_info"], what, tag=bytes(body["mac"]), beside=beside)
 
 
-_WHOLE = "is it for this key, and whole?"
+_WHOLE = "is it meant for this key, and complete?"
 _NOT_OURS = "the CA must encrypt its reply to the certificate that signed the request, and to nobody else"

@@ -40,7 +40,7 @@ FAIL_INFO_TEXT = "1.3.6.1.5.5.7.24.1"
 
 _REPLY = "the CA's reply"
 _KEPT = "the request that was kept"
-_MIXED_UP = "it answers another request, or somebody replays an old answer; nothing of it was used"
+_MIXED_UP = "it answers another request, or somebody is replaying an old answer; it was not used"
 
 
 class MessageType(IntEnum):
@@ -79,11 +79,11 @@ class FailInfo(IntEnum):
 
 
 _FAIL_WORDS = {
-    FailInfo.BAD_ALG: ("badAlg", "the CA does not know, or does not allow, an algorithm of the request"),
+    FailInfo.BAD_ALG: ("badAlg", "the CA does not support, or does not allow, an algorithm of the request"),
     FailInfo.BAD_MESSAGE_CHECK: ("badMessageCheck", "the CA could not verify or decrypt the request"),
     FailInfo.BAD_REQUEST: ("badRequest", "the CA does not allow this request: challenge, names, or its policy"),
     FailInfo.BAD_TIME: ("badTime", "the request's signing time is too far from the CA's clock"),
-    FailInfo.BAD_CERT_ID: ("badCertId", "the CA knows no certificate that fits the request"),
+    FailInfo.BAD_CERT_ID: ("badCertId", "the CA has no certificate that matches the request"),
 }
 
 
@@ -207,15 +207,15 @@ def decode_reply(
         return Pending()
     if status == PkiStatus.FAILURE:
         return _rejected(signed)
-    raise TrustError(f"{_REPLY} has no known status ({status})", "only SUCCESS, FAILURE and PENDING exist in SCEP")
+    raise TrustError(f"{_REPLY} has an unknown status ({status})", "SCEP has only SUCCESS, FAILURE and PENDING")
 
 
 def _check_transaction(signed: Signed, transaction_id: str, sender_nonce: bytes) -> None:
     kind = number_of(signed, MESSAGE_TYPE)
     if kind != MessageType.CERT_REP:
-        raise TrustError(f"{_REPLY} is no reply: message type {kind}", _MIXED_UP)
+        raise TrustError(f"{_REPLY} is not a reply: message type {kind}", _MIXED_UP)
     if string_of(signed, TRANSACTION_ID) != transaction_id:
-        raise TrustError(f"{_REPLY} is for another transaction", _MIXED_UP)
+        raise TrustError(f"{_REPLY} belongs to another transaction", _MIXED_UP)
     nonce = octets_of(signed, RECIPIENT_NONCE)
     if len(nonce) != NONCE_SIZE or not hmac.compare_digest(nonce, sender_nonce):
         raise TrustError(f"{_REPLY} does not repeat the request's nonce", _MIXED_UP)
@@ -225,14 +225,14 @@ def _issued(
     signed: Signed, message_type: MessageType, accept: Collection[str], opened: Callable[[Envelope], bytes]
 ) -> Issued:
     if not signed.content:
-        raise TrustError(f"{_REPLY} says SUCCESS and carries nothing", "the CA is at fault; see its log")
+        raise TrustError(f"{_REPLY} says SUCCESS but is empty", "this is the CA's fault; check its log")
     envelope = Envelope.read(signed.content, "the CA's envelope")
     refuse_weak([signed.digest, *envelope.ciphers], accept)
     content = opened(envelope)
     certificates, revocations = read_degenerate(content, "the content of the CA's envelope")
     found, wanted = (revocations, "CRL") if message_type == MessageType.GET_CRL else (certificates, "certificate")
     if not found:
-        raise TrustError(f"{_REPLY} says SUCCESS and holds no {wanted}", "the CA is at fault; see its log")
+        raise TrustError(f"{_REPLY} says SUCCESS but holds no {wanted}", "this is the CA's fault; check its log")
     return Issued(certificates, signed.signer, revocations)
 
 

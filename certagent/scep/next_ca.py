@@ -24,7 +24,7 @@ from certagent.scep.signed import (
 )
 
 _WHAT = "the CA's answer to GetNextCACert"
-_UNSIGNED = "a next CA is announced under the current CA's signature; nothing of it was used"
+_UNSIGNED = "a next CA must be announced under the current CA's signature; it was not used"
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ def read_next_ca(data: bytes, *, signers: Sequence[x509.Certificate], accept: Co
     asn1.outer(data, _WHAT)
     with asn1.parsing(_WHAT):
         if not asn1.is_content_info(data):
-            raise TrustError(f"{_WHAT} is no CMS message, so nobody signed it", _UNSIGNED)
+            raise TrustError(f"{_WHAT} is not a CMS message, so nobody signed it", _UNSIGNED)
     outer = asn1.content_info(data, "signed_data", _WHAT)
     with asn1.parsing(_WHAT):
         content = asn1.encapsulated(outer)
         is_signed = bool(outer["signer_infos"].contents)
     if not is_signed:
-        how = "wraps certificates that nobody signed" if content else "holds certificates and no signature"
+        how = "contains certificates that nobody signed" if content else "holds certificates but no signature"
         raise TrustError(f"{_WHAT} {how}", _UNSIGNED)
     # A signature without attributes is over the content, and that is no SET of attributes: it is read as a SEQUENCE.
     signed = verify(outer, signers, _WHAT, content_types=("data", "signed_data"), bare=True)
     if MESSAGE_TYPE in signed.attributes:
-        raise TrustError(f"{_WHAT} is a message that answers another request", _UNSIGNED)
+        raise TrustError(f"{_WHAT} is the answer to another request", _UNSIGNED)
     if not signed.content:
         return _believable(NextCA(asn1.certificates_of(outer, _WHAT), None, nested=False))
     refuse_weak([signed.digest], accept)
@@ -72,7 +72,7 @@ def read_next_ca(data: bytes, *, signers: Sequence[x509.Certificate], accept: Co
 
 def _believable(found: NextCA) -> NextCA:
     if not found.certificates:
-        raise TrustError(f"{_WHAT} holds no certificate", "the CA is at fault; see its log")
+        raise TrustError(f"{_WHAT} holds no certificate", "this is the CA's fault; check its log")
     return found
 
 

@@ -57,16 +57,18 @@ class PasswordLock:
         """Parse it. Raises TrustError for what is unknown or too much work, ValueError for what is malformed."""
         derivation, wrapping = info["key_derivation_algorithm"], info["key_encryption_algorithm"]
         if isinstance(derivation, core.Void) or derivation["algorithm"].native != "pbkdf2":
-            raise TrustError(f"{what} makes its key from the password in an unknown way", "PBKDF2 is what CMS asks for")
+            raise TrustError(f"{what} derives its key from the password in an unknown way", "CMS requires PBKDF2")
         if wrapping["algorithm"].dotted != _PWRI_KEK:
-            raise TrustError(f"{what} wraps its key in an unknown way", "PWRI-KEK (RFC 3211) is what CMS asks for")
+            raise TrustError(f"{what} wraps its key in an unknown way", "CMS requires PWRI-KEK (RFC 3211)")
         parameters = derivation["parameters"]
         digest, iterations = parameters["prf"]["algorithm"].native, parameters["iteration_count"].native
         if parameters["salt"].name != "specified":
             raise ValueError("a salt from another source")
         salt = parameters["salt"].chosen.native
         if digest not in DIGESTS or not 0 < iterations <= _MAX_ITERATIONS or len(salt) > _MAX_SALT:
-            raise TrustError(f"{what} wants too much work, or an unknown digest, for its password", "see the CA's log")
+            raise TrustError(
+                f"{what} needs too much work, or an unknown digest, for its password", "check the CA's log"
+            )
         inner = wrapping["parameters"].parse(cms.EncryptionAlgorithm)
         lock = cls(
             digest=digest,
@@ -117,5 +119,5 @@ def cipher_of(algorithm: cms.EncryptionAlgorithm, what: str) -> str:
     """Its word in CIPHERS. Raises TrustError for another one."""
     oid = algorithm["algorithm"].dotted
     if oid not in CIPHER_NAMES:
-        raise TrustError(f"{what} uses the unknown cipher {oid}", "set AES-128 in CBC mode at the CA: SCEP asks for it")
+        raise TrustError(f"{what} uses the unknown cipher {oid}", "set AES-128 in CBC mode at the CA; SCEP requires it")
     return CIPHER_NAMES[oid]

@@ -81,7 +81,9 @@ def build_csr(
 def _encoded(extensions: Sequence[x509.Extension[x509.ExtensionType]]) -> list[dict[str, object]]:
     oids = [each.oid.dotted_string for each in extensions]
     if twice := next((oid for oid in oids if oids.count(oid) > 1), None):
-        raise ConfigError(f"the certificate extension {twice} is asked for twice", "a request has each at most once")
+        raise ConfigError(
+            f"the certificate extension {twice} is requested twice", "a request may have each at most once"
+        )
     return [
         {"extn_id": oid, "critical": each.critical, "extn_value": core.ParsableOctetString(each.value.public_bytes())}
         for oid, each in zip(oids, extensions, strict=True)
@@ -102,16 +104,16 @@ def certificate_template(name: str) -> x509.Extension[x509.ExtensionType]:
             v2 = x509.MSCertificateTemplate(identifier, *numbers)
             v2.public_bytes()
         except (ValueError, OverflowError):
-            raise ConfigError(f"certificate template {name!r} is no OID with versions", _TEMPLATE_HINT) from None
+            raise ConfigError(f"certificate template {name!r} is not an OID with versions", _TEMPLATE_HINT) from None
         return x509.Extension(v2.oid, critical=False, value=v2)
     if not name or not name.isprintable() or any(ord(character) > 0xFFFF for character in name):
-        raise ConfigError(f"certificate template {name!r} is no name", _TEMPLATE_HINT)
+        raise ConfigError(f"certificate template {name!r} is not a name", _TEMPLATE_HINT)
     v1 = x509.UnrecognizedExtension(_TEMPLATE_NAME, core.BMPString(name).dump())
     return x509.Extension(v1.oid, critical=False, value=v1)
 
 
 _TEMPLATE = re.compile(r"(\d+(?:\.\d+)+)(?::(\d+)(?::(\d+))?)?", re.ASCII)
-_TEMPLATE_HINT = "write its name, or its OID and version such as 1.3.6.1.4.1.311.21.8.1.2:100:3"
+_TEMPLATE_HINT = "write its name, or its OID and version, e.g. 1.3.6.1.4.1.311.21.8.1.2:100:3"
 _TEMPLATE_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2")
 
 

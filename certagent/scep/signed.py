@@ -136,7 +136,7 @@ def read_degenerate(
             inner = cms.SignedData.load(data, strict=True)
     with asn1.parsing(what):
         if inner["signer_infos"].contents:
-            raise TrustError(f"{what} is signed once more", "certificates come in a SignedData without signers")
+            raise TrustError(f"{what} is signed twice", "certificates must come in a SignedData without signers")
     return asn1.certificates_of(inner, what), asn1.revocations_of(inner, what)
 
 
@@ -195,11 +195,11 @@ def verify(
         info = _only_signer(signed, what)
         named = [candidate for candidate in candidates if asn1.names_certificate(info["sid"], candidate)]
         if not named:
-            raise TrustError(f"{what} is signed by a stranger: {_describe(info['sid'])}", _STRANGER)
+            raise TrustError(f"{what} is signed by an unknown party: {_describe(info['sid'])}", _STRANGER)
         content = asn1.encapsulated(signed)
         raw = _raw_attributes(info)
         if raw is None and not bare:
-            raise TrustError(f"{what} signs no attributes, so no transaction either", _FORGED)
+            raise TrustError(f"{what} does not sign its attributes, and so not its transaction", _FORGED)
         digest = _digest_of(info, what)
         check = _check_of(info["signature_algorithm"], digest)
         signature = bytes(info["signature"])
@@ -221,8 +221,8 @@ def verify(
     return Signed(content, attributes, signer, digest)
 
 
-_FORGED = "somebody between may have changed it; nothing of it was used"
-_STRANGER = "only the CA, its RA or its authenticated successor may sign: was the CA's certificate replaced?"
+_FORGED = "somebody in between may have changed it; it was not used"
+_STRANGER = "only the CA, its RA or its proven successor may sign: was the CA's certificate replaced?"
 
 
 def _only_signer(signed: cms.SignedData, what: str) -> cms.SignerInfo:
@@ -255,7 +255,7 @@ def _orders(raw: bytes) -> tuple[bytes, ...]:
 def _digest_of(info: cms.SignerInfo, what: str) -> str:
     digest = str(info["digest_algorithm"]["algorithm"].native)
     if digest not in DIGESTS:
-        raise TrustError(f"{what} uses the unknown digest {digest}", "SHA-256 is what SCEP asks for")
+        raise TrustError(f"{what} uses the unknown digest {digest}", "SCEP requires SHA-256")
     return digest
 
 

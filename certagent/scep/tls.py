@@ -51,7 +51,7 @@ def _load_roots(context: ssl.SSLContext, ca_file: Path) -> None:
         context.load_verify_locations(ca_file)
     except OSError as error:  # ssl.SSLError is one
         raise ConfigError(
-            f"https_ca_file {ca_file} cannot be used: {reason(error)}", "it holds the certificates to believe, as PEM"
+            f"https_ca_file {ca_file} cannot be used: {reason(error)}", "it must hold the trusted certificates as PEM"
         ) from None
 
 
@@ -62,7 +62,7 @@ def _load_pair(context: ssl.SSLContext, pair: Pair) -> None:
     except OSError as error:
         raise ConfigError(
             f"https_client_certificate {pair[0]} cannot be used: {reason(error)}",
-            "it and https_client_key are PEM, belong together, and the key is not encrypted",
+            "it and https_client_key must be PEM and belong together, and the key must not be encrypted",
         ) from None
 
 
@@ -73,10 +73,10 @@ def reason(error: OSError) -> str:
     return one_line(error.strerror or str(error))
 
 
-_ASK = "the CA's operator has to mend it"
-_NAME_IT = "add its root to the host's trust store, or name it with https_ca_file"
+_ASK = "the CA's operator has to fix it"
+_NAME_IT = "add its root to the host's trust store, or name it in https_ca_file"
 _LOOK_AT_THE_CLOCK = f"is the clock right? If so, {_ASK}"
-_LOOK_AT_THE_URL = "the authority's url must name the server as its certificate does"
+_LOOK_AT_THE_URL = "the authority's url must use a name from the server's certificate"
 _TO_DO = {  # by OpenSSL's X509_V_ERR_…
     2: _NAME_IT,  # UNABLE_TO_GET_ISSUER_CERT
     18: _NAME_IT,  # DEPTH_ZERO_SELF_SIGNED_CERT
@@ -90,6 +90,9 @@ _TO_DO = {  # by OpenSSL's X509_V_ERR_…
 }
 
 
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+
+
 def trouble(host: str, error: ssl.SSLError) -> tuple[str, str]:
     """What went wrong with TLS, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -97,7 +100,12 @@ def trouble(host: str, error: ssl.SSLError) -> tuple[str, str]:
         return f"{host} has a TLS certificate that is not trusted: {why}", _TO_DO.get(error.verify_code, _ASK)
     # TLS 1.3 servers miss a client certificate only after the handshake, and may be gone before they can say so.
     gone = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    why = "it hung up" if gone else (error.reason or "unknown").lower().replace("_", " ")
+    why = "it closed the connection" if gone else (error.reason or "unknown").lower().replace("_", " ")
     if gone or "alert" in why:
-        return f"{host} refuses TLS with us: {why}", "does it want an https_client_certificate, or another one?"
-    return f"{host} does not speak TLS with us: {why}", "is https:// right, and the port?"
+        return (
+            f"{host} refuses the TLS connection: {why}",
+            "does it require an https_client_certificate, or another one?",
+        )
+    if error.reason in _NO_TLS:
+        return f"{host} does not speak TLS on this port", "write http:// if it speaks plain HTTP, or correct the port"
+    return f"{host} does not speak TLS: {why}", "is https:// right, and the port?"

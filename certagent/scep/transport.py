@@ -24,11 +24,11 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeoutError
 
 from certagent.errors import CertagentError, ConfigError, HttpError, TransientError, UnreachableError
 from certagent.scep import tls, wire, words
+from certagent.scep.proxies import proxies_for, remedy
 from certagent.text import one_line
 
 log = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a lar
 # An enrollment with an RSA-2048 key comes to some 3,500 bytes, with RSA-4096 to 5,300; a large certificate adds to it.
 MAX_URL = 8000  # bytes
 _MAX_REDIRECTS = 3
-_FAULT = "see the CA's log"
-_NOT_IN = "see the CA's log, and that of a proxy before it: one of them does not let this request in"
-_AWAY = "the server is out of order, or busy: it is asked again"
+_FAULT = "check the CA's log"
+_NOT_IN = "check the logs of the CA and of any proxy in front of it: one of them rejects this request"
+_AWAY = "the server is down or busy; certagent asks again"
 _HINTS = {
     401: _NOT_IN,
     403: _NOT_IN,
-    407: "the proxy wants a login: have it let this host through without one",
+    407: "the proxy requires a login: let it accept this host without one",
     429: _AWAY,
     502: _AWAY,
     503: _AWAY,
@@ -212,8 +212,8 @@ class Transport:
     def _exchange(self, method: str, url: str, body: bytes | None) -> Answer:
         if len(url) > MAX_URL:
             raise TransientError(
-                f"the message makes a URL of {len(url)} bytes, more than {self.host} can be expected to take",
-                "the CA must offer POSTPKIOperation; or use shorter keys and names",
+                f"the message needs a URL of {len(url)} bytes, more than {self.host} can be expected to accept",
+                "the CA must support POSTPKIOperation; or use shorter keys and names",
             )
         exchange = _Exchange(method, url, body, time.monotonic() + self._timeout)
         # A socket timeout is per read: a server that sends a byte now and then would hold us for ever, and a
@@ -222,7 +222,7 @@ class Transport:
         try:
             thread.start()
         except RuntimeError as error:
-            raise TransientError(f"{self.host} cannot be asked: {error}", "the host is short of processes") from None
+            raise TransientError(f"{self.host} cannot be asked: {error}", "the host has run out of processes") from None
         thread.join(self._timeout + 0.5)
         self._log(exchange)
         if exchange.error is not None:
@@ -259,7 +259,7 @@ class Transport:
                     server = one_line(response.headers.get("Server", ""))
                     return Answer(response.status_code, body, server, retry_after(response.headers))
                 url = self._redirected(url, target)
-        raise TransientError(f"{self.host} redirects in circles", "give the authority the address it ends at")
+        raise TransientError(f"{self.host} redirects in circles", "set the authority's url to the final address")
 
     def _send(self, exchange: _Exchange, url: str) -> requests.Response:
         return self._session.request(
@@ -267,30 +267,18 @@ class Transport:
             url,
             data=exchange.body,
             headers={"Content-Type": "application/x-pki-message"} if exchange.body is not None else None,
-            proxies=self._proxies(url),
+            proxies=proxies_for(url, self._proxy, self.host),
             timeout=max(0.001, exchange.deadline - time.monotonic()),
             allow_redirects=False,
             stream=True,
         )
 
-    def _proxies(self, url: str) -> dict[str, str]:
-        if self._proxy:
-            return {"http": self._proxy, "https": self._proxy}
-        proxies = get_environ_proxies(url)
-        scheme, said, _ = (select_proxy(url, proxies) or "").partition("://")
-        if said and scheme.lower() not in ("http", "https"):
-            raise TransientError(
-                f"{self.host} cannot be reached: the environment's proxy is a {one_line(scheme)}:// one",
-                "http:// and https:// proxies can be used: set the authority's proxy, or no_proxy",
-            )
-        return proxies
-
     def _read(self, response: requests.Response, deadline: float) -> bytes:
         packed = response.headers.get("Content-Encoding", "").lower()
         if any(word in packed for word in _PACKINGS):
             raise TransientError(
-                f"{self.host} answers packed as {one_line(packed)}, which was not asked for",
-                "switch compression off for the SCEP address, at the CA or the proxy before it",
+                f"{self.host} compresses its answer with {one_line(packed)}, which was not requested",
+                "turn off compression for the SCEP address, at the CA or the proxy in front of it",
             )
         body = BytesIO()  # whose value is no second copy
         # As it comes: how much a few packed bytes may become is no question then.
@@ -299,7 +287,7 @@ class Transport:
             if body.tell() > self._max_size:
                 raise TransientError(
                     f"{self.host} answers with more than {self._max_size // 1024} KiB",
-                    "no SCEP answer is that large: is the authority's url the CA's SCEP address?",
+                    "SCEP answers are smaller: is the authority's url the CA's SCEP address?",
                 )
             if time.monotonic() > deadline:
                 raise self._too_slow()
@@ -317,10 +305,13 @@ class Transport:
             )
         return new
 
+    def _or_https(self) -> str:
+        return "; does this port expect https://?" if self.url.startswith("http://") else ""
+
     def _too_slow(self) -> UnreachableError:
         return UnreachableError(
             f"{self.host} did not answer within {self._timeout:g} seconds",
-            "is the CA overloaded? The authority's timeout can be raised",
+            "is the CA overloaded? You can raise the authority's timeout",
         )
 
     def _explain(self, error: Exception) -> CertagentError:
@@ -332,18 +323,24 @@ class Transport:
             return UnreachableError(*tls.trouble("the proxy" if proxy else self.host, refusal))
         match error:
             case requests.exceptions.ProxyError():
-                what, hint = "cannot be reached through the proxy", "is the authority's proxy right, and up?"
+                what, hint = "cannot be reached through the proxy", remedy(self.url, self._proxy)
             case requests.exceptions.Timeout() | ReadTimeoutError():
                 return self._too_slow()
             case wire.EndlessError():
                 hint = "is the authority's url the CA's SCEP address?"
-                return TransientError(f"{self.host} answers with headers or chunks without end", hint)
+                return TransientError(f"{self.host} sends endless headers or chunks", hint)
             case ProtocolError():
-                what, hint = "broke its answer off", "the connection or a proxy did; try again"
+                what, hint = "cut its answer off", f"the connection or a proxy failed; try again{self._or_https()}"
             case requests.exceptions.ConnectionError():
-                what, hint = f"cannot be reached: {_reason(error)}", "is the CA up, and the network?"
+                cut = any(isinstance(cause, ConnectionResetError) for cause in _causes(error))
+                hint = (
+                    "does this port expect https://?"
+                    if cut and self._or_https()
+                    else "is the CA up, and does the network work?"
+                )
+                what = f"cannot be reached: {_reason(error)}"
             case _:
-                hint = "is the authority's url the CA's SCEP address?"
+                hint = f"is the authority's url the CA's SCEP address?{self._or_https()}"
                 return TransientError(f"{self.host} does not speak proper HTTP", hint)
         return UnreachableError(f"{self.host} {what}", hint)
 

@@ -165,12 +165,12 @@ class _Future:
         if self._now.transaction is not None or past != _NOTHING_FAILED or self._now.revoked is not None:
             self._now = structs.replace(self._now, transaction=None, past=_NOTHING_FAILED, revoked=None)
         if action is Action.RENEW and self._waits_for_its_hour():
-            return again or "asks for a successor, which waits for its window"
+            return again or "asks for a new certificate, which waits for its window"
         if action is Action.POLL:
             self._identity_waits = True
             return again or "asks whether the CA has decided"
         if action is Action.HOOKS or opened.is_put_back:
-            return again or "post hooks that are owed"
+            return again or "post hooks that have yet to run"
         if self._now.lifetime is None:
             self._identity_waits = self._rollover_waits = True  # only the CA knows how long the first one will live
             return again or "the first certificate"
@@ -182,7 +182,7 @@ class _Future:
         self._now = structs.replace(self._now, lifetime=lifetime, ca=ca, arrival=None)
         self._assumed = True
         resumed = action is Action.RESUME and transaction is not None and not opened.keeps_hours
-        verb = f"goes on with the {transaction.kind.value}" if resumed and transaction else "a successor"
+        verb = f"continues the {transaction.kind.value}" if resumed and transaction else "a successor"
         return again or f"{verb}, until {date(lifetime.not_after, self.at)}"
 
     def _waits_for_its_hour(self) -> bool:
@@ -235,7 +235,7 @@ class _Future:
         lifetime = self._now.lifetime
         if lifetime is None or not now < lifetime.not_after <= until:
             return
-        detail = "with its CA: a next one must be there before" if self._ends_with_its_ca() else "without a successor"
+        detail = "with its CA: a next CA is needed before then" if self._ends_with_its_ca() else "with no next CA known"
         yield Event(lifetime.not_after, self._it.name, What.EXPIRES, detail, assumed=self._assumed, bad=True)
 
     def ends_of_cas(self, until: datetime, now: datetime) -> Iterator[Event]:
@@ -245,7 +245,9 @@ class _Future:
         for ca in cas:
             if now < ca.lifetime.not_after <= until:
                 bad = ca not in behind
-                detail = f"{ca.subject}{'' if bad else ', renewed with its key' if ca.renewed else ', trusted no more'}"
+                detail = (
+                    f"{ca.subject}{'' if bad else ', renewed with its key' if ca.renewed else ', no longer trusted'}"
+                )
                 yield Event(ca.lifetime.not_after, self._it.name, What.CA_EXPIRES, detail, bad=bad)
 
 

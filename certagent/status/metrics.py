@@ -25,7 +25,7 @@ def prometheus_text(snapshots: Iterable[Snapshot], now: datetime, crls: Sequence
         *_rollover_families(every, now),
         *(_crl_families(crls) if crls else ()),
         ("certagent_build_info", "1; the version that wrote this.", [({"version": __version__}, 1)]),
-        ("certagent_last_run_seconds", "End of the newest run of a worker, Unix time.", [({}, now.timestamp())]),
+        ("certagent_last_run_seconds", "When the newest run of a worker ended, Unix time.", [({}, now.timestamp())]),
     ]
     return "".join(_family(name, about, samples) for name, about, samples in families)
 
@@ -35,12 +35,12 @@ def _certificate_families(every: Sequence[Snapshot]) -> list[Family]:
     return [
         (
             "certagent_certificate_not_after_seconds",
-            "End of the validity of the certificate in place, Unix time.",
+            "When the certificate in place expires, Unix time.",
             [(name, lifetime.not_after.timestamp()) for name, lifetime in held],
         ),
         (
             "certagent_certificate_not_before_seconds",
-            "Begin of the validity of the certificate in place, Unix time.",
+            "When the certificate in place becomes valid, Unix time.",
             [(name, lifetime.not_before.timestamp()) for name, lifetime in held],
         ),
         (
@@ -54,7 +54,7 @@ def _certificate_families(every: Sequence[Snapshot]) -> list[Family]:
         ),
         (
             "certagent_keystore_failures",
-            "Attempts that failed in a row.",
+            "Failed attempts in a row.",
             [({"keystore": each.name}, each.situation.failures) for each in every],
         ),
         (
@@ -79,22 +79,22 @@ def _rollover_families(every: Sequence[Snapshot], now: datetime) -> list[Family]
     return [
         (
             "certagent_ca_not_after_seconds",
-            "End of the CA above the certificate in place, Unix time.",
+            "When the CA of the certificate in place expires, Unix time.",
             [(name, it.ca.lifetime.not_after.timestamp()) for name, it in known if it.ca],
         ),
         (
             "certagent_rollover_switch_seconds",
-            "When the staged shadow takes over, Unix time; none while nothing is staged.",
+            "When the staged shadow takes over, Unix time; absent while nothing is staged.",
             [(name, it.switch_at.timestamp()) for name, it in known if it.switch_at],
         ),
         (
             "certagent_rollover_late",
-            "1 if the CA's end is near and no next CA is believed yet.",
+            "1 if the CA expires soon and no next CA is trusted yet.",
             [(name, it.late(now)) for name, it in known],
         ),
         (
             "certagent_rollover_refused",
-            "1 if a next CA was not believed, or refused the shadow.",
+            "1 if a next CA was not trusted, or refused the shadow.",
             [(name, it.refused) for name, it in known],
         ),
     ]

@@ -20,9 +20,7 @@ from certagent.transaction.next_step import Situation
 from certagent.trust.memory import Known
 from certagent.trust.next_ca import RENEWED
 
-_START_AGAIN = (
-    "look at the keystore's rollover/ in the state directory; once it is moved away, the rollover starts again"
-)
+_START_AGAIN = "look at the keystore's rollover/ in the state directory; if you move it away, the rollover starts again"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class RolloverStatus:
         return self.last_error is not None and self.last_error.kind in ("trust", "unfit", "rejected")
 
     def late(self, now: datetime) -> bool:
-        """Whether the CA's end is near, and no next one is believed yet."""
+        """Whether the CA expires soon, and no next one is believed yet."""
         return self.ca is not None and self.next_ca is None and policy.next_ca_is_late(self.ca.lifetime, now)
 
 

@@ -19,7 +19,7 @@ from certagent import certificate as facts
 from certagent import policy, state, wall_clock
 from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
-from certagent.errors import CertagentError, internal_fault
+from certagent.errors import CertagentError, internal_fault, named
 from certagent.policy import Lifetime
 from certagent.revocation.known import Revocations
 from certagent.state import LastError, Seen, State
@@ -165,7 +165,7 @@ def take_snapshot(
         name=configured.name,
         situation=situation,
         assessment=assess(situation, now),
-        last_error=_dated(faults[0], memory.last_error, now) if faults else memory.last_error,
+        last_error=_dated(faults[0], configured.name, memory.last_error, now) if faults else memory.last_error,
         certificate=_in_place(seen, lifetime, found.rules) if seen and lifetime else None,
         transaction=transaction,
         renew_at_note=_renew_at_note(definition, situation.lifetime),
@@ -217,8 +217,9 @@ def _in_place(seen: Seen, lifetime: Lifetime, rules: policy.Rules) -> InPlace:
     return InPlace(seen.subject, seen.issuer, seen.serial, seen.key, lifetime, renew_at)
 
 
-def _dated(error: CertagentError, before: LastError | None, now: datetime) -> LastError:
+def _dated(error: CertagentError, name: str, before: LastError | None, now: datetime) -> LastError:
     """The error as of now; if a worker met the very same one, as of then."""
+    error.hint = named(error.hint, name)
     return before if before is not None and before.message == str(error) else LastError.of(error, now)
 
 
@@ -227,4 +228,7 @@ def _renew_at_note(definition: KeystoreDefinition, lifetime: Lifetime | None) ->
     if lifetime is None or wanted is None or policy.fits(definition.renew_at, lifetime):
         return ""
     whole = span(lifetime.length)
-    return f"renew_at {span(wanted)} leaves too little of a lifetime of {whole}: renewed after two thirds of it instead"
+    return (
+        f"renew_at {span(wanted)} is too long for a lifetime of {whole}: certagent renews after two "
+        f"thirds of it instead"
+    )

@@ -44,9 +44,9 @@ def accept(
         ours = _for(context.shadow(transaction), received)
         came = tuple(map(facts.to_der, ours or received))[:MAX_CAS]
         if not set(came).difference(transaction.refused):
-            raise AbandonedError(f"the CA sends what was refused before: {error}", ANEW) from None
+            raise AbandonedError(f"the CA sent the same certificate that was refused before: {error}", ANEW) from None
         if ours and transaction.started_at < ours[0].not_valid_after_utc <= context.clock():
-            raise AbandonedError(f"what the CA issued expired on its way: {error}", ANEW) from None
+            raise AbandonedError(f"the certificate that the CA issued has already expired: {error}", ANEW) from None
         cas = [facts.to_der(each) for each in received if each not in ours and facts.is_ca(each)]
         refused = (*came, *cas[:MAX_CAS]) if ours else came
         context.journal.write(transaction.at(transaction.phase, refused=refused))
@@ -129,7 +129,7 @@ def check_use(context: Context, transaction: Transaction, shadow: Shadow) -> Non
         _try_out(context, identity, _asked(context, transaction, shadow), _terms(context, transaction))
     except UnfitError as error:
         refusal = _refused(context, [shadow.certificate], error)
-        raise AbandonedError(f"the successor serves no more: {refusal}", refusal.hint) from None
+        raise AbandonedError(f"the new certificate is no longer usable: {refusal}", refusal.hint) from None
 
 
 def _try_out(context: Context, identity: Identity, asked: Asked, terms: Terms) -> None:
@@ -184,5 +184,5 @@ def _refused(context: Context, certificates: Sequence[x509.Certificate], error: 
     durable.write(file, f"{error}\n".encode() + facts.to_pem(certificates[:MAX_CAS]))
     for old in sorted(directory.glob("*.pem"), key=lambda each: each.stat().st_mtime_ns)[:-_KEPT]:
         durable.remove(old)
-    again = f"`certagent renew {context.configured.name}` takes it if it is permitted then, or asks for another"
+    again = f"`certagent renew {context.configured.name}` accepts it once it is permitted, or asks for another"
     return UnfitError(str(error), f"{error.hint}; it is kept in {file}; {again}")

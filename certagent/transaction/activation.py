@@ -33,7 +33,7 @@ _DONE = {
     Kind.PUT_BACK: "put back",
 }
 
-_REPLACED = ("somebody else replaced the certificate meanwhile", "what is in place is kept")
+_REPLACED = ("another program replaced the certificate in the meantime", "the files in place are kept")
 
 
 def activate(context: Context, transaction: Transaction) -> Transaction:
@@ -42,8 +42,8 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
     Raises HookError (veto), KeystoreError (the files are as they were), AbandonedError.
     """
     if transaction.kind in (Kind.TRUST, Kind.ADJUSTMENT, Kind.PUT_BACK):
-        hint = "where it is still due it is begun anew"
-        raise AbandonedError("it was cut short before anything was replaced", hint, stands=False)
+        hint = "certagent starts again if it is still due"
+        raise AbandonedError("it was interrupted before anything was replaced", hint, stands=False)
     if was_replaced(context, transaction):
         raise AbandonedError(*_REPLACED, stands=False)
     shadow = context.shadow(transaction)
@@ -55,7 +55,7 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
         events.ask_pre_hooks(context, transaction)
     except HookError as error:
         context.journal.write(transaction.at(transaction.phase, vetoed=True))
-        raise HookError(f"vetoed: {error}", f"the successor is kept; {error.hint}") from None
+        raise HookError(f"vetoed: {error}", f"the new certificate is kept for later; {error.hint}") from None
     if was_replaced(context, transaction):  # by the hook, or by somebody while it ran
         raise AbandonedError(*_REPLACED, stands=False)
     context.say("putting the new certificate in place")
@@ -144,7 +144,7 @@ def conclude(context: Context, transaction: Transaction, *, way_back: bool = Tru
     if transaction.compromised:
         context.configured.keystore.forget_previous()  # it shall not come back, whatever becomes of its successor
         authority = context.configured.definition.authority
-        message = f"the key that others know is replaced; have {authority} revoke {transaction.old_serial}"
+        message = f"the compromised key is replaced; ask {authority} to revoke {transaction.old_serial}"
         context.log(message)
     close(context, transaction, _DONE[transaction.kind], message)
 
@@ -157,7 +157,7 @@ def _revert(context: Context, transaction: Transaction, error: ProbeError, *, wa
         attempt = transaction.attempt + 1
         context.journal.write(owed_hooks.none_succeeded(transaction, Phase.ACTIVATED, attempt=attempt))
         raise error
-    context.log(f"{error}; going back to the old pair")
+    context.log(f"{error}; restoring the old pair")
     reasoned = context.journal.write(transaction.at(transaction.phase, reason=str(error)))
     return _swap(context, reasoned, plan, (Phase.RESTORING, Phase.REVERTING, Phase.REVERTED))
 
@@ -203,14 +203,14 @@ def put_back(context: Context, arrival: Arrival | None) -> bool:
     except KeystoreError as error:
         if isinstance(error.__cause__, OSError) and keystore.lost_what_links_lead_to():
             # Another time it can be read: no certificate is asked for in its stead.
-            hint = f"{error.hint}; `certagent enroll --force {keystore.name}` has a new pair made"
-            raise KeystoreError(f"the old pair cannot be put back: {error}", hint) from error
-        context.log(f"what is in place does not serve, and the old pair is of no use: {error}")
+            hint = f"{error.hint}; `certagent enroll --force {keystore.name}` makes a new pair"
+            raise KeystoreError(f"the old pair cannot be restored: {error}", hint) from error
+        context.log(f"the pair in place does not work, and neither does the old one: {error}")
         return False
     if plan is None:
         return False
     if current is not None:
-        close(context, current, "superseded", "the old pair is put back")
+        close(context, current, "superseded", "the old pair is restored")
     transaction = context.begin(Kind.PUT_BACK, Phase.ISSUED, name).at(
         Phase.ISSUED,
         certificate=to_der(kept),
@@ -218,7 +218,7 @@ def put_back(context: Context, arrival: Arrival | None) -> bool:
         not_after=kept.not_valid_after_utc,
         changes_ca=current is not None and current.changes_ca,
     )
-    context.log(f"what is in place does not serve: going back to certificate {transaction.serial}")
+    context.log(f"the pair in place does not work: restoring certificate {transaction.serial}")
     transaction = context.journal.write(transaction)
     conclude(context, replace_files(context, transaction, plan))
     return True

@@ -37,6 +37,6 @@ def adjust(context: Context, arrival: Arrival | None) -> bool:
     if hours.put_off(context, transaction):
         return False
     files = ", ".join(str(file.target) for file in plan.files)
-    context.log(f"bringing {files} in line with the definition")
+    context.log(f"updating {files} to the changed configuration")
     activation.conclude(context, activation.replace_files(context, context.journal.write(transaction), plan))
     return True

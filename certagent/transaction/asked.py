@@ -52,10 +52,14 @@ def wanted(
     if definition.template:
         asked = [*asked, scep.certificate_template(definition.template)]
     if definition.says_whom:
-        return Wanted(_subject(definition, replaced), facts.general_names(definition.san), tuple(asked))
+        return Wanted(
+            _subject(definition, replaced), facts.general_names(tuple(dict.fromkeys(definition.san))), tuple(asked)
+        )
     if replaced is not None:
         return Wanted(*_identity_of(replaced), tuple(asked))
-    raise ConfigError(f"keystore {name} has no subject to enroll with", "set `subject` or `san` in its definition")
+    raise ConfigError(
+        f"keystore {name} has no subject or san to enroll with", "set `subject` or `san` in its configuration"
+    )
 
 
 def _identity_of(certificate: x509.Certificate) -> tuple[x509.Name, x509.SubjectAlternativeName | None]:

@@ -82,7 +82,7 @@ class Context:
             return contact
         successor = self.authorities.successor(name, now)
         if successor is None:
-            raise AbandonedError("the CA announces no next CA any more", "the rollover starts again when it does")
+            raise AbandonedError("the CA no longer announces a next CA", "the rollover starts again when it does")
         return contact.for_rollover(successor)
 
     def known(self) -> Known | None:

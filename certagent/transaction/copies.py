@@ -19,7 +19,7 @@ from certagent.transaction.configured import ConfiguredKeystore, certificate_in_
 from certagent.transaction.context import Context
 from certagent.transaction.journal import NOT_ISSUED, Phase, Transaction
 
-SHARED = "the key in place came with a copy of another host's state directory: that host may use it, too"
+SHARED = "the key in place came with a copy of another host's state directory, so that host may use it too"
 
 
 def was_copied(transaction: Transaction, host: Host) -> str:
@@ -30,7 +30,7 @@ def was_copied(transaction: Transaction, host: Host) -> str:
     begun_here = transaction.host is None or transaction.host.may_be(host)
     if begun_here or transaction.phase not in (*NOT_ISSUED, Phase.ISSUED):
         return ""
-    return "it was begun on another host, which this state directory is a copy of"
+    return "it was started on another host, and this state directory is a copy"
 
 
 def recognised(context: Context, before: State) -> State:
@@ -53,7 +53,7 @@ def is_shared(before: State, certificate: x509.Certificate | None) -> bool:
 def remedy(configured: ConfiguredKeystore) -> str:
     """How this host comes to a key of its own."""
     command = "enroll" if configured.definition.rekey == "never" else "renew"
-    return f"`certagent {command} --force {configured.name}` makes one that is this host's alone"
+    return f"`certagent {command} --force {configured.name}` makes a key that only this host has"
 
 
 def _digest(certificate: x509.Certificate | None) -> str:

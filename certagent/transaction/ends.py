@@ -70,30 +70,30 @@ def _first(*reasons: _Reason) -> End | None:
 def _of_any(transaction: Transaction, present: Present, wish: Wish) -> Iterator[_Reason]:
     """While the certificate that was there at the beginning is in place still."""
     replaced = present.replaced and transaction.kind is not Kind.ROLLOVER
-    yield replaced, End("somebody else replaced the certificate meanwhile", stands=False)
+    yield replaced, End("another program replaced the certificate in the meantime", stands=False)
     compromised = wish is Wish.COMPROMISED and not transaction.compromised
-    yield compromised, End("the key in place is known to others: a new one is made")
+    yield compromised, End("the key in place is compromised: certagent makes a new one")
 
 
 def _of_issued(transaction: Transaction, present: Present, now: datetime, wish: Wish) -> Iterator[_Reason]:
     """What was issued is put in place, for it was paid for; unless it cannot be, or is not what is wanted by now."""
     expired = transaction.not_after is not None and transaction.not_after <= now
-    yield expired, End("the successor expired before it could be put in place")
+    yield expired, End("the new certificate expired before it could be put in place")
     enrolls, by_force = transaction.kind is Kind.ENROLLMENT, _gives_way(transaction, wish)
     changed = _changed(transaction, present) and (enrolls or by_force)
-    yield changed, End("the definition asks for something else than it was issued for")
-    yield transaction.vetoed and by_force, End("a pre hook vetoed it, and another was asked for by --force")
+    yield changed, End("the configuration has changed since the certificate was issued")
+    yield transaction.vetoed and by_force, End("a pre hook vetoed it, and --force asks for another")
 
 
 def _of_asked(transaction: Transaction, present: Present, now: datetime, wish: Wish) -> Iterator[_Reason]:
-    yield transaction.endpoint not in present.endpoints, End("the authority's URL changed since it was begun")
+    yield transaction.endpoint not in present.endpoints, End("the authority's url has changed since it was started")
     refused = transaction.refused != () and not wish.begins_anew
-    yield _changed(transaction, present), End("the definition asks for something else by now", may_fit=refused)
-    yield wish.enrolls and transaction.kind is Kind.RENEWAL, End("an enrollment was asked for instead")
+    yield _changed(transaction, present), End("the configuration now asks for something else", may_fit=refused)
+    yield wish.enrolls and transaction.kind is Kind.RENEWAL, End("you asked for an enrollment instead")
     other = wish.enrolls and transaction.kind is Kind.ENROLLMENT and transaction.source != present.moves_from
-    yield other, End("an enrollment signed by another identity was asked for instead")
+    yield other, End("you asked for an enrollment signed by another identity instead")
     # Where no request is made yet, there is nothing to make anew.
-    yield transaction.request != b"" and _gives_way(transaction, wish), End("another was asked for by --force")
+    yield transaction.request != b"" and _gives_way(transaction, wish), End("--force asks for another")
     late = later(transaction.started_at, present.poll_limit) < now
     yield late, End("the CA did not answer within poll_limit")
 

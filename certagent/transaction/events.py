@@ -31,7 +31,7 @@ def record(context: Context, event: str, transaction: Transaction | None = None,
     try:
         state.append_history(context.configured.directory, line)
     except (StateError, OSError) as error:  # telling never stops doing
-        context.log(f"the history is not told of {event!r}: {error}")
+        context.log(f"{event!r} cannot be added to the history: {error}")
 
 
 def ask_pre_hooks(context: Context, transaction: Transaction) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from certagent import certificate as facts
 from certagent import policy, scep
 from certagent.errors import HttpError, RejectedError, TransientError
+from certagent.hooks import source
 from certagent.moments import later
 from certagent.scep import FailInfo, MessageType
 from certagent.text import with_hint
@@ -30,7 +31,7 @@ def ask(context: Context, transaction: Transaction) -> Transaction:
         return poll(context, transaction)
     transaction = send(context, transaction)
     if transaction.phase is Phase.PENDING:
-        context.log(f"the CA wants a person to approve request {transaction.transaction_id}")
+        context.log(f"somebody at the CA has to approve request {transaction.transaction_id}")
         events.record(context, "pending", transaction)
         events.notify(context, "pending", transaction)
     return transaction
@@ -104,7 +105,7 @@ def _exchange(
         case scep.Rejected():
             word = reply.fail_info.word if reply.fail_info is not None else "no reason given"
             detail = f" ({reply.text})" if reply.text else ""
-            hint = _refusal_hint(context, transaction, reply)
+            hint = _refusal_hint(context, transaction, contact, reply)
             refusal = RejectedError(f"the CA refused the request: {word}{detail}", hint, word)
             if reply.fail_info is not FailInfo.BAD_TIME:
                 return _refused(context, transaction, contact, refusal)
@@ -128,7 +129,7 @@ def _mention_recipient(error: TransientError | RejectedError, contact: Contact) 
         error.hint,
         f"the request was encrypted to {facts.subject_text(believed.recipient)} "
         f"({facts.fingerprint(believed.recipient)})"
-        f"{', a new RA' if contact.recipient_is_new else ''}; if that is the wrong one, name the right one with "
+        f"{', a new RA' if contact.recipient_is_new else ''}; if that is the wrong RA, name the right one with "
         f"`recipient`{f': perhaps {others}' if others else ''}",
     )
 
@@ -171,7 +172,9 @@ def _request_again(context: Context, transaction: Transaction, error: TransientE
         return send(context, context.journal.write(transaction.at(Phase.PENDING, polls_in_vain=True, unheard=0)))
     except RejectedError as refused:
         if isinstance(error, RejectedError) and error.fail_info == FailInfo.BAD_CERT_ID.word:
-            raise AbandonedError(f"the CA does not know the request it had to decide on: {refused}", ANEW) from None
+            raise AbandonedError(
+                f"the CA no longer knows the request that it had to decide on: {refused}", ANEW
+            ) from None
         raise
 
 
@@ -180,16 +183,25 @@ def _offer_another(context: Context, transaction: Transaction, error: TransientE
     if transaction.unheard < refusals.PATIENCE or transaction.kind is Kind.ROLLOVER:
         return
     command = "enroll" if transaction.kind is Kind.ENROLLMENT else "renew"
-    another = f"the same request goes again; `certagent {command} --force {context.configured.name}` makes another"
+    another = (
+        f"certagent sends the same request again; `certagent {command} --force {context.configured.name}` makes another"
+    )
     error.hint = with_hint(error.hint, another)
 
 
-def _refusal_hint(context: Context, transaction: Transaction, reply: scep.Rejected) -> str:
+def _refusal_hint(context: Context, transaction: Transaction, contact: Contact, reply: scep.Rejected) -> str:
     meaning = reply.fail_info.meaning if reply.fail_info is not None else "ask the CA's operator"
     authority, signer = context.configured.authority, facts.load_der(transaction.signer)
-    # Signed by a certificate of its own, a request brings the challenge with it.
-    without_challenge = signer.issuer != signer.subject and authority.send_challenge == "enrollment"
-    may_be_missed = authority.challenge is not None and reply.fail_info in (None, FailInfo.BAD_REQUEST)
-    if without_challenge and may_be_missed:
-        return f"{meaning}; if this CA wants the challenge on renewals too, set send_challenge: always"
+    if reply.fail_info not in (None, FailInfo.BAD_REQUEST):
+        return meaning
+    there = certificate_in_place(context.configured.keystore)
+    if signer == there and signer.issuer != contact.believed.issuer.subject:
+        force = f"certagent enroll --force {context.configured.name}"
+        return f"{meaning}; another CA issued the certificate in place: `{force}` starts again with this one"
+    if signer.issuer == signer.subject:  # signed by a certificate of its own, so it brings the challenge with it
+        if authority.challenge is not None:
+            return f"{meaning}; check the challenge from {source(authority.challenge)}"
+        return f"{meaning}; set `challenge` if this CA requires a challenge password"
+    if authority.challenge is not None and authority.send_challenge == "enrollment":
+        return f"{meaning}; if this CA requires the challenge on renewals too, set send_challenge: always"
     return meaning

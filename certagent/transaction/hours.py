@@ -25,7 +25,7 @@ def put_off(context: Context, transaction: Transaction) -> bool:
         until = policy.serves_until(opened, lifetime)
         if policy.passes_over_hours(now, until, rules):
             message = (
-                f"activate_in is passed over: what is in use ends at {iso(until)}, before the next window or with it"
+                f"activate_in is ignored: the certificate in use expires at {iso(until)}, before or in the next window"
             )
             context.log(message)
             events.record(context, "out of hours", transaction, message)

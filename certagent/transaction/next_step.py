@@ -78,7 +78,7 @@ def assess(situation: Situation, now: datetime) -> Assessment:
     """The keystore's condition, and what a worker does next."""
     if not situation.readable:
         again = policy.pause_ends(situation.past, situation.lifetime, now)
-        return Assessment(Condition.FAILED, None, again, "what is there cannot be read")
+        return Assessment(Condition.FAILED, None, again, "the files in place cannot be read")
     condition = _condition(situation, now)
     if not policy.clock_is_sane(now):
         return Assessment(condition, None, None, f"the clock says {iso(now)}: nothing is done until it is set")
@@ -112,9 +112,9 @@ def rollover_step(situation: Situation, now: datetime) -> Decision:
     """What comes next in getting across to the next CA. An open transaction does not stop it, but for two cases."""
     current = situation.transaction
     if current is not None and current.is_switch:
-        return Decision(None, None, "the switch to the next CA is under way")
+        return Decision(None, None, "the switch to the next CA is in progress")
     if current is not None and current.is_put_back and situation.rollover and situation.rollover.switch_at:
-        return Decision(None, None, "the hooks of the identity that was put back come before the switch")
+        return Decision(None, None, "the hooks for the restored pair have to run before the switch")
     past, rules = situation.rollover_past, situation.rules
     return policy.decide_rollover(situation.lifetime, situation.rollover, past, rules, now)
 
@@ -150,11 +150,12 @@ def pace_notes(situation: Situation) -> list[str]:
         return []
     end = date(lifetime.not_after, arrival.at)
     if arrival.again_after is not None:
-        why = f"the successor ends no later than the one before, {end}"
-        return [f"renewals gain nothing: {why}; the CA is asked again every {span(arrival.again_after)}"]
+        why = f"the new certificate expires no later than the one before, {end}"
+        return [f"renewing does not help: {why}; certagent asks the CA again every {span(arrival.again_after)}"]
     if policy.came_late(lifetime, rules):
         left = span(lifetime.not_after - arrival.at)
-        return [f"renew_at was past when the certificate came: it is counted in the {left} that were left, until {end}"]
+        what = f"renew_at had already passed when the certificate was issued: it applies to the remaining {left}"
+        return [f"{what}, until {end}"]
     return []
 
 

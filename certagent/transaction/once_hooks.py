@@ -186,4 +186,4 @@ def _keep(owing: _Owing, command: HookCommand, *, succeeded: bool) -> None:
             else:
                 context.journal.write(transaction.at(transaction.phase, attempt=transaction.attempt + 1))
     except (CertagentError, OSError) as error:
-        context.log(f"that hook {command.run[0]} ran is not kept, and it will be run again: {error}")
+        context.log(f"that hook {command.run[0]} ran cannot be recorded, so it will run again: {error}")

@@ -9,7 +9,7 @@ import msgspec
 
 from certagent import policy, state
 from certagent.certificate import serial_hex
-from certagent.errors import CertagentError, KeystoreError, OwedError
+from certagent.errors import CertagentError, KeystoreError, OwedError, named
 from certagent.policy import Past
 from certagent.transaction import events, hours, next_step
 from certagent.transaction.configured import certificate_in_place
@@ -42,6 +42,7 @@ def _settled(situation: Situation, now: datetime) -> bool:
 def failed(context: Context, before: state.State, error: CertagentError) -> Outcome:
     """Count the failure, set the time of the next attempt, tell those who want to know."""
     now, told_at = context.clock(), before.expiring_told_at
+    error.hint = named(error.hint, context.configured.name)
     transaction, failures = context.journal.open(), before.failures + 1
     lifetime = policy.lifetime_of(certificate_in_place(context.configured.keystore))
     owed = isinstance(error, OwedError)

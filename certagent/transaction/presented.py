@@ -166,7 +166,7 @@ def _certificate(tls: SSL.Connection) -> bytes | None:
 
 def _reason(error: SSL.Error) -> str:
     queue = error.args[0] if error.args else ()
-    return next((str(each[-1]) for each in reversed(queue)), "") or "no reason is told"
+    return next((str(each[-1]) for each in reversed(queue)), "") or "no reason given"
 
 
 def _ascii(name: str) -> bytes:

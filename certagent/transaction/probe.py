@@ -13,7 +13,7 @@ from certagent.transaction.presented import presented
 
 _PAUSE = 0.2  # seconds between two looks
 _PAUSE_OF_COMMANDS = 1.0
-_NOT_READ = "do the post hooks really make it reload, and does it read this keystore's files?"
+_NOT_READ = "do the post hooks make it reload, and does it read this keystore's files?"
 
 
 def await_consumer(

@@ -30,11 +30,11 @@ class _End:
 
 _ENDS = {
     Phase.STAGING: _End(
-        swap.undo, Phase.ISSUED, Phase.ISSUED, "undone: the old files are in place, the swap will be tried again"
+        swap.undo, Phase.ISSUED, Phase.ISSUED, "undone: the old files are in place, and the swap will be tried again"
     ),
     Phase.ACTIVATING: _End(swap.finish, Phase.ACTIVATED, Phase.ISSUED, "finished: the new files are in place"),
     Phase.RESTORING: _End(
-        swap.undo, Phase.ACTIVATED, Phase.ACTIVATED, "undone: going back to the old files will be tried again"
+        swap.undo, Phase.ACTIVATED, Phase.ACTIVATED, "undone: certagent will try to restore the old files again"
     ),
     Phase.REVERTING: _End(swap.finish, Phase.REVERTED, Phase.ACTIVATED, "finished: the old files are back in place"),
 }
@@ -62,7 +62,7 @@ def recover_keystore(journal: Journal) -> str | None:
         return None
     if transaction.swap is None:
         raise StateError(
-            f"{journal.directory} stands at {transaction.phase} without saying which files are meant",
+            f"{journal.directory} is at {transaction.phase} but does not say which files it is about",
             "compare the keystore's files with previous/, then move the directory away",
         )
     with interrupt.held():
@@ -78,7 +78,7 @@ def _brought_to_an_end(journal: Journal, transaction: Transaction, record: swap_
         raise
     except ValueError:  # a NUL, or what no encoding has: nothing certagent ever wrote
         raise StateError(
-            f"{journal.directory} names a file that cannot be",
+            f"{journal.directory} names an impossible file",
             "compare the keystore's files with previous/, then move the directory away",
         ) from None
     journal.write(transaction.at(end.done, swap=None))
@@ -103,7 +103,7 @@ def recover_all(state_dir: Path, names: Iterable[str] | None = None) -> list[Rec
             done.append(Recovered(name, error=error))
         except OSError as error:
             fault = StateError(
-                f"{error.filename or directory.path}: {error.strerror}", "see the disk and the permissions"
+                f"{error.filename or directory.path}: {error.strerror}", "check the disk and the permissions"
             )
             done.append(Recovered(name, error=fault))
         else:
@@ -124,7 +124,7 @@ def _names(keystores: Path) -> list[str]:
         return []
     except OSError as error:
         raise StateError(
-            f"{error.filename or keystores} cannot be read: {error.strerror}", "run as the user the agent runs as"
+            f"{error.filename or keystores} cannot be read: {error.strerror}", durable.remedy(error)
         ) from None
 
 

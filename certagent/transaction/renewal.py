@@ -9,6 +9,7 @@ the next keystore is served.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -85,7 +86,7 @@ def advance(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
             Result.WAITING,
             next_action_at=context.doubt.until,
             message=context.doubt.reason,
-            hint=f"`certagent renew {context.configured.name}` believes it now",
+            hint=f"if it is right, run `certagent renew {context.configured.name}`",
         )
     return _locked(context, lambda: _attend(context, wish, stopping))
 
@@ -110,9 +111,9 @@ def _locked(context: Context, attempt: Callable[[], Outcome]) -> Outcome:
         return Outcome(context.configured.name, Result.FAILED, Condition.FAILED, message=str(error), hint=error.hint)
     except OSError as error:
         # The state directory itself is full or broken: nothing can be kept, so nothing is done.
-        return Outcome(
-            context.configured.name, Result.FAILED, Condition.FAILED, message=_os_text(error), hint="see the disk"
-        )
+        where = _os_text(error) if error.filename else f"{context.configured.directory}: {_os_text(error)}"
+        hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the disk"
+        return Outcome(context.configured.name, Result.FAILED, Condition.FAILED, message=where, hint=hint)
 
 
 def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
@@ -149,7 +150,7 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         if result in _DONE and owed_hooks.waits_for_others(context):
             result = Result.IN_PLACE
     except OSError as fault:
-        error = KeystoreError(_os_text(fault), "nothing was put in place; see the disk and the permissions")
+        error = KeystoreError(_os_text(fault), "nothing was put in place; check the disk and the permissions")
     except StateError:
         raise
     except CertagentError as fault:
@@ -234,12 +235,12 @@ def _enroll_or_renew(
         except RejectedError as error:
             if transaction.compromised:
                 name = context.configured.name
-                error.hint = f"{error.hint}; is it revoked already? then `certagent enroll --force {name}`"
+                error.hint = f"{error.hint}; has it already been revoked? then run `certagent enroll --force {name}`"
             walk.give_up(context, error)
             has_challenge = context.configured.authority.challenge is not None
             if last_try or not refusals.may_enroll(transaction, context.clock(), has_challenge=has_challenge):
                 raise
-            context.log(f"{error}; the certificate has expired, enrolling again")
+            context.log(f"{error}; the certificate has expired, so certagent enrolls again")
             wish = Wish.ENROLL
         else:
             return _RESULTS[transaction.kind] if progress is Progress.DONE else _UNFINISHED[progress]
@@ -271,7 +272,7 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
         if kind is None:
             return Result.NOTHING
         if transaction is not None:
-            context.log("another successor is made before the hooks of this one succeeded")
+            context.log("another renewal starts before the hooks for this one have succeeded")
             debt.set_aside(context, transaction)
         begun = context.begin(kind, forced=wish.forces)
         changes_ca = transaction is not None and transaction.changes_ca
@@ -286,7 +287,7 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
 def _give_up_shared_shadow(context: Context) -> None:
     """The key in place is known to others: where the next CA's shadow keeps it, that is given up."""
     if context.configured.definition.rekey == "never" and context.configured.rollover.open() is not None:
-        error = AbandonedError("the key in place is known to others: a new one is made")
+        error = AbandonedError("the key in place is compromised: certagent makes a new one")
         walk.give_up(replace(context, journal=context.configured.rollover), error)
 
 

@@ -37,15 +37,10 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
     predecessor = context.predecessor(transaction)
     identity = predecessor.read() if predecessor else None
     if predecessor and identity is None:
-        raise AbandonedError("the identity to renew is gone", "it will be enrolled anew if a subject is configured")
-    what, planned = _plan(
-        context,
-        transaction,
-        identity.certificate if identity else None,
-        certificate_in_place(context.configured.keystore),
-        contact.capabilities,
-        plain=plain,
-    )
+        raise AbandonedError("the identity to renew is gone", "certagent will enroll again if a subject is configured")
+    there, signs = certificate_in_place(context.configured.keystore), identity.certificate if identity else None
+    what, planned = _plan(context, transaction, signs, there, contact.capabilities, plain=plain)
+    _foresee_challenge(context, planned)
     context.say("making the key")
     shadow = context.shadow(transaction)
     if not _is_for(planned, identity, shadow):
@@ -186,7 +181,7 @@ def signer_of(context: Context, transaction: Transaction) -> Signer:
     identity = (context.predecessor(transaction) or context.configured.keystore).read()
     if identity is not None and keys.match(identity.key, certificate.public_key()):
         return Signer(identity.key, certificate)
-    raise AbandonedError("the identity that signed the request was replaced by another", ANEW)
+    raise AbandonedError("the identity that signed the request has been replaced", ANEW)
 
 
 def _transaction_id(identity: Identity | None, shadow: Shadow) -> str:
@@ -209,6 +204,13 @@ def _challenge(context: Context) -> str | None:
             f"the challenge of authority {context.configured.definition.authority} is not text",
             "use a password in UTF-8",
         ) from None
+
+
+def _foresee_challenge(context: Context, planned: PlannedRequest) -> None:
+    """Raises before a key is made what reading it would raise. A command is not asked twice: it may be good once."""
+    secret = context.configured.authority.challenge
+    if planned.challenge and secret is not None and secret.command is None:
+        _challenge(context)
 
 
 def _signer(

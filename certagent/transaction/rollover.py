@@ -1,6 +1,6 @@
 """Rollover: getting across to the next CA, beside the renewals (docs/rollover.md):
 
-    prepare      the CA's end is near → find the next CA (`trust.next_ca`) → trust it in advance (ca_file)
+    prepare      the CA expires soon → find the next CA (`trust.next_ca`) → trust it in advance (ca_file)
                  → a shadow under it, by the same steps as a renewal, in a journal of its own
     switch       at max(shadow's start, the next CA's start): the shadow moves into the first journal, and is
                  activated as any successor
@@ -141,8 +141,8 @@ def _not_yet(context: Context, ca: policy.Lifetime | None) -> Track:
         return Track()
     if policy.next_ca_is_late(ca, now):
         raise TransientError(
-            f"the CA of {authority} ends at {iso(ca.not_after)} and announces no next one",
-            "ask its operator; a CA without GetNextCACert needs next_fingerprint or trust_anchor",
+            f"the CA of {authority} expires at {iso(ca.not_after)} and announces no next one",
+            "ask its operator; for a CA without GetNextCACert, set next_fingerprint or trust_anchor",
         )
     return Track(retry_at=policy.ask_again_for_next_ca(ca, now))
 
@@ -183,7 +183,7 @@ def _still_holds(context: Context, transaction: Transaction) -> bool:
         return False
     shadow = facts.load_der(transaction.certificate)
     if not comes_from(shadow, successor.believed.issuer):
-        walk.give_up(context, AbandonedError("the CA announces another next CA than before"))
+        walk.give_up(context, AbandonedError("the CA announces a different next CA than before"))
     return True
 
 

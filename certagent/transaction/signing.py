@@ -46,13 +46,13 @@ def after_bad_time(context: Context, transaction: Transaction, contact: Contact,
     now = context.clock()
     if is_fresh(transaction.signed_at, now, _JUST_NOW):
         raise wrong_time(refusal, now) from None
-    context.log(f"{refusal}; sending the same request once more, signed at {iso(now)}")
+    context.log(f"{refusal}; sending the same request again, signed at {iso(now)}")
     return _signed(context, transaction, contact, now)
 
 
 def wrong_time(refusal: RejectedError, now: datetime) -> TransientError:
     """What a refusal of the right time means: the transaction is not at fault, and goes on when the clocks agree."""
-    hint = f"this host's clock says {iso(now)}: set it right, or the CA's; the request is kept and signed afresh"
+    hint = f"this host's clock says {iso(now)}: correct it, or the CA's; the request is kept and signed again"
     return TransientError(str(refusal), with_hint(FailInfo.BAD_TIME.meaning, hint))
 
 

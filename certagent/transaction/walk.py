@@ -60,7 +60,7 @@ def carry_on(
                 return Progress.DONE
             case _:
                 # recovery.py brought these to an end before; being here is a fault of ours.
-                raise StateError(f"transaction {transaction.id} stands at {transaction.phase}", "run certagent recover")
+                raise StateError(f"transaction {transaction.id} is at {transaction.phase}", "run `certagent recover`")
     return Progress.DONE if transaction.phase is until else Progress.STOPPED
 
 
@@ -76,7 +76,7 @@ def resumed(context: Context, wish: Wish) -> Transaction | End | None:
     if end is None:
         return transaction
     if end.may_fit and wish is not Wish.FINISH and (taken := acceptance.accept_instead(context, transaction)):
-        context.log("what was refused before is what the definition asks for now")
+        context.log("the certificate that was refused before is what the configuration asks for now")
         return taken
     give_up(context, AbandonedError(end.reason))
     return end

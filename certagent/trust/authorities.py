@@ -118,9 +118,9 @@ class Authorities:
         if believed is not None and is_twin(believed.issuer, look.written.issuer):
             return None
         return News(
-            f"the CA remembered for {name}, {_words(look.written.issuer)}, is not proven by what is configured: "
-            "nothing of it is used, and certificates that it issued are to be replaced",
-            "the next renewal asks the CA anew; then look at what lies in ca_file",
+            f"the CA remembered for {name}, {_words(look.written.issuer)}, does not lead to the configured "
+            "fingerprint or anchor: it is not used, and the certificates that it issued will be replaced",
+            "the next renewal asks the CA again; check ca_file after that",
         )
 
     def idle_pins(self, name: str, contact: Contact) -> list[Fingerprint]:
@@ -155,8 +155,8 @@ class Authorities:
             raise
         if believed.recipient is None and definition.key_transport != "password":
             raise TrustError(
-                f"the key of {name}'s CA is not RSA and it offers no RSA encryption certificate",
-                "an EC CA needs an RA with an RSA key; or key_transport: password, where the CA can",
+                f"the key of {name}'s CA is not RSA, and it offers no RSA encryption certificate",
+                "an EC CA needs an RA with an RSA key, or key_transport: password if the CA supports it",
             )
         capabilities, claimed, told = self._capabilities(name, client)
         new = self._new_ras(name, believed)
@@ -179,7 +179,9 @@ class Authorities:
             self._refuse_downgrade(name, claimed, before)
         told = self._weakness(name, claimed)
         if claimed is before:
-            told.append(News(f"{name} does not say what it can do (GetCACaps): what it could before counts"))
+            told.append(
+                News(f"{name} does not say what it supports (GetCACaps); certagent uses what it supported before")
+            )
         return claimed, claimed, told
 
     def _weakness(self, name: str, capabilities: Capabilities) -> list[News]:
@@ -192,17 +194,19 @@ class Authorities:
         unsaid, taken = (" and ".join(better[each][at] for each in weak) for at in (0, 1))
         return [
             News(
-                f"{name} does not say that it can {unsaid}: requests to it go with {taken}",
-                "where it can, `capabilities: [aes, sha256, post, renewal]` says so in its place, with what it does; "
-                f"where it cannot, add {' and '.join(weak)} to `accept`",
+                f"{name} does not announce {unsaid}; requests use {taken}",
+                "if it supports them, list all that it supports, e.g. `capabilities: [aes, sha256, post, renewal]`; "
+                f"if it does not, add {' and '.join(weak)} to `accept`",
             )
         ]
 
     def _damages(self, name: str) -> list[News]:
         """What of the memory is made anew, because its file cannot be read."""
-        hint = "the configuration alone counted; if a CA that took over before is not believed, name its fingerprint"
+        hint = (
+            "only the configuration was used; if a CA that took over earlier is no longer trusted, add its fingerprint"
+        )
         return [
-            News(f"{fault}: what it remembered of {name} is found out anew", hint)
+            News(f"{fault}: certagent rebuilds what it knew about {name}", hint)
             for fault in self._memories[name].look().damaged.values()
         ]
 
@@ -220,19 +224,21 @@ class Authorities:
         if doubt := self.doubt(name, believed):
             news.append(doubt)
         for ra in new:
-            hint = "it reads the challenges of all: if nobody announced it, ask the CA's operator"
+            hint = "an RA can read every challenge: if nobody announced it, ask the CA's operator"
             news.append(News(f"{name} has a new RA: {_words(ra)}", hint))
         for word, certificate in believed.passed_over:
             stands = believed.recipient if word == "recipient" else None
-            instead = f"; requests go to {_words(stands)}" if stands else ""
-            text = f"`{word}` names {_words(certificate)}, no RA that {name} offers now: it is passed over{instead}"
-            news.append(News(text, f"name the one that the CA has now, or take `{word}` out"))
+            instead = f"; requests are encrypted to {_words(stands)}" if stands else ""
+            text = (
+                f"`{word}` names {_words(certificate)}, which {name} no longer offers as an RA; it is ignored{instead}"
+            )
+            news.append(News(text, f"name the CA's present RA, or remove `{word}`"))
         if known is not None:
             there = {str(facts.fingerprint(each)) for each in offered}
             named = {str(each) for each in self._authorities[name].fingerprints} - there
             for gone in sorted(named.intersection(known.memory.ras or ())):
-                text = f"{name} does not offer the RA any more that `fingerprint` names, {gone}"
-                news.append(News(text, "take that fingerprint out; the CA's operator knows the new one"))
+                text = f"{name} no longer offers the RA that `fingerprint` names, {gone}"
+                news.append(News(text, "remove that fingerprint; ask the CA's operator for the new one"))
             if is_twin(believed.issuer, known.issuer):
                 end = f"{believed.issuer.not_valid_after_utc:%F %T} UTC"
                 news.append(News(f"{name} has renewed its CA certificate with the same key, until {end}"))
@@ -278,7 +284,7 @@ class Authorities:
         if lost:
             raise TrustError(
                 f"authority {name} no longer offers {', '.join(sorted(lost))}, which it did before",
-                f"somebody may be weakening the exchange; if the CA really changed, remove "
+                f"somebody may be trying to weaken the exchange; if the CA really changed, remove "
                 f"{self._memories[name].directory / 'authority.json'}",
             )
 

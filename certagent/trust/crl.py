@@ -63,12 +63,12 @@ def fetch(uri: str, *, timeout: timedelta, proxy: str | None = None) -> x509.Cer
     if _scheme(uri) in ("ldap", "ldaps"):
         return read(_from_directory(uri, timeout), uri)
     if _scheme(uri) not in ("http", "https"):
-        raise ConfigError(f"{uri} cannot be fetched", "http:, https:, ldap: and ldaps: can")
+        raise ConfigError(f"{uri} cannot be fetched", "only http:, https:, ldap: and ldaps: can be fetched")
     transport = Transport(uri, timeout=timeout, proxy=proxy, max_size=MAX_SIZE)
     try:
         return read(transport.download(), uri)
     except TransientError as error:
-        raise TransientError(f"{uri}: {error}", "is the CRL published there, and the server up?") from None
+        raise TransientError(f"{uri}: {error}", "is the CRL published there, and is the server up?") from None
 
 
 def read(data: bytes, where: str) -> x509.CertificateRevocationList:
@@ -76,7 +76,9 @@ def read(data: bytes, where: str) -> x509.CertificateRevocationList:
     try:
         found = load_revocations(_der(data) if data.lstrip().startswith(b"-----BEGIN ") else data)
     except facts.UNREADABLE:
-        raise TrustError(f"what lies at {where} is no CRL", "DER and PEM are known; ask the CA's operator") from None
+        raise TrustError(
+            f"what {where} serves is not a CRL", "certagent reads DER and PEM; ask the CA's operator"
+        ) from None
     return found
 
 
@@ -121,10 +123,12 @@ def check(
     if signer is None:
         raise TrustError(
             f"the CRL of {facts.name_text(revocations.issuer)!r} is not signed by the pinned CA",
-            "nothing of it was used; was the CA's certificate replaced?",
+            "it was not used; was the CA's certificate replaced?",
         )
     if revocations.last_update_utc > now + SKEW:
-        raise TrustError(f"the CRL is from {revocations.last_update_utc:%F %T} UTC, the future", "is the clock right?")
+        raise TrustError(
+            f"the CRL is dated {revocations.last_update_utc:%F %T} UTC, in the future", "is the clock right?"
+        )
     return signer
 
 
@@ -211,7 +215,7 @@ def verdict(revocations: x509.CertificateRevocationList, serial: int) -> str:
         return f"revoked on {entry.revocation_date_utc:%F %T} UTC{reason}"
     partly = [each for each in revocations.extensions if each.critical and _limits(each)]
     if partly:
-        return "not on the list, which covers only a part of the CA's certificates: this proves nothing"
+        return "not on the list, but the list covers only some of the CA's certificates, so this proves nothing"
     return "not revoked"
 
 
@@ -252,14 +256,16 @@ def _from_directory(uri: str, timeout: timedelta) -> bytes:
             found.append(error)
         except Exception as error:  # noqa: BLE001 -- ldap3 raises anything for what a directory may send
             why = one_line(str(error)) or type(error).__name__
-            found.append(TransientError(f"{uri}: the directory cannot be asked: {why}", "is it up, and the network?"))
+            found.append(
+                TransientError(f"{uri}: the directory cannot be asked: {why}", "is it up, and does the network work?")
+            )
 
     # As in the transport: a time limit per read would let a slow server hold us for ever.
     thread = threading.Thread(target=search, name="crl-ldap", daemon=True)
     try:
         thread.start()
     except RuntimeError as error:
-        raise TransientError(f"{uri}: it cannot be asked: {error}", "the host is short of processes") from None
+        raise TransientError(f"{uri}: it cannot be asked: {error}", "the host has run out of processes") from None
     thread.join(timeout.total_seconds() + 0.5)
     if not found:
         raise TransientError(f"{uri}: no answer within {timeout.total_seconds():g} seconds", "is the directory up?")
@@ -280,7 +286,7 @@ def _search(uri: str, timeout: timedelta) -> bytes:
     connection = ldap3.Connection(server, read_only=True, receive_timeout=seconds, auto_referrals=False)
     try:
         if not connection.bind():
-            raise TransientError(f"{uri}: the directory wants to know who asks", "CRLs are read without a password")
+            raise TransientError(f"{uri}: the directory requires a login", "certagent reads CRLs only without a login")
         connection.search(name, wanted, scope, attributes=[attribute], size_limit=1)
         for entry in connection.response or ():
             for values in entry.get("raw_attributes", {}).values():
@@ -289,7 +295,7 @@ def _search(uri: str, timeout: timedelta) -> bytes:
     finally:
         if connection.socket is not None:  # which it forgets to close where it fails
             connection.socket.close()
-    raise TransientError(f"{uri}: the directory has no such CRL", "is it published there? Ask the CA's operator")
+    raise TransientError(f"{uri}: the directory does not have this CRL", "is it published there? Ask the CA's operator")
 
 
 def _parts(uri: str) -> tuple[str, int, str, str, Scope, str]:
@@ -298,10 +304,10 @@ def _parts(uri: str) -> tuple[str, int, str, str, Scope, str]:
         parts = urlsplit(uri)
         port = parts.port or (636 if _scheme(uri) == "ldaps" else 389)
     except ValueError:
-        raise ConfigError(f"{uri} is no LDAP address", "ask the CA's operator") from None
+        raise ConfigError(f"{uri} is not an LDAP address", "ask the CA's operator") from None
     if not parts.hostname:
         # Active Directory writes ldap:///CN=…: any domain controller.
-        raise ConfigError(f"{uri} names no server", "fetch the CRL with GetCRL, or over HTTP")
+        raise ConfigError(f"{uri} does not name a server", "fetch the CRL with GetCRL, or over HTTP")
     attribute, scope, wanted, *_ = [*map(unquote, parts.query.split("?")), "", "", ""]
     scopes: dict[str, Scope] = {"one": "LEVEL", "sub": "SUBTREE"}
     name = unquote(parts.path.removeprefix("/"))

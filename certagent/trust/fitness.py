@@ -31,7 +31,7 @@ from certagent.trust.proof import UnprovenError, prove
 from certagent.trust.rules import SKEW, Believed, soon
 from certagent.trust.usages import asked_usages, purpose_words, usage_words
 
-LOOK = "nothing was installed; the CA's operator should look"
+LOOK = "nothing was installed; ask the CA's operator"
 SERVER, CLIENT = "server_auth", "client_auth"
 
 # What ends so soon helps nobody; what ends before the one in place is to leave time for another try.
@@ -125,7 +125,7 @@ def accept_certificate(
     _check_lost(mine, asked, terms)
     for role in sorted(roles(mine, asked, terms)):
         if not _fits_role(mine, role):
-            raise UnfitError(f"the certificate cannot be used for {role}, by its key usage or purposes", LOOK)
+            raise UnfitError(f"the certificate's key usage or purposes do not allow its use for {role}", LOOK)
     _check_end(mine, terms, now)
     return mine, chain
 
@@ -156,24 +156,24 @@ def _unproven(error: UnprovenError) -> UnfitError:
 def _check_kind(mine: x509.Certificate, asked: Asked) -> None:
     """Rules 1 and 2."""
     if mine == asked.old:
-        raise UnfitError("the CA sent the certificate in place once more", "it may want a new key: rekey: always")
+        raise UnfitError("the CA sent the current certificate again", "the CA may require a new key: set rekey: always")
     if facts.is_ca(mine):
-        raise UnfitError("the CA issued a CA certificate to us", LOOK)
+        raise UnfitError("the CA issued a CA certificate", LOOK)
     parts = read_parts(facts.to_der(mine))
     family = _OWN_ALGORITHMS.get(parts.key_algorithm) if parts is not None else None
     if family is None:
-        raise UnfitError("the CA named our key by another algorithm, as which no service can use it", LOOK)
+        raise UnfitError("the CA labelled our key with another algorithm, so no service can use it", LOOK)
     usages = usage_words(mine)
     if usages is not None and not usages & _USABLE[family]:
         found = ", ".join(sorted(usages)) or "nothing"
-        raise UnfitError(f"the certificate is of no use to a service: its key usage is {found}", LOOK)
+        raise UnfitError(f"no service can use the certificate: its key usage is {found}", LOOK)
 
 
 def _check_subject(mine: x509.Certificate, asked: Asked) -> None:
     if asked.exact and mine.subject != asked.subject:
         raise UnfitError(
-            f"the CA issued {_quoted(mine.subject)}, not {_quoted(asked.subject)} as asked",
-            "ask for the subject as this CA writes it, or set check_subject: key",
+            f"the CA issued {_quoted(mine.subject)}, but {_quoted(asked.subject)} was requested",
+            "request the subject as this CA writes it, or set check_subject: key",
         )
 
 
@@ -196,7 +196,7 @@ def added_names(mine: x509.Certificate, asked: Asked, accept: Iterable[AcceptedN
 def _check_added(mine: x509.Certificate, asked: Asked, terms: Terms) -> None:
     if added := added_names(mine, asked, terms.accept_names):
         raise UnfitError(
-            f"the certificate has names nobody asked for: {facts.names_text(added)}",
+            f"the certificate has names that were not requested: {facts.names_text(added)}",
             f"nothing was installed; if the CA may add them, write {in_yaml('accept_names', added)}",
         )
 
@@ -253,10 +253,10 @@ def _check_lost(mine: x509.Certificate, asked: Asked, terms: Terms) -> None:
         lost = [each for each in lost if each.kind != "key_usage"]
     if lost:
         words = [each.word for each in lost]
-        what = "which was asked for" if in_place is None else "which the one in place has"
+        what = "which was requested" if in_place is None else "which the current one has"
         raise UnfitError(
             f"the certificate lacks {', '.join(words)}, {what}",
-            f"nothing was installed; if this loss is meant, write {in_yaml('may_lose', words)}",
+            f"nothing was installed; if that is intended, write {in_yaml('may_lose', words)}",
         )
 
 
@@ -285,14 +285,14 @@ def _check_end(mine: x509.Certificate, terms: Terms, now: datetime) -> None:
     end, old = mine.not_valid_after_utc, terms.in_place
     left = end - max(now, mine.not_valid_before_utc)
     if left < _SHORTEST:
-        raise UnfitError(f"the certificate ends at once, at {iso(end)}", LOOK)
+        raise UnfitError(f"the certificate expires almost at once, at {iso(end)}", LOOK)
     if old is None or end >= old.not_valid_after_utc:
         return
-    what = f"the certificate ends at {iso(end)}, before the one in place ({iso(old.not_valid_after_utc)})"
+    what = f"the certificate expires at {iso(end)}, before the current one ({iso(old.not_valid_after_utc)})"
     if not terms.may_end_earlier:
-        raise UnfitError(what, "nothing was installed; `renew --force` takes one that ends earlier")
+        raise UnfitError(what, "nothing was installed; `renew --force` accepts one that expires earlier")
     if left < min(_SHORT, (old.not_valid_after_utc - now) / 10):
-        raise UnfitError(f"{what}, and too soon for another try", LOOK)
+        raise UnfitError(f"{what}, too soon for another attempt", LOOK)
 
 
 def in_yaml(key: str, words: Iterable[str]) -> str:

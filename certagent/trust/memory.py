@@ -204,7 +204,7 @@ class AuthorityMemory:
         with self._changing() as look:
             if look.memory is None:
                 place = self.directory / "authority.json"
-                raise StateError(f"{place} has vanished", "it is made again at the next contact")
+                raise StateError(f"{place} is gone", "it is created again at the next contact")
             memory, change = look.memory, successor.change(current)
             if change not in memory.changes:
                 others = tuple(each for each in memory.changes if each.predecessor != change.predecessor)
@@ -249,7 +249,7 @@ def _read(path: Path, damaged: dict[str, str]) -> tuple[x509.Certificate, ...]:
     except KeystoreError as error:
         damaged[path.name] = str(error)
     except OSError as error:
-        raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+        raise StateError(f"{path} cannot be read: {error.strerror}", durable.remedy(error)) from None
     return ()
 
 

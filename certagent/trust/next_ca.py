@@ -42,7 +42,7 @@ from certagent.trust.proof import (
 from certagent.trust.rules import Believed, Pins, with_ras
 
 CHAINS = "it chains to a configured anchor"
-RENEWED = "the same CA, renewed with its key"
+RENEWED = "the same CA, renewed with the same key"
 CERTIFIED = "its key is certified by the current CA"
 # So 0.1 wrote it, which did not ask whether the current CA's certificate for that key was valid, and made for a CA.
 _CERTIFIED_ONCE = "certified by the current CA"
@@ -96,7 +96,7 @@ def find_next(
     offer = Offer(readable, offer.signed_by)
     cas = [each for each in readable if facts.is_ca(each) and each not in current.chain]
     if len(cas) > MAX_CAS:
-        raise TrustError(f"{len(cas)} CA certificates are offered, more than {MAX_CAS}", "nobody honest has so many")
+        raise TrustError(f"{len(cas)} CA certificates are offered, more than {MAX_CAS}", "no honest CA has so many")
     # A cross-certificate holds the next CA's key but is not it: it vouches for it.
     crosses = [each for each in cas if comes_from(each, current.issuer)]
     issuer = _candidate(cas, crosses, current, pins)
@@ -110,8 +110,8 @@ def find_next(
         _check_dates(issuer, current.issuer)
         if facts.fingerprint(issuer) in pins.withdrawn:
             raise TrustError(
-                f"the next CA {facts.subject_text(issuer)} was announced before, and another one instead since",
-                f"an old answer may be replayed; {_meant(issuer)}",
+                f"the next CA {facts.subject_text(issuer)} was announced before, and a different one since",
+                f"somebody may be replaying an old answer; {_meant(issuer)}",
             )
     above = path.above
     # An RA of the next CA may begin with it.
@@ -131,7 +131,7 @@ def _candidate(
     if len(lowest) > 1:
         found = ", ".join(str(facts.fingerprint(ca)) for ca in lowest)
         raise TrustError(
-            f"{len(lowest)} CAs are offered as the next one: {found}",
+            f"{len(lowest)} CAs are offered as the next CA: {found}",
             "ask the CA's operator which it is, and name it with next_fingerprint",
         )
     return next(iter(lowest), None)
@@ -180,7 +180,7 @@ def _proof(
         raise refusal
     name = facts.fingerprint(issuer)
     raise TrustError(
-        f"a next CA is offered, {facts.subject_text(issuer)} ({name}), and nothing proves that it is one",
+        f"a next CA is offered, {facts.subject_text(issuer)} ({name}), but nothing proves that it is genuine",
         f"if you have checked it with the CA's operator, add `next_fingerprint: {name}` to the authority",
     )
 
@@ -204,7 +204,7 @@ def _vouched(
 
 
 def _meant(ca: x509.Certificate) -> str:
-    return f"if its operator says that this is meant, add `next_fingerprint: {facts.fingerprint(ca)}` to the authority"
+    return f"if the CA's operator confirms this, add `next_fingerprint: {facts.fingerprint(ca)}` to the authority"
 
 
 def _check_dates(ca: x509.Certificate, current: x509.Certificate) -> None:
@@ -212,10 +212,13 @@ def _check_dates(ca: x509.Certificate, current: x509.Certificate) -> None:
     hint, name = _meant(ca), facts.subject_text(ca)
     if ca.not_valid_before_utc > current.not_valid_after_utc + _GAP:
         raise TrustError(
-            f"the next CA {name} begins at {ca.not_valid_before_utc:%F %T} UTC, long after the current one's end", hint
+            f"the next CA {name} begins at {ca.not_valid_before_utc:%F %T} UTC, long after the current one expires",
+            hint,
         )
     if ca.not_valid_after_utc < current.not_valid_after_utc:
-        raise TrustError(f"the next CA {name} ends before the current one, at {ca.not_valid_after_utc:%F %T} UTC", hint)
+        raise TrustError(
+            f"the next CA {name} expires before the current one, at {ca.not_valid_after_utc:%F %T} UTC", hint
+        )
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

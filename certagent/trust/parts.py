@@ -166,7 +166,7 @@ def _key(info: asn1_x509.PublicKeyInfo) -> tuple[str, int, int]:
         return "rsa", max(0, int(numbers["modulus"])).bit_length(), int(numbers["public_exponent"])
     if algorithm.native == "ec":
         curve = info["algorithm"]["parameters"]
-        return (str(curve.native) if curve.name == "named" else "a curve without a name"), 0, 0
+        return (str(curve.native) if curve.name == "named" else "an unnamed curve"), 0, 0
     return str(algorithm.native), 0, 0
 
 

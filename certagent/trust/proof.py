@@ -45,7 +45,7 @@ _BAD_SIGNATURES = frozenset({4, 6, 7})
 _CONSTRAINED = frozenset(range(47, 54))
 _NOT_ALLOWED = frozenset({24, 25, 32, 79})
 
-_LOOK = "nothing was installed; the CA's operator should look"
+_LOOK = "nothing was installed; ask the CA's operator"
 
 Asked = ParamSpec("Asked")
 
@@ -252,7 +252,7 @@ class _Search:
     def reason(self, target: Parts) -> UnprovenError:
         """What the try that came furthest failed at."""
         if not self.failures:
-            return UnprovenError(f"certificate {target.name} is not issued by a believed CA", _LOOK, "stranger")
+            return UnprovenError(f"certificate {target.name} is not issued by a trusted CA", _LOOK, "stranger")
         furthest = max(height for height, _ in self.failures)
         return min((each for height, each in self.failures if height == furthest), key=str)
 
@@ -267,17 +267,19 @@ def _gate(der: bytes, accept: Collection[str], *, anchor: bool) -> Parts | Unpro
     if anchor or parts.digest in _STRONG or parts.digest in accept:
         return parts
     if parts.digest in {"sha1", "md5"}:
-        hint = f"if this CA can do no better, add `{parts.digest}` to the authority's `accept`"
+        hint = f"if this CA supports nothing better, add `{parts.digest}` to the authority's `accept`"
         return UnprovenError(f"certificate {parts.name} is signed with {parts.digest}", hint, "digest")
-    hint = "RSA, ECDSA and EdDSA over SHA-2 or SHA-3 are known; ask the CA's operator"
-    return UnprovenError(f"certificate {parts.name} is signed in a way unknown here", hint, "digest")
+    hint = "certagent knows RSA, ECDSA and EdDSA with SHA-2 or SHA-3; ask the CA's operator"
+    return UnprovenError(
+        f"certificate {parts.name} has a signature of a kind that certagent does not know", hint, "digest"
+    )
 
 
 def _weak_key(parts: Parts, bits: range) -> str:
     """What is wrong with a key, in words; empty for nothing."""
     if parts.key_kind != "rsa":
         known = parts.key_kind in _OTHER_KEYS or parts.key_kind.startswith("brainpool")
-        return "" if known else f"a key of a kind unknown here ({parts.key_kind})"
+        return "" if known else f"a key of an unknown kind ({parts.key_kind})"
     if parts.key_bits not in bits:
         return f"an RSA key of {parts.key_bits} bits"
     return "" if parts.exponent in _EXPONENTS else "an RSA key with an absurd exponent"
@@ -306,9 +308,11 @@ def _may_issue(parts: Parts, *, anchor: bool) -> bool:
 
 def _refuses(parts: Parts) -> UnprovenError:
     if not parts.ca and not parts.is_old_root:
-        return UnprovenError(f"{parts.name} is no CA certificate", _LOOK, "not allowed")
-    hint = "nothing was installed; the CA's operator should look at its key usage and path length"
-    return UnprovenError(f"the CA certificate {parts.name} does not allow what is issued below it", hint, "not allowed")
+        return UnprovenError(f"{parts.name} is not a CA certificate", _LOOK, "not allowed")
+    hint = "nothing was installed; ask the CA's operator to check its key usage and path length"
+    return UnprovenError(
+        f"the CA certificate {parts.name} does not allow the certificates issued below it", hint, "not allowed"
+    )
 
 
 def _words(guilty: Parts, refusal: _Refusal) -> UnprovenError:
@@ -316,7 +320,7 @@ def _words(guilty: Parts, refusal: _Refusal) -> UnprovenError:
     if refusal.code == _EXPIRED:
         return UnprovenError(f"{who} expired at {guilty.ends:%F %T} UTC", "is the clock right?", "expired")
     if refusal.code == _NOT_YET:
-        text = f"{who} is valid from {guilty.begins:%F %T} UTC only"
+        text = f"{who} is not valid before {guilty.begins:%F %T} UTC"
         return UnprovenError(text, "is the clock right?", "early")
     if refusal.code in _NOT_ALLOWED:
         return _refuses(guilty)

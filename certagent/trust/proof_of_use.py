@@ -30,8 +30,8 @@ _WORDS = {
     9: "it is not valid yet",
     10: "it has expired",
     20: "an intermediate CA is missing",
-    24: "one above it is no CA",
-    34: "it has a critical extension that is unknown",
+    24: "a certificate above it is not a CA's",
+    34: "it has an unknown critical extension",
 }
 _MISUSED = "its key usage or purposes do not allow it"
 _WEAK = "a key or a digest in its chain is too weak for OpenSSL"
@@ -66,11 +66,11 @@ def prove_use(
 def untried(key: PrivateKey) -> str:
     """Why a pair with this key cannot be tried out; empty where it can."""
     if not isinstance(key, rsa.RSAPrivateKey) and not isinstance(key.curve, _TLS_CURVES):
-        return "OpenSSL makes no TLS connection with a key of this kind"
+        return "OpenSSL cannot make a TLS connection with this kind of key"
     try:
         key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     except KeystoreError:
-        return "its key stays in the token"
+        return "its key cannot leave the token"
     return ""
 
 
@@ -123,7 +123,7 @@ class _Trial:
         try:
             self._shake_hands(roles)
         except SSL.Error as error:
-            what = f"a TLS peer does not take the certificate for {' and '.join(sorted(roles))}"
+            what = f"a TLS peer would reject the certificate for {' and '.join(sorted(roles))}"
             raise UnfitError(f"{what}: {self._why(roles, error)}", LOOK) from None
 
     def _shake_hands(self, roles: frozenset[str]) -> None:

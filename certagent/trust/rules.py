@@ -230,16 +230,16 @@ def _issuer(candidates: Sequence[Path], paths: Sequence[Path], failures: Failure
         found = ", ".join(str(facts.fingerprint(path.target)) for path in named)
         raise TrustError(
             f"the authority offers {len(named)} CA certificates that could be the issuer: {found}",
-            "name the one that issues, and only that, with `fingerprint`",
+            "name only the one that issues, with `fingerprint`",
         )
     return named[0]
 
 
 def _gone_back(ca: x509.Certificate) -> TrustError:
     return TrustError(
-        f"the authority shows {facts.subject_text(ca)} ({facts.fingerprint(ca)}), a CA that another one has followed",
-        "an old answer may be replayed; if the CA really went back, remove the authority's authority.json from "
-        "state_dir: only the configuration counts then",
+        f"the authority shows {facts.subject_text(ca)} ({facts.fingerprint(ca)}), a CA that has already been replaced",
+        "somebody may be replaying an old answer; if the CA really went back, remove the authority's authority.json "
+        "from state_dir, so that only the configuration counts",
     )
 
 
@@ -273,16 +273,16 @@ def _check_ra(candidate: x509.Certificate, cas: Sequence[x509.Certificate], pins
     except UnprovenError as error:
         if error.why == "stranger":
             raise TrustError(
-                f"{who} is not issued by the pinned CA", "somebody else answers here, or the RA was replaced"
+                f"{who} is not issued by the pinned CA", "another server answers here, or the RA was replaced"
             ) from None
         raise TrustError(f"RA {error}", error.hint) from None
     purposes = facts.extended_key_usage(candidate)
     if named or purposes & _RA_PURPOSES or (not purposes and facts.fingerprint(candidate) in pins.known_ras):
         return
-    what = "is for other purposes than an RA's" if purposes else "says nothing of being an RA's"
+    what = "has purposes other than an RA's" if purposes else "does not say that it belongs to an RA"
     raise TrustError(
-        f"{who} {what}, as any device of this CA may hold",
-        f"if it is the RA, add {facts.fingerprint(candidate)} to the authority's `fingerprint` list",
+        f"{who} {what}, like that of any device of this CA",
+        f"if it is the RA's, add {facts.fingerprint(candidate)} to the authority's `fingerprint` list",
     )
 
 
@@ -307,20 +307,27 @@ def _why_nobody(offered: Sequence[x509.Certificate], pins: Pins, failures: Failu
     near = [error for _, error in failures if error.why != "stranger"]
     if near:
         return min(near, key=lambda error: (error.why == "digest", str(error)))
-    return TrustError(_nothing_believed(offered, pins), _pin_hint(offered))
+    return TrustError(_nothing_believed(offered, pins), _pin_hint(offered, pins))
 
 
 def _nothing_believed(offered: Sequence[x509.Certificate], pins: Pins) -> str:
     for each in offered:
         if pins.names(each):
-            return f"the certificate with the configured fingerprint, {facts.fingerprint(each)}, is no CA certificate"
+            return (
+                f"the certificate with the configured fingerprint, {facts.fingerprint(each)}, is not a CA certificate"
+            )
     wanted = " or ".join(map(str, pins.fingerprints)) or "the configured trust anchor"
     cas = [each for each in offered if facts.is_ca(each)] or list(offered)
     found = ", ".join(str(facts.fingerprint(each)) for each in cas) or "no certificate"
     return f"the authority's CA is not the configured one: found {found}, wanted {wanted}"
 
 
-def _pin_hint(offered: Sequence[x509.Certificate]) -> str:
+def _pin_hint(offered: Sequence[x509.Certificate], pins: Pins) -> str:
     if not offered:
-        return "does the URL lead to the SCEP service, and is ca_identifier right?"
-    return "nothing secret was sent; compare the fingerprint with the CA's operator by another way before changing it"
+        return "is the url that of the SCEP service, and is ca_identifier right?"
+    if not pins.fingerprints:
+        return "nothing secret was sent; does trust_anchor hold the root certificate of this CA?"
+    return (
+        "nothing secret was sent; confirm the fingerprint with the CA's operator over another channel "
+        "before changing it"
+    )

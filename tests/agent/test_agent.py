@@ -280,7 +280,7 @@ def test_one_that_hangs_costs_only_itself(agent: Running) -> None:
     agent.until(lambda: {"a", "c", "d"} <= {entry["end"] for entry in agent.journal("end")})
     assert agent.journal("end", "SIGTERM")
     log = agent.log.read_text()
-    assert "b: its worker was ended at its time limit" in log
+    assert "b: its worker was killed at its time limit" in log
     assert "c: its worker" not in log
     agent.until(lambda: names_begun(agent).count("b") >= 2)
     assert names_begun(agent).count("a") == 1
@@ -323,7 +323,7 @@ def test_one_that_waits_for_others_hooks_is_not_blamed_for_their_crash(agent: Ru
     agent.until(lambda: agent.journal("end", "first"))
     assert "bad: its worker was killed by SIGSEGV" in agent.log.read_text()
     assert "first: its worker" not in agent.log.read_text()
-    assert "wrote what no worker should" not in agent.log.read_text()
+    assert "wrote something unexpected" not in agent.log.read_text()
 
 
 @pytest.mark.parametrize("words", [pytest.param("busy", id="busy"), pytest.param("renew -5", id="due again at once")])
@@ -342,7 +342,7 @@ def test_garbage_and_floods_from_a_worker_are_survived(agent: Running) -> None:
     agent.start()
     agent.until(lambda: agent.journal("end", "b"))
     agent.until(lambda: "next a in" in agent.status or "next b in" in agent.status)
-    assert "a worker wrote what no worker should" in agent.log.read_text()
+    assert "a worker wrote something unexpected" in agent.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_a_daemon_left_by_a_hook_does_not_keep_the_agent(agent: Running) -> None
 def test_workers_that_do_not_start_are_told_of(worker: list[str], words: str, agent: Running) -> None:
     agent.configure(["a", "b"])
     agent.start(worker)
-    agent.until(lambda: agent.status.startswith("STATUS=workers do not start; 2 keystores"))
+    agent.until(lambda: agent.status.startswith("STATUS=workers cannot be started; 2 keystores"))
     assert words in agent.log.read_text()
     assert agent.stop() == 0
 
@@ -403,8 +403,8 @@ def test_a_program_that_vanished_is_told_of_until_it_is_there_again(agent: Runni
     agent.until(lambda: agent.journal("end", "web"))
     program.rename(agent.directory / "elsewhere")
     agent.until(lambda: "STATUS=workers cannot start: " in agent.status)
-    assert f"{program}/certagent/__init__.py is gone; install certagent there again" in agent.log.read_text()
-    assert "mend the configuration" not in agent.log.read_text()
+    assert f"{program}/certagent/__init__.py is gone; reinstall certagent there" in agent.log.read_text()
+    assert "fix the configuration" not in agent.log.read_text()
     before = len(agent.journal("end", "web"))
     (agent.directory / "elsewhere").rename(program)
     agent.until(lambda: len(agent.journal("end", "web")) > before)
@@ -421,7 +421,7 @@ def test_systemd_starts_what_is_there_now(agent: Running, program: Path, put_bac
     if put_back:
         shutil.copytree(old, program)
     assert process.wait(PATIENCE) == 1
-    assert "was replaced: ending, for systemd to start what is there now" in agent.log.read_text()
+    assert "was replaced: exiting, so that systemd starts the new version" in agent.log.read_text()
 
 
 def test_a_worker_does_not_speak_to_systemd(agent: Running) -> None:
@@ -516,7 +516,7 @@ def test_a_broken_new_configuration_keeps_the_old_one_and_says_so(agent: Running
     agent.start()
     agent.config.write_text("keystores: [")
     reload(agent)
-    agent.until(lambda: "the new configuration is broken, the old one stays in use" in agent.status)
+    agent.until(lambda: "the new configuration is broken; the old one stays in use" in agent.status)
     assert "the old configuration stays in use: " in agent.log.read_text()
     count = len(names_begun(agent))
     agent.until(lambda: len(names_begun(agent)) > count)
@@ -587,7 +587,7 @@ def test_the_state_directory_does_not_change_under_way(agent: Running) -> None:
     agent.start()
     agent.configure(["web"], state_dir=str(agent.directory / "elsewhere"))
     reload(agent)
-    assert "state_dir cannot change while the agent runs" in agent.log.read_text()
+    assert "state_dir cannot be changed while the agent runs" in agent.log.read_text()
 
 
 def test_one_agent_per_state_directory(agent: Running) -> None:
@@ -596,7 +596,7 @@ def test_one_agent_per_state_directory(agent: Running) -> None:
     agent.told.clear()
     second = agent.start()
     assert second.wait(PATIENCE) == 1
-    assert f"an agent runs already: the state directory {agent.state_dir}" in agent.log.read_text()
+    assert f"an agent is already running: the state directory {agent.state_dir}" in agent.log.read_text()
     assert f"by process {first.pid}" in agent.log.read_text()
 
 

@@ -167,7 +167,7 @@ def test_a_command_that_prints_the_challenge_is_not_run(place: Place, check: Che
 
 UNBELIEVED: list[tuple[str, Step, str]] = [
     ("closed port", lambda p: setattr(p, "url", "http://127.0.0.1:9/scep"), "cannot be reached"),
-    ("another CA", lambda p: setattr(p, "fingerprint", "sha256:" + "00" * 32), "is not the configured one"),
+    ("another CA", lambda p: setattr(p, "fingerprint", "sha256:" + "ab" * 32), "is not the configured one"),
     ("another path", lambda p: setattr(p, "url", p.url + "x"), "404"),
 ]
 
@@ -201,8 +201,8 @@ def test_a_certificate_of_another_ca_may_not_be_renewed(connected: Place, check:
 @pytest.mark.parametrize(
     ("age", "says"),
     [
-        pytest.param(0, "  ✓ is asked for its next CA from 20", id="far away"),
-        pytest.param(3285, "  ! its CA ends in 364 d, and no next one is known yet", id="near, and none is known"),
+        pytest.param(0, "  ✓ will be asked for its next CA from 20", id="far away"),
+        pytest.param(3285, "  ! its CA expires in 364 d, and no next one is known yet", id="near, and none is known"),
     ],
 )
 def test_the_next_ca_of_an_authority(connected: Place, check: Check, tmp_path: Path, age: float, says: str) -> None:
@@ -237,7 +237,7 @@ def test_a_ca_that_offers_weak_algorithms_only(connected: Place, check: Check, t
     with serve(ca) as server:
         connected.url = server.url
         seen = check(connected)
-    assert "corp does not say that it can AES and SHA-256: requests to it go with 3DES and SHA-1" in seen.warnings[0]
+    assert "corp does not announce AES and SHA-256; requests use 3DES and SHA-1" in seen.warnings[0]
     assert "to corp (3DES, SHA-1, GET)" in seen.text
 
 
@@ -333,13 +333,13 @@ SENTENCES: list[tuple[str, list[Step], str]] = [
         ],
         (
             "/bin/true 'a b' may veto, swap by symlink, then /bin/true, then /bin/false, "
-            "then a look whether 127.0.0.1:443 serves it"
+            "then checks whether 127.0.0.1:443 serves it"
         ),
     ),
     (
         "a probe by a command",
         [Place.put_living, lambda p: p.keystore.append("probe: {run: [/bin/test, -e, a b]}")],
-        "swap by rename, then /bin/test -e 'a b' tells whether the consumer has it",
+        "swap by rename, then /bin/test -e 'a b' checks whether the consumer has it",
     ),
     ("past its threshold", [lambda p: put(p, age=70)], "renews now: "),
     ("a few hours ahead", [lambda p: put(p, age=1, lifetime=2)], " UTC (in "),
@@ -361,14 +361,14 @@ WARNINGS: list[tuple[str, list[Step], str]] = [
     (
         "pending",
         [Place.put_living, lambda p: p.open_transaction(Phase.PENDING, poll_at=datetime.now(UTC) + DAY / 360)],
-        "the CA has not decided yet; asked again at ",
+        "the CA has not decided yet; certagent asks again at ",
     ),
-    ("issued", [Place.put_living, lambda p: p.open_transaction(Phase.ISSUED)], "issued, but not yet in place"),
-    ("hooks owed", [Place.put_living, lambda p: p.open_transaction(Phase.ACTIVATED)], "post hooks are owed"),
+    ("issued", [Place.put_living, lambda p: p.open_transaction(Phase.ISSUED)], "was issued, but is not in place yet"),
+    ("hooks owed", [Place.put_living, lambda p: p.open_transaction(Phase.ACTIVATED)], "post hooks have yet to run"),
     (
         "another subject",
         [Place.put_living, lambda p: p.keystore.append("subject: CN=other"), challenge],
-        f"subject is CN=other, the certificate in place has {SUBJECT}",
+        f"subject is CN=other, but the certificate in place has {SUBJECT}",
     ),
     (
         "other names",
@@ -377,7 +377,7 @@ WARNINGS: list[tuple[str, list[Step], str]] = [
             lambda p: p.keystore.extend([f"subject: {SUBJECT}", "san: [dns:WEB, dns:new]"]),
             challenge,
         ],
-        "lacks dns:new and has dns:old besides",
+        "lacks dns:new and also has dns:old",
     ),
     ("no challenge to enroll with", [lambda p: p.keystore.append(f"subject: {SUBJECT}")], "no challenge for the first"),
     ("no challenge for an EC key", [put_ec], "an EC key cannot sign a renewal"),
@@ -389,25 +389,25 @@ WARNINGS: list[tuple[str, list[Step], str]] = [
     (
         "weak algorithms accepted",
         [Place.put_living, lambda p: p.authority.append("accept: [sha1, des]")],
-        "replies protected with sha1, des are believed",
+        "replies protected with sha1, des are accepted",
     ),
     (
-        "configured no more",
+        "no longer configured",
         [Place.put_living, lambda p: save(p.directory("old"), State())],
-        "old is configured no more, its state is still kept",
+        "old is no longer configured, but its state is still kept",
     ),
     (
-        "configured no more, a transaction open",
+        "no longer configured, a transaction open",
         [Place.put_living, lambda p: p.open_transaction(Phase.REQUESTED, "old")],
-        "old is configured no more, its renewal is open (requested)",
+        "old is no longer configured, but its renewal is still open (requested)",
     ),
     (
-        "configured no more, in the middle of a swap",
+        "no longer configured, in the middle of a swap",
         [
             Place.put_living,
             lambda p: p.open_transaction(Phase.ACTIVATING, "old", swap=Record("t1", "rename", (), "/nowhere/p")),
         ],
-        "old is configured no more, a swap of its files was cut short",
+        "old is no longer configured, but a swap of its files was interrupted",
     ),
 ]
 

@@ -70,10 +70,25 @@ def newer_state(place: Place) -> None:
 SITUATIONS: list[tuple[str, list[Step], Level, str]] = [
     ("fresh", [lambda p: put(p, 1)], Level.OK, r"1 keystore, next renew web in 5\d d"),
     ("due a moment ago", [lambda p: put(p, 59.41)], Level.OK, "1 keystore, next renew web now"),
-    ("a first request to make", [lambda p: p.keystore.append("subject: CN=w")], Level.OK, "next enroll web now"),
-    ("hooks owed", [lambda p: put(p, 1), lambda p: p.open_transaction(Phase.ACTIVATED)], Level.OK, "hooks are owed"),
-    ("nobody does what is due", [lambda p: put(p, 70)], Level.WARNING, "web: renew is overdue by 10 d: does the agent"),
-    ("nothing, and no subject", [], Level.WARNING, "web: there is no certificate, and no subject"),
+    (
+        "a first request to make",
+        [lambda p: p.keystore.append("subject: CN=w")],
+        Level.WARNING,
+        "web: no certificate yet",
+    ),
+    (
+        "hooks owed",
+        [lambda p: put(p, 1), lambda p: p.open_transaction(Phase.ACTIVATED)],
+        Level.OK,
+        "hooks have yet to run",
+    ),
+    (
+        "nobody does what is due",
+        [lambda p: put(p, 70)],
+        Level.WARNING,
+        "web: renew is overdue by 10 d: is the agent running",
+    ),
+    ("nothing, and no subject", [], Level.WARNING, "web: there is no certificate, and no subject or san"),
     (
         "one failure",
         [lambda p: put(p, 60), lambda p: fail(p, failures=1)],
@@ -133,7 +148,7 @@ SITUATIONS: list[tuple[str, list[Step], Level, str]] = [
         "no next CA near the end",
         [lambda p: put(p, 1, 20), lambda p: Rollover(p, left=30)],
         Level.WARNING,
-        "web: its CA ends in 29 d, and no next one is known",
+        "web: its CA expires in 29 d, and no next one is known",
     ),
     (
         "a next CA refused",

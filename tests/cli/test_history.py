@@ -17,7 +17,7 @@ START = datetime(2030, 6, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def lived(place: Place) -> Place:
-    """web and vpn, their events in turns; and `old`, which is configured no more."""
+    """web and vpn, their events in turns; and `old`, which is no longer configured."""
     place.names = ("web", "vpn")
     ends = START + timedelta(days=90)
     told = [

@@ -23,7 +23,8 @@ def test_a_pipe_gets_a_table(place: Place) -> None:
     assert re.fullmatch(r"20\S+ \d\d:\d\d +5\d d +web +renew +a successor, until 20\S+", first)
     assert "\x1b" not in done.stdout
     assert re.fullmatch(
-        r"until 20.*; ~ if each successor lives as long as the one before", done.stdout.splitlines()[-1]
+        r"until 20.*; ~ assuming that each new certificate is valid as long as the one before",
+        done.stdout.splitlines()[-1],
     )
 
 
@@ -43,7 +44,7 @@ def test_the_change_of_ca(place: Place) -> None:
     assert re.search(
         rf"{device.switch_at:%Y-%m-%d} \S+ +49 d +web +switch +its shadow takes over, under CN=Next CA", out
     )
-    assert re.search(rf"{device.ends:%Y-%m-%d} \S+ +99 d +web +CA expires +CN=Some CA, trusted no more", out)
+    assert re.search(rf"{device.ends:%Y-%m-%d} \S+ +99 d +web +CA expires +CN=Some CA, no longer trusted", out)
 
 
 def test_json(place: Place) -> None:
@@ -63,7 +64,7 @@ def test_json(place: Place) -> None:
 
 
 def test_nothing_ahead(place: Place) -> None:
-    assert place.run("plan", "--until", "2100-01-01").stdout == "nothing is foreseen until 2100-01-01 23:59\n"
+    assert place.run("plan", "--until", "2100-01-01").stdout == "nothing is expected until 2100-01-01 23:59\n"
 
 
 def test_names_choose(place: Place) -> None:
@@ -76,9 +77,9 @@ def test_names_choose(place: Place) -> None:
 @pytest.mark.parametrize(
     ("until", "says"),
     [
-        pytest.param("soon", "'soon' is no date", id="no date"),
+        pytest.param("soon", "'soon' is not a date", id="no date"),
         pytest.param("2020-01-01", "2020-01-01 has passed", id="passed"),
-        pytest.param("2030-02-30", "'2030-02-30' is no date", id="no such day"),
+        pytest.param("2030-02-30", "'2030-02-30' is not a date", id="no such day"),
     ],
 )
 def test_a_wrong_date_is_a_usage_error(place: Place, until: str, says: str) -> None:

@@ -167,7 +167,7 @@ CHECKS: list[tuple[str, Step, str]] = [
         stage_beyond_a_renewal,
         "✓ a shadow under CN=Next CA is ready, and takes over on ",
     ),
-    ("pending", Rollover.wait, "! the next CA of corp has not decided about the shadow yet; asked again at "),
+    ("pending", Rollover.wait, "! the next CA of corp has not decided about the shadow yet; certagent asks again at "),
 ]
 
 
@@ -183,7 +183,7 @@ def test_check_warns_of_an_end_without_a_successor(place: Place, check: Check) -
     place.put_living(days=20)
     Rollover(place, left=30)
     (warning,) = check(place, "--offline").warnings
-    assert warning == "  ! its CA ends in 29 d, and no next one is known"
+    assert warning == "  ! its CA expires in 29 d, and no next one is known"
 
 
 # metrics

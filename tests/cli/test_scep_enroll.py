@@ -196,7 +196,7 @@ def test_a_rejection_is_told_in_words(manual: Hand) -> None:
     manual.enroll("--poll-count", "0", code=3)
     for waiting in manual.server.ca.store.all_waiting():
         manual.server.ca.store.decide(waiting, "rejected")
-    assert "the CA refused: badRequest (a person rejected the request)" in manual.enroll(code=1).err
+    assert "the CA refused: badRequest (the request was rejected by hand)" in manual.enroll(code=1).err
 
 
 # ── trust, and files ──────────────────────────────────────────────────────────────────────────────
@@ -204,7 +204,7 @@ def test_a_rejection_is_told_in_words(manual: Hand) -> None:
 
 def test_without_trust_no_key_is_made_and_no_challenge_read(hand: Hand) -> None:
     words: Words = ["--key", hand.path("web.key"), "--subject", "CN=x", "--challenge-file", hand.path("not there")]
-    assert "whom to believe" in hand.scep("enroll", *words, code=2).err
+    assert "no trusted CA is given" in hand.scep("enroll", *words, code=2).err
     stranger = ["--fingerprint", "sha256:" + "00" * 32]
     assert "is not the configured one" in hand.scep("enroll", *words, *stranger, code=1).err
     assert not hand.path("web.key").exists()
@@ -245,16 +245,16 @@ def test_an_encryption_certificate_of_ones_own_is_encrypted_to(hand: Hand) -> No
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        pytest.param(["--key", "{}/k"], "nothing says what to ask for", id="nothing asked for"),
+        pytest.param(["--key", "{}/k"], "there is nothing to request", id="nothing asked for"),
         pytest.param(["--key", "{}/k", "--subject", "web"], "is not an RFC 4514 name", id="subject"),
         pytest.param(["--key", "{}/k", "--san", "web"], "is not a name", id="san"),
         pytest.param(["--key", "{}/k", "--request", "{}/none"], "none: No such file", id="no request"),
         pytest.param(["--key", "{}/k", "--request", "/dev/null"], "no certificate request", id="empty request"),
-        pytest.param(["--key", "{}/k", "--request", "x", "--subject", "CN=x"], "--request brings", id="both"),
+        pytest.param(["--key", "{}/k", "--request", "x", "--subject", "CN=x"], "--request already contains", id="both"),
         pytest.param(
             ["--key", "{}/k", "--subject", "CN=x", "--out", "{}/k"], "would overwrite the key", id="out is key"
         ),
-        pytest.param(["--key", "{}/k", "--subject", "CN=x", "--resume"], "--resume polls", id="resume what"),
+        pytest.param(["--key", "{}/k", "--subject", "CN=x", "--resume"], "--resume needs", id="resume what"),
         pytest.param(["--key", "{}/k", "--sign-key", "x"], "belong together", id="half a pair"),
     ],
 )

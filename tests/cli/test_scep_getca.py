@@ -43,13 +43,13 @@ def test_without_a_pin_the_fingerprint_is_shown_and_said_to_prove_nothing(hand: 
 
 def test_without_a_pin_nothing_is_written(hand: Hand) -> None:
     said = hand.scep("getca", "--out", hand.path("ca.pem"), code=2)
-    assert "whom to believe" in said.err
+    assert "no trusted CA is given" in said.err
     assert not hand.path("ca.pem").exists()
 
 
 def test_unverified_writes_and_says_so(hand: Hand) -> None:
     said = hand.scep("getca", "--out", hand.path("ca.pem"), "--unverified")
-    assert "NOT VERIFIED, and written" in said.err
+    assert "NOT VERIFIED, but written" in said.err
     assert hand.certificate("ca.pem") == hand.server.ca.generation.issuer.certificate
 
 
@@ -119,7 +119,7 @@ def test_an_output_behind_a_link_leaves_the_link(hand: Hand) -> None:
         pytest.param(["--ca", "/dev/null"], "holds no certificate that can be read", id="empty CA file"),
         pytest.param(["--accept", "rot13"], "--accept: 'rot13' is not one of sha1", id="algorithm"),
         pytest.param(["--timeout", "soon"], "is not a duration", id="timeout"),
-        pytest.param(["--proxy", "http://me:secret@proxy/"], "--proxy holds a user or password", id="proxy"),
+        pytest.param(["--proxy", "http://me:secret@proxy/"], "--proxy contains a user or password", id="proxy"),
     ],
 )
 def test_usage_errors(hand: Hand, words: list[str], told: str) -> None:

@@ -82,21 +82,21 @@ def test_signed_by_the_current_ca_it_is_written(announce: Announce, parties: Par
     [
         pytest.param(
             lambda _, stranger, following: encode_next_ca([following], stranger),
-            "is signed by a stranger",
-            id="signed by a stranger, which sscep writes",
+            "is signed by an unknown party",
+            id="signed by an unknown party, which sscep writes",
         ),
         pytest.param(
-            lambda _, __, following: degenerate([following]), "and no signature", id="unsigned, which crashes sscep"
+            lambda _, __, following: degenerate([following]), "but no signature", id="unsigned, which crashes sscep"
         ),
         pytest.param(lambda _, __, following: facts.to_der(following), "nobody signed it", id="a bare certificate"),
         pytest.param(
             flat,
-            "nothing proves that it is one",
+            "nothing proves that it is genuine",
             id="the flat form, whose signature covers nothing",
         ),
         pytest.param(
             lambda lab, _, __: encode_next_ca([lab.generation.issuer.certificate], lab.generation.issuer),
-            "no other CA than the current one",
+            "no CA other than the current one",
             id="the current one",
         ),
     ],

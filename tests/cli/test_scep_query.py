@@ -100,7 +100,7 @@ def test_a_query_is_signed(enrolled: Hand, operation: str) -> None:
 
 @pytest.mark.parametrize("serial", ["zz", "dec:1f", ""])
 def test_what_is_no_serial_number(enrolled: Hand, serial: str) -> None:
-    assert "is no serial number" in enrolled.trusted("getcert", *enrolled.pair, "--serial", serial, code=2).err
+    assert "is not a serial number" in enrolled.trusted("getcert", *enrolled.pair, "--serial", serial, code=2).err
 
 
 # ── getcrl ────────────────────────────────────────────────────────────────────────────────────────
@@ -175,11 +175,11 @@ def test_a_strangers_list_is_refused(before: Before, source: str) -> None:
     [
         pytest.param([], 2, "give --url", id="nothing"),
         pytest.param(["--from-certificate"], 2, "give --certificate", id="which certificate"),
-        pytest.param(["--from-certificate", "--certificate", "{}/web.pem"], 2, "whom to believe", id="no trust"),
+        pytest.param(["--from-certificate", "--certificate", "{}/web.pem"], 2, "no trusted CA is given", id="no trust"),
         pytest.param(
             ["--from-certificate", "--certificate", "{}/ca.pem", "--ca", "{}/ca.pem"],
             2,
-            "names no distribution point",
+            "does not name a distribution point",
             id="no points",
         ),
         pytest.param(
@@ -235,5 +235,5 @@ def test_where_one_point_fails_the_next_is_tried(before: Before) -> None:
     hand = before(Published)
     words: Words = ["--from-certificate", "--ca", hand.path("ca.pem"), "--certificate", hand.path("web.pem")]
     said = hand.scep("getcrl", *words, "--out", hand.path("ca.crl"), url=False)
-    assert "names no server" in said.err
+    assert "does not name a server" in said.err
     assert "not revoked" in said.out

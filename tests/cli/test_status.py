@@ -163,7 +163,7 @@ def test_renew_at_without_room_in_the_lifetime_is_told(place: Place) -> None:
     place.keystore += ["renew_at: 30d", 'jitter: "0%"']
     old(place, 1, lifetime=9)
     seen = look(place)
-    assert seen.renew_at_note.startswith("renew_at 30 d leaves too little of a lifetime of 9 d")
+    assert seen.renew_at_note.startswith("renew_at 30 d is too long for a lifetime of 9 d")
     assert seen.assessment.at == NOW + 5 * DAY
 
 

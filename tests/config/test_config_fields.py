@@ -203,7 +203,7 @@ FIELDS = [
     pytest.param(
         {13: "    subject: web.example.net"},
         "13: keystores.web.subject: 'web.example.net' is not an RFC 4514 name; did you mean CN=web.example.net?",
-        id="subject that is no name",
+        id="subject that is not a name",
     ),
     pytest.param(
         {13: f"    subject: cn={'x' * 65},O=Example"},
@@ -729,7 +729,7 @@ HOST = [
     ),
     pytest.param(
         {7: "    challenge: {credential: certagent-test-unset}"},
-        "7: authorities.corp.challenge.credential: the credential certagent-test-unset is not there; put "
+        "7: authorities.corp.challenge.credential: there is no credential certagent-test-unset; put "
         "LoadCredential=certagent-test-unset:/PATH/TO/IT below [Service] by `systemctl edit certagent.service`, and "
         "restart it; a command typed by hand finds it while that unit runs",
         id="credential that is not there",

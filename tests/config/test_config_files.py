@@ -103,7 +103,7 @@ def test_a_file_others_can_write_is_refused(site: Site, mode: int, expected: str
 def test_a_file_of_somebody_else_is_refused(site: Site) -> None:
     os.chown(site.main, 12345, -1)
     assert site.problems() == [
-        "agent.yaml: belongs to neither root nor the user certagent runs as; run chown root agent.yaml"
+        "agent.yaml: belongs neither to root nor to the user certagent runs as; run chown root agent.yaml"
     ]
 
 

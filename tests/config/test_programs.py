@@ -104,7 +104,7 @@ def test_a_script_that_will_not_start_is_recognised_and_its_failure_says_so(
     with pytest.raises(HookError) as caught:
         run_hook(HookCommand(run=(str(script),)), {}, print)
     assert told in f"{caught.value} {caught.value.hint}"
-    assert "is it there" not in caught.value.hint
+    assert "does it exist" not in caught.value.hint
 
 
 @pytest.mark.parametrize(

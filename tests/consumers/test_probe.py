@@ -78,7 +78,7 @@ def test_the_old_pair_comes_back_byte_for_byte(deaf: Deaf) -> None:
     before, serial_before = deaf.files(), deaf.served()
     failed = certagent(deaf.site.config, "renew", "--force", "web")
     assert failed.returncode == 1
-    assert "still serves another certificate 1 s after its post hooks; going back to the old pair" in failed.stderr
+    assert "still serves another certificate 1 s after its post hooks; restoring the old pair" in failed.stderr
     assert deaf.files() == before
     assert deaf.served() == serial_before
     assert deaf.site.transaction is None

@@ -142,7 +142,7 @@ def test_a_live_view_in_a_terminal_and_control_c(start: Callable[..., Demo]) -> 
         assert drawn in demo.output
     demo.process.send_signal(signal.SIGINT)
     assert demo.end() == 130
-    assert demo.output.index("\x1b[?1049l") < demo.output.index("ended by SIGINT; its files are kept in")
+    assert demo.output.index("\x1b[?1049l") < demo.output.index("ended by SIGINT; its files are in")
     assert "Traceback" not in demo.output
     assert demo.processes() == {}
 
@@ -159,7 +159,7 @@ def test_the_whole_demo(whole: Demo) -> None:
         assert told.count("renewed") >= 3
         assert told.count("rolled over") == 1
     assert sum(text.startswith("now serves") for _, text in lines) >= 4
-    assert re.search(r"All of it happened, in \d+ s\.", whole.output)
+    assert re.search(r"Everything happened, in \d+ s\.", whole.output)
     assert re.search(r"service  \d+ changes seen, \d+ handshakes, 0 failed", whole.output)
     assert "\x1b" not in whole.output
     assert whole.processes() == {}
@@ -173,13 +173,13 @@ def test_the_next_ca_is_trusted_before_anything_of_it_is_served_and_the_old_one_
             r"trust CA (\w+)\n",
             r"trust CA (\w+) too, in advance",
             r"rolled over:",
-            r"trust CA (\w+) no more",
+            r"no longer trust CA (\w+)",
         )
     ]
     first, following, switch, gone = (found for found in trusted if found)
     assert first.start() < following.start() < switch.start() < gone.start()
     assert first[1] == gone[1] != following[1]
-    assert f"CA       {first[1]} → {following[1]}: trusted in advance, the first no more" in whole.output
+    assert f"CA       {first[1]} → {following[1]}: trusted in advance; the first no longer" in whole.output
 
 
 def test_what_the_demo_tells_is_so(whole: Demo) -> None:

@@ -102,7 +102,7 @@ def test_a_change_of_ca_in_the_view(watch: Watch, site: Site) -> None:
 def test_before_a_ca_is_believed(watch: Watch, site: Site) -> None:
     watch.cas, watch.trusted = [], []
     lines = draw(watch, site, 80, 24)
-    assert "none is believed yet" in lines[2]
+    assert "none is trusted yet" in lines[2]
     assert len(lines) == 24
 
 

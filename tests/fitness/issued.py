@@ -140,9 +140,11 @@ DEFECTS = {
     "an unknown critical extension": Defect(leaf(more=[(UNKNOWN, True)]), "critical extension"),
     "outside its CA's name constraints": Defect(under((_CONSTRAINED, True)), "excluded subtree"),
     "an RSA-1024 intermediate": Defect(under(weak=True), "an RSA key of 1024 bits"),
-    "our key as RSASSA-PSS": Defect(under_another_algorithm, "by another algorithm"),
+    "our key as RSASSA-PSS": Defect(under_another_algorithm, "with another algorithm"),
     "keyUsage cRLSign alone": Defect(leaf(usage=["crl_sign"]), "its key usage is crl_sign"),
-    "keyUsage of nothing for TLS": Defect(leaf(usage=["content_commitment"]), "lacks digital_sig|cannot be used for"),
+    "keyUsage of nothing for TLS": Defect(
+        leaf(usage=["content_commitment"]), "lacks digital_sig|do not allow its use for"
+    ),
     "a key usage fewer": Defect(
         leaf(usage=["digital_signature"]), "lacks key_encipherment", first=False, lifted_by=["key_encipherment"]
     ),
@@ -158,18 +160,18 @@ DEFECTS = {
         leaf(names=[x509.DNSName("web.example.net")]), "lacks dns:www.example.net", lifted_by=["dns:www.example.net"]
     ),
     "a name more": Defect(
-        leaf(names=[*Leaf.names, x509.DNSName("mail.example.net")]), "nobody asked for: dns:mail.example.net"
+        leaf(names=[*Leaf.names, x509.DNSName("mail.example.net")]), "not requested: dns:mail.example.net"
     ),
-    "ends in a second": Defect(leaf(life=timedelta(seconds=1)), "ends at once"),
-    "ends before the one in place": Defect(leaf(life=15 * DAY), "before the one in place", first=False),
-    "a CA certificate": Defect(leaf(ca=True), "issued a CA certificate to us"),
+    "ends in a second": Defect(leaf(life=timedelta(seconds=1)), "expires almost at once"),
+    "expires before the current one": Defect(leaf(life=15 * DAY), "before the current one", first=False),
+    "a CA certificate": Defect(leaf(ca=True), "issued a CA certificate"),
 }
 
 # What honest CAs do.
 HONEST = {
     "as asked": leaf(),
     "names in another order": leaf(names=tuple(reversed(Leaf.names))),
-    "the common name besides, which was asked for": leaf(
+    "the common name besides, which was requested": leaf(
         names=[*Leaf.names, x509.DNSName("WEB.example.net")],
     ),
     "a purpose added by a template": leaf(purposes=[*TLS, Purpose.IPSEC_IKE]),

@@ -36,7 +36,7 @@ def test_the_key_is_another_one_and_the_serial_number_is_told(make_bench: Benche
     old = serial_hex(bench.identity().certificate)
     assert bench.run(Wish.COMPROMISED).result is Result.RENEWED
     assert public(bench) != key
-    told = f"have lab revoke {old}"
+    told = f"ask lab to revoke {old}"
     assert any(told in line for line in bench.log)
     assert any(told in event.message for event in state.read_history(bench.keystore_directory))
     key = public(bench)

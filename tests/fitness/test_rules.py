@@ -90,7 +90,7 @@ def test_when_it_ends(life: timedelta, may_end_earlier: bool, fit: bool) -> None
     if fit:
         judge(leaf(life=life), terms=terms)
     else:
-        with pytest.raises(UnfitError, match="before the one in place"):
+        with pytest.raises(UnfitError, match="before the current one"):
             judge(leaf(life=life), terms=terms)
 
 
@@ -102,7 +102,7 @@ def test_a_purpose_asked_for_by_nobody_is_the_cas_to_choose() -> None:
 
 def test_a_probe_says_that_the_consumer_is_a_tls_server() -> None:
     nothing = replace(ASKED, usages=frozenset(), purposes=frozenset())
-    with pytest.raises(UnfitError, match="cannot be used for server_auth"):
+    with pytest.raises(UnfitError, match="do not allow its use for server_auth"):
         judge(leaf(purposes=[Purpose.CLIENT_AUTH]), "enrollment", asked=nothing, terms=Terms(serves_tls=True))
 
 
@@ -130,7 +130,7 @@ def test_openssl_s_trial_finds_what_the_rules_do_not_know() -> None:
     between = below(ROOT, NOW, (x509.ExtendedKeyUsage([Purpose.CODE_SIGNING]), False))
     made = Leaf(purposes=TLS).issue(between, DEVICE.public_key(), NOW)
     chain = (between.certificate, ROOT.certificate)
-    with pytest.raises(UnfitError, match="does not take the certificate for server_auth"):
+    with pytest.raises(UnfitError, match="would reject the certificate for server_auth"):
         prove_use(DEVICE, made, chain, roles={"server_auth"}, at=NOW)
 
 
@@ -203,7 +203,7 @@ def test_another_key_is_not_loaded() -> None:
 def test_a_key_that_tls_does_not_know_is_told() -> None:
     key = ec.generate_private_key(ec.SECP256K1())
     made = Leaf().issue(ROOT, key.public_key(), NOW)
-    assert "a key of this kind" in prove_use(key, made, (ROOT.certificate,), roles={"server_auth"}, at=NOW)
+    assert "this kind of key" in prove_use(key, made, (ROOT.certificate,), roles={"server_auth"}, at=NOW)
 
 
 def test_a_weak_anchor_that_somebody_configured_is_no_fault_of_the_certificate() -> None:

@@ -111,7 +111,7 @@ def test_a_pkcs12_file_whose_parts_are_none_is_damaged() -> None:
     """It was a ValueError, and the end of the whole worker."""
     whole = pkcs12.Pfx.load(pkcs12_files()[0])
     whole["auth_safe"] = {"content_type": "data", "content": bytes.fromhex("30020400")}
-    with pytest.raises(KeystoreError, match="is damaged, or no PKCS#12 file"):
+    with pytest.raises(KeystoreError, match="is damaged, or not a PKCS#12 file"):
         pkcs12_codec.load(whole.dump(force=True), b"secret", "app.p12")
 
 
@@ -136,7 +136,7 @@ def test_a_journal_of_impossible_paths_stops_no_other_keystore(tmp_path: Path, p
 def test_a_crl_of_an_unknown_version_is_none() -> None:
     lists = asn1_crl.TbsCertList.load(revocation_lists()[0])
     lists["version"] = 0
-    with pytest.raises(TrustError, match="is no CRL"):
+    with pytest.raises(TrustError, match="is not a CRL"):
         crl.read(with_signature(lists.dump(force=True), parties().ca), "http://crl.example.net/")
 
 

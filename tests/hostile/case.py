@@ -24,11 +24,11 @@ from tests.renewal.site import Site
 
 TEXT, UTF8 = core.PrintableString, core.UTF8String
 NEVER = "nothing was installed"
-FORGED = "somebody between may have changed it; nothing of it was used"
-MIXED_UP = "it answers another request, or somebody replays an old answer; nothing of it was used"
-STRANGER = "only the CA, its RA or its authenticated successor may sign"
+FORGED = "somebody in between may have changed it; it was not used"
+MIXED_UP = "it answers another request, or somebody is replaying an old answer; it was not used"
+STRANGER = "only the CA, its RA or its proven successor may sign"
 TRY_AGAIN = "try again"
-BROKEN = "the CA, or something between, sends broken data"
+BROKEN = "the CA, or something in between, sends broken data"
 ADDRESS = "is the authority's url the CA's SCEP address?"
 Configure = Callable[[Hostile], str]
 

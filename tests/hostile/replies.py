@@ -93,7 +93,7 @@ def twice(oid: str) -> Forge:
 
 
 def unordered(forger: Forger) -> bytes:
-    """The attributes in reverse: no DER, as many a CA sends them, and signed so."""
+    """The attributes in reverse: not DER, as many a CA sends them, and signed so."""
     content = forger.envelope()
     backwards = b"".join(one.dump() for one in sorted(forger.signed_attributes(content), key=_encoding, reverse=True))
     return forger.assembled(cms.CMSAttributes.load(tlv(backwards)), content)

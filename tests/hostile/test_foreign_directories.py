@@ -112,7 +112,7 @@ SWAPS = pytest.mark.parametrize("swap", ["rename", "symlink", "in-place"])
 def test_a_link_in_a_files_place_is_not_followed(estate: MakeEstate, role: str, aim: str, swap: str) -> None:
     place = estate(f"{FOUR}swap: {swap}")
     place.link(place.files / ROLES[role], place.site.path(aim) if "kept" in aim else aim)
-    place.assert_refused(place.renew(), said=f"files/{ROLES[role]} is a symbolic link of user nobody")
+    place.assert_refused(place.renew(), said=f"files/{ROLES[role]} is a symbolic link owned by user nobody")
 
 
 @SWAPS
@@ -139,7 +139,7 @@ def below(place: Estate) -> None:
 def test_nor_one_in_a_directorys_place(estate: MakeEstate, replace: Callable[[Estate], None], sub: str) -> None:
     place = estate(f"chain_file: {{}}{sub}/chain.pem")
     replace(place)
-    place.assert_refused(place.renew(), said="is a symbolic link of user nobody")
+    place.assert_refused(place.renew(), said="is a symbolic link owned by user nobody")
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -166,7 +166,7 @@ def test_a_link_planted_while_the_pre_hook_runs_is_not_followed(estate: MakeEsta
     place = estate("hooks: {pre: [[/bin/sh, -c, '" + script + "', {}, " + "{}/../kept" + "]]}")
     outcome = place.renew()
     assert outcome.result is Result.FAILED
-    assert "files is a symbolic link of user nobody" in str(outcome.message)
+    assert "files is a symbolic link owned by user nobody" in str(outcome.message)
     place.assert_untouched()
 
 
@@ -194,14 +194,16 @@ def test_nor_does_it_become_his_by_what_he_puts_in_place_meanwhile(estate: MakeE
 def test_a_secret_is_not_read_through_a_link_of_his(estate: MakeEstate) -> None:
     place = estate()
     place.link(place.files / "challenge", place.treasure)
-    with pytest.raises(ConfigError, match="challenge is a symbolic link of user nobody"):
+    with pytest.raises(ConfigError, match="challenge is a symbolic link owned by user nobody"):
         read_secret(Secret(file=str(place.files / "challenge")))
 
 
 def test_a_metrics_file_is_written_to_no_directory_that_a_link_of_his_leads_to(estate: MakeEstate) -> None:
     place = estate()
     above(place)
-    with pytest.raises(ConfigError, match=r"metrics_file cannot be written: .*files is a symbolic link of user nobody"):
+    with pytest.raises(
+        ConfigError, match=r"metrics_file cannot be written: .*files is a symbolic link owned by user nobody"
+    ):
         write_metrics(place.files / "certagent.prom", "text")
     place.assert_untouched()
 

@@ -51,11 +51,11 @@ def answer_of_before(forger: Forger) -> bytes:
             made.sending(made.for_another_key), "no certificate for our key", id="another transaction's certificate"
         ),
         pytest.param(
-            replying(forged.transaction(lambda _: "0" * 64)), "for another transaction", id="another transaction"
+            replying(forged.transaction(lambda _: "0" * 64)), "to another transaction", id="another transaction"
         ),
         pytest.param(replying(nonce_of_the_request), "does not repeat the request's nonce", id="the request's nonce"),
         pytest.param(replying(answer_of_before), "does not repeat the request's nonce", id="PENDING of before"),
-        pytest.param(replying(pending_by_a_stranger), "signed by a stranger", id="PENDING by a stranger"),
+        pytest.param(replying(pending_by_a_stranger), "signed by an unknown party", id="PENDING by a stranger"),
         pytest.param(
             replying(forged.edited(forged.unsigned, PkiStatus.FAILURE)), "0 signatures", id="FAILURE nobody signed"
         ),

@@ -94,10 +94,14 @@ def device(world: Parties) -> Signer:
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        pytest.param(by(lambda _: stranger()), TrustError, "signed by a stranger", id="a stranger"),
-        pytest.param(by(lambda _: stranger(), nested=False), TrustError, "signed by a stranger", id="a stranger, flat"),
-        pytest.param(by(lambda _: stranger(), attributes=False), TrustError, "by a stranger", id="a stranger, bare"),
-        pytest.param(by(device), TrustError, "signed by a stranger", id="a device of this CA"),
+        pytest.param(by(lambda _: stranger()), TrustError, "signed by an unknown party", id="a stranger"),
+        pytest.param(
+            by(lambda _: stranger(), nested=False), TrustError, "signed by an unknown party", id="a stranger, flat"
+        ),
+        pytest.param(
+            by(lambda _: stranger(), attributes=False), TrustError, "by an unknown party", id="a stranger, bare"
+        ),
+        pytest.param(by(device), TrustError, "signed by an unknown party", id="a device of this CA"),
         pytest.param(by(double), TrustError, "signature .* is wrong", id="a stranger as the CA"),
         pytest.param(by(double, nested=False), TrustError, "signature .* is wrong", id="a stranger as the CA, flat"),
         pytest.param(edited(unsigned), TrustError, "nobody signed", id="no signature"),
@@ -109,7 +113,7 @@ def device(world: Parties) -> Signer:
         pytest.param(edited(spliced), TrustError, "message digest", id="other certificates in it"),
         pytest.param(edited(spliced, attributes=False), TrustError, "is wrong", id="other certificates in it, bare"),
         pytest.param(edited(without_attributes), TrustError, "is wrong", id="attributes stripped"),
-        pytest.param(lambda w: by(signer_of)(w) + b"\0", TrustError, "1 bytes after its end", id="a byte after it"),
+        pytest.param(lambda w: by(signer_of)(w) + b"\0", TrustError, "1 bytes of extra data", id="a byte after it"),
         pytest.param(lambda w: grown(by(signer_of)(w)), TrustError, "malformed", id="more in the ContentInfo"),
         pytest.param(lambda w: grown(by(signer_of)(w), 1, 0), TrustError, "malformed", id="more in the SignedData"),
         pytest.param(lambda w: encode_next_ca([], w.signer), TrustError, "holds no certificate", id="nothing in it"),
@@ -120,14 +124,14 @@ def device(world: Parties) -> Signer:
             lambda w: encode_next_ca(following(), w.signer, digest="sha1"), TrustError, "with sha1", id="SHA-1"
         ),
         pytest.param(lambda w: encode_next_ca(following(), w.signer, digest="md5"), TrustError, "with md5", id="MD5"),
-        pytest.param(lambda _: honest_reply(), TrustError, "answers another request", id="a CertRep of the CA"),
+        pytest.param(lambda _: honest_reply(), TrustError, "answer to another request", id="a CertRep of the CA"),
         pytest.param(
-            lambda _: honest_reply(PkiStatus.PENDING), TrustError, "answers another request", id="a PENDING of the CA"
+            lambda _: honest_reply(PkiStatus.PENDING), TrustError, "answer to another request", id="a PENDING of the CA"
         ),
         pytest.param(lambda _: envelope(degenerate(following())), TrustError, "enveloped_data", id="an envelope"),
         pytest.param(lambda _: b"", TransientError, "is empty", id="nothing"),
         pytest.param(lambda _: b"<html>", TransientError, "a web page", id="a web page"),
-        pytest.param(lambda w: by(signer_of)(w)[:-9], TransientError, "cut short", id="cut short"),
+        pytest.param(lambda w: by(signer_of)(w)[:-9], TransientError, "cut off", id="cut short"),
     ],
 )
 def test_refused(make: Make, error: type[CertagentError], says: str) -> None:

@@ -53,7 +53,7 @@ def test_a_ca_renewed_with_its_key_is_the_same_ca(device: Callable[[str], Site],
     assert certificates(site, "ca.pem") == (new.certificate,)
     assert certificates(site, "old-ca.pem") == (old,)
     changes = json.loads((site.path("state") / "authorities/lab/authority.json").read_text())["changes"]
-    assert [each["proof"] for each in changes] == ["the same CA, renewed with its key"]
+    assert [each["proof"] for each in changes] == ["the same CA, renewed with the same key"]
     assert site.command("check").returncode == 0
     assert site.command("status").returncode == 0
     ca.offered = [old]  # a server behind the balancer that has the old one still
@@ -81,7 +81,7 @@ def test_what_happened_to_a_ca_that_was_renewed_is_said_everywhere(device: Calla
     assert f"until {new.certificate.not_valid_after_utc:%F}" in status
     plan = site.command("plan", "--until", f"{old.not_valid_after_utc + DAY:%F}").stdout
     assert "CN=lab CA, renewed with its key" in plan
-    assert "trusted no more" not in plan
+    assert "no longer trusted" not in plan
 
 
 def test_a_pin_that_was_replaced_after_the_ca_was_renewed_ends_the_failure(device: Callable[[str], Site]) -> None:
@@ -96,7 +96,7 @@ def test_a_pin_that_was_replaced_after_the_ca_was_renewed_ends_the_failure(devic
     site.write(authority=f"fingerprint: {facts.fingerprint(new.certificate)}")
     done = site.command("check")
     assert done.returncode == 0, done.stdout
-    assert "is not proven" not in done.stdout
+    assert "does not lead to the configured fingerprint" not in done.stdout
     assert site.command("renew", "web").returncode == 0
     status = site.command("status").stdout
     assert "1 valid" in status
@@ -143,7 +143,7 @@ def test_after_a_switch_the_old_ca_alone_is_not_believed_again(device: Callable[
     before = consumers_files(site)
     done = site.command("renew", "--force", "web")
     assert done.returncode == 1
-    assert "a CA that another one has followed" in done.stdout + done.stderr
+    assert "a CA that has already been replaced" in done.stdout + done.stderr
     assert "authority.json" in done.stdout + done.stderr, "the way back is named"
     assert consumers_files(site) == before
     assert certificates(site, "ca.pem") == (new.certificate,)
@@ -177,7 +177,7 @@ def test_a_successor_that_was_recorded_falsely_is_told_and_forgotten(device: Cal
     ca.behave()
     told = site.command("check").stdout
     assert "CN=false CA" in told
-    assert "is not proven" in told
+    assert "does not lead to the configured fingerprint" in told
     done = site.command("renew", "--force", "web")
     assert done.returncode == 0, done.stdout + done.stderr
     assert certificates(site, "ca.pem") == (honest,)
@@ -197,7 +197,7 @@ def test_a_change_that_is_proven_anew_goes_on(device: Callable[[str], Site]) -> 
     at_work(ca, new, [new.certificate])
     done = site.command("check")
     assert done.returncode == 1, "nothing proves it as long as its certificate by the old CA does not come along"
-    assert "is not proven" in done.stdout
+    assert "does not lead to the configured fingerprint" in done.stdout
     ca.offered = [new.certificate, cross.certificate]
     done = site.command("renew", "--force", "web")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -24,7 +24,7 @@ from tests.unit.pki import Party, party, rsa_key
 pytestmark = pytest.mark.slow
 
 WINDOW = "rollover_at: 2100d"  # before the end of each CA here: it is asked for the next one now
-GAP = "long after the current one's end"
+GAP = "long after the current one expires"
 CAPABILITIES = ("AES", "SHA-256", "POSTPKIOperation", "Renewal", "GetNextCACert")
 
 
@@ -62,22 +62,22 @@ def trusted(site: Site) -> tuple[x509.Certificate, ...]:
     [
         pytest.param(
             lambda: next_ca(start=36_500, end=40_000),
-            "long after the current one's end",
+            "long after the current one expires",
             "next_fingerprint",
             id="in 2126",
         ),
         pytest.param(
             lambda: next_ca(start=1030),
-            "long after the current one's end",
+            "long after the current one expires",
             "next_fingerprint",
             id="a month after the end",
         ),
-        pytest.param(lambda: next_ca(end=900), "ends before the current one", "next_fingerprint", id="ends first"),
+        pytest.param(lambda: next_ca(end=900), "expires before the current one", "next_fingerprint", id="ends first"),
         pytest.param(lambda: next_ca(start=-10, end=-1), "expired", "is the clock right?", id="has ended"),
         pytest.param(
             lambda: next_ca(with_key=rsa.generate_private_key(65537, 1024)),
             "an RSA key of 1024 bits",
-            "the CA's operator should look",
+            "ask the CA's operator",
             id="RSA of 1024 bits",
         ),
     ],
@@ -163,7 +163,7 @@ def test_an_announcement_that_was_withdrawn_is_not_believed_again(device: Callab
     assert trusted(site) == (ca.issuer.certificate, following.certificate)
     announce(ca, lost)
     seen = asked_for_the_next(site)
-    assert "was announced before, and another one instead since" in seen
+    assert "was announced before, and a different one since" in seen
     assert f"next_fingerprint: {facts.fingerprint(lost.certificate)}" in seen
     assert trusted(site) == (ca.issuer.certificate, following.certificate)
     announce(ca, following)

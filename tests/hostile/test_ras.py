@@ -144,7 +144,7 @@ def test_a_new_ra_that_cannot_read_is_told_as_new(device: Callable[[str], Site])
     new = ra(ca, "new RA")
     at_work(ca, new, [new])
     http_500(ca)
-    assert f"({name_of(new)}), a new RA; if that is the wrong one" in told(site, "renew", "--force", "web", code=1)
+    assert f"({name_of(new)}), a new RA; if that is the wrong RA" in told(site, "renew", "--force", "web", code=1)
 
 
 @pytest.mark.parametrize("words", [("recipient",), ("signer",), ("recipient", "signer")], ids="+".join)
@@ -162,7 +162,9 @@ def test_a_named_ra_that_was_replaced_is_passed_over_and_told(
     at_work(ca, new, [new])
     seen = told(site, "check")
     for word in words:
-        assert f"! `{word}` names CN=device7 ({name_of(old)}), no RA that lab offers now: it is passed over" in seen
+        assert (
+            f"! `{word}` names CN=device7 ({name_of(old)}), which lab no longer offers as an RA; it is ignored" in seen
+        )
         assert f"take `{word}` out" in seen
     output = told(site, "renew", "--force", "web")
     assert output.count("passed over") == len(words)
@@ -200,7 +202,7 @@ def test_a_fingerprint_of_an_ra_that_is_gone_is_told(device: Callable[[str], Sit
     assert name_of(old) not in told(site, "check")
     at_work(ca, new, [new])
     assert f"! `fingerprint` names {name_of(old)}, which lab does not offer" in told(site, "check")
-    assert f"lab does not offer the RA any more that `fingerprint` names, {name_of(old)}" in told(
+    assert f"lab no longer offers the RA that `fingerprint` names, {name_of(old)}" in told(
         site, "renew", "--force", "web"
     )
     assert f"! `fingerprint` names {name_of(old)}, which lab does not offer" in told(site, "check")

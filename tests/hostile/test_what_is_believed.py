@@ -68,7 +68,7 @@ PLANTED = [
     pytest.param(lambda site: own(site.keystore_directory), "belongs to user nobody", id="the keystore's directory"),
     pytest.param(
         lambda site: write_file(site.keystore_directory / "transaction/transaction.json", OTHER),
-        "transaction.json belongs to neither",
+        "transaction.json belongs neither to",
         id="a journal",
     ),
     pytest.param(
@@ -78,12 +78,12 @@ PLANTED = [
     ),
     pytest.param(
         lambda site: write_file(site.keystore_directory / "shadow/0123/key.pem", OTHER),
-        "key.pem belongs to neither",
+        "key.pem belongs neither to",
         id="a key to be put in place",
     ),
     pytest.param(
         lambda site: write_file(site.path("state/authorities/lab/ca.pem"), OTHER),
-        "ca.pem belongs to neither",
+        "ca.pem belongs neither to",
         id="a CA",
     ),
 ]
@@ -115,7 +115,7 @@ def test_recover_carries_out_no_journal_of_another_user(enrolled: Enrolled) -> N
     site = enrolled()
     write_file(site.keystore_directory / "transaction/transaction.json", OTHER)
     [done] = site.recover()
-    assert "transaction.json belongs to neither root nor the user certagent runs as" in str(done.error)
+    assert "transaction.json belongs neither to root nor to the user certagent runs as" in str(done.error)
 
 
 def test_below_a_sticky_directory_is_a_place_of_its_own(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_live_dir_is_not_exchanged_by_others(enrolled: Enrolled) -> None:
     site.path("live").chmod(0o777)
     outcome = site.run(Wish.RENEW)
     assert outcome.result is Result.FAILED
-    assert "live_dir is not believed" in str(outcome.message)
+    assert "live_dir is not trusted" in str(outcome.message)
 
 
 # A key that everybody can read
@@ -192,7 +192,7 @@ def test_status_and_check_say_so(enrolled: Enrolled) -> None:
     site = enrolled()
     site.key.chmod(0o644)
     for words in (["status"], ["check", "--offline"]):
-        assert "web.key holds the key and is open to everybody" in site.command(*words).stdout
+        assert "web.key holds the private key and can be read by everybody" in site.command(*words).stdout
 
 
 # Files by themselves
@@ -203,7 +203,7 @@ def test_status_and_check_say_so(enrolled: Enrolled) -> None:
     [
         pytest.param(0o755, 0, 0o755, None, id="root's"),
         pytest.param(0o777, 0, 0o755, "is writable by its group or by everybody", id="everybody may write it"),
-        pytest.param(0o755, OTHER, 0o755, "belongs to neither root nor", id="another's"),
+        pytest.param(0o755, OTHER, 0o755, "belongs neither to root nor", id="another's"),
         pytest.param(0o755, 0, 0o777, "may have been put there by others", id="everybody may exchange it"),
     ],
 )
@@ -236,7 +236,7 @@ def linked(script: Path) -> Path:
 
 ANOTHERS = [
     pytest.param(lambda script: script.chmod(0o777), "hook.sh, which is writable by its group or", id="everybody's"),
-    pytest.param(lambda script: os.chown(script, OTHER, 0), "hook.sh, which belongs to neither root nor", id="his"),
+    pytest.param(lambda script: os.chown(script, OTHER, 0), "hook.sh, which belongs neither to root nor", id="his"),
     pytest.param(
         lambda script: os.chown(script.parent, OTHER, 0),
         "hook.sh, which may have been put there by others",
@@ -244,7 +244,7 @@ ANOTHERS = [
     ),
     pytest.param(
         lambda script: own(linked(script)),
-        "hook.sh, which is not believed",
+        "hook.sh, which is not trusted",
         id="a link of his",
     ),
 ]

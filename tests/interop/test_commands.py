@@ -56,7 +56,7 @@ def test_enroll_refuses_a_living_identity_and_names_the_commands(enrolled: Site)
     assert done.returncode == 1
     error, hint = done.stderr.splitlines()
     assert error.startswith("certagent: keystore web has a certificate valid until ")
-    assert hint == "  `certagent renew --force web` renews it; `enroll --force` replaces it"
+    assert hint == "  `certagent renew --force web` renews it; `certagent enroll --force web` replaces it"
     assert files(enrolled) == before
 
 

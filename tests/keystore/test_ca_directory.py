@@ -236,7 +236,7 @@ def test_what_another_program_puts_there_meanwhile_is_kept(host: Site) -> None:
     swap.stage(plan)
     taken = host.etc / "cas" / f"{names(host)[1]}.0"
     taken.write_bytes(b"somebody's")
-    with pytest.raises(swap.UndoneError, match="was replaced by somebody else"):
+    with pytest.raises(swap.UndoneError, match="was replaced by another program"):
         swap.finish(plan.record)
     assert taken.read_bytes() == b"somebody's"
     assert trust(host, A, B)

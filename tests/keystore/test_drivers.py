@@ -338,15 +338,15 @@ class TestInAnotherUsersDirectory:
         for path in set(host.definition.paths.values()):
             mine = path.rename(host.root / "aside")
             link(path, mine)
-            with pytest.raises(KeystoreError, match=rf"{path.name} is a symbolic link of user nobody"):
+            with pytest.raises(KeystoreError, match=rf"{path.name} is a symbolic link owned by user nobody"):
                 host.keystore.check_targets()
-            with pytest.raises(KeystoreError, match=rf"{path.name} is a symbolic link of user nobody"):
+            with pytest.raises(KeystoreError, match=rf"{path.name} is a symbolic link owned by user nobody"):
                 host.plan(host.complete("two"))
             mine.replace(path)
 
     def test_nor_one_in_the_directorys_place(self, host: Host) -> None:
         link(host.etc, host.etc.rename(host.root / "aside"))
-        with pytest.raises(KeystoreError, match="etc is a symbolic link of user nobody"):
+        with pytest.raises(KeystoreError, match="etc is a symbolic link owned by user nobody"):
             host.keystore.read()
 
     def test_hard_links_of_his_are_not_read(self, host: Host) -> None:

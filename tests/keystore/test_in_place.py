@@ -98,7 +98,7 @@ def test_half_a_write_is_taken_back_where_the_rest_is_refused(site: Site) -> Non
 def test_what_another_program_wrote_meanwhile_is_kept(site: Site, name: str) -> None:
     record, old = committed(site), site.view()
     (site.etc / name).write_bytes(to_pem((make_pki().rsa.certificate,)))
-    with pytest.raises(swap.UndoneError, match=rf"{name} was changed by somebody else"):
+    with pytest.raises(swap.UndoneError, match=rf"{name} was changed by another program"):
         swap.finish(record)
     assert (site.etc / name).read_bytes() == to_pem((make_pki().rsa.certificate,))
     others = {role: content for role, content in site.view().items() if not site.definition.paths[role].match(name)}  # type: ignore[index]
@@ -109,7 +109,7 @@ def test_what_another_program_wrote_meanwhile_is_kept(site: Site, name: str) -> 
 def test_what_another_program_wrote_after_the_plan_is_kept(site: Site, name: str) -> None:
     planned, theirs = plan(site), to_pem((make_pki().rsa.certificate,))
     (site.etc / name).write_bytes(theirs)
-    with pytest.raises(KeystoreError, match=rf"{name} was changed by somebody else"):
+    with pytest.raises(KeystoreError, match=rf"{name} was changed by another program"):
         carry_out(planned)
     assert (site.etc / name).read_bytes() == theirs
     assert site.strays() == []
@@ -153,7 +153,7 @@ def test_that_it_cannot_be_written_into_is_found_out_before_anything_is(site: Si
 def test_a_key_is_not_written_into_the_file_of_somebody_who_is_not_to_have_it(site: Site) -> None:
     os.chown(site.etc / "web.key", NOBODY, NOBODY)
     theirs = Site(site.root, TWO | {"owner": "1"})
-    with pytest.raises(KeystoreError, match=r"web\.key belongs to .*, who may hold it open"):
+    with pytest.raises(KeystoreError, match=r"web\.key belongs to .*, who may have it open"):
         plan(theirs)
 
 

@@ -142,9 +142,9 @@ BROKEN = [
     pytest.param(_instead("web.key", lambda path: None), "web.key", "put the key back", id="certificate without key"),
     pytest.param(_other_key, "web.key", "matching", id="key and certificate do not match"),
     pytest.param(_write("web.key", b"\x00garbage"), "web.key", "PRIVATE KEY", id="garbage for a key"),
-    pytest.param(_write("web.key", b""), "web.key", "put the content there", id="an empty key file"),
+    pytest.param(_write("web.key", b""), "web.key", "restore it", id="an empty key file"),
     pytest.param(_write("web.pem", b"<html>"), "web.pem", "fetch the file itself", id="garbage for a certificate"),
-    pytest.param(_write("web.pem", b""), "web.pem", "put the content there", id="an empty certificate file"),
+    pytest.param(_write("web.pem", b""), "web.pem", "restore it", id="an empty certificate file"),
     pytest.param(
         _write("web.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
         "web.pem",
@@ -156,7 +156,9 @@ BROKEN = [
     pytest.param(_instead("web.key", Path.mkdir), "web.key", "correct the path", id="a directory for a key"),
     pytest.param(_instead("web.pem", Path.mkdir), "web.pem", "correct the path", id="a directory for a certificate"),
     pytest.param(_instead("web.key", os.mkfifo), "web.key", "correct the path", id="a named pipe"),
-    pytest.param(_instead("web.key", lambda path: path.symlink_to(path)), "web.key", "circle", id="a link to itself"),
+    pytest.param(
+        _instead("web.key", lambda path: path.symlink_to(path)), "web.key", "fix the links", id="a link to itself"
+    ),
 ]
 
 

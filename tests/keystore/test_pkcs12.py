@@ -133,7 +133,7 @@ class TestJava:
         legacy = "-J-Dkeystore.pkcs12.legacy"
         keytool("-genkeypair", host, legacy, "-alias", "app", "-keyalg", "RSA", "-dname", "CN=a")
         keytool("-importcert", host, legacy, "-noprompt", "-alias", "anchor", "-file", anchor(host))
-        with pytest.raises(KeystoreError, match="RC2 and holds certificates besides") as caught:
+        with pytest.raises(KeystoreError, match="RC2 and holds certificates that are not part") as caught:
             host.keystore.read()
         assert "keytool -importkeystore" in caught.value.hint
 
@@ -184,7 +184,7 @@ class TestOpenssl:
 
     def test_a_form_that_is_unknown_is_said_so(self, host: Host) -> None:
         exported(host, make_pki().old, "-certpbe", "camellia-256-cbc")
-        with pytest.raises(KeystoreError, match="encrypted with Camellia-256, which is not known here") as caught:
+        with pytest.raises(KeystoreError, match="encrypted with Camellia-256, which certagent does not know") as caught:
             host.keystore.read()
         assert "AES" in caught.value.hint
 

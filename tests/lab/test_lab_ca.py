@@ -225,7 +225,7 @@ def test_a_renewal_cannot_be_self_signed(lab: MakeLab, rsa_keys: list[rsa.RSAPri
     ("change", "text"),
     [
         pytest.param({"name": "CN=other"}, "subject", id="another subject"),
-        pytest.param({"san": (x509.DNSName("more.example.net"),)}, "adds no names", id="one more name"),
+        pytest.param({"san": (x509.DNSName("more.example.net"),)}, "must not add names", id="one more name"),
     ],
 )
 def test_a_renewal_is_for_the_same_names(

@@ -136,7 +136,7 @@ def test_in_the_background(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert listens(port)
         again = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert (again.returncode, again.stdout) == (1, "")
-        assert f"is being worked on by process {pid}" in again.stderr
+        assert f"is in use by process {pid}" in again.stderr
         assert main(["scep", "getcaps", "--url", f"http://127.0.0.1:{port}/scep"]) == 0
         assert "GetCACaps" in (directory / "log").read_text()
         capsys.readouterr()

@@ -181,7 +181,7 @@ def spoil(running: Lab, pattern: str, content: bytes) -> None:
         pytest.param(lambda lab: (lab.directory / "ca.key").unlink(), "lost its key", id="CA key gone"),
         pytest.param(
             lambda lab: (lab.directory / "ca.key").write_bytes((lab.directory / "ra-signing.key").read_bytes()),
-            "not the certificate of",
+            "does not belong to",
             id="CA key another one",
         ),
         pytest.param(lambda lab: spoil(lab, "issued/*.pem", b"x"), "damaged", id="issued certificate damaged"),

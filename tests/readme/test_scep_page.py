@@ -105,7 +105,7 @@ def test_the_keys_it_sets_are_keys_of_the_configuration() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     told = {key for block in blocks for key in re.findall(r"^    (\w+):", block, re.MULTILINE)}
     # What is not a whole line of YAML: the words that the table of servers says to set.
-    remedies = [row[1] for row in rows("Setting up for servers as they are")]
+    remedies = [row[1] for row in rows("Settings for common servers")]
     told |= {word for remedy in remedies for word in re.findall(r"`(\w+)(?::[^`]*)?`", remedy)}
     assert len(told) > 15
     assert told <= known

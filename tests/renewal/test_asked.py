@@ -220,5 +220,5 @@ def test_an_answer_by_another_ra_than_the_named_signer_is_refused(make_site: Sit
     site.write(authority=f"signer: {site.path('signer.pem')}")
     outcome = site.run()
     assert outcome.result is Result.FAILED
-    assert "signed by a stranger" in str(outcome.message)
+    assert "signed by an unknown party" in str(outcome.message)
     assert not site.certificate.exists()

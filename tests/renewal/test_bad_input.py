@@ -99,7 +99,7 @@ CASES = [
     pytest.param(Case(http(200, b"<html>It works!</html>", "text/html"), "", ""), id="HTML with 200"),
     pytest.param(Case(truncated, "", ""), id="truncated reply"),
     pytest.param(Case(http(200, b"\x30" * (10 << 20)), "", ""), id="10 MB reply"),
-    pytest.param(Case(other_transaction, "transaction", ""), id="reply for another transaction"),
+    pytest.param(Case(other_transaction, "transaction", ""), id="reply belongs to another transaction"),
     pytest.param(
         Case(other_key, "the CA's answer holds no certificate for our key", "nothing was installed"), id="another key"
     ),

@@ -29,7 +29,7 @@ STILL_ITSELF = [
     pytest.param(Host(addresses=("eth1",), machine_id="image"), id="seen by a user"),
     pytest.param(Host(), id="nothing to be seen"),
 ]
-GIVEN_UP = "given up: it was begun on another host"
+GIVEN_UP = "given up: it was started on another host"
 
 
 def told(site: Site, words: str) -> list[str]:
@@ -147,13 +147,13 @@ def test_owed_hooks_are_for_the_services_of_the_clone(owed: Site) -> None:
 
 def shares(site: Site) -> bool:
     done = site.command("check", "--offline")
-    return "that host may use it, too" in " ".join(done.stdout.split())
+    return "that host may use it too" in " ".join(done.stdout.split())
 
 
 def test_that_the_key_in_place_may_be_shared_is_told_until_it_is_replaced(owed: Site) -> None:
     owed.run()
     owed.run()
-    [line] = told(owed, "that host may use it, too")
+    [line] = told(owed, "that host may use it too")
     assert "certagent renew --force web" in line
     assert owed.events().count("copied") == 1
     assert shares(owed)
@@ -170,7 +170,7 @@ def test_a_key_that_is_kept_for_ever_stays_shared(make_site: Sites) -> None:
     assert site.run().result is Result.ENROLLED
     site.host = CLONE
     assert site.run(Wish.RENEW).result is Result.RENEWED
-    [line] = told(site, "that host may use it, too")
+    [line] = told(site, "that host may use it too")
     assert "certagent enroll --force web" in line
     assert shares(site)
 

@@ -25,8 +25,8 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 LIFE = Settings(lifetime=90 * DAY)
 MANUAL = replace(LIFE, manual=True)
 TWO_NAMES = "san: [dns:web.example.net, dns:www.example.net]"
-OTHER = "the definition asks for something else by now"
-FORCE = "another was asked for by --force"
+OTHER = "the configuration now asks for something else"
+FORCE = "--force asks for another"
 
 
 class Own(BadLine):
@@ -103,7 +103,7 @@ def test_what_was_refused_is_taken_where_it_is_what_is_asked_for_now(refused: Si
     define(refused, "san: [dns:web.example.net]")
     assert refused.run(wish).result is Result.ENROLLED
     assert (len(refused.ca.issued()), reasons(refused)) == (1, [])
-    assert "what was refused before is what the definition asks for now" in refused.log
+    assert "the certificate that was refused before is what the configuration asks for now" in refused.log
     assert refused.run().result is Result.NOTHING
 
 
@@ -254,7 +254,7 @@ def test_what_expired_on_its_way_is_asked_for_anew_at_once(make_site: Sites) -> 
     site.clock.advance(3 * HOUR)
     assert site.run().result is Result.ENROLLED
     assert len(site.ca.issued()) == 2
-    assert "what the CA issued expired on its way" in reasons(site)[0]
+    assert "the certificate that the CA issued has already expired" in reasons(site)[0]
 
 
 def test_a_ca_that_issues_what_has_expired_is_asked_rarely(make_site: Sites) -> None:
@@ -364,7 +364,7 @@ def test_a_certificate_that_somebody_replaced_ends_the_request_before_it_costs_a
     site.key.write_bytes(second[1])
     site.run()
     approve(site)
-    assert "somebody else replaced the certificate meanwhile" in reasons(site)
+    assert "another program replaced the certificate in the meantime" in reasons(site)
 
 
 # --- the commands -------------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ def test_by_the_commands_themselves(make_site: Sites) -> None:
     define(site, TWO_NAMES)
     refused = site.command("enroll", "web")
     assert refused.returncode == 1
-    assert "lacks dns:www.example.net, which was asked for" in refused.stderr
+    assert "lacks dns:www.example.net, which was requested" in refused.stderr
     define(site, "san: [dns:mail.example.net]")
     foreseen = site.command("renew", "--dry-run", "web").stdout
     assert foreseen == f"web: would give up the enrollment that is open: {OTHER}; then enrollment anew\n"

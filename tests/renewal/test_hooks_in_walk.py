@@ -60,7 +60,7 @@ def test_a_pair_that_somebody_puts_there_during_a_pre_hook_is_kept(site: Site) -
     site.clock.advance(70 * DAY)
     site.run()
     assert [place.read_bytes() for place in theirs] == contents
-    assert "renewal given up: somebody else replaced the certificate meanwhile" in site.log
+    assert "renewal given up: another program replaced the certificate in the meantime" in site.log
     assert site.leftovers() == []
 
 

@@ -144,7 +144,7 @@ def test_the_end_of_the_certificate_in_place_comes_first(make_site: Sites, ends:
     site.clock.advance(HOUR)
     assert site.run(Wish.RENEW).result is result
     assert ("out of hours" in site.events()) is (result is Result.RENEWED)
-    assert any("activate_in is passed over" in line for line in site.log) is (result is Result.RENEWED)
+    assert any("activate_in is ignored" in line for line in site.log) is (result is Result.RENEWED)
 
 
 def test_in_its_hour_it_is_not_told_as_passed_over(site: Site) -> None:
@@ -183,7 +183,7 @@ def test_owed_hooks_are_tried_until_the_window_closes_and_in_the_next(site: Site
     assert site.run().result is Result.NOTHING
     outcome = site.run(Wish.NOW)
     assert (outcome.result, outcome.state) == (Result.WAITING, Condition.FAILED)
-    assert (outcome.message, outcome.hint) == ("hooks are owed, and wait for Sun 6 Dec 02:00", REMEDY)
+    assert (outcome.message, outcome.hint) == ("hooks have yet to run, and wait for Sun 6 Dec 02:00", REMEDY)
     site.clock.now = SATURDAY + DAY
     assert site.run().result is Result.RENEWED
     assert len(ran(site, "post")) == tried + 1

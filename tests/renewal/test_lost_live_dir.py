@@ -71,8 +71,8 @@ def test_a_successor_that_is_there_is_put_in_place_instead(site: Site) -> None:
 
 def test_check_says_what_is_gone_and_what_will_be_done(lost: Site) -> None:
     done = lost.command("check", "--offline")
-    assert "what the links of web led to is gone" in done.stdout
-    assert "`certagent renew web` puts the pair from before it" in done.stdout
+    assert "the links of web point to" in done.stdout
+    assert "`certagent renew web` brings back the previous pair" in done.stdout
     shutil.rmtree(lost.keystore_directory / "previous")
     assert "`certagent enroll --force web`" in lost.command("check", "--offline").stdout
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_now_is_tried_again_and_no_certificate_is_asked_for_
     issued = len(bereft.ca.issued())
     outcome = bereft.run()
     assert outcome.result is Result.FAILED
-    assert "the old pair cannot be put back: cannot read" in str(outcome.message)
+    assert "the old pair cannot be restored: cannot read" in str(outcome.message)
     previous.unlink()
     previous.with_name("aside").rename(previous)
     bereft.clock.advance(DAY)

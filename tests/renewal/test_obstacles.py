@@ -97,7 +97,7 @@ def long_name(site: Site) -> Iterator[str]:
     name, plain = "n" * 215, site.certificate
     plain.rename(plain.with_name(f"{name}.pem"))
     site.write(f"certificate_file: {plain.with_name(f'{name}.pem')}")
-    yield "is too long for the files that are made beside it"
+    yield "is too long: certagent makes temporary files with longer names beside it"
     plain.with_name(f"{name}.pem").rename(plain)
     site.write()
 

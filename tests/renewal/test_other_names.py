@@ -84,7 +84,7 @@ def test_a_file_that_is_mounted_into_another_namespace_is_told(site: Site) -> No
     with mounted(site.certificate, inside):
         told = site.command("check", "--offline").stdout
     assert f"web.pem is mounted at {inside} as a single file" in told
-    assert "the new content is written into it" in told
+    assert "certagent overwrites it in place" in told
 
 
 def test_nothing_is_told_of_what_nobody_else_reads(site: Site) -> None:

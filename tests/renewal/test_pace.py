@@ -41,7 +41,9 @@ def test_a_certificate_that_is_old_when_it_comes_is_renewed_in_what_is_left_of_i
     assert len(came) == 14
     assert {round((later - one) / MINUTE) for one, later in pairwise(came)} == {317}  # 66% of 8 h
     [note] = seen(site).pace_notes
-    assert note.startswith("renew_at was past when the certificate came: it is counted in the 8 h that were left")
+    assert note.startswith(
+        "renew_at had already passed when the certificate was issued: it applies to the remaining 8 h"
+    )
     assert note in site.log
 
 
@@ -76,12 +78,14 @@ def test_a_ca_whose_certificates_all_end_at_one_moment_is_asked_evenly(dated: Ca
     assert len(came) <= 7
     assert min(pauses) > 5 * DAY
     [note] = seen(site).pace_notes
-    assert note.startswith("renewals gain nothing: the successor ends no later than the one before, 2027-03-01;")
+    assert note.startswith(
+        "renewing does not help: the new certificate expires no later than the one before, 2027-03-01;"
+    )
     assert note in site.log
     site.clock.advance(-HOUR)  # it had come to the end
     level, text = judged([seen(site)], site.clock(), timedelta(hours=2))
-    assert (level, "renewals gain nothing" in text) == (Level.WARNING, True)
-    assert seen(site).assessment.reason == "the last renewal gained nothing"
+    assert (level, "renewing does not help" in text) == (Level.WARNING, True)
+    assert seen(site).assessment.reason == "the last renewal did not extend the certificate's life"
 
 
 def test_once_renewals_gain_again_all_is_as_ever(dated: Callable[[Dates], Site]) -> None:

@@ -269,7 +269,7 @@ def test_a_person_s_refusal_is_one(make_site: Sites) -> None:
         site.ca.store.decide(waiting, "rejected")
     site.clock.advance(6 * MINUTE)
     outcome = site.run()
-    assert "a person rejected the request" in str(outcome.message)
+    assert "the request was rejected by hand" in str(outcome.message)
     assert (line(site).types(), site.transaction) == ([PKCS_REQ, CERT_POLL, PKCS_REQ], None)
 
 

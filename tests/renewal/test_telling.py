@@ -65,7 +65,7 @@ def test_what_cannot_be_written_is_told_in_one_line(site: Site, command: str) ->
     assert site.command("renew").returncode == 0
     full = shell(site, f"$C {command} >/dev/full")
     assert full.returncode == 1
-    assert full.stderr == "certagent: the output cannot be written: No space left on device\n  see where it is sent\n"
+    assert full.stderr == "certagent: the output cannot be written: No space left on device\n  check where it is sent\n"
     assert shell(site, f"$C {command} >&-").returncode == 0
 
 
@@ -100,7 +100,7 @@ def test_so_is_what_was_remembered_of_an_authority(make_site: Sites, content: by
     site.clock.advance(89 * DAY)
     assert site.run().result is Result.RENEWED
     [told] = [line for line in site.log if f"{memory} is damaged" in line]
-    assert "name its fingerprint" in told
+    assert "add its fingerprint" in told
     assert memory.with_name("authority.json.damaged").read_bytes() == content
 
 
@@ -123,7 +123,7 @@ def test_a_history_that_cannot_be_written_stops_nothing(make_site: Sites) -> Non
     site.keystore_directory.mkdir(parents=True)
     (site.keystore_directory / "history.jsonl").mkdir()
     assert site.run().result is Result.ENROLLED
-    assert any("the history is not told of" in line for line in site.log)
+    assert any("cannot be added to the history" in line for line in site.log)
 
 
 METRICS = [

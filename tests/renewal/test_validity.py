@@ -149,7 +149,7 @@ def test_an_old_pair_that_cannot_be_read_is_told(expired: Site) -> None:
     kept.write_text("hello")
     expired.run()
     assert not first(expired)
-    assert any("the old pair is of no use" in line for line in expired.log)
+    assert any("neither does the old one" in line for line in expired.log)
 
 
 @pytest.mark.parametrize(

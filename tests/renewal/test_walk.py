@@ -59,7 +59,7 @@ def test_a_keystore_without_certificate_and_subject_says_so(make_site: Sites) ->
     site.write(subject=False)
     outcome = site.run()
     assert (outcome.result, outcome.state) == (Result.NOTHING, Condition.MISSING)
-    assert outcome.message == "there is no certificate, and no subject to ask for one"
+    assert outcome.message == "there is no certificate, and no subject or san to request one with"
 
 
 def test_pending_is_polled_over_several_runs_and_ends_installed(make_site: Sites) -> None:
@@ -78,7 +78,7 @@ def test_pending_is_polled_over_several_runs_and_ends_installed(make_site: Sites
     assert first is not None
     assert second is not None
     assert first.transaction_id == second.transaction_id
-    assert f"the CA wants a person to approve request {first.transaction_id}" in site.log
+    assert f"somebody at the CA has to approve request {first.transaction_id}" in site.log
     site.clock.advance(timedelta(minutes=6))
     assert site.run().result is Result.ENROLLED
     assert site.pair_matches()

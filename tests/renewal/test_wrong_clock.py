@@ -160,8 +160,8 @@ def test_without_its_memory_the_clock_is_believed(site: Site, spoil: Callable[[o
 COMMANDS = [
     pytest.param(("renew", "--due"), 3, "web: waiting: the clock says", id="renew --due"),
     pytest.param(("renew", "--dry-run"), 0, "web: nothing: the clock says", id="renew --dry-run"),
-    pytest.param(("status",), 0, "after the last look: it is believed from", id="status"),
-    pytest.param(("check", "--offline"), 1, "after the last look: it is believed from", id="check"),
+    pytest.param(("status",), 0, "after the last look: certagent trusts it from", id="status"),
+    pytest.param(("check", "--offline"), 1, "after the last look: certagent trusts it from", id="check"),
     pytest.param(("health",), 3, "UNKNOWN - the clock says", id="health"),
 ]
 

@@ -41,7 +41,7 @@ def test_the_timer_fetches_after_it_has_enrolled_and_a_person_fetches_at_once(si
     told = json.loads(done.stdout)
     assert (told["authority"], told["result"], told["keystores"]) == ("lab", "fetched", [])
     done = site.command("crl", "lba")
-    assert (done.returncode, "no CRLs are kept for an authority 'lba'" in done.stderr) == (2, True)
+    assert (done.returncode, "there is no crl_file for an authority 'lba'" in done.stderr) == (2, True)
 
 
 def test_a_failure_is_told_with_what_to_do(site: Site) -> None:
@@ -59,7 +59,7 @@ def test_a_clock_that_is_doubted_fetches_nothing_by_itself(site: Site) -> None:
     if wall_clock.doubt(site.path("state"), datetime.now(UTC)) is None:
         pytest.skip("the kernel says that its clock is synchronised")
     done = site.command("crl", "--due")
-    assert (done.returncode, "no CRL is fetched until it is believed" in done.stderr) == (3, True)
+    assert (done.returncode, "no CRL is fetched until the clock is right" in done.stderr) == (3, True)
     assert not site.path("files/ca.crl").exists()
     assert site.command("crl").returncode == 0  # a person's word
 
@@ -81,7 +81,7 @@ def test_check_and_plan_tell_of_them(site: Site) -> None:
     site.write(authority=f"crl_file: {site.path('files/ca.crl')}\ncrl_url: http://127.0.0.1:9/crl")
     checked = site.command("check")
     assert checked.returncode == 1
-    assert "holds something else than CRLs" in checked.stdout
+    assert "holds something other than CRLs" in checked.stdout
     assert "http://127.0.0.1:9/crl" in checked.stdout
 
 

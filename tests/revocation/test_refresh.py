@@ -66,7 +66,7 @@ def test_one_that_is_fetched_and_ran_out_is_told_too(gateway: Gateway, publish: 
         pytest.param("older", "is older than the one in hand", id="an older one"),
         pytest.param("stranger", "is not signed by the pinned CA", id="a stranger's"),
         pytest.param("future", "the future", id="one from the future"),
-        pytest.param("rubbish", "no CRL", id="something else"),
+        pytest.param("rubbish", "not a CRL", id="something else"),
         pytest.param("large", "more than", id="without end"),
     ],
 )
@@ -127,7 +127,7 @@ def test_only_lists_are_replaced(gateway: Gateway, content: bytes, replaced: boo
     gateway.file.write_bytes(content)
     done = gateway.refresh()
     assert (gateway.file.read_bytes() != content) is replaced
-    assert ("holds something else than CRLs" in gateway.error(done)) is not replaced
+    assert ("holds something other than CRLs" in gateway.error(done)) is not replaced
 
 
 def test_a_newer_list_that_somebody_put_there_stays(gateway: Gateway) -> None:
@@ -234,7 +234,7 @@ def test_where_nothing_says_where_it_lies(gateway: Gateway, lab: LabServer, monk
     gateway.site.path("files/web.pem").unlink()
     gateway.site.path("files/web.key").unlink()
     gateway.site.run()
-    assert "nothing says where the CRL of lab lies" in gateway.error(gateway.refresh())
+    assert "no address is known for the CRL of lab" in gateway.error(gateway.refresh())
 
 
 def test_over_scep(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ class NextIsEC(RollingCA):
         pytest.param(replace(YEARLY, ra=True), RollingCA, STAGED, id="an RA, and new ones with the next CA"),
         pytest.param(YEARLY, CrossCertified, STAGED, id="in GetCACert, with a cross-certificate"),
         pytest.param(replace(YEARLY, ra=True), SignedByRA, REFUSED, id="nested, by an RA nobody named"),
-        pytest.param(YEARLY, SignedByStranger, REFUSED, id="nested, by a stranger"),
+        pytest.param(YEARLY, SignedByStranger, REFUSED, id="nested, by an unknown party"),
         pytest.param(YEARLY, SignedByItself, REFUSED, id="nested, by itself"),
         pytest.param(replace(YEARLY, flat_next_ca=True), RollingCA, REFUSED, id="flat"),
         pytest.param(replace(YEARLY, flat_next_ca=True), Spliced, REFUSED, id="flat, spliced"),

@@ -65,8 +65,8 @@ def test_read(world: World, make: Callable[[World], bytes], count: int) -> None:
         pytest.param(lambda _: b"", TransientError, "is empty", id="nothing"),
         pytest.param(lambda _: b"<html>login</html>", TransientError, "a web page", id="a web page"),
         pytest.param(lambda _: b"CA not found\n", TransientError, "not SCEP", id="text"),
-        pytest.param(lambda w: to_der(w.ca.certificate)[:-9], TransientError, "cut short", id="truncated certificate"),
-        pytest.param(lambda w: degenerate([w.issued])[:99], TransientError, "cut short", id="truncated bundle"),
+        pytest.param(lambda w: to_der(w.ca.certificate)[:-9], TransientError, "cut off", id="truncated certificate"),
+        pytest.param(lambda w: degenerate([w.issued])[:99], TransientError, "cut off", id="truncated bundle"),
         pytest.param(lambda _: degenerate([]), TransientError, "no certificate", id="an empty bundle"),
         pytest.param(World.content, TrustError, "CMS enveloped_data", id="an envelope"),
         pytest.param(lambda w: to_der(w.ca.certificate) + b"\0", TrustError, "after its end", id="trailing byte"),
@@ -74,10 +74,10 @@ def test_read(world: World, make: Callable[[World], bytes], count: int) -> None:
         pytest.param(lambda _: b"-----BEGIN CERTIFICATE-----\nMII", TrustError, "malformed", id="half a PEM block"),
         pytest.param(lambda w: to_der(w.ca.certificate) + b"\n\0", TrustError, "after its end", id="more than a line"),
         pytest.param(lambda w: to_der(w.ca.certificate) * 2 + b"x", TrustError, "after its end", id="a byte after two"),
-        pytest.param(lambda w: to_der(w.ca.certificate) * 2 + b"\x30", TransientError, "cut short", id="half a third"),
+        pytest.param(lambda w: to_der(w.ca.certificate) * 2 + b"\x30", TransientError, "cut off", id="half a third"),
         pytest.param(lambda w: to_der(w.ca.certificate) * 101, TrustError, "of many", id="a hundred and one in a row"),
         pytest.param(lambda w: degenerate([w.ca.certificate] * 90) * 9, TrustError, "of many", id="much in a row"),
-        pytest.param(lambda _: base64.b64encode(b"no DER"), TransientError, "not SCEP", id="base64 of something else"),
+        pytest.param(lambda _: base64.b64encode(b"not DER"), TransientError, "not SCEP", id="base64 of something else"),
     ],
 )
 def test_refused(world: World, make: Callable[[World], bytes], error: type[CertagentError], says: str) -> None:

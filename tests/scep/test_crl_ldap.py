@@ -69,7 +69,7 @@ def test_a_directory_that_is_down_is_a_failure_to_try_again() -> None:
 
 
 def test_an_address_without_a_server_is_explained() -> None:
-    with pytest.raises(ConfigError, match="names no server"):
+    with pytest.raises(ConfigError, match="does not name a server"):
         crl.fetch("ldap:///CN=CA,DC=example?certificateRevocationList", timeout=SOON)
 
 

@@ -159,7 +159,7 @@ def test_usages_beside_names_and_a_challenge(rsa_keys: list[PrivateKey]) -> None
 
 
 def test_an_extension_twice_is_a_mistake(rsa_keys: list[PrivateKey]) -> None:
-    with pytest.raises(ConfigError, match=r"2\.5\.29\.15 is asked for twice"):
+    with pytest.raises(ConfigError, match=r"2\.5\.29\.15 is requested twice"):
         ask(rsa_keys[0], name("CN=web"), USAGE, USAGE)
 
 

@@ -122,5 +122,5 @@ def test_attributes_of_an_envelope_are_under_its_tag(world: World) -> None:
 def test_another_devices_envelope_is_for_somebody_else(world: World) -> None:
     """The one key there is was tried, and did not open it."""
     reply = world.reply(recipient=world.stranger.certificate)
-    with pytest.raises(TrustError, match="is for somebody else"):
+    with pytest.raises(TrustError, match="is encrypted to somebody else"):
         world.decode(reply)

@@ -196,18 +196,20 @@ def of_strangers(world: World) -> bytes:
         pytest.param(lambda _: b"", TransientError, "is empty", id="nothing"),
         pytest.param(lambda _: b"\n<html>Welcome</html>", TransientError, "a web page", id="a web page"),
         pytest.param(lambda _: b"invalid request", TransientError, "not SCEP", id="text"),
-        pytest.param(lambda w: w.reply()[:-1], TransientError, "cut short", id="last byte missing"),
-        pytest.param(lambda w: w.reply()[:700], TransientError, "cut short", id="truncated"),
+        pytest.param(lambda w: w.reply()[:-1], TransientError, "cut off", id="last byte missing"),
+        pytest.param(lambda w: w.reply()[:700], TransientError, "cut off", id="truncated"),
         # something else
-        pytest.param(lambda w: w.reply() + b"\n", TrustError, "1 bytes after its end", id="trailing newline"),
+        pytest.param(lambda w: w.reply() + b"\n", TrustError, "1 bytes of extra data", id="trailing newline"),
         pytest.param(lambda w: w.reply() * 2, TrustError, "after its end", id="two replies"),
         pytest.param(lambda w: to_der(w.issued), TrustError, "malformed", id="a certificate"),
         pytest.param(World.content, TrustError, "CMS enveloped_data", id="an envelope nobody signed"),
         pytest.param(lambda w: degenerate([w.issued]), TrustError, "0 signatures", id="certificates nobody signed"),
         pytest.param(lambda _: b"\x30\x00", TrustError, "malformed", id="an empty SEQUENCE"),
         # signatures
-        pytest.param(lambda w: w.reply(signer=w.stranger), TrustError, "signed by a stranger", id="a stranger"),
-        pytest.param(lambda w: w.reply(signer=w.device), TrustError, "signed by a stranger", id="signed by ourselves"),
+        pytest.param(lambda w: w.reply(signer=w.stranger), TrustError, "signed by an unknown party", id="a stranger"),
+        pytest.param(
+            lambda w: w.reply(signer=w.device), TrustError, "signed by an unknown party", id="signed by ourselves"
+        ),
         pytest.param(namesake, TrustError, "signature of the CA's reply is wrong", id="a stranger as the CA"),
         pytest.param(own_namesake_certificate, TrustError, "is wrong", id="a stranger's certificate as the CA's"),
         pytest.param(edited(no_signature), TrustError, "0 signatures", id="no signature"),
@@ -219,7 +221,7 @@ def of_strangers(world: World) -> bytes:
         pytest.param(edited(spliced_content), TrustError, "message digest", id="content replaced"),
         pytest.param(edited(success_of_a_refusal, PkiStatus.FAILURE), TrustError, "is wrong", id="FAILURE → SUCCESS"),
         # signed attributes
-        pytest.param(bare_signature, TrustError, "signs no attributes", id="no signed attributes"),
+        pytest.param(bare_signature, TrustError, "does not sign its attributes", id="no signed attributes"),
         pytest.param(doubled(TRANSACTION_ID, TEXT("other")), TrustError, "more than one value", id="attribute twice"),
         pytest.param(values(TRANSACTION_ID, TEXT(TRANSACTION), TEXT("x")), TrustError, "than one", id="two values"),
         pytest.param(values(TRANSACTION_ID), TrustError, "or none", id="no value"),
@@ -233,8 +235,8 @@ def of_strangers(world: World) -> bytes:
         pytest.param(values(MESSAGE_DIGEST, core.Null()), TrustError, "malformed", id="digest of no bytes"),
         # which transaction
         pytest.param(attributes({MESSAGE_TYPE: TEXT("19")}), TrustError, "message type 19", id="a request come back"),
-        pytest.param(attributes({MESSAGE_TYPE: None}), TrustError, "is no reply", id="no message type"),
-        pytest.param(attributes({MESSAGE_TYPE: core.UTF8String("٣")}), TrustError, "is no reply", id="other digits"),
+        pytest.param(attributes({MESSAGE_TYPE: None}), TrustError, "is not a reply", id="no message type"),
+        pytest.param(attributes({MESSAGE_TYPE: core.UTF8String("٣")}), TrustError, "is not a reply", id="other digits"),
         pytest.param(lambda w: w.reply(transaction_id="other"), TrustError, "another transaction", id="transaction"),
         pytest.param(
             lambda w: w.reply(transaction_id=TRANSACTION.upper()), TrustError, "another transaction", id="other case"
@@ -251,26 +253,26 @@ def of_strangers(world: World) -> bytes:
         ),
         # status
         pytest.param(
-            lambda w: w.reply(PkiStatus.FAILURE, signer=w.stranger), TrustError, "stranger", id="forged FAILURE"
+            lambda w: w.reply(PkiStatus.FAILURE, signer=w.stranger), TrustError, "unknown party", id="forged FAILURE"
         ),
         pytest.param(
-            lambda w: w.reply(PkiStatus.PENDING, signer=w.stranger), TrustError, "stranger", id="forged PENDING"
+            lambda w: w.reply(PkiStatus.PENDING, signer=w.stranger), TrustError, "unknown party", id="forged PENDING"
         ),
         pytest.param(
             lambda w: w.reply(PkiStatus.PENDING, recipient_nonce=bytes(16)), TrustError, "nonce", id="replayed PENDING"
         ),
-        pytest.param(attributes({PKI_STATUS: TEXT("1")}), TrustError, "no known status", id="unknown status"),
-        pytest.param(attributes({PKI_STATUS: None}), TrustError, "no known status", id="no status"),
+        pytest.param(attributes({PKI_STATUS: TEXT("1")}), TrustError, "an unknown status", id="unknown status"),
+        pytest.param(attributes({PKI_STATUS: None}), TrustError, "an unknown status", id="no status"),
         # the envelope
-        pytest.param(lambda w: w.signed(content=None), TrustError, "carries nothing", id="SUCCESS without content"),
+        pytest.param(lambda w: w.signed(content=None), TrustError, "but is empty", id="SUCCESS without content"),
         pytest.param(lambda w: w.signed(content=b"\0"), TrustError, "envelope is malformed", id="SUCCESS with a byte"),
         pytest.param(
             lambda w: w.signed(content=degenerate([w.issued])), TrustError, "CMS signed_data", id="not encrypted"
         ),
-        pytest.param(of_strangers, TrustError, "for somebody else", id="for somebody else"),
-        pytest.param(enveloping(two_recipients), TrustError, "exactly one recipient", id="two recipients"),
-        pytest.param(enveloping(no_recipient), TrustError, "exactly one recipient", id="no recipient"),
-        pytest.param(enveloping(key_wrap), TrustError, "unknown way", id="unknown key transport"),
+        pytest.param(of_strangers, TrustError, "to somebody else", id="to somebody else"),
+        pytest.param(enveloping(two_recipients), TrustError, "exactly one RSA key", id="two recipients"),
+        pytest.param(enveloping(no_recipient), TrustError, "exactly one RSA key", id="no recipient"),
+        pytest.param(enveloping(key_wrap), TrustError, "unknown key transport", id="unknown key transport"),
         pytest.param(enveloping(rc2), TrustError, "unknown cipher", id="unknown cipher"),
         pytest.param(enveloping(short_vector), TrustError, "cannot be decrypted", id="short vector"),
         pytest.param(enveloping(short_key), TrustError, "cannot be decrypted", id="short encrypted key"),
@@ -279,7 +281,7 @@ def of_strangers(world: World) -> bytes:
         # what is inside
         pytest.param(enclosing(lambda _: b""), TrustError, "content .* malformed", id="nothing inside"),
         pytest.param(enclosing(lambda w: to_der(w.issued)), TrustError, "malformed", id="a bare certificate inside"),
-        pytest.param(enclosing(World.reply), TrustError, "signed once more", id="signed inside"),
+        pytest.param(enclosing(World.reply), TrustError, "signed twice", id="signed inside"),
         pytest.param(enclosing(lambda w: degenerate([w.issued]) + b"\0"), TrustError, "malformed", id="more inside"),
         pytest.param(enclosing(lambda _: degenerate([])), TrustError, "no certificate", id="no certificate inside"),
         pytest.param(enclosing(broken_certificate), TrustError, "malformed", id="a broken certificate inside"),
@@ -340,7 +342,7 @@ def test_signed_bytes_are_content_or_attributes_never_both(world: World) -> None
     attributes = honest["signer_infos"][0]["signed_attrs"].untag().dump()
     shown = cms.ContentInfo.load(assemble(attributes, None, world.ca, "sha256", []))
     shown["content"]["signer_infos"][0]["signature"] = bytes(honest["signer_infos"][0]["signature"])
-    with pytest.raises(TrustError, match="signs no attributes"):
+    with pytest.raises(TrustError, match="does not sign its attributes"):
         world.decode(shown.dump(force=True))
 
 

@@ -43,7 +43,7 @@ def test_client_certificate(files: Files) -> None:
         assert transport(server.url, files["root.pem"], files.client).get("GetCACaps") == b"yes"
         for unfit in (None, (files["other.pem"], files["other.key"])):
             # What is seen of a refusal after the handshake (TLS 1.3) depends on who is faster.
-            with pytest.raises(TransientError, match=r"refuses TLS with us|Connection reset|Broken pipe"):
+            with pytest.raises(TransientError, match=r"refuses the TLS connection|Connection reset|Broken pipe"):
                 transport(server.url, files["root.pem"], unfit).get("GetCACaps")
     assert len(server.seen) == 1
 
@@ -51,7 +51,7 @@ def test_client_certificate(files: Files) -> None:
 def test_a_refused_client_certificate_is_told_as_such(files: Files) -> None:
     """TLS 1.2 refuses within the handshake."""
     server = tls_server(files, wants_client=True, version=ssl.TLSVersion.TLSv1_2)
-    with running(server), pytest.raises(TransientError, match=r"refuses TLS with us: .*alert") as caught:
+    with running(server), pytest.raises(TransientError, match=r"refuses the TLS connection: .*alert") as caught:
         transport(server.url, files["root.pem"]).get("GetCACaps")
     assert "https_client_certificate" in caught.value.hint
 

@@ -308,7 +308,7 @@ def test_request_for_somebody_else(world: World) -> None:
         algorithms=STRONG,
     )
     for recipients in ([world.ca], [world.ca, world.ra]):
-        with pytest.raises(TrustError, match="is for somebody else"):
+        with pytest.raises(TrustError, match="is encrypted to somebody else"):
             decode_request(message, recipients=recipients)
 
 

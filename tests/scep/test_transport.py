@@ -135,7 +135,7 @@ def test_a_proxy_of_the_environment_that_we_do_not_speak_with(monkeypatch: pytes
     for variable in ("http_proxy", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("all_proxy", "socks5h://user:hunter2@127.0.0.1:1080")
-    with pytest.raises(TransientError, match=r"the environment's proxy is a socks5h:// one$") as caught:
+    with pytest.raises(TransientError, match=r"all_proxy in the environment names a socks5h:// proxy$") as caught:
         transport("http://scep.test/scep").get("GetCACaps")
     assert "no_proxy" in caught.value.hint
 
@@ -216,9 +216,9 @@ def moved(location: str, status: int = 302, **headers: str) -> Behaviour:
         pytest.param(answer(404, b"<html></html>"), "HTTP 404$", id="404 with a page that says nothing"),
         pytest.param(answer(500, b"\x30\x82" + bytes(range(256))), "HTTP 500$", id="500 with no text"),
         pytest.param(answer(204), "HTTP 204$", id="204"),
-        pytest.param(answer(200, b"half", Content_Length="100"), "broke its answer off", id="truncated"),
-        pytest.param(answer(200, b"plain text", Content_Encoding="gzip"), "packed as gzip, which", id="gzip"),
-        pytest.param(answer(200, b"text", Content_Encoding="x, Zstd"), "packed as x, zstd, which", id="packed twice"),
+        pytest.param(answer(200, b"half", Content_Length="100"), "cut its answer off", id="truncated"),
+        pytest.param(answer(200, b"plain text", Content_Encoding="gzip"), "with gzip, which", id="gzip"),
+        pytest.param(answer(200, b"text", Content_Encoding="x, Zstd"), "with x, zstd, which", id="packed twice"),
         pytest.param(answer(200, bytes(10_000_000)), "more than 2048 KiB", id="10 MB"),
         pytest.param(endless, "more than 2048 KiB", id="10 MB unannounced"),
         pytest.param(answer(500, bytes(10_000_000)), "more than 2048 KiB", id="an error of 10 MB"),
@@ -430,15 +430,15 @@ WHICH_CA = "ca_identifier"
         ),
         pytest.param(answer(200, b"<html><h1>Welcome"), None, "is a web page: Welcome", WHICH_CA, id="a web page"),
         pytest.param(answer(200, b"no profile matches"), None, "not SCEP: no profile", WHICH_CA, id="a text"),
-        pytest.param(answer(404), "corp", "HTTP 404", "its SCEP address", id="404 for the one it was told"),
+        pytest.param(answer(404), "corp", "HTTP 404", "the CA's SCEP address", id="404 for the one it was told"),
         pytest.param(
             answer(200, b"<html>"), "corp", "is a web page", "SCEP address", id="a page for the one it was told"
         ),
-        pytest.param(answer(401), None, "HTTP 401", "does not let this request in", id="401"),
+        pytest.param(answer(401), None, "HTTP 401", "rejects this request", id="401"),
         pytest.param(answer(407), None, "HTTP 407", "the proxy", id="407"),
-        pytest.param(answer(500), None, "HTTP 500", "see the CA's log", id="500"),
-        pytest.param(answer(503), None, "HTTP 503", "out of order", id="503"),
-        pytest.param(answer(200, b"\x30\x82\x05\x10\x30"), None, "cut short", "try again", id="cut short"),
+        pytest.param(answer(500), None, "HTTP 500", "check the CA's log", id="500"),
+        pytest.param(answer(503), None, "HTTP 503", "down or busy", id="503"),
+        pytest.param(answer(200, b"\x30\x82\x05\x10\x30"), None, "cut off", "try again", id="cut short"),
     ],
 )
 def test_no_ca_certificates(server: Server, behaviour: Behaviour, identifier: str | None, says: str, hint: str) -> None:
@@ -470,8 +470,8 @@ def test_a_method_that_is_refused_is_not_tried_again(server: Server, status: int
         pytest.param(
             (answer(405), answer(400, b"bad challenge")), b"m", "HTTP 400: bad chal", "log", id="the CA's word"
         ),
-        pytest.param((answer(405), answer(405)), b"m", "HTTP 405", "by GET it is refused too", id="both refused"),
-        pytest.param((answer(405), answer(404)), b"m", "HTTP 405", "by GET it is refused too", id="no such way"),
+        pytest.param((answer(405), answer(405)), b"m", "HTTP 405", "GET is refused too", id="both refused"),
+        pytest.param((answer(405), answer(404)), b"m", "HTTP 405", "GET is refused too", id="no such way"),
         pytest.param((answer(405), answer(200)), bytes(9000), "HTTP 405", "bytes, more than", id="too long for GET"),
     ],
 )

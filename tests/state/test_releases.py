@@ -72,7 +72,7 @@ def pin_is_put_right(device: Device) -> None:
     device.advance(hours=2)
     with device.lab():
         refused = device.run("renew", "--due")
-    assert "refused before and has not changed since" in refused.stderr
+    assert "refused it before, and it has not changed since" in refused.stderr
     device.path("pin").write_text("1234\n")
     goes_on(device)
 
@@ -183,5 +183,5 @@ def test_a_newer_file_is_refused_in_a_line(
     assert done.returncode == (0 if command == ("status",) else 1)
     told = done.stdout + done.stderr
     place = f"/media/{newer.relative_to(device.directory)}"
-    assert told.count(f"{place} was written by a newer certagent (version 2, this one knows 1)") == 1, told
+    assert told.count(f"{place} was written by a newer certagent (version 2, this one reads 1)") == 1, told
     assert newer.read_bytes() == before

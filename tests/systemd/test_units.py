@@ -107,7 +107,7 @@ stat -c '%a %U %n' /var/lib/certagent /var/lib/certagent/agent.lock
 echo 'keystores: [' >>/etc/certagent/agent.yaml
 systemctl reload certagent && echo reloaded a broken one
 systemctl kill --kill-whom=main --signal=HUP certagent
-await certagent 'StatusText=the new configuration is broken, the old one stays in use; 1 keystore'
+await certagent 'StatusText=the new configuration is broken; the old one stays in use; 1 keystore'
 sed -i '$d' /etc/certagent/agent.yaml
 systemctl reload certagent
 await certagent 'StatusText=1 keystore'
@@ -223,7 +223,7 @@ echo timedated itself: $(timedatectl show --property=NTPSynchronized --value)
     assert first != second, printed
     assert f"in place {second}" in printed, printed
     assert "certagent-renew: Result=success" in printed, printed
-    assert "the credential challenge is not there" in printed, printed  # once the agent is stopped
+    assert "there is no credential challenge" in printed, printed  # once the agent is stopped
     [kernel] = re.findall(r"^clock by the kernel: (\w+)$", printed, re.MULTILINE)
     assert f"clock by timedated: {kernel}" in printed, printed
     assert f"timedated itself: {'yes' if kernel == 'True' else 'no'}" in printed, printed

@@ -135,7 +135,7 @@ def test_a_key_that_could_leave_is_not_used(site: TokenSite, order: Order) -> No
     order("C_GenerateKeyPair leaky")
     outcome = site.run(Wish.NOW)
     assert outcome.result is Result.FAILED
-    assert "made a key that could leave it" in str(outcome.message)
+    assert "made a key that can be exported" in str(outcome.message)
     assert not site.place.objects()
     assert not site.ca.issued()
 
@@ -170,7 +170,7 @@ def test_a_login_of_unknown_outcome_counts(site: TokenSite, order: Order) -> Non
     site.run(Wish.NOW)
     forget_modules()
     outcome = site.run(Wish.NOW)
-    assert "2 logins to token vpn in a row failed or were cut short" in str(outcome.message)
+    assert "2 logins in a row to token vpn failed or were cut off" in str(outcome.message)
 
 
 def test_a_token_pulled_out_in_the_middle_is_a_failure_in_words(site: TokenSite, order: Order) -> None:

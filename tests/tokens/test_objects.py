@@ -59,8 +59,8 @@ def test_check_tells_of_objects_under_our_label_that_this_host_does_not_know(sit
     site.place.tool("--keypairgen", "--key-type", "EC:prime256v1", "--label", "certagent web", "--id", "0bad")
     forget_modules()
     proven, stranger = remarks(site)
-    assert "stays there: sensitive, always-sensitive, never-extractable, local" in proven
-    assert "'certagent web' with the ID 0bad, unknown on this host" in stranger
+    assert "cannot leave it: sensitive, always-sensitive, never-extractable, local" in proven
+    assert "'certagent web' with the ID 0bad, which this host does not know" in stranger
 
 
 def test_check_says_so_on_the_command_line(softhsm: Place, make_site: Sites) -> None:
@@ -70,7 +70,7 @@ def test_check_says_so_on_the_command_line(softhsm: Place, make_site: Sites) -> 
     before = softhsm.objects()
     checked = site.command("check")
     assert checked.returncode == 0, checked.stdout
-    assert "the key was made in token vpn and stays there" in checked.stdout
+    assert "the key was made in token vpn and cannot leave it" in checked.stdout
     assert softhsm.objects() == before
 
 
@@ -112,11 +112,11 @@ def test_an_identity_somebody_else_put_there_is_renewed_and_its_key_left_alone(s
 @pytest.mark.parametrize(
     ("uri", "told"),
     [
-        pytest.param("pkcs11:token=vpn;object=web", "names no key by its ID", id="label alone"),
+        pytest.param("pkcs11:token=vpn;object=web", "does not name a key by its ID", id="label alone"),
         pytest.param("pkcs11:token=other;id=%01", "does not hold the key", id="another token"),
         pytest.param("pkcs11:token=vpn;id=%01", "does not hold the key", id="another key"),
         pytest.param("pkcs11:token=vpn;id=%01?pin-value=1234", "it holds a PIN", id="with a PIN"),
-        pytest.param("file:web.key", "not a pkcs11: URI", id="no PKCS#11 URI"),
+        pytest.param("file:web.key", "it is not a pkcs11: URI", id="no PKCS#11 URI"),
     ],
 )
 def test_a_pointer_that_leads_nowhere_is_said(site: TokenSite, uri: str, told: str) -> None:

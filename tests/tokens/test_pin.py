@@ -43,7 +43,7 @@ def test_a_wrong_pin_is_tried_once(site: TokenSite) -> None:
     assert "the PIN of token vpn is wrong" in restarted(site)
     before = memory(site).read_bytes()
     for _ in range(5):
-        assert "it was refused before and has not changed since" in restarted(site)
+        assert "the token refused it before, and it has not changed since" in restarted(site)
     assert memory(site).read_bytes() == before
     assert json.loads(before)["tries"] == 1
     assert "user PIN count low" in site.place.told("token flags")
@@ -79,7 +79,7 @@ def test_keystores_on_one_token_share_what_is_known(site: TokenSite) -> None:
     site.place.put_pin("9999")
     assert "is wrong" in restarted(site)
     forget_modules()
-    with pytest.raises(TokenLockedError, match="it was refused before"):
+    with pytest.raises(TokenLockedError, match="the token refused it before"):
         site.context("app").configured.keystore.create_shadow(
             "00" * 16, site.context("app").configured.definition.key_type
         )
@@ -89,7 +89,7 @@ def test_a_kill_in_the_middle_of_a_login_counts_as_a_try(site: TokenSite) -> Non
     for _ in range(2):
         assert exit_code(killed_behind_a_login, site.config, site.clock.now) == -signal.SIGKILL
     assert json.loads(memory(site).read_bytes())["tries"] == 2
-    assert "2 logins to token vpn in a row failed or were cut short" in restarted(site)
+    assert "2 logins in a row to token vpn failed or were cut off" in restarted(site)
 
 
 def test_what_is_remembered_tells_no_pin_and_is_private(site: TokenSite) -> None:
@@ -139,7 +139,7 @@ def test_a_token_that_is_not_there_says_which_are(site: TokenSite) -> None:
 def test_two_tokens_of_one_name_are_told_apart_by_their_serial(site: TokenSite) -> None:
     argv = ["softhsm2-util", "--init-token", "--free", "--label", "vpn", "--pin", "1234", "--so-pin", SO_PIN]
     run(argv, site.place.environment)
-    with pytest.raises(KeystoreError, match="2 tokens answer to vpn") as error:
+    with pytest.raises(KeystoreError, match="2 tokens match vpn") as error:
         site.context().configured.keystore.create_shadow("00" * 16, site.context().configured.definition.key_type)
     [selector] = [word for word in error.value.hint.split() if word.startswith("serial:")]
     site.write(f"token: {selector}")

@@ -13,7 +13,7 @@ from tests.torture.device import OUTSIDE, Device
 from tests.torture.flows import Flow
 
 # What the command says of a fault of its own.
-_OWN_FAULTS = ("Traceback (most recent call last)", "internal fault")
+_OWN_FAULTS = ("Traceback (most recent call last)", "internal error")
 
 
 @dataclass(frozen=True)

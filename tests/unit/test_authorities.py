@@ -212,7 +212,7 @@ def test_capabilities_that_alone_are_not_told_are_no_downgrade(lab: MakeLab, tmp
         contact = Authorities(corp, state_dir).contact("corp", NOW)
         assert contact.capabilities == could
         assert [each.text for each in contact.news] == [
-            "corp does not say what it can do (GetCACaps): what it could before counts"
+            "corp does not say what it supports (GetCACaps); certagent uses what it supported before"
         ]
     server.ca.silent = 0
     claim(server, "DES3")
@@ -252,10 +252,10 @@ def test_a_ca_is_not_asked_for_what_a_person_said(lab: MakeLab, tmp_path: Path) 
     [
         pytest.param(("AES", "SHA-256"), (), "", id="both"),
         pytest.param(("SCEPStandard",), (), "", id="both in one word"),
-        pytest.param((), (), "AES and SHA-256: requests to it go with 3DES and SHA-1", id="neither"),
-        pytest.param(("AES", "SHA-1"), (), "SHA-256: requests to it go with SHA-1", id="no SHA-256"),
-        pytest.param(("SHA-512",), (), "AES: requests to it go with 3DES", id="no AES"),
-        pytest.param((), ("sha1",), "AES: requests to it go with 3DES", id="one of them accepted"),
+        pytest.param((), (), "AES and SHA-256; requests use 3DES and SHA-1", id="neither"),
+        pytest.param(("AES", "SHA-1"), (), "SHA-256; requests use SHA-1", id="no SHA-256"),
+        pytest.param(("SHA-512",), (), "AES; requests use 3DES", id="no AES"),
+        pytest.param((), ("sha1",), "AES; requests use 3DES", id="one of them accepted"),
         pytest.param((), ("sha1", "3des"), "", id="both accepted"),
     ],
 )
@@ -266,7 +266,7 @@ def test_what_is_weak_for_want_of_a_word_is_told(
     claim(server, *claims)
     corp = msgspec.structs.replace(authority(server), accept=accept)
     news = Authorities({"corp": corp}, tmp_path / "state").contact("corp", NOW).news
-    assert [each.text for each in news] == ([f"corp does not say that it can {told}"] if told else [])
+    assert [each.text for each in news] == ([f"corp does not announce {told}"] if told else [])
     assert all("`capabilities: [aes, sha256, post, renewal]`" in each.hint for each in news)
 
 
@@ -307,7 +307,7 @@ def test_a_damaged_memory_is_set_aside_told_and_made_again(
         contact = Authorities(corp, tmp_path / "state").contact("corp", NOW, remember=remember)
         [told] = [each.text for each in contact.news]
         assert told.startswith(str(memory / file))
-        assert told.endswith("what it remembered of corp is found out anew")
+        assert told.endswith("certagent rebuilds what it knew about corp")
         assert (memory / f"{file}.damaged").exists() is remember
     assert (memory / f"{file}.damaged").read_bytes() == content
     assert Authorities(corp, tmp_path / "state").contact("corp", NOW).news == ()

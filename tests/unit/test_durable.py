@@ -178,7 +178,7 @@ class Kept(msgspec.Struct):
     ("content", "message", "hint"),
     [
         pytest.param(
-            b'{"version":2}', "written by a newer certagent (version 2, this one knows 1)", "install", id="newer"
+            b'{"version":2}', "written by a newer certagent (version 2, this one reads 1)", "install", id="newer"
         ),
         pytest.param(b'{"version":0}', "written by an older certagent (version 0, this", "then update", id="older"),
         pytest.param(b'{"version":1', "is damaged", "restore it", id="cut short"),
@@ -233,7 +233,7 @@ def test_a_lock_keeps_other_processes_out_and_says_who_holds_it(tmp_path: Path) 
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with (
-            pytest.raises(BusyError, match=f"^keystore web is being worked on by process {holder.pid}$") as caught,
+            pytest.raises(BusyError, match=f"^keystore web is in use by process {holder.pid}$") as caught,
             durable.lock(path, "keystore web"),
         ):
             pytest.fail("two hold it")

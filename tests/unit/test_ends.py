@@ -22,19 +22,19 @@ CHANGED = replace(AS_EVER, asked="that")
 REPLACED = replace(AS_EVER, replaced=True)
 DUE, NOW_, RENEW, ENROLL, ANEW, COMPROMISED, FINISH = Wish
 
-URL = "the authority's URL changed since it was begun"
+URL = "the authority's url has changed since it was started"
 LIMIT = "the CA did not answer within poll_limit"
-EXPIRED = "the successor expired before it could be put in place"
-OTHER = "the definition asks for something else by now"
-OTHER_ISSUED = "the definition asks for something else than it was issued for"
-FORCE = "another was asked for by --force"
-VETOED = "a pre hook vetoed it, and another was asked for by --force"
-INSTEAD = "an enrollment was asked for instead"
-SIGNED = "an enrollment signed by another identity was asked for instead"
-KNOWN = "the key in place is known to others: a new one is made"
-SOMEBODY = "somebody else replaced the certificate meanwhile"
+EXPIRED = "the new certificate expired before it could be put in place"
+OTHER = "the configuration now asks for something else"
+OTHER_ISSUED = "the configuration has changed since the certificate was issued"
+FORCE = "--force asks for another"
+VETOED = "a pre hook vetoed it, and --force asks for another"
+INSTEAD = "you asked for an enrollment instead"
+SIGNED = "you asked for an enrollment signed by another identity instead"
+KNOWN = "the key in place is compromised: certagent makes a new one"
+SOMEBODY = "another program replaced the certificate in the meantime"
 MOVED = "the keystore was moved from lab to corp"
-COPIED = "it was begun on another host, which this state directory is a copy of"
+COPIED = "it was started on another host, and this state directory is a copy"
 
 
 def transaction(phase: Phase, kind: Kind = Kind.RENEWAL, **fields: Any) -> Transaction:

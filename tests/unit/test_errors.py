@@ -8,8 +8,8 @@ from certagent.errors import internal_fault
 
 FAULTS = [
     pytest.param(MemoryError(), "there is not enough memory", id="out of memory"),
-    pytest.param(ModuleNotFoundError("no", name="certagent.keys"), "certagent.keys is gone", id="a module is gone"),
-    pytest.param(ValueError("a secret"), "internal fault: ValueError at test_errors.py:", id="a fault of ours"),
+    pytest.param(ModuleNotFoundError("no", name="certagent.keys"), "certagent.keys is missing", id="a module is gone"),
+    pytest.param(ValueError("a secret"), "internal error: ValueError at test_errors.py:", id="a fault of ours"),
 ]
 
 

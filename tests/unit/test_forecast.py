@@ -107,7 +107,7 @@ CASES: list[tuple[str, Snapshot, int, list[tuple[float, str]]]] = [
     ("an expired one too", snapshot(life(-50, -10)), 10, [(0, "renew")]),
     ("the first certificate, and who knows how long it lives", snapshot(None), 1000, [(0, "enroll")]),
     (
-        "no subject to enroll with",
+        "no subject or san to enroll with",
         snapshot(None, defined=structs.replace(HALF, can_enroll=False)),
         1000,
         [],
@@ -241,8 +241,8 @@ def test_what_rests_on_certificates_to_come_is_marked() -> None:
 @pytest.mark.parametrize(
     ("it", "detail"),
     [
-        pytest.param(CASES[5][1], "without a successor", id="nothing follows"),
-        pytest.param(under(RolloverStatus(ca=OLD)), "with its CA: a next one must be there before", id="with its CA"),
+        pytest.param(CASES[5][1], "with no next CA known", id="nothing follows"),
+        pytest.param(under(RolloverStatus(ca=OLD)), "with its CA: a next CA is needed before then", id="with its CA"),
     ],
 )
 def test_an_end_that_somebody_should_prevent(it: Snapshot, detail: str) -> None:
@@ -253,7 +253,7 @@ def test_an_end_that_somebody_should_prevent(it: Snapshot, detail: str) -> None:
 def test_a_ca_left_behind_is_no_alarm() -> None:
     found = events([under(BOTH_CAS)], NOW + 115 * DAY, NOW)
     assert [(each.detail, each.bad) for each in found if each.what is What.CA_EXPIRES] == [
-        ("CN=Old CA, trusted no more", False)
+        ("CN=Old CA, no longer trusted", False)
     ]
 
 

@@ -69,7 +69,7 @@ def test_what_openssl_reads_as_a_certificate_is_read(place: Place, make: Make) -
 def test_a_certificate_that_was_cut_is_told(place: Place, label: str) -> None:
     leaf = place.leaf.replace(b"BEGIN CERT", f"BEGIN {label}CERT".encode()).replace(b"END C", f"END {label}C".encode())
     for cut in (leaf[:200], leaf[:200] + b"\n" + place.leaf, leaf.partition(b"-----END")[0]):
-        with pytest.raises(KeystoreError, match=r"leaf\.pem is PEM text that was cut or changed"):
+        with pytest.raises(KeystoreError, match=r"leaf\.pem is PEM text that was cut off or changed"):
             certificate.load_pem(cut, "leaf.pem")
 
 
@@ -97,14 +97,14 @@ NO_CERTIFICATE: list[tuple[str, Make, str, str]] = [
         "issued for it",
     ),
     ("public key", lambda it: it.openssl("pkey", "-pubout", "-in", "key.pem"), "a public key", "private key"),
-    ("private key", lambda it: it.key, "a private key", "exchanged"),
-    ("nothing", lambda _it: b"\n", "empty", "put the content"),
+    ("private key", lambda it: it.key, "a private key", "swapped"),
+    ("nothing", lambda _it: b"\n", "empty", "restore it"),
     ("a page", lambda _it: b"<!DOCTYPE html><html>no such file", "a web page", "fetch"),
     ("cut", lambda it: it.leaf[:200], "cut", "restore"),
     (
         "base64 alone",
         lambda it: base64.encodebytes(it.openssl("x509", "-outform", "DER", "-in", "leaf.pem")),
-        "in base64 without BEGIN",
+        "as base64 without BEGIN",
         "base64 -d",
     ),
     (
@@ -116,7 +116,7 @@ NO_CERTIFICATE: list[tuple[str, Make, str, str]] = [
     ("Java", lambda _it: b"\xfe\xed\xfe\xed\0\0\0\2", "a Java keystore", "keytool"),
 ]
 NO_KEY: list[tuple[str, Make, str, str]] = [
-    ("certificate", lambda it: it.leaf, "a certificate", "exchanged"),
+    ("certificate", lambda it: it.leaf, "a certificate", "swapped"),
     (
         "DER",
         lambda it: it.openssl("pkcs8", "-topk8", "-nocrypt", "-outform", "DER", "-in", "key.pem"),
@@ -205,7 +205,7 @@ def check_encryption(block: bytes, name: str) -> None:
         assert caught.value.hint == "is key_passphrase the right one?"
         return
     for passphrase in (b"secret", b"wrong"):
-        with pytest.raises(KeystoreError, match=f"encrypted with {name}, which is not known here") as caught:
+        with pytest.raises(KeystoreError, match=f"encrypted with {name}, which certagent does not know") as caught:
             keys.load_private(block, passphrase, "web.key")
         assert "openssl pkey" in caught.value.hint
 
@@ -232,6 +232,6 @@ def _made(place: Place, argv: tuple[str, ...]) -> bytes:
 def test_a_pem_file_where_pkcs12_was_expected_says_so(place: Place) -> None:
     from certagent.keystore import pkcs12_codec  # noqa: PLC0415 -- for this one alone
 
-    with pytest.raises(CertagentError, match=r"web\.p12 is no PKCS#12 file: it is PEM text") as caught:
+    with pytest.raises(CertagentError, match=r"web\.p12 is not a PKCS#12 file: it is PEM text") as caught:
         pkcs12_codec.load(place.leaf, b"x", "web.p12")
     assert "type: pem" in caught.value.hint

@@ -82,10 +82,10 @@ PEM = keys.to_pem(key("device"))
 @pytest.mark.parametrize(
     ("pem", "passphrase", "message", "hint"),
     [
-        pytest.param(b"", None, "web.key holds no private key", "put the content there", id="empty"),
+        pytest.param(b"", None, "web.key holds no private key", "restore it", id="empty"),
         pytest.param(b"\x30\x82", None, "web.key holds no private key", "BEGIN", id="DER"),
         pytest.param(
-            to_pem([party("x").certificate]), None, "holds no private key", "exchanged", id="a certificate only"
+            to_pem([party("x").certificate]), None, "holds no private key", "swapped", id="a certificate only"
         ),
         pytest.param(PEM[:-20], None, "holds no private key", "restore", id="cut short"),
         pytest.param(PEM.replace(b"M", b"N", 5), None, "cannot be read", "damaged", id="damaged"),
@@ -95,14 +95,14 @@ PEM = keys.to_pem(key("device"))
         pytest.param(
             ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, PLAIN),
             None,
-            "neither RSA nor EC",
-            "rsa or ec",
+            "neither an RSA nor an EC key",
+            "enroll --force NAME",
             id="Ed25519",
         ),
         pytest.param(
             ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, PLAIN),
             None,
-            "holds no private key: it is a key in OpenSSH's own form",
+            "holds no private key: it is a key in OpenSSH's own format",
             "ssh-keygen",
             id="OpenSSH",
         ),

@@ -39,7 +39,7 @@ LAYERS = (
 )
 
 DOORS = {
-    "requests": ("scep.transport",),
+    "requests": ("scep.transport", "scep.proxies"),
     "urllib3": ("scep.transport", "scep.wire"),
     "apscheduler": ("agent.appointments",),
     "yaml": ("config.",),

@@ -64,7 +64,7 @@ CASES: list[tuple[str, Situation, str]] = [
     ("hooks owed", at(-10, 90, transaction=HOOKS_OWED), "valid: hooks now"),
     ("hooks owed, and a renewal due again", at(-60, 40, transaction=HOOKS_OWED), "due: renew since 10"),
     # The rollover beside it.
-    ("the CA's end is near", at(-10, 30, ca=CA_AT_ITS_END), "valid: rollover since 132, of the rollover"),
+    ("the CA expires soon", at(-10, 30, ca=CA_AT_ITS_END), "valid: rollover since 132, of the rollover"),
     ("a shadow waits, and a renewal comes before", at(-10, 90, rollover=staged(80)), "staged: renew in 40"),
     (
         "a shadow waits, and comes before a renewal",

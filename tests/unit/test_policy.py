@@ -218,7 +218,7 @@ def test_without_a_subject_nothing_is_enrolled() -> None:
         pytest.param(DEAD, None, "the certificate has expired", id="expired"),
         pytest.param(None, None, "there is no certificate yet", id="missing"),
         pytest.param(YOUNG, POLL, "the CA has not decided yet", id="pending"),
-        pytest.param(YOUNG, Open(hooks_owed=True), "hooks are owed", id="hooks"),
+        pytest.param(YOUNG, Open(hooks_owed=True), "hooks have yet to run", id="hooks"),
     ],
 )
 def test_the_reason_is_said(lifetime: Lifetime | None, transaction: Open | None, reason: str) -> None:

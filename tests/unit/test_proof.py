@@ -198,12 +198,12 @@ def test_a_target_that_is_to_issue_needs_room_below_it() -> None:
     root = party("CN=root", ca=True, usage=SIGNS, path_length=0)
     sub = party("CN=sub", root, ca=True, usage=SIGNS)
     prove(sub.certificate, (), [root.certificate], NOW)
-    with pytest.raises(UnprovenError, match="CN=root does not allow what is issued below it"):
+    with pytest.raises(UnprovenError, match="CN=root does not allow the certificates issued below it"):
         prove(sub.certificate, (), [root.certificate], NOW, issuer=True)
 
 
 def test_a_forged_renewal_is_no_twin() -> None:
-    """The name and the key of the CA, signed by a stranger: as an anchor OpenSSL would believe it without looking."""
+    """The name and key of the CA, signed by somebody else: OpenSSL would believe it as an anchor without looking."""
     old = party("CN=root", with_key=rsa_key("root"), ca=True, key_id=True)
     stranger = Party(party("CN=root", with_key=rsa_key("stranger"), ca=True).certificate, rsa_key("stranger"))
     forged = party("CN=root", stranger, with_key=rsa_key("root"), ca=True, key_id=True, end=NOW + 99 * DAY)

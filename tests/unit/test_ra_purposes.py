@@ -141,7 +141,7 @@ def believed(*offered: x509.Certificate) -> Believed:
 def test_it_is_no_ra(name: str) -> None:
     """Not alone, not beside the real one, which it would follow by its date, and not at a next CA."""
     impostor = holder(PURPOSES[name])
-    with pytest.raises(TrustError, match=r"as any device of this CA may hold") as caught:
+    with pytest.raises(TrustError, match=r"like that of any device of this CA") as caught:
         believed(impostor)
     assert f"add {facts.fingerprint(impostor)} to the authority's `fingerprint` list" in caught.value.hint
     for offered in ((impostor, honest()), (honest(), impostor)):
@@ -150,7 +150,7 @@ def test_it_is_no_ra(name: str) -> None:
         assert found.signers == (ca().certificate, honest())
     other = believe([before()], Pins((facts.fingerprint(before()),), ()), NOW)
     offer = following.Offer((ca().certificate, impostor))
-    with pytest.raises(TrustError, match=r"as any device of this CA may hold"):
+    with pytest.raises(TrustError, match=r"like that of any device of this CA"):
         following.find_next(offer, other, Pins((), (ca().certificate,)), (), NOW)
 
 

@@ -14,7 +14,7 @@ from certagent.transaction.refusals import Way, may_enroll, way
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-CUT, PAGE = TransientError("broke its answer off"), TransientError("no SCEP message")
+CUT, PAGE = TransientError("cut its answer off"), TransientError("no SCEP message")
 
 
 def http(status: int) -> HttpError:

@@ -129,7 +129,7 @@ def test_believed_with_a_proof_in_any_order(offered: list[Party], how: dict[str,
         pytest.param([W.following], {}, "nothing proves", id="flat"),
         pytest.param([W.stranger], {"named": [W.following]}, "nothing proves", id="flat, spliced"),
         pytest.param([W.following], {"signed_by": W.ra}, "nothing proves", id="nested, by an RA nobody named"),
-        pytest.param([W.following], {"signed_by": W.stranger}, "nothing proves", id="nested, by a stranger"),
+        pytest.param([W.following], {"signed_by": W.stranger}, "nothing proves", id="nested, by an unknown party"),
         pytest.param([W.below, W.root], {}, "nothing proves", id="a root nobody named"),
         pytest.param(
             [ca("CN=tomorrow", key="forged", start=50), W.cross], {}, "nothing proves", id="the cross of another key"

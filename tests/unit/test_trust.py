@@ -372,14 +372,16 @@ BELIEVED = [
 ]
 
 REFUSED = [
-    pytest.param(Offer(["root", "no purpose"], ["root"], refused="nothing of being an RA"), id="without purposes"),
+    pytest.param(
+        Offer(["root", "no purpose"], ["root"], refused="does not say that it belongs to an RA"), id="without purposes"
+    ),
     # What OpenSSL takes for no CA issues nothing that a consumer would believe.
-    pytest.param(Offer(["bare"], anchors=["bare"], refused="is no CA"), id="an anchor that nothing makes a CA"),
+    pytest.param(Offer(["bare"], anchors=["bare"], refused="is not a CA"), id="an anchor that nothing makes a CA"),
     pytest.param(
         Offer(
             ["root, no signer of certificates"],
             ["root, no signer of certificates"],
-            refused="does not allow what is issued below it",
+            refused="does not allow the certificates issued below it",
         ),
         id="a named root that signs no certificates by its key usage",
     ),
@@ -396,14 +398,16 @@ REFUSED = [
     ),
     pytest.param(Offer(["root"], refused="not the configured one"), id="nothing pinned"),
     pytest.param(Offer(["issuing"], ["root"], refused="not the configured one"), id="the pinned root is not sent"),
-    pytest.param(Offer(["leaf"], ["leaf"], refused="is no CA certificate"), id="a leaf pinned"),
-    pytest.param(Offer(["ca of a leaf", "leaf"], ["leaf"], refused="is no CA certificate"), id="a CA made by a leaf"),
+    pytest.param(Offer(["leaf"], ["leaf"], refused="is not a CA certificate"), id="a leaf pinned"),
+    pytest.param(
+        Offer(["ca of a leaf", "leaf"], ["leaf"], refused="is not a CA certificate"), id="a CA made by a leaf"
+    ),
     pytest.param(Offer(["bare"], ["root"], refused="not the configured one"), id="no basicConstraints and not pinned"),
     pytest.param(
-        Offer(["unreadable root"], ["unreadable root"], refused="is no CA"), id="a pinned one that is unreadable"
+        Offer(["unreadable root"], ["unreadable root"], refused="is not a CA"), id="a pinned one that is unreadable"
     ),
     pytest.param(Offer(["expired root"], ["expired root"], refused="expired at"), id="expired"),
-    pytest.param(Offer(["future root"], ["future root"], refused="is valid from"), id="not yet valid"),
+    pytest.param(Offer(["future root"], ["future root"], refused="is not valid before"), id="not yet valid"),
     pytest.param(Offer(["issuing, expired", "root"], ["root"], refused="expired at"), id="the only issuing CA expired"),
     pytest.param(
         Offer(["under expired"], anchors=["expired root"], refused="expired at"), id="under an expired anchor"
@@ -417,18 +421,18 @@ REFUSED = [
     ),
     pytest.param(Offer(["root", "ra of stranger"], ["root"], refused="not issued by"), id="a stranger's RA"),
     pytest.param(Offer(["root", "expired ra"], ["root"], refused="RA certificate .* expired"), id="an expired RA"),
-    pytest.param(Offer(["root", "future ra"], ["root"], refused="is valid from"), id="an RA not yet valid"),
+    pytest.param(Offer(["root", "future ra"], ["root"], refused="is not valid before"), id="an RA not yet valid"),
     pytest.param(Offer(["root", "sha1 ra"], ["root"], refused="signed with sha1"), id="an RA over SHA-1"),
-    pytest.param(Offer(["root", "tls"], ["root"], refused="for other purposes than an RA's"), id="a sibling as RA"),
+    pytest.param(Offer(["root", "tls"], ["root"], refused="purposes other than an RA's"), id="a sibling as RA"),
     pytest.param(
-        Offer(["root", "tls"], ["root"], remembered=["tls"], refused="for other purposes than an RA's"),
+        Offer(["root", "tls"], ["root"], remembered=["tls"], refused="purposes other than an RA's"),
         id="a sibling as RA, which an older release believed",
     ),
     pytest.param(
-        Offer(["root", "tls and card"], ["root"], refused="for other purposes than an RA's"),
+        Offer(["root", "tls and card"], ["root"], refused="purposes other than an RA's"),
         id="a sibling with more purposes",
     ),
-    pytest.param(Offer(["tls"], anchors=["root"], refused="for other purposes than an RA's"), id="a sibling alone"),
+    pytest.param(Offer(["tls"], anchors=["root"], refused="purposes other than an RA's"), id="a sibling alone"),
     pytest.param(
         Offer(["under none", "root of none"], ["root of none"], refused="CN=none does not allow"),
         id="a CA below a root that allows none",
@@ -477,7 +481,7 @@ def test_refused_in_any_order(offer: Offer) -> None:
 def test_a_ca_that_another_one_followed_is_not_believed_for_its_path_either() -> None:
     root, issuing = cast()["root"].certificate, cast()["issuing"].certificate
     pins = Pins((), (root,), past=frozenset({facts.fingerprint(issuing)}))
-    with pytest.raises(TrustError, match="a CA that another one has followed"):
+    with pytest.raises(TrustError, match="a CA that has already been replaced"):
         believe([issuing], pins, NOW)
 
 
@@ -492,7 +496,7 @@ def test_a_ca_that_another_one_followed_vouches_for_nobody() -> None:
     root, issuing = cast()["root"].certificate, cast()["issuing"].certificate
     pins = Pins((facts.fingerprint(root),), (), past=frozenset({facts.fingerprint(root)}))
     for offered in ([root], [issuing, root], [root, issuing]):
-        with pytest.raises(TrustError, match="a CA that another one has followed"):
+        with pytest.raises(TrustError, match="a CA that has already been replaced"):
             believe(offered, pins, NOW)
 
 
@@ -706,14 +710,14 @@ def test_accepted(reply: Reply) -> None:
         pytest.param(replies("self-signed", refused="not issued by"), id="self-signed"),
         pytest.param(replies("another name", refused="CN=admin"), id="another subject"),
         pytest.param(replies("a longer name", refused="OU=x"), id="a longer subject"),
-        pytest.param(replies("the name in another order", refused="as asked"), id="the subject in another order"),
-        pytest.param(replies("the name in other letters", refused="as asked"), id="the subject in other letters"),
-        pytest.param(replies("more names", refused="nobody asked for: dns:evil.example$"), id="one name more"),
-        pytest.param(replies("a UPN", refused="nobody asked for: upn:admin$"), id="a name of another kind"),
-        pytest.param(replies("a CA", refused="a CA certificate to us"), id="CA:TRUE"),
-        pytest.param(replies("future", refused="is valid from"), id="not yet valid"),
+        pytest.param(replies("the name in another order", refused="was requested"), id="the subject in another order"),
+        pytest.param(replies("the name in other letters", refused="was requested"), id="the subject in other letters"),
+        pytest.param(replies("more names", refused="not requested: dns:evil.example$"), id="one name more"),
+        pytest.param(replies("a UPN", refused="not requested: upn:admin$"), id="a name of another kind"),
+        pytest.param(replies("a CA", refused="issued a CA certificate"), id="CA:TRUE"),
+        pytest.param(replies("future", refused="is not valid before"), id="not yet valid"),
         pytest.param(replies("expired", refused="expired at"), id="expired"),
-        pytest.param(replies("old", refused="in place once more"), id="the old one again"),
+        pytest.param(replies("old", refused="sent the current certificate again"), id="the old one again"),
         pytest.param(replies("sha1", refused="signed with sha1"), id="over SHA-1"),
         pytest.param(replies("md5", accept=SHA1, refused="signed with md5"), id="over MD5, SHA-1 accepted"),
         pytest.param(
@@ -747,7 +751,7 @@ def test_a_next_ca_is_held_to_what_those_above_it_allow_unless_a_person_named_it
     next_ca, anchor = cast()["under none"].certificate, cast()["root of none"].certificate
     current = Offer(["other root"], ["other root"]).believed()
     offer, pins = following.Offer((next_ca, anchor)), Pins((), (anchor,))
-    with pytest.raises(TrustError, match="does not allow what is issued below it"):
+    with pytest.raises(TrustError, match="does not allow the certificates issued below it"):
         following.find_next(offer, current, pins, (), NOW)
     named = following.find_next(offer, current, pins, [facts.fingerprint(next_ca)], NOW)
     assert named is not None
@@ -758,5 +762,5 @@ def test_a_next_ca_that_may_sign_no_certificates_is_refused_whoever_named_it() -
     next_ca, root = cast()["no signer of certificates"].certificate, cast()["root"].certificate
     current = Offer(["other root"], ["other root"]).believed()
     for named in ((), [facts.fingerprint(next_ca)]):
-        with pytest.raises(TrustError, match="does not allow what is issued below it"):
+        with pytest.raises(TrustError, match="does not allow the certificates issued below it"):
             following.find_next(following.Offer((next_ca, root)), current, Pins((), (root,)), named, NOW)

@@ -80,18 +80,18 @@ def getca(arguments: argparse.Namespace) -> int:
         _tell(arguments, _roles(believed), _verified(believed, pins(arguments)))
         return 0
     if arguments.unverified and not arguments.out:
-        raise ConfigError("--unverified is about writing", "give --out, or leave --unverified out")
+        raise ConfigError("--unverified needs --out", "give --out, or drop --unverified")
     if (arguments.out or arguments.ra_out) and not arguments.unverified:
         raise ConfigError(
-            "nothing says whom to believe, so nothing would be written",
-            "give --fingerprint or --ca; run without --out to see the fingerprint; --unverified writes all the same",
+            "no trusted CA is given, so nothing would be written",
+            "give --fingerprint or --ca; run without --out to see the fingerprint; --unverified writes it anyway",
         )
     offered = client(arguments).get_ca_certificates()
     _tell(arguments, [("CA" if facts.is_ca(each) else "no CA (an RA?)", each) for each in offered], "")
     if arguments.out:
         files.write(arguments.out, files.encoded(offered, der=arguments.der))
-        warn(f"NOT VERIFIED, and written to {arguments.out} all the same: anybody in between may have made it")
-    warn("NOT VERIFIED: compare the fingerprint with the CA's operator by another way, then give --fingerprint")
+        warn(f"NOT VERIFIED, but written to {arguments.out}: anybody in between may have made it")
+    warn("NOT VERIFIED: confirm the fingerprint with the CA's operator over another channel, then give --fingerprint")
     return 0
 
 
@@ -147,14 +147,14 @@ def _verified(believed: Believed, named: Pins) -> str:
     elif believed.issuer in named.anchors:
         how = "the CA's certificate is in --ca"
     else:
-        how = "the CA is issued by one that was given"
+        how = "the CA is issued by a given CA"
     return f"{how}{'; its RA certificates are issued by it' if believed.ras else ''}"
 
 
 def _write_authority(arguments: argparse.Namespace, believed: Believed) -> None:
     """--out: the CA and what is above it. --ra-out: its RA certificates."""
     if arguments.ra_out and not believed.ras:
-        raise ConfigError("--ra-out: this authority has no RA certificate", "leave --ra-out out")
+        raise ConfigError("--ra-out: this authority has no RA certificate", "drop --ra-out")
     if arguments.out:
         files.write(arguments.out, files.encoded(believed.chain, der=arguments.der))
     if arguments.ra_out:
@@ -168,12 +168,12 @@ def getnextca(arguments: argparse.Namespace) -> int:
     """GetNextCACert. What is not authenticated is never written (TrustError)."""
     contact = reach(arguments)
     if not contact.capabilities.next_ca:
-        progress("the CA does not advertise GetNextCACert; asking all the same")
+        progress("the CA does not advertise GetNextCACert; asking anyway")
     answer = contact.client.get_next_ca_certificates(signers=contact.believed.signers, accept=arguments.accept)
     offer = Offer(answer.certificates, answer.signed_by)
     found = find_next(offer, contact.believed, pins(arguments), arguments.next_fingerprint, clock())
     if found is None:
-        raise TransientError("the CA announces no other CA than the current one", "there may be no next one yet")
+        raise TransientError("the CA announces no CA other than the current one", "there may be no next one yet")
     _write_authority(arguments, found.believed)
     starts = iso(found.starts) if arguments.json else f"{found.starts:%F %T} UTC"
     _tell(arguments, _roles(found.believed), f"the next CA is {found.proof}", starts)
@@ -197,20 +197,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             made.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for programs")
         return made
 
-    operation("getcaps", "what the CA says it can do")
-    getca = operation("getca", "the CA's certificates and their fingerprints", _trusting, _writing, _ra_writing)
-    getca.add_argument("--unverified", action="store_true", help="write what anybody may have made (with --out)")
-    nextca = operation("getnextca", "the CA that takes over, verified", _trusting, _writing, _ra_writing)
+    operation("getcaps", "show what the CA says it supports")
+    getca = operation(
+        "getca", "show show the CA's certificates and their fingerprints", _trusting, _writing, _ra_writing
+    )
+    getca.add_argument("--unverified", action="store_true", help="write unverified certificates (with --out)")
+    nextca = operation("getnextca", "fetch and verify the next CA", _trusting, _writing, _ra_writing)
     nextca.add_argument(
         "--next-fingerprint", type=_typed(Fingerprint.parse), action="append", default=[], metavar="FP",
-        help="of the next CA, checked by a person; for a CA that announces it unsigned",
+        help="fingerprint of the next CA that somebody has checked; for a CA that announces it unsigned",
     )  # fmt: skip
-    _enrolling(operation("enroll", "a certificate, the first or a successor", _trusting, _messages, _writing))
-    _asking(operation("getcert", "a certificate the CA issued before", _trusting, _messages, _writing))
-    getcrl = operation("getcrl", "the CA's revocation list", _trusting, _messages, _writing)
+    _enrolling(operation("enroll", "get a certificate, the first one or a renewal", _trusting, _messages, _writing))
+    _asking(operation("getcert", "get a certificate that the CA issued before", _trusting, _messages, _writing))
+    getcrl = operation("getcrl", "get get the CA's revocation list", _trusting, _messages, _writing)
     _asking(getcrl)
     getcrl.add_argument(
-        "--from-certificate", action="store_true", help="fetch it where --certificate says: HTTP or LDAP"
+        "--from-certificate", action="store_true", help="fetch it from the address in --certificate: HTTP or LDAP"
     )
     for each in ("enroll", "getcert", "getcrl"):
         operations.choices[each].set_defaults(out=files.STANDARD)
@@ -250,12 +252,14 @@ def _serial(text: str) -> int:
     try:
         return int(digits) if digits != text else int(text.replace(":", ""), 16)
     except ValueError:
-        raise ValueError(f"{text!r} is no serial number; write it in hexadecimal, or dec:1234") from None
+        raise ValueError(f"{text!r} is not a serial number; write it in hexadecimal, or dec:1234") from None
 
 
 def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--url", required=required, help="the CA's SCEP address")
-    parser.add_argument("--ca-identifier", metavar="WORD", help="the `message` of GetCACert, for a server of many CAs")
+    parser.add_argument(
+        "--ca-identifier", metavar="WORD", help="the `message` for GetCACert, if the server has several CAs"
+    )
     parser.add_argument("--proxy", metavar="URL", help="an HTTP proxy (default: the environment's)")
     parser.add_argument(
         "--timeout",
@@ -264,14 +268,16 @@ def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
         metavar="TIME",
         help="for each exchange with the CA (default: 30s)",
     )
-    parser.add_argument("--capture", metavar="DIR", help="keep the exchanged messages there, without secrets")
+    parser.add_argument(
+        "--capture", metavar="DIR", help="keep the exchanged messages in this directory, without secrets"
+    )
 
 
 def _trusting(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--fingerprint", type=_typed(Fingerprint.parse), action="append", default=[], metavar="FP",
-        help="of the CA that is believed: sha256:… (repeatable)")  # fmt: skip
-    add("--ca", action="append", default=[], metavar="FILE", help="certificates of CAs that are believed (repeatable)")
+        help="fingerprint of the trusted CA: sha256:… (repeatable)")  # fmt: skip
+    add("--ca", action="append", default=[], metavar="FILE", help="certificates of trusted CAs (repeatable)")
     add("--accept", action="append", default=[], choices=get_args(Weak),
         help="believe answers with a weak algorithm (repeatable)")  # fmt: skip
     parser.set_defaults(encryption_certificate=None)
@@ -288,31 +294,31 @@ def _ra_writing(parser: argparse.ArgumentParser) -> None:
 
 def _messages(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--sign-key", metavar="FILE", help="signs the message, with --sign-certificate")
-    add("--sign-certificate", metavar="FILE", help="the certificate in place, of --sign-key")
-    add("--encryption-certificate", metavar="FILE", help="encrypt to this one, not to what GetCACert says")
-    add("--cipher", choices=_CIPHERS, help="(default: the best the CA has)")
-    add("--digest", choices=_DIGESTS, help="(default: the best the CA has)")
+    add("--sign-key", metavar="FILE", help="key that signs the message, with --sign-certificate")
+    add("--sign-certificate", metavar="FILE", help="the present certificate, for --sign-key")
+    add("--encryption-certificate", metavar="FILE", help="encrypt to this certificate, not to those from GetCACert")
+    add("--cipher", choices=_CIPHERS, help="(default: the best that the CA supports)")
+    add("--digest", choices=_DIGESTS, help="(default: the best that the CA supports)")
 
 
 def _enrolling(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--key", required=True, metavar="FILE", help="the private key; made if there is none yet")
+    add("--key", required=True, metavar="FILE", help="the private key; created if missing")
     add(
         "--key-type",
         choices=[each.value for each in KeyType],
         default=KeyType.RSA_2048.value,
         help="of a new key (default: %(default)s)",
     )
-    add("--request", metavar="FILE", help="a PKCS#10 request; else it is made of the following")
+    add("--request", metavar="FILE", help="a PKCS#10 request; otherwise it is made from the options below")
     add("--subject", type=_typed(Subject.parse), help="e.g. CN=web.example.net,O=Example")
     add("--san", type=_typed(AlternativeName.parse), action="append", default=[], metavar="NAME",
         help="dns:, ip:, email:, uri: or upn: (repeatable)")  # fmt: skip
     add("--accept-name", type=_typed(AcceptedName.parse), action="append", default=[], metavar="NAME",
         help="a name that the CA may add (repeatable)")  # fmt: skip
     add("--challenge-file", metavar="FILE", help="holds the challenge password")
-    add("--self-signed", metavar="FILE", help="keep the self-signed certificate there; used again if it exists")
-    add("--resume", action="store_true", help="poll only, for a request that is pending")
+    add("--self-signed", metavar="FILE", help="file for the self-signed certificate; used again if it exists")
+    add("--resume", action="store_true", help="only poll for a request that is pending")
     add("--poll-interval", type=_typed(_seconds), default=300.0, metavar="TIME", help="between two polls (default: 5m)")
     add("--poll-count", type=int, default=96, metavar="N", help="polls before giving up (default: 96, which is 8 h)")
 
@@ -320,7 +326,7 @@ def _enrolling(parser: argparse.ArgumentParser) -> None:
 def _asking(parser: argparse.ArgumentParser) -> None:
     which: Sequence[tuple[str, dict[str, Any]]] = (
         ("--serial", {"type": _typed(_serial), "help": "its serial number in hexadecimal, or dec:1234"}),
-        ("--certificate", {"metavar": "FILE", "help": "the certificate that is meant"}),
+        ("--certificate", {"metavar": "FILE", "help": "the certificate in question"}),
     )
     for name, options in which:
         parser.add_argument(name, **options)

@@ -49,7 +49,7 @@ def client(arguments: argparse.Namespace) -> Client:
     """Raises ConfigError for a URL that is none or holds a password, or a capture directory that cannot be had."""
     for word in ("url", "proxy"):
         if "@" in (getattr(arguments, word) or ""):
-            raise ConfigError(f"--{word} holds a user or password, for all to see", "only URLs without one are taken")
+            raise ConfigError(f"--{word} contains a user or password that everybody can see", "give a URL without one")
     return Client(
         arguments.url,
         ca_identifier=arguments.ca_identifier,
@@ -68,7 +68,7 @@ def pins(arguments: argparse.Namespace) -> Pins:
 def reach(arguments: argparse.Namespace) -> Contact:
     """GetCACert and GetCACaps of an authority that is believed. Raises ConfigError, TransientError, TrustError."""
     if not (arguments.fingerprint or arguments.ca):
-        raise ConfigError("nothing says whom to believe", "give --fingerprint, or --ca with the CA's certificate")
+        raise ConfigError("no trusted CA is given", "give --fingerprint, or --ca with the CA's certificate")
     named, made = pins(arguments), client(arguments)
     offered = made.get_ca_certificates()
     believed = believe(offered, named, clock())
@@ -137,7 +137,7 @@ def signer(arguments: argparse.Namespace) -> Signer | None:
 def check_pair(pair: Signer, key: str, certificate: str) -> None:
     """A signer must be able to open what comes back. Raises ConfigError."""
     if not isinstance(pair.key, rsa.RSAPrivateKey):
-        raise ConfigError(f"the key of {key} is not RSA, so no reply can be encrypted to it", "sign with an RSA key")
+        raise ConfigError(f"the key of {key} is not RSA, so replies cannot be encrypted to it", "sign with an RSA key")
     if not keys.match(pair.key, pair.certificate.public_key()):
         raise ConfigError(f"{key} and {certificate} do not belong together", "give the key of that certificate")
 

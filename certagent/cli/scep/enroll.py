@@ -71,13 +71,13 @@ def enroll(arguments: argparse.Namespace) -> int:
     if isinstance(reply, scep.Rejected):
         raise refused(reply)
     if isinstance(reply, scep.Pending):
-        warn("still pending: the CA has yet to decide; run the same command again later")
+        warn("still pending: the CA has not decided yet; run the same command again later")
         return 3
     asked = Asked(public, subject, facts.alternative_names(names), old.certificate if old else None)
     terms = Terms(accept_names=arguments.accept_name, may_lose=("san",))
     mine, _ = accept_certificate(reply.certificates, asked, contact.believed, arguments.accept, clock(), terms=terms)
     if missing := [each.word for each in lacks(mine, asked)]:
-        warn(f"the certificate lacks {', '.join(missing)}, which was asked for")
+        warn(f"the certificate lacks {', '.join(missing)}, which was requested")
     files.write(arguments.out, files.encoded([mine], der=arguments.der))
     for line in ("issued:", *describe(mine)):
         say(line, beside=arguments.out)
@@ -88,18 +88,18 @@ def _check_usage(arguments: argparse.Namespace) -> None:
     """What argparse cannot say. Raises ConfigError."""
     if arguments.request and (arguments.subject or arguments.san or arguments.challenge_file):
         raise ConfigError(
-            "--request brings its own subject, names and challenge password",
-            "leave --subject, --san and --challenge-file out, or the request",
+            "--request already contains the subject, names and challenge password",
+            "drop --subject, --san and --challenge-file, or --request",
         )
     if arguments.resume and not (arguments.self_signed or arguments.sign_key):
         raise ConfigError(
-            "--resume polls for a request made before, with the certificate that signed it",
-            "give that: --self-signed, or --sign-key and --sign-certificate",
+            "--resume needs the certificate that signed the earlier request",
+            "give --self-signed, or --sign-key and --sign-certificate",
         )
     for word in ("key", "sign_key"):
         name = getattr(arguments, word)
         if name and arguments.out != files.STANDARD and Path(name).resolve() == Path(arguments.out).resolve():
-            raise ConfigError(f"--out would overwrite the key in {name}", "give the certificate a file of its own")
+            raise ConfigError(f"--out would overwrite the key in {name}", "write the certificate to another file")
 
 
 def _subject_and_names(
@@ -113,7 +113,7 @@ def _subject_and_names(
             return request.subject, None
     if old is None and not (arguments.subject or arguments.san):
         raise ConfigError(
-            "nothing says what to ask for", "give --request or --subject; a renewal takes them from --sign-certificate"
+            "there is nothing to request", "give --request or --subject; a renewal takes them from --sign-certificate"
         )
     if arguments.subject:
         subject = facts.parse_subject(arguments.subject)
@@ -166,7 +166,9 @@ def _self_signed(arguments: argparse.Namespace, key: PrivateKey, subject: x509.N
     """
     if not isinstance(key, rsa.RSAPrivateKey):
         if arguments.self_signed:
-            raise ConfigError("--self-signed needs an RSA key", "leave it out: an EC key is stood in for")
+            raise ConfigError(
+                "--self-signed needs an RSA key", "drop it: for an EC key, certagent makes an RSA transport key"
+            )
         key = keys.generate(KeyType.RSA_2048)
     name = arguments.self_signed
     if name and Path(name).exists():
@@ -174,7 +176,7 @@ def _self_signed(arguments: argparse.Namespace, key: PrivateKey, subject: x509.N
         check_pair(made, "--key", "--self-signed")
         return made
     if arguments.resume:
-        raise ConfigError(f"{name}: no such file", "the request was made with another one, or never")
+        raise ConfigError(f"{name}: no such file", "the earlier request was made with another one, or not at all")
     made = Signer(key, scep.self_signed(key, subject, clock()))
     if name:
         files.write(name, files.encoded([made.certificate], der=False))
@@ -187,7 +189,7 @@ def _obtain(arguments: argparse.Namespace, contact: Contact, wanted: Wanted) -> 
     polls = 0
     while isinstance(reply, scep.Pending) and polls < arguments.poll_count:
         if polls or not arguments.resume:
-            progress(f"pending: the CA has yet to decide; asking again in {arguments.poll_interval:g} s")
+            progress(f"pending: the CA has not decided yet; asking again in {arguments.poll_interval:g} s")
             time.sleep(arguments.poll_interval)
         polls += 1
         try:

@@ -37,7 +37,7 @@ def certificates(name: str) -> tuple[x509.Certificate, ...]:
     except CertagentError:
         found = ()
     if not found:
-        what, hint = forms.told(data, name, otherwise="PEM, DER and PKCS#7 are known")
+        what, hint = forms.told(data, name, otherwise="certagent reads PEM, DER and PKCS#7")
         raise ConfigError(f"{name} holds no certificate that can be read{what}", hint)
     return found
 
@@ -55,9 +55,11 @@ def request(name: str) -> x509.CertificateSigningRequest:
         is_right = found.is_signature_valid
         _ = (found.subject, found.extensions)
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        raise ConfigError(f"{name} holds no certificate request that can be read", "PEM and DER are known") from None
+        raise ConfigError(
+            f"{name} holds no certificate request that can be read", "certagent reads PEM and DER"
+        ) from None
     if not is_right:
-        raise ConfigError(f"the request in {name} is not signed by its own key", "make it anew")
+        raise ConfigError(f"the request in {name} is not signed by its own key", "make it again")
     return found
 
 
@@ -80,7 +82,7 @@ def write_key(name: str, key: keys.PrivateKey) -> None:
     try:
         durable.write(Path(name), keys.to_pem(key))
     except OSError as error:
-        raise KeystoreError(f"{name}: {error.strerror}", "the key has to be kept before it is used") from None
+        raise KeystoreError(f"{name}: {error.strerror}", "the key must be saved before it is used") from None
 
 
 def write(name: str, content: bytes) -> None:

@@ -50,7 +50,7 @@ def getcrl(arguments: argparse.Namespace) -> int:
         serial: int | None = subject.serial_number
     else:
         if not arguments.url:
-            raise ConfigError("nothing says whom to ask", "give --url; or --certificate and --from-certificate")
+            raise ConfigError("no address is given", "give --url; or --certificate and --from-certificate")
         serial = _serial(arguments, subject)
         contact = reach(arguments)
         name = subject.issuer if subject is not None else contact.believed.issuer.subject
@@ -71,7 +71,7 @@ def _serial(arguments: argparse.Namespace, certificate: x509.Certificate | None)
     if certificate is None and arguments.sign_certificate:
         certificate = files.certificate(arguments.sign_certificate)
     if certificate is None:
-        raise ConfigError("nothing says which certificate is meant", "give --serial, or --certificate")
+        raise ConfigError("no certificate is named", "give --serial, or --certificate")
     return certificate.serial_number
 
 
@@ -85,14 +85,16 @@ def _query(
     if isinstance(reply, scep.Rejected):
         raise refused(reply)
     if isinstance(reply, scep.Pending):
-        raise TransientError("the CA answers a query with PENDING", "only requests can be pending; see the CA's log")
+        raise TransientError("the CA answers a query with PENDING", "only requests can be pending; check the CA's log")
     return reply
 
 
 def _asker(arguments: argparse.Namespace) -> Signer:
     by = signer(arguments)
     if by is None:
-        raise ConfigError("a query is signed with a certificate the CA knows", "give --sign-key and --sign-certificate")
+        raise ConfigError(
+            "a query must be signed with a certificate that the CA knows", "give --sign-key and --sign-certificate"
+        )
     return by
 
 
@@ -111,7 +113,9 @@ def _from_points(
         )
     uris = crl.distribution_points(subject)
     if not uris:
-        raise ConfigError(f"{arguments.certificate} names no distribution point", "ask the CA: GetCRL, with --url")
+        raise ConfigError(
+            f"{arguments.certificate} does not name a distribution point", "ask the CA: GetCRL, with --url"
+        )
     failures: list[CertagentError] = []
     for uri in uris:
         progress(f"fetching {uri}")
@@ -131,7 +135,7 @@ def _pool(arguments: argparse.Namespace) -> Sequence[x509.Certificate]:
         return reach(arguments).believed.chain
     anchors = pins(arguments).anchors
     if not anchors:
-        raise ConfigError("nothing says whom to believe", "give --ca with the CA's certificate")
+        raise ConfigError("no trusted CA is given", "give --ca with the CA's certificate")
     return anchors
 
 

@@ -156,14 +156,21 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
             return None
         content = self._content(uri_file)
         if content is None:
-            hint = "put it back, or remove the certificate to have a new pair enrolled"
+            hint = "put it back, or make a new key with `certagent enroll --force`"
             raise KeystoreError(f"{certificate_file} has no key: {uri_file} does not exist", hint)
         uri = read_uri(uri_file, content)
         key = load(self._token, key_id_of(uri, uri_file)) if self._token.is_named_by(uri) else None
         if key is None:
-            hint = "was the token moved, exchanged or initialised again? put it back, or `certagent enroll --force`"
+            hint = (
+                "was the token moved, exchanged or initialised again? bring it back, or make a new key "
+                "with `certagent enroll --force`"
+            )
             raise KeystoreError(f"{self._token} does not hold the key that {uri_file} names", hint)
         return identity_of(key, uri_file, certificates, paths, self._content)
+
+    def check_targets(self) -> None:
+        super().check_targets()
+        self._snippet(TokenUri(()))
 
     def _contents(
         self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
@@ -179,17 +186,22 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         contents[FileRole.KEY] = stanza(uri)
         if self._definition.combined:  # certificates first, as in PEM files
             contents[FileRole.CERTIFICATE] += contents[FileRole.KEY]
-        if snippet := self._definition.snippet:
-            values = {
-                "uri": str(uri),
-                "id": (uri.id or b"").hex(),
-                "label": self._label,
-                "module": self._definition.module,
-                **{f"{role}_file": str(path) for role, path in self._paths.items()},
-                **({"ca_directory": self._definition.ca_directory} if self._definition.ca_directory else {}),
-            }
-            contents[FileRole.SNIPPET] = fill_in(Path(snippet.template), values)
-        return contents
+        contents[FileRole.SNIPPET] = self._snippet(uri)
+        return {role: content for role, content in contents.items() if content or role is not FileRole.SNIPPET}
+
+    def _snippet(self, uri: TokenUri) -> bytes:
+        """Empty if none is configured. Raises ConfigError for a template that cannot be filled in."""
+        if not (snippet := self._definition.snippet):
+            return b""
+        values = {
+            "uri": str(uri),
+            "id": (uri.id or b"").hex(),
+            "label": self._label,
+            "module": self._definition.module,
+            **{f"{role}_file": str(path) for role, path in self._paths.items()},
+            **({"ca_directory": self._definition.ca_directory} if self._definition.ca_directory else {}),
+        }
+        return fill_in(Path(snippet.template), values)
 
     def _changed(self, trusted: Certificates, found: Found) -> dict[FileRole, bytes]:
         certificates, pointer = self._certificates(self._paths[FileRole.CERTIFICATE]), found[FileRole.URI]

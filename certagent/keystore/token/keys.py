@@ -88,7 +88,7 @@ def _load(token: Token, session: Session, key_id: bytes) -> PrivateKey | None:
     if len(private) > 1:
         raise KeystoreError(
             f"{token} holds {len(private)} private keys with the ID {key_id.hex()}",
-            "consumers pick any of them: remove those that do not belong there",
+            "consumers may pick any of them: remove those that do not belong there",
         )
     public = find(session, key_id, ObjectClass.PUBLIC_KEY)
     return _key(token, key_id, [*public, *private])
@@ -102,7 +102,9 @@ def _key(token: Token, key_id: bytes, sources: Iterable[Object]) -> PrivateKey:
             return RsaTokenKey(token, key_id, public)
         if isinstance(public, ec.EllipticCurvePublicKey):
             return EcTokenKey(token, key_id, public)
-    raise KeystoreError(f"{token} does not tell the public key of {key_id.hex()}", "it needs a public key object too")
+    raise KeystoreError(
+        f"{token} does not show the public key of {key_id.hex()}", "the key needs a public key object too"
+    )
 
 
 def _public(source: Object) -> PublicKey | None:
@@ -145,7 +147,7 @@ class _Kept:
         return self.token.use(f"sign with key {self.id.hex()}", operation)
 
     def _stays(self) -> NoReturn:
-        raise KeystoreError(f"key {self.id.hex()} never leaves {self.token}", "that is what tokens are for")
+        raise KeystoreError(f"key {self.id.hex()} never leaves {self.token}", "keys on tokens cannot be exported")
 
     def private_bytes(
         self,
@@ -174,7 +176,8 @@ class RsaTokenKey(_Kept, rsa.RSAPrivateKey):
         digest, name = _digest(data, algorithm)
         if not isinstance(padding, PKCS1v15) or name not in _DIGEST_INFO:
             raise KeystoreError(
-                f"{self.token} is asked for a signature unknown here", "PKCS#1 v1.5 over SHA-2 is known"
+                f"{self.token} was asked for an unsupported kind of signature",
+                "only PKCS#1 v1.5 with SHA-2 is supported",
             )
         return self._signed(_DIGEST_INFO[name] + digest, Mechanism.RSA_PKCS)
 
@@ -184,7 +187,7 @@ class RsaTokenKey(_Kept, rsa.RSAPrivateKey):
         modulus = self._public.public_numbers().n
         # swtpm fails for good, until it is restarted, over a number as large as the modulus.
         if len(ciphertext) != (self.key_size + 7) // 8 or int.from_bytes(ciphertext) >= modulus:
-            raise ValueError("the ciphertext is not one for this key")
+            raise ValueError("the ciphertext was not made for this key")
 
         def operation(session: Session) -> bytes:
             key = _private(self.token, session, self.id)
@@ -236,7 +239,7 @@ class EcTokenKey(_Kept, ec.EllipticCurvePrivateKey):
         return encode_dss_signature(int.from_bytes(raw[:half]), int.from_bytes(raw[half:]))
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
-        raise KeystoreError(f"{self.token} is asked for a key exchange", "its keys sign")
+        raise KeystoreError(f"{self.token} was asked for a key exchange", "its keys only sign")
 
     def private_numbers(self) -> ec.EllipticCurvePrivateNumbers:
         self._stays()
@@ -254,7 +257,7 @@ def _private(token: Token, session: Session, key_id: bytes) -> Any:
     if len(found) != 1:
         raise KeystoreError(
             f"{token} holds {len(found) or 'no'} private keys with the ID {key_id.hex()}",
-            "was it initialised again, or the key removed or copied? see what it holds: pkcs11-tool --login -O",
+            "was it initialised again, or the key removed or copied? list its objects with pkcs11-tool --login -O",
         )
     return found[0]
 

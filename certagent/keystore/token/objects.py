@@ -44,12 +44,15 @@ def generate(token: Token, key_id: bytes, label: str, key_type: values.KeyType) 
     except PKCS11Error as error:
         destroy(token, key_id)
         fault = token.fault(f"make a key of type {key_type}", error)
-        raise KeystoreError(str(fault), "can it? see `pkcs11-tool -M`; else another key_type, or room in it") from None
+        raise KeystoreError(
+            str(fault),
+            "does it support that? see `pkcs11-tool -M`; otherwise use another key_type, or free space on the token",
+        ) from None
     except KeystoreError:
         destroy(token, key_id)
         raise
     if key is None:
-        raise KeystoreError(f"{token} made a key, and does not have it", "is its storage full?")
+        raise KeystoreError(f"{token} made a key but does not have it", "is its storage full?")
     return key
 
 
@@ -79,7 +82,7 @@ def _check_kept(token: Token, session: Session, key_id: bytes) -> None:
             if (said := attribute_of(key, word)) is not value:
                 name = word.name.lower()
                 raise KeystoreError(
-                    f"{token} made a key that could leave it ({name}: {said})", "it was destroyed again"
+                    f"{token} made a key that can be exported ({name}: {said})", "the key was destroyed again"
                 )
 
 

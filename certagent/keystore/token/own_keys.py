@@ -52,7 +52,7 @@ class OwnKeys:
             self._write(msgspec.structs.replace(document, making=making))
 
     def _document(self) -> _Document:
-        hint = "its keys are only known from it: restore it, or move it away and sweep the token by hand"
+        hint = "it lists certagent's keys on the token: restore it, or move it away and clean up the token by hand"
         return durable.read_versioned(self._file, _Document, VERSION, if_damaged=hint) or _Document()
 
     def record(self, key_id: str, entry: Entry) -> None:

@@ -48,7 +48,7 @@ def login(token: Pkcs11Token, pin: bytes, file: Path, open_session: Callable[[st
     StateError for a memory that cannot be read; whatever else `open_session` raises.
     """
     name = token.label or token.serial.decode("ascii", "replace")
-    hint = "log in by hand with the right PIN, then remove it"
+    hint = "log in by hand with the right PIN, then remove the file"
     before = durable.read_versioned(file, Tried, VERSION, if_damaged=hint)
     _check_flags(token.flags, name)
     if before is not None:
@@ -79,7 +79,7 @@ def _check_flags(flags: TokenFlag, name: str) -> None:
         raise TokenLockedError(f"the PIN of token {name} is locked", _UNLOCK)
     if flags & TokenFlag.USER_PIN_FINAL_TRY:
         raise TokenLockedError(
-            f"token {name} has one try left before its PIN is locked: it was not used",
+            f"token {name} has one try left before its PIN is locked; certagent did not use it",
             "log in once by hand with the right PIN (pkcs11-tool --login --test), which resets the count",
         )
 
@@ -87,11 +87,11 @@ def _check_flags(flags: TokenFlag, name: str) -> None:
 def _check_attempts(before: Tried, pin: bytes, name: str, file: Path) -> None:
     if before.wrong and hmac.compare_digest(digest(pin, before.salt), before.digest):
         raise TokenLockedError(
-            f"the PIN of token {name} is wrong: it was refused before and has not changed since", _CORRECT
+            f"the PIN of token {name} is wrong: the token refused it before, and it has not changed since", _CORRECT
         )
     if before.tries >= _TRIES:
         raise TokenLockedError(
-            f"{before.tries} logins to token {name} in a row failed or were cut short; a third might lock it",
+            f"{before.tries} logins in a row to token {name} failed or were cut off; a third might lock it",
             f"log in once by hand with the right PIN (pkcs11-tool --login --test), then remove {file}",
         )
 
@@ -100,12 +100,12 @@ def _refused(error: PKCS11Error, name: str) -> TokenLockedError:
     if isinstance(error, PinLocked):
         return TokenLockedError(f"the PIN of token {name} is locked", _UNLOCK)
     if isinstance(error, PinExpired):
-        return TokenLockedError(f"the PIN of token {name} has expired", "set a new one, and put it where `pin` says")
-    return TokenLockedError(f"the PIN of token {name} is wrong; it is not tried again", _CORRECT)
+        return TokenLockedError(f"the PIN of token {name} has expired", "set a new one, and store it where `pin` says")
+    return TokenLockedError(f"the PIN of token {name} is wrong; certagent does not try it again", _CORRECT)
 
 
 _UNLOCK = "unlock it with the SO PIN (pkcs11-tool --init-pin; a TPM: tpm2_dictionarylockout --clear-lockout)"
-_CORRECT = "put the right PIN where the keystore's `pin` says; no further try is used up until it changes"
+_CORRECT = "store the right PIN where the keystore's `pin` says; certagent uses no more tries until it changes"
 
 
 def _keep(file: Path, tried: Tried) -> None:

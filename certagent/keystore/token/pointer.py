@@ -13,13 +13,15 @@ def read_uri(path: Path, content: bytes | None) -> TokenUri:
     try:
         return TokenUri.parse((content or b"").decode())
     except ValueError as error:
-        raise KeystoreError(f"{path} holds no usable PKCS#11 URI: {error}", "write pkcs11:token=…;id=%…") from None
+        raise KeystoreError(
+            f"{path} does not hold a usable PKCS#11 URI: {error}", "write pkcs11:token=…;id=%…"
+        ) from None
 
 
 def key_id_of(uri: TokenUri, path: Path) -> bytes:
     """The ID of the key that a URI names; `path` is where it was read. Raises KeystoreError if it names none."""
     if uri.id is None:
-        raise KeystoreError(f"the URI in {path} names no key by its ID", "write id=%…: labels may be there twice")
+        raise KeystoreError(f"the URI in {path} does not name a key by its ID", "write id=%…; labels are not unique")
     return uri.id
 
 

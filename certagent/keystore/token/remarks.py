@@ -19,10 +19,13 @@ def remarks_on(token: Token, key_id: bytes, label: str, own_keys: Collection[byt
     labelled = token.use("look for labels", lambda session: objects.labelled(session, label))
     for unknown in sorted(labelled - {*own_keys, key_id}):
         what = f"objects labelled {label!r} with the ID {unknown.hex() or '(none)'}"
-        hint = "another host's, or an earlier installation's: left alone; remove them if nobody uses them"
-        remarks.append(Remark(f"{token} holds {what}, unknown on this host", hint))
+        hint = (
+            "they belong to another host or an earlier installation; certagent leaves them alone; remove "
+            "them if nobody uses them"
+        )
+        remarks.append(Remark(f"{token} holds {what}, which this host does not know", hint))
     if token.use("look for unfinished objects", objects.unfinished):
-        hint = "what a killed program left: swept with the next renewal, if it was ours"
+        hint = "left behind by a program that was killed; the next renewal removes them if they are certagent's"
         remarks.append(Remark(f"{token} holds unfinished objects", hint))
     return remarks
 
@@ -38,7 +41,8 @@ def _how_made(said: Mapping[str, bool | None], token: str) -> Remark:
     if wrong:
         not_so = ", ".join(f"{word.replace('_', '-')} {said[word]}".lower() for word in wrong)
         return Remark(
-            f"the key in {token} may have left it: {not_so}", "`certagent renew --force` makes one that stays"
+            f"the key in {token} may have been exported: {not_so}",
+            "`certagent renew --force` makes one that cannot leave it",
         )
-    unsaid = f"; it says nothing of {', '.join(silent)}".replace("_", "-") if silent else ""
-    return Remark(f"the key was made in {token} and stays there: {words}{unsaid}")
+    unsaid = f"; the token does not tell {', '.join(silent)}".replace("_", "-") if silent else ""
+    return Remark(f"the key was made in {token} and cannot leave it: {words}{unsaid}")

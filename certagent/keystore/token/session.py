@@ -45,7 +45,7 @@ class _Module:
         except (RuntimeError, OSError, ValueError) as error:
             raise KeystoreError(
                 f"the PKCS#11 module {path} does not load: {_words(error)}",
-                "is it a PKCS#11 library for this machine, and is its configuration in place?",
+                "is it a PKCS#11 library for this machine, and does its configuration exist?",
             ) from None
 
     def reset(self) -> None:
@@ -118,7 +118,7 @@ class Token:
                     raise
         except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
             # An attribute that is no text, a key type nobody knows: what the module answers is never taken for granted.
-            raise KeystoreError(f"{self} answers what makes no sense: {type(error).__name__}", _LOG) from None
+            raise KeystoreError(f"{self} gave an answer that makes no sense: {type(error).__name__}", _LOG) from None
 
     def reset(self) -> None:
         """Initialise the module again. Raises KeystoreError if that fails."""
@@ -130,7 +130,7 @@ class Token:
 
     def fault(self, what: str, error: PKCS11Error) -> KeystoreError:
         if isinstance(error, _GONE):
-            return KeystoreError(f"{self} is gone: cannot {what}", "is it plugged in, and its service running?")
+            return KeystoreError(f"{self} is gone: cannot {what}", "is it plugged in, and is its service running?")
         return KeystoreError(f"{self}: cannot {what}: {_words(error)}", _LOG)
 
     @contextmanager
@@ -193,12 +193,12 @@ class Token:
         if len(found) == 1:
             return found[0][0]
         if found:
-            hint = f"tell them apart: token: serial:{found[0][1].serial.decode('ascii', 'replace')}"
-            raise KeystoreError(f"{len(found)} tokens answer to {self._selector}", hint)
+            hint = f"name one by its serial number: token: serial:{found[0][1].serial.decode('ascii', 'replace')}"
+            raise KeystoreError(f"{len(found)} tokens match {self._selector}", hint)
         labels = ", ".join(token.label for _, token in _tokens(self._module()) if token.label) or "none"
         raise KeystoreError(
             f"there is no {self} in {self._path}",
-            f"present: {labels}; is it plugged in, and does the module find its own configuration?",
+            f"present: {labels}; is it plugged in, and does the module find its configuration?",
         )
 
 

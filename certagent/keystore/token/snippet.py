@@ -17,9 +17,11 @@ def fill_in(template: Path, values: Mapping[str, str]) -> bytes:
         raise ConfigError(f"the template {template} {fault[0]}", fault[1])
     content = read_file(template)
     if content is None:
-        raise ConfigError(f"{template} does not exist", "it is the snippet's template")
+        raise ConfigError(f"{template} does not exist", "it is the template of the snippet")
     try:
         return Template(content.decode()).substitute(values).encode()
     except (KeyError, ValueError) as error:
         words = ", ".join(f"${word}" for word in values)
-        raise ConfigError(f"{template} cannot be filled in: {error}", f"{words} are known; $$ is a $") from None
+        raise ConfigError(
+            f"{template} cannot be filled in: {error}", f"{words} are the known ones; write $$ for a $"
+        ) from None

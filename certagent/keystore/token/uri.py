@@ -28,14 +28,14 @@ class TokenUri:
         scheme, _, rest = text.strip().partition(":")
         path, _, query = rest.partition("?")
         if scheme.lower() != "pkcs11":
-            raise ValueError("not a pkcs11: URI")
+            raise ValueError("it is not a pkcs11: URI")
         if re.search(r"pin-(value|source)=", query):
-            raise ValueError("it holds a PIN, which belongs elsewhere")
+            raise ValueError("it holds a PIN, which does not belong there")
         found: dict[str, bytes] = {}
         for part in filter(None, path.split(";")):
             word, _, value = part.partition("=")
             if not _ATTRIBUTE.fullmatch(part) or word in found:
-                raise ValueError("its attributes are malformed, or one is there twice")
+                raise ValueError("its attributes are malformed, or one appears twice")
             found[word] = unquote_to_bytes(value)
         token = tuple((word, found[word].decode()) for word in _TOKEN_WORDS if word in found)
         return cls(token, found.get("id") or None)
