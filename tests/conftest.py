@@ -60,9 +60,9 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "mount": (("mount", "umount"), True, "mount"),
     "softhsm": (("softhsm2-util",), False, "softhsm2"),
     "tpm": (
-        ("swtpm", "tpm2-abrmd", "tpm2_ptool", "dbus-daemon", TPM_MODULE),
+        ("swtpm", "tpm2-abrmd", "tpm2_ptool", "tpm2_pcrread", "dbus-daemon", TPM_MODULE),
         False,
-        "swtpm tpm2-abrmd libtpm2-pkcs11-tools dbus libtpm2-pkcs11-1",
+        "swtpm tpm2-abrmd tpm2-tools libtpm2-pkcs11-tools dbus libtpm2-pkcs11-1",
     ),
     "opensc": (("pkcs11-tool",), False, "opensc"),
     "engine": ((f"{LIBRARIES}/engines-3/pkcs11.so",), False, "libengine-pkcs11-openssl"),

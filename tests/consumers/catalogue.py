@@ -197,6 +197,22 @@ CONSUMERS = {
         quiet=True,
         tries=4,
     ),
+    "wpa_supplicant with its key in a TPM": Consumer(
+        ("wpa_supplicant", "tpm", "engine"),
+        "wpa_supplicant-wired@eth0",
+        0,
+        "eap",
+        files={
+            "/etc/certagent/keystores/wpa-supplicant-token.conf.template": _shipped(
+                "wpa-supplicant-token.conf.template"
+            )
+        },
+        prepare=eap.TPM,
+        definition="tpm2",
+        verifies=True,
+        quiet=True,
+        tries=4,
+    ),
     "openvpn": Consumer(
         ("openvpn", "openssl"),
         "openvpn@vpn",

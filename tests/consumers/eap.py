@@ -35,6 +35,22 @@ sed '/device$/d' /lib/systemd/system/wpa_supplicant-wired@.service \\
     >/etc/systemd/system/wpa_supplicant-wired@.service
 systemctl daemon-reload
 """
+# As the comment of keystores/tpm2.yaml says, with a TPM in software.
+TPM = f"""\
+{PREPARE}
+mkdir /root/tpm
+systemd-run --quiet --unit=swtpm swtpm socket --tpm2 --tpmstate dir=/root/tpm --flags not-need-init,startup-clear \\
+    --server type=tcp,port=2321,bindaddr=127.0.0.1 --ctrl type=tcp,port=2322,bindaddr=127.0.0.1
+systemctl start dbus
+until tpm2_pcrread --tcti=swtpm:host=127.0.0.1,port=2321 >/dev/null 2>&1; do sleep 0.2; done
+systemd-run --quiet --unit=abrmd --service-type=dbus --property=BusName=com.intel.tss2.Tabrmd \\
+    tpm2-abrmd --allow-root --tcti=swtpm:host=127.0.0.1,port=2321
+mkdir /etc/tpm2_pkcs11
+ln -s /usr/lib/*/pkcs11/libtpm2_pkcs11.so /usr/lib/*/engines-3/pkcs11.so /etc/certagent/
+tpm2_ptool init
+tpm2_ptool addtoken --pid=1 --label=host --userpin=1234 --sopin=5678
+printf %s 1234 | install -m 600 /dev/stdin /etc/certagent/tpm2.pin
+"""
 _HOSTAPD = """\
 interface=eth0
 driver=wired
