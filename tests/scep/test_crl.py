@@ -204,10 +204,10 @@ def test_it_comes_over_http(shelf: str, rsa_keys: list[PrivateKey], path: str) -
 @pytest.mark.parametrize(
     ("path", "error", "told"),
     [
-        pytest.param("/page", TrustError, "is no CRL", id="a web page"),
-        pytest.param("/empty", TrustError, "is no CRL", id="nothing"),
-        pytest.param("/cut", TrustError, "is no CRL", id="cut short"),
-        pytest.param("/more", TrustError, "is no CRL", id="trailing bytes"),
+        pytest.param("/page", TrustError, "is not a CRL", id="a web page"),
+        pytest.param("/empty", TrustError, "is not a CRL", id="nothing"),
+        pytest.param("/cut", TrustError, "is not a CRL", id="cut short"),
+        pytest.param("/more", TrustError, "is not a CRL", id="trailing bytes"),
         pytest.param("/none", TransientError, "HTTP 404", id="not there"),
     ],
 )
