@@ -376,14 +376,18 @@ def test_who_is_revoked_is_refused_from_the_next_list_on_and_nobody_else(consume
         consumer.fetch()
         until(lambda: [consumer.serves(name) for name in PEERS] == [True, True])
         consumer.revoke("bad")
+        _fetch_a_newer_one(consumer)
+        until(lambda: [consumer.serves(name) for name in PEERS] == [True, False])
+        _fetch_a_newer_one(consumer)
+        until(lambda: [consumer.serves(name) for name in PEERS] == [True, False])
+
+
+def _fetch_a_newer_one(consumer: Consumer) -> None:
+    """The lab numbers its lists by the second."""
+    before = consumer.crl.read_bytes()
+
+    def is_newer() -> bool:
         consumer.fetch()
-        until(lambda: [consumer.serves(name) for name in PEERS] == [True, False])
-        before = consumer.crl.read_bytes()
-        until(lambda: _is_newer(consumer, before))
-        until(lambda: [consumer.serves(name) for name in PEERS] == [True, False])
+        return consumer.crl.read_bytes() != before
 
-
-def _is_newer(consumer: Consumer, before: bytes) -> bool:
-    """One more list; the lab numbers them by the second."""
-    consumer.fetch()
-    return consumer.crl.read_bytes() != before
+    until(is_newer)
