@@ -18,8 +18,8 @@ from urllib.parse import unquote, urlsplit
 from cryptography import x509
 
 from certagent import certificate as facts
+from certagent import scep  # its client is loaded where something is fetched
 from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
-from certagent.scep import Transport
 from certagent.scep.asn1 import load_revocations
 from certagent.text import one_line
 from certagent.trust.rules import SKEW
@@ -64,7 +64,7 @@ def fetch(uri: str, *, timeout: timedelta, proxy: str | None = None) -> x509.Cer
         return read(_from_directory(uri, timeout), uri)
     if _scheme(uri) not in ("http", "https"):
         raise ConfigError(f"{uri} cannot be fetched", "only http:, https:, ldap: and ldaps: can be fetched")
-    transport = Transport(uri, timeout=timeout, proxy=proxy, max_size=MAX_SIZE)
+    transport = scep.Transport(uri, timeout=timeout, proxy=proxy, max_size=MAX_SIZE)
     try:
         return read(transport.download(), uri)
     except TransientError as error:
