@@ -27,11 +27,11 @@ def open_keystore(
     """The driver for `definition`; nothing is read yet.
 
     `directory` is state_dir/keystores/NAME, `live_dir` the common parent of all live directories.
-    `read_secret` is called when a secret is needed, and not before.
+    `read_secret` is called only when a secret is needed.
     """
     match definition:
         case PemKeystore():
-            from certagent.keystore.pem import PemFiles  # noqa: PLC0415 -- cryptography is loaded by those who open one
+            from certagent.keystore.pem import PemFiles  # noqa: PLC0415 -- only opening a keystore loads cryptography
 
             return PemFiles(name, definition, directory=directory, live=live_dir / name, read_secret=read_secret)
         case Pkcs12Keystore():

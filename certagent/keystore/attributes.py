@@ -1,7 +1,7 @@
-"""What a file has beside content, owner and mode: its access list (POSIX ACL) and other extended attributes.
+"""What a file has besides content, owner and mode: its access list (POSIX ACL) and other extended attributes.
 
-A successor gets those of the file it replaces, as far as it may be given them, and none beside: an access list that its
-directory would hand down to it is no wish of anybody's for a key.
+A new file gets those of the file it replaces, as far as certagent may set them, and no others: nobody asked for the
+access list that the directory would pass on to a new key file.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import replace
 from certagent.directories import Look
 from certagent.durable import ACCESS_LIST, Ownership
 
-# An access list as the kernel has it (linux/posix_acl_xattr.h): a version, then entries of tag, rights and number.
+# An access list as the kernel stores it (linux/posix_acl_xattr.h): a version, then entries of tag, rights and id.
 _HEAD, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
-_NAMED = (0x02, 0x08)  # a user, a group
-_GROUP = 0x04  # the file's own
-_KERNELS = ("security.ima", "security.evm")  # made by itself for each file
+_NAMED = (0x02, 0x08)  # a named user, a named group
+_GROUP = 0x04  # the file's own group
+_KERNELS = ("security.ima", "security.evm")  # the kernel makes these for each file
 
 
 def with_attributes(found: Look, new: Ownership, *, configured: bool) -> Ownership:
-    """The ownership of a successor, with what it is given beside.
+    """The ownership of the new file, with the attributes that it gets.
 
-    `configured`: its mode was asked for, and is what its group may do; else the group's bits are the access list's
-    mask. Nobody may do more by the list than before.
+    `configured`: `mode` is configured, and its group bits say what the file's group may do. Otherwise the group bits
+    are the access list's mask. The access list never allows anybody more than before.
     """
     rules = found.attributes.get(ACCESS_LIST)
     others = tuple((name, value) for name, value in found.attributes.items() if _is_carried(name))
@@ -43,7 +43,7 @@ def with_attributes(found: Look, new: Ownership, *, configured: bool) -> Ownersh
 
 
 def lost(found: Look, new: Ownership) -> list[str]:
-    """What the file in place has and its successor will not have, in words."""
+    """What the file in place has and the new one will not have, in words."""
     names = [name for name in found.attributes if name not in (ACCESS_LIST, *_KERNELS) and not _is_carried(name)]
     if ACCESS_LIST in found.attributes and not _gets_list(found, new):
         names.insert(0, "access list")
@@ -51,7 +51,7 @@ def lost(found: Look, new: Ownership) -> list[str]:
 
 
 def _gets_list(found: Look, new: Ownership) -> bool:
-    """Not where somebody else may have made the list, for a file that was his and the new one is not."""
+    """False if somebody else may have made the list: the file was theirs, and the new one is not."""
     return found.closed or new.uid == found.status.st_uid
 
 

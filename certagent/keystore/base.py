@@ -1,15 +1,15 @@
-"""What a keystore is to the layers above: an identity to read, a shadow to make, a swap to plan.
+"""What a keystore offers the layers above: read an identity, make a shadow, plan a swap.
 
 The life of a shadow:
 
-    create_shadow(id)                 its key exists, durable, invisible to the consumer; repeatable
-    complete_shadow(id, cert, chain)  its certificate too; still invisible; repeatable
-    plan_activation(shadow, …)        what has to be renamed or linked, as a value; writes nothing
+    create_shadow(id)                 makes the key, durable, invisible to the consumer; repeatable
+    complete_shadow(id, cert, chain)  adds the certificate; still invisible; repeatable
+    plan_activation(shadow, …)        returns what to rename or link, as a value; writes nothing
     swap.stage / finish / undo        (keystore/swap.py) carry the plan out, under the journal
     sweep_shadows(keep)               after the switch, or when the transaction was given up
-    tidy(now)                         whenever no transaction is open: what nobody reads any more goes
+    tidy(now)                         while no transaction is open: removes what nobody reads any longer
 
-`id` comes from the transaction, so that a killed run finds its own work again and sweeps others'.
+`id` comes from the transaction, so a run that was killed finds its own shadow again and sweeps those of others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Shadow:
-    """The successor of an identity, in the making. `certificate` None until the CA has issued it."""
+    """The successor of an identity, before it is in place. `certificate` is None until the CA has issued it."""
 
     id: str
     key: PrivateKey
@@ -54,7 +54,7 @@ class Shadow:
 
 @dataclass(frozen=True)
 class Remark:
-    """A fact about a keystore; with a `hint` what to do about it where it may not be as it should."""
+    """A fact about a keystore. If something may be wrong, `hint` says what to do about it."""
 
     message: str
     hint: str = ""
@@ -77,9 +77,9 @@ class Keystore(ABC):
         """The certificate in place, without touching the key (no passphrase, no token)."""
 
     def look(self) -> x509.Certificate | None:
-        """The certificate in place, checked against its key as far as that is free of charge.
+        """The certificate in place, checked against its key as far as that costs nothing.
 
-        Called at every run, whether anything is due or not, so a driver for a token does not log in for it.
+        Called at every run, whether anything is due or not, so the driver for a token does not log in.
         Raises KeystoreError.
         """
         identity = self.read()
@@ -87,16 +87,17 @@ class Keystore(ABC):
 
     @abstractmethod
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
-        """Make the key of a shadow, or find the one made before under the same id.
+        """Make the key of a shadow, or find the one made earlier under the same id.
 
-        `key_type` None keeps the key in place (`rekey: never`). Shadows under other ids stay as they are.
+        If `key_type` is None, the shadow keeps the key in place (`rekey: never`). Shadows under other ids are left
+        alone.
         """
 
     @abstractmethod
     def complete_shadow(
         self, shadow_id: str, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...]
     ) -> Shadow:
-        """Keep the issued certificate with the shadow's key."""
+        """Store the issued certificate with the shadow's key."""
 
     @abstractmethod
     def plan_activation(self, shadow: Shadow, trusted: tuple[x509.Certificate, ...]) -> Plan:
@@ -108,10 +109,10 @@ class Keystore(ABC):
 
     @abstractmethod
     def forget_previous(self) -> None:
-        """Remove previous/: the old identity shall never come back. Raises KeystoreError."""
+        """Remove previous/, so that the old identity never comes back. Raises KeystoreError."""
 
     def lost_what_links_lead_to(self) -> bool:
-        """Whether what is in place are links of certagent's own that lead to nothing: `live_dir` was lost."""
+        """Whether certagent's own links are in place but lead to nothing, because `live_dir` was lost."""
         return False
 
     @abstractmethod
@@ -120,36 +121,36 @@ class Keystore(ABC):
 
     @abstractmethod
     def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> Plan | None:
-        """How `trusted` alone takes its place in ca_file; None where there is nothing to change.
+        """How to put `trusted` alone into ca_file; None if there is nothing to change.
 
-        Carrying it out leaves the identity and previous/ as they are.
+        The identity and previous/ stay as they are.
         """
 
     @abstractmethod
     def plan_adjustment(self, swap_id: str, trusted: tuple[x509.Certificate, ...], *, placed: bool) -> Plan | None:
-        """How the files become as the definition says, with the identity in place; None where they are.
+        """How to bring the files in line with the definition, identity unchanged; None if they are.
 
-        `placed`: certagent put there what is there; else only what it alone can have lost is made again. Carrying it
-        out leaves the identity and previous/ as they are.
+        `placed`: certagent put the files in place. Otherwise, only what certagent alone can have lost is made again.
+        The identity and previous/ stay as they are.
         """
 
     @abstractmethod
     def sweep_shadows(self, keep: Collection[str]) -> None:
-        """Remove every shadow but those under the ids to keep."""
+        """Remove every shadow except those under the ids to keep."""
 
     @abstractmethod
     def keeps_inode(self, found: Look | None) -> bool:
-        """Whether the successor of this file of its is written into it, rather than put in its place."""
+        """Whether the new content is written into this file, instead of a new file taking its place."""
 
     @abstractmethod
     def check_target(self, path: Path, found: Look | None) -> None:
-        """Whether this file of its, where `found` was, can be replaced, as far as it can be known. KeystoreError."""
+        """Check whether this file, where `found` was, can be replaced, as far as that can be known. KeystoreError."""
 
     @abstractmethod
     def check_targets(self) -> None:
-        """Whether what is in place can be looked at and replaced, as far as that is known without writing.
+        """Check whether the files in place can be looked at and replaced, as far as that is known without writing.
 
-        Asked before a certificate is asked for. Raises KeystoreError.
+        Called before a certificate is requested. Raises KeystoreError.
         """
 
     def exposed(self) -> tuple[str, ...]:
@@ -163,7 +164,7 @@ class Keystore(ABC):
     def tidy(self, now: datetime) -> list[str]:
         """Destroy what has been out of use for long enough; returns a line for each thing done.
 
-        Called while no transaction is open.
+        Called only while no transaction is open.
         """
         return []
 
@@ -173,7 +174,7 @@ class Keystore(ABC):
 
 
 def fits(key: PrivateKey, certificate: x509.Certificate) -> bool:
-    """Whether the certificate is one of this key."""
+    """Whether the certificate is for this key."""
     try:
         return keys.match(key, certificate.public_key())
     except (ValueError, UnsupportedAlgorithm):  # a kind of key we do not know: not ours
@@ -181,7 +182,7 @@ def fits(key: PrivateKey, certificate: x509.Certificate) -> bool:
 
 
 def prove_pair(key: PrivateKey, certificate: x509.Certificate, where: str) -> None:
-    """Sign with the key and verify with the certificate: the proof that they work together.
+    """Sign with the key and verify with the certificate, to prove that they match.
 
     `where` names the key in the error. Raises KeystoreError.
     """

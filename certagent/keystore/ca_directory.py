@@ -1,7 +1,7 @@
 """`ca_directory`: one file for each trusted CA, under the names by which OpenSSL looks for them (`HASH.0`, `HASH.1` …).
 
-What is certagent's own in a directory shows by its name and its first line; everything else belongs to somebody else
-and is neither read for what it holds nor replaced nor removed. (docs/decisions/0046)
+certagent recognises its own files in a directory by their names and first lines. All other files belong to somebody
+else: certagent does not read their content, replace them or remove them. (docs/decisions/0046)
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from certagent.keystore.targets import sha256
 
 _NAME = re.compile(r"([0-9a-f]{8})\.([0-9]{1,4})")
 A_NAME = "00000000.0"
-"""As long as any that is used, and as good as never one."""
+"""As long as every name that certagent uses, and almost certainly never one of them."""
 
 
 @dataclass(frozen=True)
 class CaDirectory:
-    """`path`, the consumer's; `key_file`, the file by which a keystore tells its own from those of another's.
+    """`path` is the consumer's directory; `key_file` is how a keystore tells its own files from those of others.
 
     Several keystores may share a directory, and two of them may trust the same CA.
     """
@@ -45,12 +45,12 @@ class CaDirectory:
 
     @classmethod
     def of(cls, definition: KeystoreDefinition) -> CaDirectory:
-        """That of a definition which has one."""
+        """The directory that a definition configures."""
         place = Path(definition.ca_directory or "")
         return cls(place, definition.hook_paths["key"], definition.owner, definition.group)
 
     def plan(self, trusted: tuple[x509.Certificate, ...]) -> tuple[NewFile, ...]:
-        """What has to be written and removed so that it holds `trusted`. Raises KeystoreError."""
+        """The files to write and remove so that the directory holds `trusted`. Raises KeystoreError."""
         found = dict(self._names())
         own = {name: look for name, look in found.items() if look is not None}
         placed = self._placed(trusted, found)
@@ -62,25 +62,25 @@ class CaDirectory:
         return (*written, *(self._file(name, None, look) for name, look in own.items() if name not in placed))
 
     def own_files(self) -> tuple[Path, ...]:
-        """Those that are there; none where the directory cannot be looked at."""
+        """This keystore's files in the directory; none if the directory cannot be looked at."""
         with suppress(KeystoreError):
             return tuple(self.path / name for name, look in self._names() if look is not None)
         return ()
 
     def _names(self) -> Iterator[tuple[str, Look | None]]:
-        """The names of hashes in it, with a look at each file of this keystore's own; None: somebody else's."""
+        """The hash names in the directory, each with a look at this keystore's file, or None for somebody else's."""
         with explained(f"read {self.path}"), reach(self.path / A_NAME, last="itself") as place:
             for name in place.directory.names():
                 if not _NAME.fullmatch(name):
                     continue
                 look = None
-                with suppress(OSError, KeystoreError):  # a link, a directory, what we may not read: another's
+                with suppress(OSError, KeystoreError):  # a link, a directory or an unreadable file: somebody else's
                     look = place.directory.look(name, LIMIT)
                 yield name, look if look is not None and look.content.startswith(self._first_line) else None
 
     def _placed(self, trusted: tuple[x509.Certificate, ...], found: Mapping[str, Look | None]) -> dict[str, bytes]:
-        """What is to lie under which name. OpenSSL stops at the first number that is missing, so none is left out; what
-        lies well already stays."""
+        """Which content goes under which name. OpenSSL stops at the first missing number, so none is skipped; files
+        that are already in a right place stay there."""
         by_hash: dict[str, list[bytes]] = {}
         for each in dict.fromkeys(trusted):
             by_hash.setdefault(hash_of(each), []).append(self._first_line + to_pem([each]))
@@ -107,7 +107,7 @@ class CaDirectory:
 
     @property
     def _place(self) -> Path:
-        """The directory itself, links resolved."""
+        """The directory itself, with links resolved."""
         with explained(f"look at {self.path}"), reach(self.path / A_NAME, last="itself") as place:
             return place.directory.path
 
@@ -117,5 +117,5 @@ class CaDirectory:
 
 
 def hash_of(certificate: x509.Certificate) -> str:
-    """As `openssl x509 -hash` prints it: by it OpenSSL finds the files of a CA, its CRLs too."""
+    """What `openssl x509 -hash` prints; OpenSSL uses it to find the files of a CA, and its CRLs."""
     return f"{crypto.X509.from_cryptography(certificate).subject_name_hash():08x}"

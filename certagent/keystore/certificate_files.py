@@ -1,4 +1,4 @@
-"""Files of certificates as consumers read them: what they hold, and what they are to hold."""
+"""Files of certificates as consumers read them: what they hold now, and what to write into them."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def identity_of(
     paths: Mapping[FileRole, Path],
     read: Callable[[Path], bytes | None],
 ) -> Identity:
-    """The key with its certificate among these, and the chain: the rest of them, else what chain_file holds.
+    """The key, the certificate in `certificates` that matches it, and the chain: the other ones, or else chain_file's.
 
-    `key_place` is the file that leads to the key, for the error. Raises KeystoreError if none fits.
+    `key_place` is the file that leads to the key, for the error. Raises KeystoreError if no certificate matches.
     """
     leaf = next((each for each in certificates if fits(key, each)), None)
     if leaf is None:
@@ -65,8 +65,8 @@ def pem_files(
     trusted: Certificates,
     certificate_format: Literal["leaf", "fullchain"],
 ) -> dict[FileRole, bytes]:
-    """What the files of certificates, as consumers read them, are to hold."""
-    # A root proves nothing to a peer who lacks it, and those who have it need not be sent it.
+    """What to write into the files of certificates that consumers read."""
+    # A root proves nothing to a peer that lacks it, and a peer that has it does not need it sent.
     intermediates = tuple(each for each in chain if not is_self_signed(each))
     served = (certificate, *(intermediates if certificate_format == "fullchain" else ()))
     return {
@@ -77,12 +77,12 @@ def pem_files(
 
 
 def issuers_of(certificate: x509.Certificate, chain: Certificates, trusted: Certificates) -> Certificates:
-    """The chain; without one from the CA, the issuer that we trust stands in: no reader takes an empty file."""
+    """The chain. If the CA sent none, the issuer that we trust replaces it, because no reader accepts an empty file."""
     return chain or tuple(each for each in trusted if each.subject == certificate.issuer)
 
 
 def changed_files(wanted: Mapping[FileRole, bytes], found: Mapping[FileRole, Look | None]) -> set[FileRole]:
-    """Of the files of certificates: a chain_file that is missing, and what has a chain where there is to be none."""
+    """The roles to write again: a missing chain_file, and files that hold a chain but should not, or the reverse."""
     changed = {FileRole.CHAIN} if FileRole.CHAIN in found and found[FileRole.CHAIN] is None else set()
     for role in (FileRole.KEY, FileRole.CERTIFICATE):
         look = found.get(role)

@@ -40,14 +40,14 @@ from certagent.state_directory import KeystoreDirectory
 
 ReadSecret = Callable[[Secret], bytes]
 Found = Mapping[FileRole, Look | None]
-"""The files in place, by one look at each."""
+"""The files in place, each looked at once."""
 Definition = TypeVar("Definition", bound=KeystoreDefinition)
 
 
 class FileKeystore(Keystore, Generic[Definition]):
-    """A keystore whose swap replaces files, those of `definition.paths`. Shadows are directories `shadow/ID`.
+    """A keystore whose swap replaces the files of `definition.paths`. Shadows are directories `shadow/ID`.
 
-    A driver adds how an identity is read from such files, what they are to hold, and how a shadow is made.
+    A driver adds how to read an identity from such files, what to write into them, and how to make a shadow.
     """
 
     def __init__(
@@ -76,16 +76,16 @@ class FileKeystore(Keystore, Generic[Definition]):
     def _contents(
         self, shadow: Shadow, certificate: x509.Certificate, trusted: tuple[x509.Certificate, ...], found: Found
     ) -> dict[FileRole, bytes]:
-        """What each file is to hold once `shadow` is active, instead of what was found.
+        """What each file holds once `shadow` is active, in place of what was found.
 
-        Empty, or a role without a path: no such file.
+        No file is made for empty content, or for a role without a path.
         """
 
     def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
-        """Read the files of a new identity once more as consumers will, before any is written. KeystoreError."""
+        """Read the files of a new identity as consumers will, before any of them is written. Raises KeystoreError."""
 
     def _keeps(self, found: Found) -> frozenset[FileRole]:
-        """The files that go on holding a part of what was found in them."""
+        """The roles of files that keep a part of what was found in them."""
         return frozenset()
 
     @abstractmethod
@@ -151,14 +151,14 @@ class FileKeystore(Keystore, Generic[Definition]):
             return None
         wanted = {} if stays else {FileRole.CA: to_pem(trusted)}
         found = self._look() if self._definition.swap == "symlink" else self._look(*wanted) if wanted else {}
-        # The old identity is still to be found in previous/.
+        # previous/ still holds the old identity.
         return self._plan(swap_id, wanted, found, self._previous.with_name("previous-ca"), cas)
 
     def plan_adjustment(
         self, swap_id: str, trusted: tuple[x509.Certificate, ...], *, placed: bool
     ) -> swap_plan.Plan | None:
         wanted = self._lost()
-        if not placed and not wanted:  # as nearly always: nothing is read for it
+        if not placed and not wanted:  # nearly always: no file is read for it
             return None
         found = self._look()
         if placed:
@@ -170,15 +170,15 @@ class FileKeystore(Keystore, Generic[Definition]):
         return self._plan(swap_id, wanted, found, self._previous.with_name("previous-ca"))
 
     def _lost(self) -> dict[FileRole, bytes]:
-        """What is gone and can be made again from what is left. Raises KeystoreError."""
+        """The lost files that can be made again from what is left. Raises KeystoreError."""
         return {}
 
     def _changed(self, trusted: tuple[x509.Certificate, ...], found: Found) -> dict[FileRole, bytes]:
-        """What the definition says of the contents, and the files do not show. Raises KeystoreError."""
+        """The files whose content is not as the definition says, with the right content. Raises KeystoreError."""
         return {}
 
     def _is_anothers(self, role: FileRole, look: Look) -> bool:
-        """Whether owner, group or mode are configured, and others. An access list has a say in what the mode shows."""
+        """Whether owner, group or mode are configured and differ. With an access list, the mode cannot be compared."""
         defined, there, status = self._definition, self._ownership(role, look), look.status
         if role is FileRole.CA or any("acl" in name for name in look.attributes):
             return False
@@ -189,7 +189,7 @@ class FileKeystore(Keystore, Generic[Definition]):
         )
 
     def _gives_away(self, role: FileRole, found: Found) -> bool:
-        """Whether people would get what they could not read, and can have moved there: it waits for a new pair."""
+        """Whether others, who may have moved it there, would get to read the file: then it waits for a new pair."""
         look = found[role]
         return look is not None and gives_away(look, self._ownership(role, look))
 
@@ -227,12 +227,12 @@ class FileKeystore(Keystore, Generic[Definition]):
         )
 
     def _check_live(self) -> None:
-        """Whether nobody else can exchange what consumers are led to. Raises KeystoreError."""
+        """Check that nobody else can exchange the files that consumers are led to. Raises KeystoreError."""
         if self._definition.swap == "symlink" and (fault := directory_fault(self._live)):
             raise KeystoreError(f"live_dir is not trusted: {fault[0]}", fault[1])
 
     def watched(self) -> tuple[Path, ...]:
-        # Of the directory a change shows itself: what was added, removed, or put in another's place.
+        # A change shows in the directory itself: a file added, removed, or put in another file's place.
         return (*self._paths.values(), *((self._cas.path, *self._cas.own_files()) if self._cas else ()))
 
     def remarks(self) -> list[Remark]:
@@ -256,11 +256,11 @@ class FileKeystore(Keystore, Generic[Definition]):
         return identity.key
 
     def _holds_key(self, content: bytes) -> bool:
-        """Whether what was found in a private file's place is a private file."""
+        """Whether what was found in the place of a private file really is one."""
         return b"PRIVATE KEY-----" in content
 
     def _look(self, *roles: FileRole) -> Found:
-        """One look at each file, or at those of these roles: what it holds, and whose it is."""
+        """Look once at each file, or at those of these roles: what it holds, and who owns it."""
         return {role: look_at(self._paths[role], self._live) for role in roles or self._paths}
 
     def _plan(
@@ -271,9 +271,9 @@ class FileKeystore(Keystore, Generic[Definition]):
         previous: Path | None = None,
         cas: tuple[swap_plan.NewFile, ...] = (),
     ) -> swap_plan.Plan:
-        """How `contents`, by role, take the places of what was found; a ca_file that stays as it is is left alone.
+        """How `contents`, by role, replace what was found; an unchanged ca_file is left alone.
 
-        `cas`: what is changed in ca_directory.
+        `cas`: the changes in ca_directory.
         """
         wanted = {FileRole(role): content for role, content in contents.items()}  # ValueError for one not in the table
         ca = found.get(FileRole.CA)
@@ -282,7 +282,7 @@ class FileKeystore(Keystore, Generic[Definition]):
             wanted.pop(FileRole.CA, None)
         kept = self._keeps(found) & set(wanted)
         if wanted and self._definition.swap == "symlink":
-            # A generation is complete: what is not changed is carried over.
+            # A generation is complete: it also carries the files that do not change.
             carried = {role: look.content for role, look in found.items() if look is not None and role not in wanted}
             wanted |= carried
             kept |= set(carried)
@@ -311,7 +311,8 @@ class FileKeystore(Keystore, Generic[Definition]):
         )
 
     def _check_targets(self, files: tuple[swap_plan.NewFile, ...], found: Found, kept: Collection[FileRole]) -> None:
-        """Each file is one of its own, and what is `kept` of those in place is shown to nobody new. KeystoreError."""
+        """Check that the files differ and that nobody new can read content `kept` from old ones. Raises
+        KeystoreError."""
         if len({file.target for file in files}) < len(files):
             hint = "for one combined file, use the same path for key_file and certificate_file; otherwise fix the links"
             raise KeystoreError(f"two files of {self.name} are the same file through a symbolic link", hint)
@@ -326,7 +327,7 @@ class FileKeystore(Keystore, Generic[Definition]):
                 )
 
     def _inode_of(self, found: Look | None) -> Ownership | None:
-        """Whose the file is, if the new content is written into it: as configured, else where it is read as a mount."""
+        """The owner and mode of a file that is written into: `swap` says so, or it is a mount. None for a new file."""
         if found is None or found.path.is_relative_to(self._live):
             return None
         swap = self._definition.swap
@@ -338,7 +339,7 @@ class FileKeystore(Keystore, Generic[Definition]):
         return Mounts.read()
 
     def _check_holder(self, found: Look | None, wanted: Ownership) -> None:
-        """What is written into a file is read by whoever holds it open: nobody whose it is not to be. KeystoreError."""
+        """Refuse to write into a file whose owner may hold it open but must not read the new content. KeystoreError."""
         if found is None or not self.keeps_inode(found):
             return
         uid = found.status.st_uid
@@ -350,7 +351,7 @@ class FileKeystore(Keystore, Generic[Definition]):
             )
 
     def _content(self, path: Path) -> bytes | None:
-        """What a consumer's reader of this path gets. Raises KeystoreError."""
+        """What a consumer gets when it reads this path. Raises KeystoreError."""
         return read_file(path, self._live)
 
     def _ownership(self, role: FileRole, found: Look | None) -> Ownership:
@@ -358,8 +359,8 @@ class FileKeystore(Keystore, Generic[Definition]):
         if not role.private:
             return ownership(found, owner=owner, group=group, mode=None, default=0o644)
         if mode is None and not (found and self._holds_key(found.content)):
-            mode = Mode(0o600)  # one that was meant for certificates is not handed on to a key
-        # Nobody says by leaving `mode` out that everybody is to have the key.
+            mode = Mode(0o600)  # a key file does not get the mode of a file of certificates
+        # Leaving out `mode` never means that everybody may read the key.
         return ownership(found, owner=owner, group=group, mode=mode, default=0o600, inherited=0o770)
 
 

@@ -1,6 +1,6 @@
-"""A consumer's files as they are found: what a reader gets, where links lead, whose the files are.
+"""A consumer's files as certagent finds them: what a reader gets, where links lead, who owns the files.
 
-No cryptography is loaded here: `certagent recover` and the agent come this way.
+No cryptography is loaded here, because `certagent recover` and the agent use this module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keystore.attributes import with_attributes
 
-# No key, certificate or chain comes near it.
+# No key, certificate or chain is nearly as large.
 LIMIT = 1 << 20
 
 _HINTS = {
@@ -48,10 +48,10 @@ def explained(what: str) -> Iterator[None]:
 
 
 def look_at(path: Path, own: Path | None = None) -> Look | None:
-    """The file that a reader of `path` gets, with whose it is, of one look; None if there is no such file.
+    """One look at the file that a reader of `path` gets, and who owns it; None if there is no such file.
 
-    `own` is the keystore's live directory, where links in a directory of the consumer's lead. Raises KeystoreError for
-    what cannot be read, is no regular file, is larger than LIMIT bytes, or may have been put there by somebody else.
+    `own` is the keystore's live directory: links in the consumer's directories may lead there. Raises KeystoreError for
+    what cannot be read, is not a regular file, is larger than LIMIT bytes, or may have been put there by somebody else.
     """
     with explained(f"read {path}"):
         try:
@@ -67,16 +67,16 @@ def look_at(path: Path, own: Path | None = None) -> Look | None:
 
 
 def read_file(path: Path, own: Path | None = None) -> bytes | None:
-    """What the file that `look_at` finds holds. Raises as that does."""
+    """The content of the file that `look_at` finds. Raises the same errors."""
     look = look_at(path, own)
     return None if look is None else look.content
 
 
 def resolve(path: Path, live: Path) -> Path:
-    """The file that is replaced when `path` is written: itself, or what its links finally lead to.
+    """The file that a write to `path` replaces: `path` itself, or the file that its links finally lead to.
 
-    A link into `live`, the keystore's live directory, is our own and counts as the file. A link to a
-    missing file in an existing directory leads to that file-to-be. Raises KeystoreError.
+    A link into `live`, the keystore's live directory, is certagent's own and counts as the file itself. A link to a
+    missing file in an existing directory leads to the file that will be made there. Raises KeystoreError.
     """
     with explained(f"look at {path}"):
         try:
@@ -101,13 +101,13 @@ def ownership(
     default: int,
     inherited: int = 0o777,
 ) -> Ownership:
-    """Whose a new file is: as asked for, else as the one it replaces, else the process's with mode `default`.
+    """The ownership of a new file: as configured, else of the file it replaces, else the process's, mode `default`.
 
-    What that one has beside, access list and attributes, goes with it as far as it may, and of its mode the bits that
-    are `inherited`.
+    Access list and attributes of the replaced file are carried over as far as allowed, and so are the bits of its mode
+    that are in `inherited`.
 
-    `owner` and `group` are names or decimal numbers. Raises KeystoreError for an unknown one, and where the file in
-    place belongs to somebody whom no file can be given to.
+    `owner` and `group` are names or decimal numbers. Raises KeystoreError for an unknown one, and if the file in place
+    belongs to somebody to whom no file can be given.
     """
     there = Ownership(default) if found is None else _ownership_of(found)
     uid = there.uid if owner is None else _number(owner, "user")
@@ -117,7 +117,7 @@ def ownership(
     if found is not None and group is None and not owned.is_mapped(found.status.st_gid, "group"):
         raise _unmapped(found.path, f"group {found.status.st_gid}", "group")
     if found is None:
-        return Ownership(default if mode is None else int(mode), uid, gid)  # a plain number, as journals hold it
+        return Ownership(default if mode is None else int(mode), uid, gid)  # a plain number, as in journals
     new = Ownership(there.mode & inherited if mode is None else int(mode), uid, gid)
     return with_attributes(found, new, configured=mode is not None)
 
@@ -135,7 +135,7 @@ def _ownership_of(found: Look) -> Ownership:
 
 
 def ownership_of_copy(found: Look) -> Ownership:
-    """That of the file itself; ours alone where no file can be given to its owner."""
+    """The ownership of the file itself; only our own if no file can be given to its owner."""
     there = _ownership_of(found)
     if owned.is_mapped(found.status.st_uid, "user") and owned.is_mapped(found.status.st_gid, "group"):
         return with_attributes(found, there, configured=False)
@@ -143,9 +143,9 @@ def ownership_of_copy(found: Look) -> Ownership:
 
 
 def gives_away(found: Look, wanted: Ownership) -> bool:
-    """Whether what a file holds would be shown to people who cannot read it, though they may have put it there.
+    """Whether people who cannot read the file now could read its new version, though they may have put it there.
 
-    Who may change a directory can move a file of root's to another name in it.
+    Somebody who can change a directory can move one of root's files to another name in it.
     """
     there = _ownership_of(found)
     if found.closed or there.mode & 0o004:
@@ -156,15 +156,15 @@ def gives_away(found: Look, wanted: Ownership) -> bool:
 
 
 def kept_ownership(found: Look) -> Ownership:
-    """Of a copy in `previous`. One that may not be written says that its file was not for everybody's eyes, in a
-    directory whose owner could meanwhile exchange it for one of his own: see `goes_back`."""
+    """The ownership of a copy in `previous`. A read-only copy marks a file that not everybody could read, in a
+    directory whose owner could meanwhile replace it with a file of their own: see `goes_back`."""
     there = _ownership_of(found)
     withheld = not found.closed and there.uid in owned.owners() and not there.mode & 0o004
     return Ownership(0o400 if withheld else 0o600)
 
 
 def goes_back(kept: Look, wanted: Ownership) -> bool:
-    """Whether a copy in `previous` may become such a file again."""
+    """Whether a copy in `previous` may be put back as a file with this ownership."""
     for_us = wanted.uid is None or wanted.uid in owned.owners()
     return bool(kept.status.st_mode & 0o200) or (for_us and not wanted.mode & 0o077)
 

@@ -1,5 +1,5 @@
-"""What would keep a file from being replaced, as far as it can be known without trying: for `check`, and before a CA is
-asked for a certificate that could not be put in place."""
+"""What would keep a file from being replaced, as far as that is known without trying. Used by `check`, and before
+certagent asks a CA for a certificate that it could not put in place."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ ROOM = 64 * 1024
 
 
 def find(target: Path, *, over: bool, beside: str, mounts: Collection[str]) -> KeystoreError | None:
-    """Why this file cannot be replaced. `over`: it is written into; else `beside` is the longest name beside it.
+    """Why this file cannot be replaced; None if it can.
 
+    `over`: new content is written into it; otherwise `beside` is the longest name of a temporary file beside it.
     `mounts` are the mount points that we see.
     """
     directory = target.parent
@@ -42,10 +43,10 @@ def find(target: Path, *, over: bool, beside: str, mounts: Collection[str]) -> K
 
 
 def lack_of_room(directory: Path, needed: int = ROOM) -> KeystoreError | None:
-    """Why nothing more can be written there; quotas are not seen."""
+    """Why nothing more can be written there; None if there is room. Quotas are not seen."""
     try:
         status = os.statvfs(directory)
-    except OSError:  # who writes there says so
+    except OSError:  # whoever writes there reports it
         return None
     blocks = status.f_bfree if os.geteuid() == 0 else status.f_bavail
     if status.f_flag & os.ST_RDONLY:
@@ -60,14 +61,14 @@ def lack_of_room(directory: Path, needed: int = ROOM) -> KeystoreError | None:
 
 
 def _flag(path: Path) -> str:
-    """`immutable` or `append-only` for a file or directory that has such a flag; empty for others, and if unknown."""
+    """`immutable` or `append-only` if a file or directory has such a flag; empty if not, or if that is unknown."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return ""
     try:
         (flags,) = _LONG.unpack(fcntl.ioctl(descriptor, _GET_FLAGS, _LONG.pack(0)))
-    except OSError:  # a file system that has none
+    except OSError:  # a file system without flags
         return ""
     finally:
         os.close(descriptor)

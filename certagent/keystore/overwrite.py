@@ -1,8 +1,8 @@
 """`swap: in-place`: new content written into the files themselves, for readers that hold a file by its inode.
 
-Those are the hard links of a file, and mounts of the file alone. Nothing makes this atomic: a reader may get half of a
-file, and so may a power cut. What is to be there, and what was, lie whole in the state directory until it is done, so
-that it can be carried on or taken back. No cryptography is loaded here.
+Such readers use a hard link of a file, or a mount of the file alone. Nothing makes this atomic: a reader may get half
+a file, and a power cut may leave half a file. The new and the old content stay in the state directory until the
+overwrite is complete, so that it can be finished or undone. No cryptography is loaded here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def stage(plan: Plan, held: Targets) -> None:
     room.mkdir(0o700)
     for file, change in zip(plan.files, plan.record.changes, strict=True):
         if change.overwrite is not None:
-            with _opened(change, change.overwrite, held) as there:  # that it may be written into is found out now
+            with _opened(change, change.overwrite, held) as there:  # shows now whether it may be written into
                 if sha256(there.look.content) != change.before:
                     raise _changed(change)
                 durable.write_new(Path(change.old), there.look.content)
@@ -48,7 +48,7 @@ def undo(record: Record) -> None:
 def write_all(record: Record, held: Targets) -> None:
     """Write the new content into each file, one right after the other, durably.
 
-    All are opened and compared before the first is written. Raises KeystoreError.
+    All files are opened and compared before the first one is written. Raises KeystoreError.
     """
     with ExitStack() as stack:
         files = [stack.enter_context(_opened(*each, held)) for each in _overwritten(record)]
@@ -61,12 +61,12 @@ def write_all(record: Record, held: Targets) -> None:
 
 
 def put_back(record: Record, held: Targets) -> None:
-    """Write the old content into each file again, durably; of files that others have changed meanwhile none is touched
-    but those that are half written. Raises KeystoreError."""
+    """Write the old content into each file again, durably. If other programs changed some of the files meanwhile, only
+    half-written files are touched. Raises KeystoreError."""
     with ExitStack() as stack:
         own = []
         for change, owners in _overwritten(record):
-            if held.digest(change.target) is not None:  # else it is gone, or somebody's link by now
+            if held.digest(change.target) is not None:  # otherwise it is gone, or somebody's link by now
                 file = stack.enter_context(_opened(change, owners, held))
                 own += [] if file.is_foreign else [file]
         alone = len(own) == len(_overwritten(record))
@@ -78,7 +78,7 @@ def put_back(record: Record, held: Targets) -> None:
 
 @dataclass(frozen=True)
 class _File:
-    """A file that is written into, as it was when it was opened."""
+    """A file to write into, as it was when it was opened."""
 
     change: Change
     owners: Overwrite
@@ -100,7 +100,7 @@ class _File:
         )
 
     def check(self) -> None:
-        """Whether it may be written. Raises KeystoreError."""
+        """Check that the file may be written. Raises KeystoreError."""
         if self.is_foreign:
             raise _changed(self.change)
         staged = self.change.staged
@@ -109,7 +109,7 @@ class _File:
             raise KeystoreError(why, "it is tried again")
 
     def become(self, *, new: bool) -> None:
-        """Owner and mode before content: a key is never open to more people than it is for. Raises KeystoreError."""
+        """Set owner and mode before the content, so that only the right people ever see a key. Raises KeystoreError."""
         source = self.change.staged if new else self.change.old
         with explained(f"write into {self.change.target}"):
             _give(self.descriptor, self.look, self.owners.new if new else self.owners.old)
@@ -140,7 +140,7 @@ def _write(descriptor: int, content: bytes) -> None:
 
 
 def is_mixture(found: bytes, old: bytes, new: bytes) -> bool:
-    """Whether writing `new` over `old`, cut short, can have left `found`: each byte is the one or the other, or 0 where
+    """Whether an interrupted write of `new` over `old` can have left `found`: each byte is from one of them, or 0 where
     a file system had made room for it."""
     if len(found) > max(len(old), len(new)):
         return False
@@ -148,7 +148,7 @@ def is_mixture(found: bytes, old: bytes, new: bytes) -> bool:
 
 
 def _give(descriptor: int, look: Look, wanted: Ownership) -> None:
-    """What is as wanted is left alone: only the owner may change it, and others may well write the file."""
+    """Set the ownership only if it differs: only the owner may change it, though others may well write the file."""
     status, rules = look.status, dict(wanted.attributes).get(ACCESS_LIST)
     same = (
         wanted.mode == status.st_mode & 0o777

@@ -36,8 +36,8 @@ _TOO_LONG = 1024  # bytes of a passphrase, for OpenSSL
 class PemFiles(FileKeystore[PemKeystore]):
     """The driver for `type: pem`.
 
-    The shadow is `shadow/ID/{key,certificate,chain}.pem` under the keystore's state directory, the key
-    encrypted if key_passphrase is configured. `certificate.pem` is written last: with it, all is there.
+    The shadow is `shadow/ID/{key,certificate,chain}.pem` under the keystore's state directory, the key encrypted if
+    key_passphrase is configured. `certificate.pem` is written last: once it exists, the shadow is complete.
     """
 
     def read_certificate(self) -> x509.Certificate | None:
@@ -85,7 +85,7 @@ class PemFiles(FileKeystore[PemKeystore]):
         return identity_of(key, key_file, certificates, paths, self._content)
 
     def _certificates(self, path: Path) -> Certificates | None:
-        """What the certificate file holds; None if it is missing, or a combined file with a key only."""
+        """The certificates in the certificate file; None if it is missing, or a combined file with a key only."""
         content = self._content(path)
         is_key = content is not None and b"PRIVATE KEY-----" in content and b"BEGIN CERTIFICATE-----" not in content
         if content is None or (self._definition.combined and is_key):
@@ -109,7 +109,7 @@ class PemFiles(FileKeystore[PemKeystore]):
     def _key_pem(self, key: PrivateKey, form: KeyFormat = "pkcs8") -> bytes:
         try:
             return keys.to_pem(key, self._passphrase, form)
-        except ValueError:  # empty, or longer than OpenSSL takes; the text is not to be told
+        except ValueError:  # empty, or longer than OpenSSL takes; the error must not quote it
             raise self._unfit_passphrase() from None
 
     def _unfit_passphrase(self) -> KeystoreError:
@@ -135,7 +135,7 @@ class PemFiles(FileKeystore[PemKeystore]):
     ) -> dict[FileRole, bytes]:
         contents = pem_files(shadow.chain, certificate, trusted, self._definition.certificate_format)
         key = self._key_pem(shadow.key, self._key_format(found))
-        # Combined: certificates first, which OpenSSL's readers, nginx, HAProxy, stunnel and lighttpd all take.
+        # Combined: certificates first; OpenSSL's readers, nginx, HAProxy, stunnel and lighttpd all accept that.
         contents[FileRole.KEY] = contents[FileRole.CERTIFICATE] + key if self._definition.combined else key
         return {role: content + self._others(role, found) for role, content in contents.items()}
 
@@ -157,7 +157,7 @@ class PemFiles(FileKeystore[PemKeystore]):
         return self._definition.key_format or (in_place and pem_blocks.key_format(in_place.content)) or "pkcs8"
 
     def _others(self, role: FileRole, found: Found) -> bytes:
-        """What a file holds that is not certagent's: it goes on holding it. The CA's files are certagent's alone."""
+        """The part of a file that is not certagent's and stays in it. The CA files are certagent's alone."""
         look = found.get(role)
         ours = role in (FileRole.CHAIN, FileRole.CA)
         if ours or look is None:
@@ -173,10 +173,10 @@ class PemFiles(FileKeystore[PemKeystore]):
 
 
 def _of_other_keys(content: bytes) -> Certificates:
-    """The certificates of private keys that lie in a file beside the first one: another pair, of somebody else's."""
+    """The certificates of any further private keys in a file: another pair, which belongs to somebody else."""
     others = set()
     for block in pem_blocks.other_keys(content):
-        with suppress(KeystoreError):  # encrypted, or of no kind that is known
+        with suppress(KeystoreError):  # encrypted, or of an unknown kind
             others.add(keys.public_bytes(keys.load_private(block, None, "").public_key()))
     if not others:
         return ()

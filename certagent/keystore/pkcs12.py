@@ -1,6 +1,6 @@
 """PKCS#12 files: key, certificate and chain in one file, as Java and others read them.
 
-The file may hold more: other keys, certificates that Java trusts, secret keys. They are kept byte for byte.
+The file may hold more: other keys, certificates that Java trusts, secret keys. certagent keeps them byte for byte.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Certificates = tuple[x509.Certificate, ...]
 class Pkcs12File(FileKeystore[Pkcs12Keystore]):
     """The driver for `type: pkcs12`.
 
-    The shadow is `shadow/ID/shadow.p12` under the keystore's state directory, a PKCS#12 file of its own under the
-    same password: with the key alone at first, replaced by one with the certificate.
+    The shadow is `shadow/ID/shadow.p12` under the keystore's state directory: a separate PKCS#12 file with the same
+    password. At first it holds only the key; a file with the certificate then replaces it.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
     ) -> None:
         super().__init__(name, definition, directory=directory, live=live, read_secret=read_secret)
         self._file = Path(definition.file)
-        # A walk looks at one file a dozen times; stirring the password each time would be felt on a router.
+        # A walk looks at one file a dozen times; deriving the key each time would be slow on a router.
         self._load = lru_cache(maxsize=4)(pkcs12_codec.load)
         self._private_key = lru_cache(maxsize=4)(pkcs12_codec.private_key)
 
     def read_certificate(self) -> x509.Certificate | None:
-        """Certificates are encrypted like the key: unlike other drivers' this one reads the password, too."""
+        """Certificates are encrypted like the key, so unlike other drivers this one reads the password."""
         identity = self.read()
         return identity.certificate if identity else None
 
     def watched(self) -> tuple[Path, ...]:
-        # A password that was corrected is worth another look at once.
+        # A corrected password is reason to look again at once.
         file = self._definition.password.file
         return (*super().watched(), *([Path(file)] if file else []))
 
@@ -70,7 +70,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
 
     def check_targets(self) -> None:
         super().check_targets()
-        self._key_bag(self._bags(self._file, self._content(self._file)), self._file)  # what else it holds is kept
+        self._key_bag(self._bags(self._file, self._content(self._file)), self._file)  # the other entries are kept
 
     def _keeps(self, found: Found) -> frozenset[FileRole]:
         return frozenset({FileRole.PKCS12})
@@ -85,7 +85,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
         return {FileRole.PKCS12: file, FileRole.CA: to_pem(trusted)}
 
     def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
-        """OpenSSL has to open it too, unless other entries kept it from that before."""
+        """Check that OpenSSL opens the file too, unless other entries already kept it from opening the old one."""
         if not pkcs12_codec.opens(contents[FileRole.PKCS12], self._password, certificate):
             there = self._content(self._file)
             if there is None or pkcs12_codec.opens(there, self._password):
@@ -102,20 +102,20 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
     def _replaced(
         self, there: Look | None, key: PrivateKey, certificate: x509.Certificate, chain: Certificates
     ) -> bytes:
-        """The file with a new identity in the old one's place, and everything else as it is."""
+        """The file with the new identity in place of the old one, and everything else unchanged."""
         bags = self._bags(self._file, there.content if there else None)
         old = self._key_bag(bags, self._file)
         kept = [bag for bag in bags if bag not in self._own(bags, old)]
         name = self._definition.friendly_name or (old.name if old else "") or self.name
         others = _certificates(kept)
-        # A root proves nothing to a peer who lacks it, and those who have it need not be sent it.
+        # A root proves nothing to a peer that lacks it, and a peer that has it does not need it sent.
         above = [each for each in chain if not is_self_signed(each) and each not in others]
         return pkcs12_codec.dump(
             [*pkcs12_codec.entry(key, (certificate, *above), name, self._password), *kept], self._password
         )
 
     def _own(self, bags: tuple[Bag, ...], key_bag: Bag | None) -> list[Bag]:
-        """The bags that go with the old identity: its key, its certificate, and the chain no other entry needs."""
+        """The bags that go with the old identity: key, certificate, and the chain certificates no other entry needs."""
         if key_bag is None:
             return []
         leaf = self._leaf(bags, key_bag, self._file)
@@ -150,7 +150,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
         return Identity(key, leaf, in_order(leaf, certificates))
 
     def _leaf(self, bags: tuple[Bag, ...], key_bag: Bag, file: Path) -> x509.Certificate | None:
-        """The certificate of a key; of several, the one the file itself puts together with it."""
+        """The certificate of a key; if there are several, the one that the file itself links to the key."""
         key = self._private_key(key_bag, self._password, str(file))
         by_id = sorted(bags, key=lambda bag: bag.local_id != key_bag.local_id)
         return next((each for each in _certificates(by_id) if fits(key, each)), None)
@@ -159,7 +159,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
         found = [bag for bag in bags if bag.kind is Kind.KEY]
         name = self._definition.friendly_name
         if name is not None:
-            # Java knows its aliases in small letters alone.
+            # Java compares aliases in lower case.
             return next((bag for bag in found if bag.name.casefold() == name.casefold()), None)
         if len(found) > 1:
             names = ", ".join(sorted(bag.name for bag in found))
@@ -187,7 +187,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
 
     @cached_property
     def _password(self) -> bytes:
-        """Fetched once: its command may ask a person. Without it nothing of the file can be read: KeystoreError."""
+        """Fetched once: its command may ask a person. Without it, the file cannot be read. Raises KeystoreError."""
         try:
             password = self._read_secret(self._definition.password)
         except (ConfigError, HookError) as error:
@@ -201,5 +201,5 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
 
 
 def _certificates(bags: Iterable[Bag]) -> Certificates:
-    """Those that may belong to an identity: not what Java trusts."""
+    """The certificates that may belong to an identity, so not those that Java trusts."""
     return tuple(bag.certificate for bag in bags if bag.kind is Kind.CERTIFICATE and bag.certificate)

@@ -1,7 +1,7 @@
 """PKCS#12 (RFC 7292) as bytes: the entries of a file, and a file of entries. No files are touched here.
 
 Written: AES-256 under PBKDF2 with HMAC-SHA-256, and a MAC over SHA-256, as OpenJDK 17 and OpenSSL 3 write and read
-them. Read besides: 3DES and RC2 with SHA-1, as older tools wrote them. Entries that are not ours keep their bytes.
+them. Also read: 3DES and RC2 with SHA-1, as older tools wrote them. Entries that are not ours keep their bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DIGESTS: dict[str, hashes.HashAlgorithm] = {
     "sha512": hashes.SHA512(),
 }
 _RC2 = ("pkcs12_sha1_rc2_40", "pkcs12_sha1_rc2_128")
-# What asn1crypto and cryptography raise for bytes that are not what they should be.
+# What asn1crypto and cryptography raise for malformed bytes.
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -65,7 +65,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Bag:
-    """One entry. `raw` is its SafeBag as it stands in the file; a key's is encrypted still."""
+    """One entry. `raw` is its SafeBag as it stands in the file; a key in it is still encrypted."""
 
     kind: Kind
     raw: bytes
@@ -75,13 +75,13 @@ class Bag:
 
 
 class _OldError(Exception):
-    """Encrypted with RC2, which only the library's own reader knows."""
+    """Encrypted with RC2, which only cryptography's own reader can decrypt."""
 
 
 def load(content: bytes, password: bytes, where: str) -> tuple[Bag, ...]:
     """The entries of a file; `password` is UTF-8, `where` names the file in errors.
 
-    Raises KeystoreError: a wrong password, damage, or a form that is not known here.
+    Raises KeystoreError: a wrong password, damage, or an unknown form.
     """
     try:
         pfx = pkcs12.Pfx.load(content, strict=True)
@@ -124,7 +124,7 @@ def _not_decrypted(where: str, name: str) -> KeystoreError:
 
 
 def opens(content: bytes, password: bytes, certificate: x509.Certificate | None = None) -> bool:
-    """Whether OpenSSL's own reader opens a file with its password; and finds `certificate` in it."""
+    """Whether OpenSSL's own reader opens a file with its password, and finds `certificate` in it if one is given."""
     try:
         found = library.load_pkcs12(content, password)
     except _UNREADABLE:
@@ -147,7 +147,7 @@ def _bags(contents: Sequence[cms.ContentInfo], content: bytes, password: bytes, 
 
 
 def _encryption_of(info: cms.ContentInfo) -> str:
-    """The name of what a part is encrypted with, if that is not known here; empty for a part that is not."""
+    """What a part is encrypted with, if this module cannot read it; empty if it can, or the part is not encrypted."""
     try:
         return forms.unknown_algorithm(info["content"]["encrypted_content_info"]["content_encryption_algorithm"])
     except _UNREADABLE:
@@ -185,9 +185,9 @@ def _certificate(der: bytes) -> x509.Certificate:
 
 
 def _old_certificates(bags: Sequence[Bag], content: bytes, password: bytes, where: str) -> Iterable[Bag]:
-    """The certificates of a file that keeps them under RC2: read by the library, which drops what is said of them.
+    """The certificates of a file that encrypts them with RC2. The library reads them, but drops their attributes.
 
-    So nothing but a key's own chain may be there: a mark of trust would be lost.
+    So the file may hold nothing but a key's own chain: a mark of trust would be lost.
     """
     hint = "convert it once: `keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12`"
     try:
@@ -257,7 +257,7 @@ def _raw(bag_id: str, value: dict[str, Any], name: str, local_id: bytes) -> byte
 
 
 def dump(bags: Iterable[Bag], password: bytes) -> bytes:
-    """A file of these entries. Encrypted keys stand beside, all else inside one encrypted part, as others do it."""
+    """A file of these entries. Encrypted keys stay outside; one encrypted part holds the rest, as others do it."""
     parsed = [pkcs12.SafeBag.load(bag.raw) for bag in bags]
     shrouded = [bag for bag in parsed if bag["bag_id"].native == "pkcs8_shrouded_key_bag"]
     rest = [bag for bag in parsed if bag["bag_id"].native != "pkcs8_shrouded_key_bag"]
@@ -285,7 +285,7 @@ def dump(bags: Iterable[Bag], password: bytes) -> bytes:
 
 
 def _mac_fits(data: Any, safe: bytes, password: bytes) -> bool:
-    """Whether the MAC over the whole is right; a file without one is taken as it is."""
+    """Whether the MAC over the whole file is right; a file without a MAC is accepted."""
     if isinstance(data, core.Void):
         return True
     digest = data["mac"]["digest_algorithm"]["algorithm"].native
@@ -326,7 +326,7 @@ def _derive(digest: str, password: bytes, salt: bytes, *, purpose: int, rounds: 
 
 
 def _check_rounds(algorithm: algos.EncryptionAlgorithm) -> int:
-    """How often the password is to be stirred. Raises ValueError for what would hold us up."""
+    """The number of key derivation rounds. Raises ValueError for a number that would take too long."""
     if algorithm["algorithm"].native == "pbes2":
         if algorithm.kdf != "pbkdf2":
             raise ValueError

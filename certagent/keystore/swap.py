@@ -1,15 +1,15 @@
-"""Carrying a swap out: the only code that replaces a consumer's files. No cryptography is loaded here.
+"""Carrying out a swap: the only code that replaces a consumer's files. No cryptography is loaded here.
 
-A `Plan` holds the new contents in memory; its `record` holds what the journal keeps. The caller's order:
+A `Plan` holds the new contents in memory; its `record` holds what the journal keeps. The caller follows this order:
 
     journal STAGING(record) → stage(plan) → journal ACTIVATING(record) → finish(record) → journal ACTIVATED
 
 and after a power cut: STAGING → undo(record), ACTIVATING → finish(record). Each may be repeated.
 If `finish` raises UndoneError, the record is dead: the old files are in place, plan again. After any other
-KeystoreError it is to be called again with the same record, once the cause is mended.
+KeystoreError, fix the cause and call it again with the same record.
 
-The consumer's directories are held open through each of these, and everything is done in them (`directories.py`). The
-live directory and `previous` are certagent's own: plain paths do.
+All of these hold the consumer's directories open and do everything in them (`directories.py`). The live directory and
+`previous` are certagent's own, so plain paths are good enough there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from certagent.keystore.targets import Targets, digest, hold
 
 
 class UndoneError(KeystoreError):
-    """The swap could not be made. The old files are in place (but for what others put there), nothing is staged."""
+    """The swap could not be made. The old files are in place (except where others put files), nothing is staged."""
 
     @property
     def kind(self) -> str:
@@ -39,9 +39,9 @@ class UndoneError(KeystoreError):
 
 
 def stage(plan: Plan) -> None:
-    """Write everything that is new where no consumer looks, durably, and keep copies of the old files.
+    """Write everything new where no consumer looks, durably, and keep copies of the old files.
 
-    Owner and mode are set before content. Raises KeystoreError, and then leaves nothing behind.
+    Owner and mode are set before content. If it raises KeystoreError, it leaves nothing behind.
     """
     try:
         _keep_old(plan)
@@ -50,15 +50,15 @@ def stage(plan: Plan) -> None:
         if plan.record.way != "symlink" or _renamed(plan.record):
             _stage_beside(plan)
     except KeystoreError:
-        with suppress(KeystoreError):  # the first fault is the one to tell
+        with suppress(KeystoreError):  # report the first error, not this one
             undo(plan.record)
         raise
 
 
 def _keep_old(plan: Plan) -> None:
-    """Copy the files in place to what becomes `previous`: complete as soon as it has its name.
+    """Copy the files in place to what becomes `previous`: it is complete as soon as it has that name.
 
-    Where nothing is in place `previous` stays: it may hold the only pair there is.
+    If nothing is in place, `previous` stays: it may hold the only pair that exists.
     """
     kept = _kept(plan.record)
     if not any(file.before for file in plan.files) and Path(plan.record.previous).is_dir():
@@ -70,7 +70,7 @@ def _keep_old(plan: Plan) -> None:
         part.mkdir(0o700)
         for file in plan.files:
             found = look_at(file.target, Path(plan.record.live))
-            # What they could not read before would be theirs if it were put back one day.
+            # People who could not read a file before must not get it when it is put back one day.
             if found is not None and not gives_away(found, file.ownership):
                 durable.write_new(part / file.kept_name, found.content, kept_ownership(found))
         durable.sync_directory(part)
@@ -102,7 +102,7 @@ def _stage_beside(plan: Plan) -> None:
 def _stage_generation(plan: Plan) -> None:
     generation, base = Path(plan.record.generation), Path(plan.record.base)
     with explained(f"write to {generation.parent}"):
-        durable.make_directory(generation.parent, 0o755)  # consumers pass through; each file has its own mode
+        durable.make_directory(generation.parent, 0o755)  # consumers go through it; each file has its own mode
         _fresh_directory(generation)
         linked = _linked(plan.record)
         for file, change in zip(plan.files, plan.record.changes, strict=True):
@@ -118,7 +118,7 @@ def _stage_generation(plan: Plan) -> None:
 
 
 def undo(record: Record) -> None:
-    """Remove what was staged; the targets are not touched. Raises KeystoreError."""
+    """Remove the staged files; the targets are not touched. Raises KeystoreError."""
     with _targets(record) as held:
         _undo(record, held)
 
@@ -146,10 +146,10 @@ def _undo(record: Record, held: Targets) -> None:
 
 
 def finish(record: Record) -> None:
-    """Put the staged files in place, from wherever an earlier call was cut short; then tidy up.
+    """Put the staged files in place, from wherever an earlier call was interrupted; then tidy up.
 
-    Raises UndoneError if it cannot be done, with the old files in place again; any other KeystoreError
-    means that it is to be called again (the module's docstring).
+    Raises UndoneError if that cannot be done and the old files are in place again. After any other KeystoreError,
+    call it again (see the module's docstring).
     """
     with _targets(record) as held:
         if record.way != "symlink":
@@ -167,7 +167,7 @@ def finish(record: Record) -> None:
             held.sync()
             if record.way == "in-place":
                 overwrite.undo(record)
-    with suppress(OSError):  # what is left of old generations is swept by the next swap
+    with suppress(OSError):  # the next swap sweeps what is left of old generations
         for directory in record.sweep:
             durable.remove(Path(directory))
 
@@ -195,7 +195,7 @@ def _rename_all(record: Record, held: Targets) -> None:
     for change in ready:
         try:
             with explained(f"replace {change.target}"):
-                # Nothing else between the renames, no sync either: the mixed moment is microseconds long.
+                # Nothing else between the renames, not even a sync, so that the mixed state lasts only microseconds.
                 if change.sha256:
                     held.replace(change.staged, change.target)
                 else:
@@ -205,7 +205,7 @@ def _rename_all(record: Record, held: Targets) -> None:
 
 
 def _switch(record: Record, held: Targets) -> None:
-    """Make every target a link through the pointer, which leads to the old content meanwhile; then turn it."""
+    """Make every target a link through the pointer, which leads to the old content until it is switched at the end."""
     pointer, generation = Path(record.pointer), Path(record.generation)
     if link_of(pointer) == generation.name:
         return
@@ -225,13 +225,13 @@ def _switch(record: Record, held: Targets) -> None:
                     _link(through(pointer, change), name, record.id, dir_fd=directory.descriptor)
             _link(generation.name, pointer, record.id)
     except KeystoreError as error:
-        if link_of(pointer) == generation.name:  # only its durability is in doubt
+        if link_of(pointer) == generation.name:  # it is there, but may not be durable
             raise
         _give_up(record, held, str(error), error.hint)
 
 
 def _compare(record: Record, held: Targets, changes: Iterable[Change]) -> None:
-    """What these replace is still what was found there, or as it is to be. Raises UndoneError."""
+    """Check that these targets still hold what was found there, or already the new content. Raises UndoneError."""
     for change in changes:
         if change.before is not None and (held.digest(change.target) or "") not in (change.before, change.sha256):
             why = f"{change.target} was replaced by another program while certagent was replacing it"
@@ -245,7 +245,7 @@ def _give_up(record: Record, held: Targets, why: str, hint: str) -> NoReturn:
 
 
 def _put_back(record: Record, held: Targets) -> None:
-    """Rename the copies of the old files back over the new ones, unless another program had a hand in it."""
+    """Rename the copies of the old files back over the new ones, unless another program changed them."""
     overwrite.put_back(record, held)
     renamed = _renamed(record)
 
@@ -265,7 +265,7 @@ def _put_back(record: Record, held: Targets) -> None:
 
 
 def _rotate_previous(record: Record) -> None:
-    """Let what was kept become `previous`; at no moment is there neither it nor the kept one."""
+    """Turn the kept files into `previous`; at every moment, one of the two exists."""
     previous, kept = Path(record.previous), _kept(record)
     trash = previous.with_name(f"{kept.name}.trash")
     if kept.is_dir():
@@ -304,7 +304,7 @@ def _fresh_directory(path: Path) -> None:
 
 
 def _copy(source: Path, live: Path, copy: Path, directory: Directory | None = None) -> None:
-    """Copy a file with its owner and mode, beside it where a directory is given; nothing if there is none."""
+    """Copy a file with its owner and mode, beside it if `directory` is given; does nothing if there is no file."""
     found = look_at(source, live)
     if found is not None:
         whose = ownership_of_copy(found)

@@ -1,4 +1,4 @@
-"""How a swap is to be made, as a value: the files, and what the journal keeps of it. Writes nothing."""
+"""How to make a swap, as a value: the files, and what the journal keeps of it. Writes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POINTER = "current"
 
 
 class Overwrite(Struct, frozen=True):
-    """Whose a file is, and what may be done with it, that keeps its inode: from now on, and before."""
+    """The ownership of a file that keeps its inode: from now on, and before."""
 
     new: Ownership
     old: Ownership
@@ -27,15 +27,14 @@ class Overwrite(Struct, frozen=True):
 class Change(Struct, frozen=True):
     """One file: where consumers read it (`target`), where the new content waits (`staged`), its SHA-256 in hex.
 
-    rename: `staged` lies beside `target` and is renamed over it; `old` is a copy of what it replaces, with
-    the same owner and mode, to be renamed back if a later rename fails; empty if nothing was in place.
-    symlink: `staged` lies in the new generation, `target` is or becomes a link through the pointer.
-    Of ca_directory there are several, each by rename whatever the way of the others. Without `sha256` and `staged` what
-    lies there is removed.
-    in-place: with `overwrite`, `staged` and `old` lie in the record's `generation`, and what they hold is written into
-    the file; without, nothing was in place, or a link, and it is as by rename.
-    `before`: the SHA-256 of what was found in its place when the swap was planned, empty for nothing: another program's
-    change since then is not overwritten. None: of a release that did not say so.
+    rename: `staged` lies beside `target` and is renamed over it. `old` is a copy of the replaced file, with the same
+    owner and mode, to rename back if a later rename fails; empty if nothing was in place. symlink: `staged` lies in the
+    new generation, `target` is or becomes a link through the pointer. Files of ca_directory are always renamed,
+    whatever is done with the others. Without `sha256` and `staged`, the target is removed. in-place: with `overwrite`,
+    `staged` and `old` lie in the record's `generation`, and their content is written into the file. Without
+    `overwrite`, nothing or a link was in place, and the file is renamed. `before`: the SHA-256 of what was in place
+    when the swap was planned, empty for nothing: a change that another program made since then is not overwritten.
+    None: written by a release that did not record it.
     """
 
     role: FileRole
@@ -48,17 +47,17 @@ class Change(Struct, frozen=True):
 
     @property
     def kept_name(self) -> str:
-        """What it is called in `previous`, in a generation, and in the record's directory."""
+        """Its name in `previous`, in a generation, and in the record's directory."""
         return _kept_name(self.role, Path(self.target))
 
 
 class Record(Struct, frozen=True):
-    """What must be known to finish or undo a swap, as the journal keeps it.
+    """What the journal keeps so that a swap can be finished or undone.
 
-    `previous` is the directory that holds the old files afterwards. `generation` is the directory of what is staged:
-    of symlink the one that consumers will read, of in-place one of our own. symlink only: `pointer` is the link that is
-    renamed, `base` a copy of what is in place (empty if every target is a link already). `sweep`: directories nobody
-    reads any more once the swap is made. `live`: where links of ours lead.
+    `previous` is the directory that holds the old files afterwards. `generation` is the directory of the staged files:
+    with symlink the one that consumers will read, with in-place one of our own. symlink only: `pointer` is the link
+    that is renamed, `base` a copy of what is in place (empty if every target is a link already). `sweep`: directories
+    that nobody reads any longer once the swap is made. `live`: where our own links lead.
     """
 
     id: str
@@ -74,10 +73,10 @@ class Record(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file to be written: its role, the file it replaces, and what it holds; None: it is removed.
+    """A file to write: its role, the file it replaces, and its content; None: that file is removed.
 
-    `before` as in Change. `inode_of`: whose the file in place is, if the content is to be written into it; None: a new
-    file takes its place.
+    `before` as in Change. `inode_of`: the ownership of the file in place, if the content is written into it; None: a
+    new file takes its place.
     """
 
     role: FileRole
@@ -95,7 +94,7 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """A swap to be: `files` with their contents, `record` for the journal."""
+    """A planned swap: `files` with their contents, `record` for the journal."""
 
     files: tuple[NewFile, ...]
     record: Record
@@ -112,7 +111,7 @@ def prepare(
     others: Iterable[Path] = (),
     changes_ca: bool,
 ) -> Plan:
-    """How `files` take their places: `linked` by one pointer in `live`, the keystore's own directory for generations.
+    """How `files` are put in place. `linked`: by one pointer in `live`, the keystore's own directory for generations.
 
     `others` are the keystore's files that stay as they are. Writes nothing.
     """
@@ -121,7 +120,7 @@ def prepare(
             return Plan(files, _by_symlink(files, swap_id, previous, live), changes_ca)
         make = _in_place if any(file.inode_of for file in files) else _by_rename
         record = make(files, swap_id, previous, live)
-        # A keystore that was swapped by symlink before: nothing leads there any more since the last swap.
+        # An earlier swap of this keystore used symlinks, and since the last swap no link leads there.
         unread = live.is_dir() and not any(
             leads_to(path).startswith(f"{live}/") for path in (*others, *(file.target for file in files))
         )
@@ -171,7 +170,7 @@ def _by_symlink(files: tuple[NewFile, ...], swap_id: str, previous: Path, live: 
     linked = all(leads_to(Path(change.target)) == through(pointer, change) for change in links)
     something = any(change.before for change in links)
     base = "" if linked or not something else str(unused(live / f"generation-{swap_id}-base"))
-    # Readers may still hold what the pointer leads to now, or leads to meanwhile; all older generations go.
+    # Readers may still use what the pointer leads to now, or leads to during the swap; all older generations go.
     left = Path(base) if base else live / (link_of(pointer) or POINTER)
     sweep = tuple(str(path) for path in sorted(live.glob("generation-*")) if path != left)
     return Record(swap_id, "symlink", changes, str(previous), str(generation), str(pointer), base, sweep, str(live))
@@ -182,7 +181,7 @@ def _kept_name(role: FileRole, target: Path) -> str:
 
 
 def beside(path: Path, swap_id: str) -> Path:
-    """A name in the same directory that consumers who read whole directories pass over."""
+    """A name in the same directory, which consumers that read whole directories ignore."""
     return path.with_name(f".{path.name}.certagent-{swap_id}")
 
 
@@ -191,17 +190,17 @@ def through(pointer: Path, change: Change) -> str:
 
 
 def unused(path: Path) -> Path:
-    """`path`, or `path-2` …: never a directory that a reader may be in."""
+    """`path`, or `path-2` …: never a directory that somebody may be reading."""
     candidates = (path if number == 1 else Path(f"{path}-{number}") for number in range(1, 1000))
     return next((each for each in candidates if not each.exists()), path)
 
 
 def leads_to(target: Path) -> str:
-    """The text of the symbolic link that a target may be; empty for anything else."""
+    """Where the target leads, if it is a symbolic link; empty for anything else."""
     with reach(target, last="itself") as place:
         return place.directory.link(place.name)
 
 
 def link_of(path: Path) -> str:
-    """The same of a path in our own directories."""
+    """Where a path in our own directories leads, if it is a symbolic link; empty for anything else."""
     return str(path.readlink()) if path.is_symlink() else ""

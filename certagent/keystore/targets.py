@@ -1,4 +1,4 @@
-"""The directories of the files that a swap replaces, held open while it is at work. No cryptography is loaded here."""
+"""The directories of the files that a swap replaces, held open until it is over. No cryptography is loaded here."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from certagent.keystore.files import LIMIT, explained, read_file
 
 
 class Targets:
-    """Files in directories held open: what is done to a path here is done in the directory that was opened for it.
+    """Files in directories that are held open: an operation on a path works in the directory that was opened for it.
 
-    `live` is where links of ours lead. A directory that is gone is as if it were empty.
+    `live` is where our own links lead. A directory that is gone counts as empty.
     """
 
     def __init__(self, directories: dict[Path, Directory], live: Path) -> None:
@@ -25,19 +25,19 @@ class Targets:
         self.live = live
 
     def directory_of(self, path: str) -> Directory:
-        """Raises FileNotFoundError where it is gone."""
+        """The open directory of this path. Raises FileNotFoundError if it is gone."""
         parent = Path(path).parent
         if parent not in self._directories:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(parent))
         return self._directories[parent]
 
     def link(self, path: str) -> str:
-        """The text of a symbolic link; empty for anything else."""
+        """Where a symbolic link leads; empty for anything else."""
         directory = self._directories.get(Path(path).parent)
         return "" if directory is None else directory.link(Path(path).name)
 
     def digest(self, path: str) -> str | None:
-        """Of what a reader gets; None for nothing, and for a link that leads elsewhere than to `live`."""
+        """SHA-256 of what a reader gets, in hex; None if there is nothing, or a link that does not lead into `live`."""
         with explained(f"read {path}"):
             if text := self.link(path):
                 return digest(text) if text.startswith(f"{self.live}/") else None
@@ -47,7 +47,7 @@ class Targets:
 
     @contextmanager
     def open(self, path: str) -> Iterator[tuple[int, Look]]:
-        """The file in place, for writing into it, and a look at it. Raises OSError, KeystoreError."""
+        """Open the file in place to write into it, and look at it. Raises OSError, KeystoreError."""
         with self.directory_of(path).open(Path(path).name, LIMIT) as opened:
             yield opened
 
@@ -57,13 +57,13 @@ class Targets:
         os.replace(Path(staged).name, Path(target).name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
 
     def unlink(self, *paths: str) -> None:
-        """Those that are missing, and empty texts, are passed over."""
+        """Missing files and empty paths are skipped."""
         for path in paths:
             if path and (directory := self._directories.get(Path(path).parent)):
                 directory.unlink(Path(path).name)
 
     def sync(self) -> None:
-        """Make the names in all of them durable."""
+        """Make the names in all the directories durable."""
         for directory in self._directories.values():
             durable.sync_directory(Path(), dir_fd=directory.descriptor)
 

@@ -1,4 +1,4 @@
-"""PKCS#11 tokens: the key is made in the token and stays there; a file outside says which one consumers use."""
+"""PKCS#11 tokens: the key is made in the token and stays there; a file outside says which key consumers use."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
     """The driver for `type: pkcs11`.
 
     A shadow is a key pair in the token and `shadow/ID/{key.uri,certificate.pem,chain.pem}` in the keystore's state
-    directory. Activation replaces `uri_file` and the certificate; in the token nothing
-    that consumers use is changed. `tidy` destroys what has been out of use for `retire_after`.
+    directory. Activation replaces `uri_file` and the certificate; it changes nothing in the token
+    that consumers use. `tidy` destroys what has been out of use for `retire_after`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         read_secret: Callable[[Secret], bytes],
     ) -> None:
         super().__init__(name, definition, directory=directory, live=live, read_secret=read_secret)
-        # Without a file for consumers the certificate is kept here too: `status` reads it without a PIN.
+        # If consumers get no certificate file, the certificate is kept here, so `status` reads it without a PIN.
         place = KeystoreDirectory(directory)
         self._paths = {FileRole.CERTIFICATE: place.certificate, **definition.paths}
         self._label = definition.label or f"certagent {name}"
@@ -74,19 +74,19 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         return None if found is None else leaf_of(found)
 
     def look(self) -> x509.Certificate | None:
-        # Each login rewrites SoftHSM's token file, and may be the one that a PIN's counter does not forgive.
-        # So it is seen that the token is there, and read() is left to those who need the key.
+        # Each login rewrites SoftHSM's token file, and could be the one that locks the PIN.
+        # So this only checks that the token is present; callers that need the key call read().
         certificate, pointer = self.read_certificate(), self._paths[FileRole.URI]
         content = self._content(pointer)
         if certificate is not None and not (content and self._token.is_named_by(read_uri(pointer, content))):
-            self.read()  # has the words for it
+            self.read()  # it raises the right error
         return certificate
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         file = self._shadow_uri(shadow_id)
         if read_file(file) is None:
             if key_type is None:
-                self._key_in_place()  # or it says that there is none
+                self._key_in_place()  # raises an error if there is none
                 key_id = self._key_id(self._paths[FileRole.URI])
             else:
                 key_id = _new_id(shadow_id)
@@ -101,7 +101,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         shadow = self._shadow(shadow_id)
         prove_pair(shadow.key, certificate, str(self._token))
         key_id = _new_id(shadow_id).hex()
-        if key_id in self._own.ids():  # else the key in place is kept, and its certificate is still the old one
+        if key_id in self._own.ids():  # otherwise the key in place is kept, with its old certificate
             self._put_certificate(key_id, certificate)
         with explained(f"write the new certificate to {directory}"):
             durable.write(directory / "chain.pem", to_pem(chain))
@@ -114,7 +114,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
 
     def plan_rollback(self, rollback_id: str) -> swap_plan.Plan | None:
         key_id = self._key_id(self._kept(FileRole.URI))
-        if not key_id or load(self._token, key_id) is None:  # the old key was destroyed meanwhile
+        if not key_id or load(self._token, key_id) is None:  # the old key has been destroyed meanwhile
             return None
         return super().plan_rollback(rollback_id)
 
@@ -140,7 +140,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         return [f"the old key {key_id} was destroyed in {self._token}" for key_id in over]
 
     def watched(self) -> tuple[Path, ...]:
-        # A PIN that was corrected is worth another look at once, and so is a template.
+        # A corrected PIN or template is reason to look again at once.
         pin_file, snippet = self._definition.pin.file, self._definition.snippet
         others = (pin_file, snippet.template if snippet else None)
         return (*super().watched(), *(Path(each) for each in others if each))
@@ -190,7 +190,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         return {role: content for role, content in contents.items() if content or role is not FileRole.SNIPPET}
 
     def _snippet(self, uri: TokenUri) -> bytes:
-        """Empty if none is configured. Raises ConfigError for a template that cannot be filled in."""
+        """The snippet; empty if none is configured. Raises ConfigError for a template that cannot be filled in."""
         if not (snippet := self._definition.snippet):
             return b""
         values = {
@@ -219,7 +219,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         return {role: contents[role] for role in changed if contents.get(role)}
 
     def _lost(self) -> dict[FileRole, bytes]:
-        """`key_file` can be written again from `uri_file`, and that where the certificate is of a key made here."""
+        """`key_file` can be written again from `uri_file`, and `uri_file` if the certificate is for a key made here."""
         pointer, key_file = self._paths[FileRole.URI], self._paths.get(FileRole.KEY)
         if (content := self._content(pointer)) is not None:
             is_lost = key_file is not None and self._content(key_file) is None
@@ -238,7 +238,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
     def _in_use(self) -> tuple[str, str] | None:
         """The IDs of the keys that uri_file and previous/ name, in hex; empty for a file that is missing.
 
-        None if one of them cannot be read: nobody knows then what consumers use.
+        None if one of them cannot be read, because then nobody knows what consumers use.
         """
         try:
             return self._key_id(self._paths[FileRole.URI]).hex(), self._key_id(self._kept(FileRole.URI)).hex()

@@ -1,7 +1,7 @@
-"""Keys that never leave their token, as subclasses of `cryptography`'s private-key classes: the code that makes and
-opens SCEP messages need not know where a key is kept.
+"""Keys that never leave their token, as subclasses of `cryptography`'s private-key classes, so that the code that
+makes and opens SCEP messages need not know where a key is kept.
 
-A key is chosen by its CKA_ID alone, sixteen random bytes. Labels are for people: tokens take duplicates of both.
+A key is chosen by its CKA_ID alone, sixteen random bytes. Labels are for people: tokens accept duplicates of both.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
 
 Hashing = Prehashed | hashes.HashAlgorithm | NoDigestInfo
 
-# Curves by their OID in DER, as CKA_EC_PARAMS has it.
+# Curves by their OID in DER, as in CKA_EC_PARAMS.
 CURVES = {
     "p256": core.ObjectIdentifier("1.2.840.10045.3.1.7").dump(),
     "p384": core.ObjectIdentifier("1.3.132.0.34").dump(),
 }
 _CURVES: dict[bytes, type[ec.EllipticCurve]] = {CURVES["p256"]: ec.SECP256R1, CURVES["p384"]: ec.SECP384R1}
 # DigestInfo up to the digest itself (RFC 8017 §9.2): what CKM_RSA_PKCS pads and signs. Every token has that
-# mechanism, not every one a mechanism for each digest.
+# mechanism; not every token has one for each digest.
 _DIGEST_INFO = {
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
     "sha384": bytes.fromhex("3041300d060960864801650304020205000430"),
     "sha512": bytes.fromhex("3051300d060960864801650304020305000440"),
 }
-# What tokens say to a ciphertext that is not for the key, or damaged; some say it in the most general way.
+# What tokens return for a ciphertext that is damaged or not for the key; some return only a general error.
 _BAD_CIPHERTEXT = (
     EncryptedDataInvalid,
     EncryptedDataLenRange,
@@ -66,16 +66,16 @@ _BAD_CIPHERTEXT = (
 
 
 def find(session: Session, key_id: bytes, kind: ObjectClass) -> list[Object]:
-    """The objects of one class under an ID. Never unfiltered: what a killed process left makes that fail."""
+    """The objects of one class under an ID. Unfiltered, the search fails on what a killed process left."""
     return list(session.get_objects({Attribute.CLASS: kind, Attribute.ID: key_id}))
 
 
 def load(token: Token, key_id: bytes) -> PrivateKey | None:
-    """The key with this CKA_ID; None if there is none. Raises KeystoreError, for two of them as well."""
+    """The key with this CKA_ID; None if there is none. Raises KeystoreError, also if there are two."""
     what = f"look for key {key_id.hex()}"
     key = token.use(what, lambda session: _load(token, session, key_id))
     if key is None:
-        # A TPM's module does not see what another process made after it was loaded.
+        # A TPM's module does not see objects that another process made after the module was loaded.
         token.reset()
         key = token.use(what, lambda session: _load(token, session, key_id))
     return key
@@ -95,7 +95,7 @@ def _load(token: Token, session: Session, key_id: bytes) -> PrivateKey | None:
 
 
 def _key(token: Token, key_id: bytes, sources: Iterable[Object]) -> PrivateKey:
-    """The key, its public half read from the first object that tells it."""
+    """The key, with its public half read from the first object that shows it."""
     for source in sources:
         public = _public(source)
         if isinstance(public, rsa.RSAPublicKey):
@@ -119,7 +119,7 @@ def _public(source: Object) -> PublicKey | None:
             _CURVES.get(attribute_of(source, Attribute.EC_PARAMS) or b""),
         )
         if point and curve:
-            # The standard wants a DER OCTET STRING; some tokens give the bare point.
+            # The standard wants a DER OCTET STRING; some tokens return the bare point.
             size = 1 + 2 * ((curve().key_size + 7) // 8)
             bare = point if len(point) == size else bytes(core.OctetString.load(point))
             return ec.EllipticCurvePublicKey.from_encoded_point(curve(), bare)
@@ -127,7 +127,7 @@ def _public(source: Object) -> PublicKey | None:
 
 
 def attribute_of(source: Object, attribute: Attribute) -> Any:
-    """None where the token does not have it, or does not tell."""
+    """The attribute; None if the token does not have it, or does not show it."""
     try:
         return source[attribute]
     except (AttributeTypeInvalid, AttributeSensitive, AttributeValueInvalid, FunctionFailed):
@@ -135,7 +135,7 @@ def attribute_of(source: Object, attribute: Attribute) -> Any:
 
 
 class _Kept:
-    """What both kinds share: where the key is, and that it stays there."""
+    """What both kinds of key share: where the key is, and that it stays there."""
 
     def __init__(self, token: Token, key_id: bytes) -> None:
         self.token, self.id = token, key_id
@@ -182,10 +182,10 @@ class RsaTokenKey(_Kept, rsa.RSAPrivateKey):
         return self._signed(_DIGEST_INFO[name] + digest, Mechanism.RSA_PKCS)
 
     def decrypt(self, ciphertext: bytes, padding: AsymmetricPadding) -> bytes:
-        """ValueError for every ciphertext the token refuses, as a software key has it."""
+        """Raises ValueError for every ciphertext that the token refuses, as a software key does."""
         mechanism, parameters = _decryption(padding)
         modulus = self._public.public_numbers().n
-        # swtpm fails for good, until it is restarted, over a number as large as the modulus.
+        # A number as large as the modulus breaks swtpm until it is restarted.
         if len(ciphertext) != (self.key_size + 7) // 8 or int.from_bytes(ciphertext) >= modulus:
             raise ValueError("the ciphertext was not made for this key")
 
@@ -199,7 +199,7 @@ class RsaTokenKey(_Kept, rsa.RSAPrivateKey):
         except PKCS11Error as error:
             if not isinstance(error, _BAD_CIPHERTEXT):
                 raise self.token.fault(what, error) from None
-        # General words may also mean that the token is gone: then this says so.
+        # A general error may also mean that the token is gone; if it is, this raises that.
         self.token.use(what, lambda session: _private(self.token, session, self.id))
         raise ValueError("the token refused the ciphertext")
 
@@ -233,7 +233,7 @@ class EcTokenKey(_Kept, ec.EllipticCurvePrivateKey):
 
     def sign(self, data: Buffer, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
         digest, _ = _digest(bytes(data), signature_algorithm.algorithm)
-        # Of a longer digest the leftmost bits count (FIPS 186-5 §6.4); not every token cuts it by itself.
+        # Only the leftmost bits of a longer digest count (FIPS 186-5 §6.4); not every token cuts it by itself.
         raw = self._signed(digest[: (self.key_size + 7) // 8], Mechanism.ECDSA)
         half = len(raw) // 2
         return encode_dss_signature(int.from_bytes(raw[:half]), int.from_bytes(raw[half:]))
@@ -264,7 +264,7 @@ def _private(token: Token, session: Session, key_id: bytes) -> Any:
 
 def _digest(data: bytes, algorithm: Hashing) -> tuple[bytes, str]:
     if isinstance(algorithm, Prehashed):
-        return data, algorithm._algorithm.name  # noqa: SLF001 -- it has no public way to ask
+        return data, algorithm._algorithm.name  # noqa: SLF001 -- it is not public
     if not isinstance(algorithm, hashes.HashAlgorithm):
         return data, "none"
     context = hashes.Hash(algorithm)
@@ -274,7 +274,7 @@ def _digest(data: bytes, algorithm: Hashing) -> tuple[bytes, str]:
 
 def _decryption(padding: AsymmetricPadding) -> tuple[Mechanism, Any]:
     if isinstance(padding, OAEP):
-        names = padding.algorithm.name, padding.mgf._algorithm.name  # noqa: SLF001 -- it has no public way to ask
+        names = padding.algorithm.name, padding.mgf._algorithm.name  # noqa: SLF001 -- it is not public
         known = {"sha1": (Mechanism.SHA_1, MGF.SHA1), "sha256": (Mechanism.SHA256, MGF.SHA256)}
         return Mechanism.RSA_PKCS_OAEP, (known[names[0]][0], known[names[1]][1], None)
     return Mechanism.RSA_PKCS, None

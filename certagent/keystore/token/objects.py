@@ -1,6 +1,6 @@
-"""The objects that make up a key in a token (private key, public key, certificate): making, checking, removing them.
+"""The objects that make up a key in a token (private key, public key, certificate): make, check and remove them.
 
-Only objects under an ID that certagent chose (sixteen random bytes, recorded before the key is made) are changed.
+Changes only objects under an ID that certagent chose (sixteen random bytes, recorded before the key is made).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _SETTLE = 1.0
 
 
 def generate(token: Token, key_id: bytes, label: str, key_type: values.KeyType) -> PrivateKey:
-    """A new key pair under this ID, which stays in the token, or nothing at all. Raises KeystoreError.
+    """Make a new key pair under this ID, which stays in the token, or nothing at all. Raises KeystoreError.
 
-    Whatever bears the ID already is what a killed run left of the same, and makes way.
+    Anything already under this ID was left by a killed run that was making the same key, and is removed.
     """
     destroy(token, key_id)
     try:
         try:
             token.attempt(lambda session: _generate(session, key_id, label, key_type, explicit=True), again=False)
         except PKCS11Error:
-            # A TPM wants to say itself what an EC key is for.
+            # A TPM decides by itself what an EC key is for.
             destroy(token, key_id)
             token.attempt(lambda session: _generate(session, key_id, label, key_type, explicit=False), again=False)
         token.use("read the new key back", lambda session: _check_kept(token, session, key_id))
@@ -57,9 +57,9 @@ def generate(token: Token, key_id: bytes, label: str, key_type: values.KeyType) 
 
 
 def _generate(session: Session, key_id: bytes, label: str, key_type: values.KeyType, *, explicit: bool) -> None:
-    """`explicit`: say what the key is for. Else the token's own defaults hold."""
+    """`explicit`: say what the key is for. Otherwise the token's own defaults apply."""
     family, _, size = key_type.value.partition(":")
-    # With fewer of these for an RSA key, tpm2-pkcs11 refuses.
+    # tpm2-pkcs11 refuses an RSA key with fewer of these.
     uses = MechanismFlag.SIGN | MechanismFlag.VERIFY
     if family == "rsa":
         uses |= MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT
@@ -75,7 +75,7 @@ def _generate(session: Session, key_id: bytes, label: str, key_type: values.KeyT
 
 
 def _check_kept(token: Token, session: Session, key_id: bytes) -> None:
-    """Read back what was asked for: some tokens take a template and do otherwise."""
+    """Check that the key has the attributes asked for: some tokens accept a template and ignore parts of it."""
     wanted = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.TOKEN: True}
     for key in find(session, key_id, ObjectClass.PRIVATE_KEY):
         for word, value in wanted.items():
@@ -87,7 +87,7 @@ def _check_kept(token: Token, session: Session, key_id: bytes) -> None:
 
 
 def destroy(token: Token, key_id: bytes) -> None:
-    """Remove a key of our own, its public half and its certificate, or what there is of them."""
+    """Remove one of our own keys, its public half and its certificate, as far as they exist."""
 
     def operation(session: Session) -> int:
         objects = [each for kind in _CLASSES for each in find(session, key_id, kind)]
@@ -96,19 +96,19 @@ def destroy(token: Token, key_id: bytes) -> None:
         return len(objects)
 
     if token.use(f"destroy key {key_id.hex()}", operation):
-        # tpm2-pkcs11 mistakes objects for one another in the session where one was destroyed.
+        # After destroying an object, tpm2-pkcs11 mixes up objects in the same session.
         token.reset()
 
 
 def put_certificate(session: Session, key_id: bytes, label: str, certificate: x509.Certificate) -> None:
-    """The one certificate object under this ID: made if it is not there, and others under the ID go."""
+    """Make sure there is exactly this certificate object under the ID: make it if missing, remove any others."""
     der = certificate.public_bytes(Encoding.DER)
     there = find(session, key_id, ObjectClass.CERTIFICATE)
     right = [each for each in there if attribute_of(each, Attribute.VALUE) == der][:1]
     if not right:
         session.create_object(
             {
-                # The ID first and TOKEN last: what a kill leaves in between is told by one or the other.
+                # The ID first and TOKEN last, so that one of them identifies what a kill in between leaves.
                 Attribute.ID: key_id,
                 Attribute.LABEL: label,
                 Attribute.SUBJECT: certificate.subject.public_bytes(),
@@ -127,11 +127,11 @@ def put_certificate(session: Session, key_id: bytes, label: str, certificate: x5
 
 
 def sweep_unfinished(token: Token) -> int:
-    """Remove what a kill in the middle of making an object leaves under no ID at all; how many.
+    """Remove objects without any ID, left by a kill in the middle of making them; returns how many.
 
-    Such an object says that it belongs to a session, not to the token, and holds neither ID nor label nor key. Objects
-    of a session are its process's own affair (PKCS#11 §3.2), we make none, so whoever made this one is dead, or
-    is making it just now: one that stays for a second is swept.
+    Such an object says that it belongs to a session, not to the token, and has no ID, label or key. Session objects
+    belong to the process that made them (PKCS#11 §3.2), and we make none. So whoever made this one is dead, or is
+    making it right now: an object that stays for a second is removed.
     """
     if not token.use("look for unfinished objects", unfinished):
         return 0
@@ -157,7 +157,7 @@ def unfinished(session: Session) -> list[Object]:
 
 
 def labelled(session: Session, label: str) -> set[bytes]:
-    """The IDs under which something bears this label."""
+    """The IDs of all objects with this label."""
     return {
         attribute_of(each, Attribute.ID) or b""
         for kind in _CLASSES
@@ -166,7 +166,7 @@ def labelled(session: Session, label: str) -> set[bytes]:
 
 
 def proof(session: Session, key_id: bytes) -> dict[str, bool | None]:
-    """What the token says about the private key: how it was made, whether it can leave. None where it says nothing."""
+    """What the token says about the private key: how it was made, whether it can leave. None if it says nothing."""
     words = (Attribute.SENSITIVE, Attribute.EXTRACTABLE, Attribute.ALWAYS_SENSITIVE, Attribute.NEVER_EXTRACTABLE)
     [key] = find(session, key_id, ObjectClass.PRIVATE_KEY)
     return {word.name.lower(): attribute_of(key, word) for word in (*words, Attribute.LOCAL)}

@@ -1,6 +1,6 @@
 """The record of the keys that this keystore made in its token. An ID is recorded before its key is made.
 
-So the keys that a killed run left are found by their IDs, and no key of another program is taken for one of them.
+So certagent finds the keys of a killed run by their IDs, and never takes another program's key for its own.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class OwnKeys:
         self._file = file
 
     def read(self) -> dict[str, Entry]:
-        """Raises StateError: never a fresh start over a file that cannot be read."""
+        """Raises StateError if the file cannot be read: it is never replaced by an empty one."""
         return self._document().keys
 
     @property
     def making(self) -> bool:
-        """Whether a run was cut short while it made objects."""
+        """Whether a run was interrupted while it made objects."""
         return self._document().making
 
     def mark(self, *, making: bool) -> None:

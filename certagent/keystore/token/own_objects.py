@@ -1,6 +1,6 @@
-"""A keystore's own objects in its token: made, kept apart from everybody else's, and destroyed.
+"""A keystore's own objects in its token: make them, keep them apart from everybody else's, destroy them.
 
-Each key's ID is written down before the key is made (`own_keys`), so that what a killed run left is found again.
+Each key's ID is recorded before the key is made (`own_keys`), so that certagent finds what a killed run left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from certagent.moments import later
 
 
 class OwnObjects:
-    """Keys and certificates that one keystore has in a token, all under the same label. IDs are hex digits.
+    """The keys and certificates of one keystore in a token, all under the same label. IDs are hex digits.
 
     Every method may raise KeystoreError or StateError.
     """
@@ -38,7 +38,7 @@ class OwnObjects:
             objects.generate(self._token, bytes.fromhex(key_id), self._label, key_type)
 
     def put_certificate(self, key_id: str, certificate: x509.Certificate) -> None:
-        """Keep the certificate beside its key, in place of an older one."""
+        """Store the certificate beside its key, in place of an older one."""
         with self._making():
             self._token.use(
                 "keep the certificate beside its key",
@@ -46,7 +46,7 @@ class OwnObjects:
             )
 
     def sweep(self, in_use: Collection[str], shadows: Collection[str]) -> None:
-        """Destroy keys that no consumer can know, but those of `shadows`. Those `in_use` are marked as used."""
+        """Destroy keys that no consumer can know, except those of `shadows`. Mark those `in_use` as used."""
         for key_id, entry in self._keys.read().items():
             if key_id in in_use and not entry.used:
                 self._keys.record(key_id, Entry(used=True))
@@ -56,12 +56,12 @@ class OwnObjects:
             self._sweep_unfinished()
 
     def retire(self, active: str, now: datetime, retire_after: timedelta) -> list[str]:
-        """Mark the keys that are out of use from now on; those that have been for `retire_after` are returned."""
+        """Mark the keys that are now out of use; return those that have been out of use for `retire_after`."""
         over = []
         for key_id, entry in self._keys.read().items():
             if key_id == active:
                 self._keys.record(key_id, Entry(used=True))
-            # A moment in the future was written under a wrong clock.
+            # A time in the future was recorded while the clock was wrong.
             elif entry.used and (entry.retired_at is None or entry.retired_at > now):
                 self._keys.record(key_id, Entry(used=True, retired_at=now))
             elif entry.retired_at is not None and later(entry.retired_at, retire_after) <= now:
@@ -78,7 +78,7 @@ class OwnObjects:
 
     @contextmanager
     def _making(self) -> Iterator[None]:
-        """Around the making of objects: if it is cut short, what is left of it is swept later."""
+        """Wraps the making of objects: if that is interrupted, a later sweep removes what is left."""
         self._sweep_unfinished()
         self._keys.mark(making=True)
         with self._token.alone():

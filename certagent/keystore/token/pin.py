@@ -1,7 +1,7 @@
 """Logging in without ever locking a token: attempts are remembered, for each token, across restarts.
 
-An attempt is recorded before it is made, and forgotten once the token has accepted the PIN, so one that was cut short
-by a kill counts too. The PIN itself is never kept: a salted scrypt digest shows whether it has changed.
+An attempt is recorded before it is made, and forgotten once the token has accepted the PIN. So an attempt that a kill
+interrupted counts too. The PIN itself is never stored: a salted scrypt digest shows whether it has changed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from certagent import durable
 from certagent.errors import KeystoreError, TokenLockedError
 
 VERSION = 1
-# Tokens lock after three wrong PINs, some after more, none after fewer. The third is the owner's.
+# Tokens lock after three wrong PINs, some after more, none after fewer. The third is left to the owner.
 _TRIES = 2
 _REFUSED = (PinIncorrect, PinInvalid, PinLenRange, PinExpired, PinLocked)
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """Logins since the last good one: how many, and a digest of the PIN of the newest. `wrong`: the token said so."""
+    """Logins since the last good one: how many, and a digest of the latest PIN. `wrong`: the token said so."""
 
     version: int = VERSION
     token: str
@@ -42,10 +42,10 @@ def digest(pin: bytes, salt: bytes) -> bytes:
 
 
 def login(token: Pkcs11Token, pin: bytes, file: Path, open_session: Callable[[str], object]) -> None:
-    """Make one login by `open_session`, unless it might be one too many. `file` is the token's memory.
+    """Log in once with `open_session`, unless that might be one attempt too many. `file` is the token's memory.
 
-    The caller holds the token's lock. Raises TokenLockedError; KeystoreError for a PIN that is no text;
-    StateError for a memory that cannot be read; whatever else `open_session` raises.
+    The caller holds the token's lock. Raises TokenLockedError; KeystoreError for a PIN that is not text;
+    StateError for a memory that cannot be read; and whatever else `open_session` raises.
     """
     name = token.label or token.serial.decode("ascii", "replace")
     hint = "log in by hand with the right PIN, then remove the file"
@@ -67,7 +67,7 @@ def login(token: Pkcs11Token, pin: bytes, file: Path, open_session: Callable[[st
         _keep(file, msgspec.structs.replace(tried, wrong=True))
         raise _refused(error, name) from None
     except PKCS11Error as error:
-        # A code by a name of the standard says what it was, and not the PIN. What a vendor made up might be anything.
+        # The name of a standard error code says what went wrong, and never holds the PIN. A vendor's own text might.
         if type(error) is not PKCS11Error:
             _forget(file, before)
         raise

@@ -1,4 +1,4 @@
-"""Files that say which key in a token is meant: one line, a PKCS#11 URI. Consumers read them, and so do we."""
+"""Files that name a key in a token: one line, a PKCS#11 URI. Consumers read them, and so do we."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from certagent.keystore.token.uri import TokenUri
 
 
 def read_uri(path: Path, content: bytes | None) -> TokenUri:
-    """The URI that this file holds. Raises KeystoreError, also for a file that is missing."""
+    """The URI in this file. Raises KeystoreError, also if the file is missing."""
     try:
         return TokenUri.parse((content or b"").decode())
     except ValueError as error:

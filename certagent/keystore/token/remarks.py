@@ -1,4 +1,4 @@
-"""What `check` says about a token: how the key in use was made, and which objects are not accounted for."""
+"""What `check` says about a token: how the key in use was made, and which objects nothing accounts for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certagent.keystore.token.session import Token
 
 
 def remarks_on(token: Token, key_id: bytes, label: str, own_keys: Collection[bytes]) -> list[Remark]:
-    """`key_id` is the key in use (empty: none); `own_keys` are the IDs of all that this keystore made."""
+    """`key_id` is the key in use (empty if there is none); `own_keys` are the IDs of all keys this keystore made."""
     remarks = []
     if key_id and load(token, key_id) is not None:
         said = token.use("read attributes", lambda session: objects.proof(session, key_id))
@@ -31,7 +31,7 @@ def remarks_on(token: Token, key_id: bytes, label: str, own_keys: Collection[byt
 
 
 def _how_made(said: Mapping[str, bool | None], token: str) -> Remark:
-    """What the token says of the key: how it was made, and whether it ever could leave."""
+    """What the token says about the key: how it was made, and whether it could ever leave."""
     good = {"sensitive": True, "extractable": False, "always_sensitive": True, "never_extractable": True, "local": True}
     wrong = [word for word, wanted in good.items() if said[word] is not None and said[word] is not wanted]
     silent = [word for word in good if said[word] is None]

@@ -1,8 +1,8 @@
-"""One session on a token: found, logged in to, used for one call at a time, and reopened when it is stuck.
+"""One session on a token: find the token, log in, use the session for one call at a time, reopen it when it is stuck.
 
-What it is made against, measured on SoftHSM and tpm2-pkcs11 (docs/tokens.md): sessions of several threads crash;
+What this guards against, measured on SoftHSM and tpm2-pkcs11 (docs/tokens.md): sessions of several threads crash;
 a refused login leaks its session; a TPM runs out of contexts, does not see what other processes changed, and stays
-stuck after a bad ciphertext. C_Finalize and C_Initialize mend all of these. A fork would not: children are exec'd.
+stuck after a bad ciphertext. C_Finalize and C_Initialize fix all of these. A fork would not: children are exec'd.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _GONE = (DeviceRemoved, TokenNotPresent, SlotIDInvalid, NoSuchToken)
 
 
 class _Module:
-    """A loaded PKCS#11 module, one per process and path; its sessions by slot, and by what keystores call the token."""
+    """A loaded PKCS#11 module, one per process and path; its sessions by slot, and by the names keystores use."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.sessions: dict[object, Session] = {}
         if fault := file_fault(Path(path)):
             raise KeystoreError(f"the PKCS#11 module {path} is not loaded: it {fault[0]}", fault[1])
-        # Anything may come out of a vendor's library that does not load.
+        # A vendor's library that does not load may raise anything.
         try:
             self.library: Any = pkcs11.lib(path)
         except (RuntimeError, OSError, ValueError) as error:
@@ -49,7 +49,7 @@ class _Module:
             ) from None
 
     def reset(self) -> None:
-        """Close everything and initialise the module again; no handle from before can be used any more."""
+        """Close everything and initialise the module again; earlier handles can no longer be used."""
         self.sessions.clear()
         with suppress(PKCS11Error):
             self.library.finalize()
@@ -61,10 +61,10 @@ _lock = threading.RLock()
 
 
 class Token:
-    """The token a keystore's key lives in.
+    """The token that holds a keystore's key.
 
-    `selector` is a label, `serial:NUMBER` or a pkcs11: URI; `state` the state directory, where logins are
-    remembered for all keystores together.
+    `selector` is a label, `serial:NUMBER` or a pkcs11: URI; `state` is the state directory, which remembers logins
+    for all keystores together.
     """
 
     def __init__(self, module: str, selector: str, read_pin: Callable[[], bytes], state: StateDirectory) -> None:
@@ -76,7 +76,7 @@ class Token:
 
     @property
     def uri(self) -> TokenUri:
-        """How the token is told from others, as configured. Raises ConfigError."""
+        """What tells the token from others, as configured. Raises ConfigError."""
         try:
             return token_of(self._selector)
         except ValueError as error:
@@ -86,14 +86,14 @@ class Token:
         return f"token {self._selector}"
 
     def is_named_by(self, uri: TokenUri) -> bool:
-        """Whether what a URI says of its token fits this one."""
+        """Whether what a URI says about its token matches this one."""
         return _fits(self._present().get_token(), uri)
 
     def use(self, what: str, operation: Callable[[Session], T]) -> T:
-        """Do something that may be repeated: if it fails, it is done once more in a new session.
+        """Do something that may be repeated: if it fails, it is tried once more in a new session.
 
-        `what` completes “cannot …” in the error. Raises KeystoreError, TokenLockedError, and whatever
-        of ours `operation` raises.
+        `what` completes “cannot …” in the error. Raises KeystoreError, TokenLockedError, and any of our own errors that
+        `operation` raises.
         """
         try:
             return self.attempt(operation)
@@ -101,9 +101,9 @@ class Token:
             raise self.fault(what, error) from None
 
     def attempt(self, operation: Callable[[Session], T], *, again: bool = True) -> T:
-        """Like `use`, but PKCS11Error is let through, for callers who know what it means.
+        """Like `use`, but lets PKCS11Error through, for callers that know what it means.
 
-        `again=False`: for what may not be repeated. In both cases an error is followed by a new session.
+        `again=False`: for an operation that must not be repeated. In both cases, a new session follows an error.
         """
         try:
             with _lock:
@@ -117,7 +117,7 @@ class Token:
                     self.reset()
                     raise
         except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
-            # An attribute that is no text, a key type nobody knows: what the module answers is never taken for granted.
+            # An attribute that is not text, an unknown key type: certagent takes no answer of the module for granted.
             raise KeystoreError(f"{self} gave an answer that makes no sense: {type(error).__name__}", _LOG) from None
 
     def reset(self) -> None:
@@ -135,7 +135,7 @@ class Token:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes of ours away from the token meanwhile."""
+        """Keep other certagent processes away from the token meanwhile."""
         if self._held:
             yield
             return
@@ -148,7 +148,7 @@ class Token:
                 self._held = False
 
     def _memory(self, token: Pkcs11Token) -> TokenDirectory:
-        """One directory for all keystores on this token, whatever they call it."""
+        """One directory for all keystores on this token, whatever name they use for it."""
         facts = (token.manufacturer_id, token.model, token.label, token.serial.hex())
         return self._state.token(hashlib.sha256("\0".join(facts).encode()).hexdigest()[:32])
 
@@ -159,7 +159,7 @@ class Token:
         return module
 
     def _session(self) -> Session:
-        """The session that is open, or a new one, logged in."""
+        """The open session, or a new one that is logged in."""
         sessions = self._module().sessions
         session = sessions.get(self._selector)
         if session is None:
@@ -185,7 +185,7 @@ class Token:
         return opened[0]
 
     def _present(self) -> Slot:
-        """The slot the token is in. Raises KeystoreError if there is none, or more than one it could be."""
+        """The slot that holds the token. Raises KeystoreError if there is none, or if more than one could be meant."""
         try:
             found = [(slot, token) for slot, token in _tokens(self._module()) if _fits(token, self.uri)]
         except PKCS11Error as error:
@@ -206,14 +206,14 @@ _LOG = "see the module's own log, and docs/tokens.md"
 
 
 def _tokens(module: _Module) -> Iterator[tuple[Slot, Pkcs11Token]]:
-    """Every token that can be looked at; the state of another slot is not our business."""
+    """Every token that can be looked at; slots that cannot are skipped."""
     for slot in module.library.get_slots(token_present=True):
         with suppress(PKCS11Error):
             yield slot, slot.get_token()
 
 
 def _fits(token: Pkcs11Token, uri: TokenUri) -> bool:
-    """Whether all that the URI says of the token is so (RFC 7512 §2.5)."""
+    """Whether everything that the URI says about the token matches (RFC 7512 §2.5)."""
     facts = {
         "token": token.label,
         "manufacturer": token.manufacturer_id,

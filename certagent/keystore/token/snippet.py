@@ -1,4 +1,4 @@
-"""The snippet: a piece of a consumer's configuration, from a template of the operator's, filled in at each swap."""
+"""The snippet: a piece of a consumer's configuration, made from the operator's template at each swap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from certagent.keystore.files import read_file
 
 
 def fill_in(template: Path, values: Mapping[str, str]) -> bytes:
-    """The template with each $word replaced by its value. Raises ConfigError, also for a word that has none."""
+    """The template with each $word replaced by its value. Raises ConfigError, also for a word without a value."""
     if fault := file_fault(template):
         raise ConfigError(f"the template {template} {fault[0]}", fault[1])
     content = read_file(template)

@@ -1,7 +1,7 @@
-"""The PEM block that leads OpenSSL's pkcs11-provider to a key, for programs that know nothing but PEM files.
+"""The PEM block that leads OpenSSL's pkcs11-provider to a key, for programs that only read PEM files.
 
-Where a private key is expected, the provider reads this block, and has the token do what the key would: a SEQUENCE of a
-VisibleString, its version, and a UTF8String, the URI. There is nothing secret in it.
+The provider reads this block in place of a private key, and has the token do what the key would. The block is a
+SEQUENCE of a VisibleString, its version, and a UTF8String, the URI. There is nothing secret in it.
 """
 
 from __future__ import annotations
@@ -19,5 +19,5 @@ class _Stanza(core.Sequence):  # type: ignore[misc]  # asn1crypto has no types
 
 
 def stanza(uri: TokenUri) -> bytes:
-    """The block for this key, with a line's end."""
+    """The block for this key, ending with a newline."""
     return bytes(pem.armor(_LABEL, _Stanza({"version": _VERSION, "uri": str(uri)}).dump()))

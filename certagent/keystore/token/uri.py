@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-# Everything else is written %XX (RFC 7512 §2.3 allows more, but not every reader has heard of it).
+# Everything else is written %XX (RFC 7512 §2.3 allows more, but not every reader supports it).
 _PLAIN = "-._~:()"
 _TOKEN_WORDS = ("token", "manufacturer", "serial", "model")
 _ATTRIBUTE = re.compile(r"[a-z0-9_-]+=[^;?&\s]*", re.IGNORECASE)
@@ -14,9 +14,9 @@ _ATTRIBUTE = re.compile(r"[a-z0-9_-]+=[^;?&\s]*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class TokenUri:
-    """A `pkcs11:` URI. `token`: what it says of the token (token, manufacturer, serial, model); `id`: the CKA_ID.
+    """A `pkcs11:` URI. `token`: what it says about the token (token, manufacturer, serial, model); `id`: the CKA_ID.
 
-    Whatever else one may say (object, type, slot-id, library …) is read over: keys are chosen by their ID alone.
+    Anything else in it (object, type, slot-id, library …) is ignored: keys are chosen by their ID alone.
     """
 
     token: tuple[tuple[str, str], ...]
@@ -24,7 +24,7 @@ class TokenUri:
 
     @classmethod
     def parse(cls, text: str) -> TokenUri:
-        """Read one. ValueError for what is none, and for one with a PIN in it; its text is never quoted."""
+        """Read one. ValueError if it is not a PKCS#11 URI, or has a PIN in it; the error never quotes it."""
         scheme, _, rest = text.strip().partition(":")
         path, _, query = rest.partition("?")
         if scheme.lower() != "pkcs11":
