@@ -1,7 +1,8 @@
-"""What certagent believes for where it lies: its state, its own directories, programs, modules, trust anchors.
+"""Checks who can write to the files certagent relies on: its state, its own directories, programs, modules, trust
+anchors.
 
-Whoever may write there could have his own words carried out with certagent's rights. So it belongs to root or to the
-user certagent runs as, and nobody else may write to it or exchange it: as with agent.yaml itself.
+Whoever can write there could run commands with certagent's rights. So each of them must belong to root or to the user
+certagent runs as, and nobody else may write to it or replace it. The same holds for agent.yaml itself.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from certagent.errors import KeystoreError, StateError
 Fault = tuple[str, str]
 """What is wrong, and what to do about it."""
 
-_ANY = "*"  # some name: the directory itself is meant
+_ANY = "*"  # any name: the check is about the directory itself
 
 
 def file_fault(path: Path) -> Fault | None:
-    """Why what this file says or does is not believed; None for one that is, and for one that is not there."""
+    """Why certagent does not trust this file; None if it trusts the file, or if the file does not exist."""
     try:
         with reach(path) as place:
             return place.fault()
@@ -33,7 +34,7 @@ def file_fault(path: Path) -> Fault | None:
 
 
 def directory_fault(path: Path) -> Fault | None:
-    """Why others may have put there what is in this directory, or could once it is made; None if they cannot."""
+    """How others may have put the directory's content there, or could once it is made; None if they cannot."""
     for each in (path, *path.parents):
         try:
             with reach(each / _ANY, last="itself") as place:
@@ -43,17 +44,17 @@ def directory_fault(path: Path) -> Fault | None:
         except FileNotFoundError:
             continue
         except OSError:
-            return None  # it cannot be used either, and says so itself
-        # Below a sticky directory, such as /tmp, nobody can exchange what we make.
+            return None  # nobody can use it; the caller reports that itself
+        # Below a sticky directory, such as /tmp, nobody can replace what we make.
         doubt = found.doubt if each == path or not owned.is_sticky(found.status) else found.above
         return (doubt, f"check who put what there, then run chown root {each}, chmod go-w {each}") if doubt else None
     return None
 
 
 def check_state(directory: Path, *, deep: bool = False) -> None:
-    """Whether the state directory, or one in it, is believed, and each name in it, or if `deep` all that lies below.
+    """Check that nobody else can write to the state directory, or one in it, or its names; if `deep`, to all below it.
 
-    Nothing is opened, and what is missing is fine. Raises StateError.
+    Opens nothing; missing files are fine. Raises StateError.
     """
     owner = _owner(directory)
     if owner is not None and owner not in owned.owners():
@@ -63,7 +64,7 @@ def check_state(directory: Path, *, deep: bool = False) -> None:
             f"{directory} belongs to user {user}, and certagent runs as {owned.name_of(os.geteuid())}",
             f"run it as that user: sudo -u {sudo} certagent …",
         )
-    # What root left open, as container platforms do, nobody else can mend: then it counts whose the names in it are.
+    # Container platforms leave root's directory open, and nobody else can fix that. Then the names' owners count.
     if owner in (None, os.geteuid()) and (fault := directory_fault(directory)):
         raise StateError(f"{directory} is not trusted: {fault[0]}", fault[1])
     for path, status in _names(directory, deep=deep):
@@ -74,7 +75,7 @@ def check_state(directory: Path, *, deep: bool = False) -> None:
 
 
 def _owner(directory: Path) -> int | None:
-    """None for one that is not there, or that a link of somebody's leads to."""
+    """The owner's uid; None if it does not exist, or if somebody else's link leads to it."""
     try:
         with reach(directory / _ANY, last="itself") as place:
             return place.directory.status.st_uid
@@ -83,7 +84,7 @@ def _owner(directory: Path) -> int | None:
 
 
 def _names(directory: Path, *, deep: bool) -> Iterator[tuple[Path, os.stat_result]]:
-    """What lies below, a directory before what is in it."""
+    """Everything below it; each directory comes before its content."""
     try:
         for entry in sorted(os.scandir(directory), key=lambda each: each.name):
             status = entry.stat(follow_symlinks=False)

@@ -27,7 +27,7 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
 }
-# What cryptography raises, some of it late, for certificates, requests and CRLs that are none. They share no base.
+# What cryptography raises, some of it late, for damaged certificates, requests and CRLs. They share no base class.
 UNREADABLE = (
     ValueError,
     TypeError,
@@ -42,12 +42,12 @@ _STRONG = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-256", "sha3-3
 
 
 def load_der(der: bytes) -> x509.Certificate:
-    """A certificate whose names can be read, whatever letters they are written in. Raises one of UNREADABLE.
+    """Load a certificate so that its names can be read, whatever letters they contain. Raises one of UNREADABLE.
 
-    The one door for certificates: cryptography alone refuses names that OpenSSL and the world use.
+    Every certificate goes through here: cryptography alone refuses names that OpenSSL and everybody else accept.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of serial numbers of zero and the like: a line on stderr helps nobody
+        warnings.simplefilter("ignore")  # about serial numbers of zero and the like: a line on stderr helps nobody
         try:
             found = x509.load_der_x509_certificate(der)
             _ = (found.subject, found.issuer, found.extensions)
@@ -55,20 +55,20 @@ def load_der(der: bytes) -> x509.Certificate:
             try:
                 return lenient.load(der)
             except UNREADABLE:
-                return x509.load_der_x509_certificate(der)  # it was not the letters
+                return x509.load_der_x509_certificate(der)  # the letters were not the problem
         return found
 
 
 def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
-    """Every certificate in PEM text, in order; none is an empty tuple. Raises KeystoreError naming `where`.
+    """Every certificate in PEM text, in order; an empty tuple if there is none. Raises KeystoreError naming `where`.
 
-    What a TRUSTED CERTIFICATE is trusted for (OpenSSL's own addition) is passed over.
+    The trust settings of a TRUSTED CERTIFICATE (OpenSSL's own addition) are ignored.
     """
     if not _BEGUN.search(data):
         return ()
     with suppress(*UNREADABLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # cryptography passes over what is TRUSTED.
+        # cryptography skips TRUSTED CERTIFICATE blocks.
         if b"TRUSTED CERTIFICATE" not in data and all(map(is_readable, found := x509.load_pem_x509_certificates(data))):
             return tuple(found)
     blocks = pem_blocks.certificates(data)
@@ -112,12 +112,12 @@ _PARTS = {
 
 
 def is_readable(certificate: x509.Certificate) -> bool:
-    """Whether its names, extensions and key can be read: they are decoded late, and whatever sent it may be hostile."""
+    """Whether its names, extensions and key can be read: they are decoded late, and the sender may be hostile."""
     return not unreadable_part(certificate)
 
 
 def unreadable_part(certificate: x509.Certificate) -> str:
-    """The first part of a certificate that cannot be decoded; empty for none."""
+    """The first part of a certificate that cannot be decoded; empty if all can."""
     for part, word in _PARTS.items():
         try:
             getattr(certificate, part)
@@ -149,7 +149,7 @@ def serial_hex(certificate: x509.Certificate) -> str:
 
 
 def subject_text(certificate: x509.Certificate) -> str:
-    """The subject for people, see `name_text`; for a certificate without one, its first alternative name."""
+    """The subject for people, see `name_text`; without a subject, the first alternative name."""
     if list(certificate.subject):
         return name_text(certificate.subject)
     return printable(next(iter(sorted(alternative_names(certificate))), "(no name)"), _NAME)
@@ -181,7 +181,7 @@ def parse_subject(text: str) -> x509.Name:
 
 
 def general_names(wanted: Iterable[AlternativeName]) -> x509.SubjectAlternativeName | None:
-    """The extension for configured names; None for none. Raises ConfigError."""
+    """The extension for configured names; None if there are none. Raises ConfigError."""
     made: list[x509.GeneralName] = []
     for name in wanted:
         try:
@@ -276,7 +276,7 @@ def _other_word(name: x509.OtherName) -> str:
 
 
 def is_ca(certificate: x509.Certificate) -> bool:
-    """Whether basicConstraints says CA:TRUE; a certificate without the extension is none."""
+    """Whether basicConstraints says CA:TRUE; a certificate without the extension is not a CA."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (x509.ExtensionNotFound, *UNREADABLE):
@@ -306,7 +306,7 @@ def extended_key_usage(certificate: x509.Certificate) -> frozenset[str]:
 def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     """Whether the issuer's key made the certificate's signature, whatever the digest.
 
-    cryptography's own check refuses SHA-1; which digests are believed is for others to say.
+    cryptography's own check refuses SHA-1; callers decide which digests they accept.
     """
     return _signature_fits(certificate, lambda: certificate.tbs_certificate_bytes, issuer)
 
@@ -323,7 +323,7 @@ def _signature_fits(
         if digest is None:
             return False
         if isinstance(key, rsa.RSAPublicKey):
-            # cryptography names no scheme for MD5, which only ever had one.
+            # cryptography names no padding for MD5, which is only ever used with this one.
             scheme = signed.signature_algorithm_parameters or padding.PKCS1v15()
             if not isinstance(scheme, padding.PSS | padding.PKCS1v15):
                 return False
@@ -360,7 +360,7 @@ def _check_digest(
 def crl_issued_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate, accept: Collection[str]) -> bool:
     """Whether `issuer` signed the CRL and may: name, signature, and key usage if it has any (RFC 5280 §6.3.3).
 
-    TrustError if it did, but over a weak digest that `accept` does not name. How old the CRL is, is not asked.
+    Raises TrustError if it signed with a weak digest that `accept` does not name. Does not check how old the CRL is.
     """
     usage = key_usage(issuer)
     if crl.issuer != issuer.subject or (usage is not None and not usage.crl_sign):
@@ -374,9 +374,9 @@ def crl_issued_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate,
 def in_order(
     certificate: x509.Certificate, pool: Sequence[x509.Certificate], limit: int = 8
 ) -> tuple[x509.Certificate, ...]:
-    """The issuers of `certificate` found in `pool`, nearest first, ending where no further one is known.
+    """The issuers of `certificate` found in `pool`, nearest first, until an issuer is not in `pool`.
 
-    That is the order of a file, and proves nothing: `trust.proof` does.
+    This is the order for a file. It proves nothing; `trust.proof` does.
     """
     path: list[x509.Certificate] = []
     current = certificate

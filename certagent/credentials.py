@@ -10,7 +10,7 @@ VARIABLE = "CREDENTIALS_DIRECTORY"
 
 
 def hint(name: str) -> str:
-    """What to do where it is not there."""
+    """What to do if the credential is missing."""
     return (
         f"put LoadCredential={name}:/PATH/TO/IT below [Service] by `systemctl edit {_UNITS[0]}`, and restart it; "
         "a command typed by hand finds it while that unit runs"
@@ -18,7 +18,7 @@ def hint(name: str) -> str:
 
 
 def path_of(name: str, runtime: Path = Path("/run/credentials")) -> Path | None:
-    """The file with this credential: of the unit that runs us, else of one of certagent's that runs; None: nowhere."""
+    """The file with this credential, in our own unit or in another of certagent's running units; None if not found."""
     own = os.environ.get(VARIABLE, "")
     places = [*([Path(own)] if own.startswith("/") else []), *(runtime / unit for unit in _UNITS)]
     return next((place / name for place in places if _is_there(place / name)), None)

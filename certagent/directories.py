@@ -1,12 +1,12 @@
-"""Other people's directories: reached and held open without following a link that somebody else may have put there.
+"""Other people's directories: open and hold them without following a link that somebody else may have put there.
 
-certagent often runs as root, and a consumer's files lie where its own user may rename, remove and link as he likes, at
-any moment. So a path is walked name by name, each opened in the directory held before it; what is then done, is done in
-that directory and to a name in it, wherever the path leads meanwhile. A file is looked at once: its content, owner and
-mode are those of the one inode that was opened.
+certagent often runs as root, and a consumer's files are in a directory where its own user can rename, remove and link
+files at any moment. So certagent walks a path name by name and opens each name in the directory it already holds open.
+It then works on a name in that directory, wherever the path may lead by then. It looks at a file once: content, owner
+and mode all come from the one inode that it opened.
 
-A symbolic link on the way is followed if root or we made it, in a directory that nobody else can change: a user who
-owns a directory can move root's own links about in it. (docs/decisions/0037)
+It follows a symbolic link on the way if root or we made the link, in a directory that nobody else can change: a user
+who owns a directory can move root's own links about in it. (docs/decisions/0037)
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from certagent import owned
 from certagent.errors import KeystoreError
 
 Last = Literal["follow", "replace", "itself"]
-"""What becomes of a link that a path ends in: followed; followed unless it leads into our own directory, where the link
-itself is what is replaced; left alone, as the name that is meant."""
+"""What to do with a link at the end of a path. "follow": follow it. "replace": follow it, unless it leads into our own
+directory; then the link itself is replaced. "itself": do not follow it, the name itself is meant."""
 
 _NAMES = 100_000
 _LINKS = 40  # the kernel's own limit
@@ -36,9 +36,9 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe mus
 
 @dataclass(frozen=True)
 class Look:
-    """A regular file as it was opened at `path`. `closed`: nobody but root and us can have put it there.
+    """A regular file, opened at `path`. `closed`: only root or we can have put it there.
 
-    `attributes`: its extended ones by name, the access list among them; empty those that may not be read.
+    `attributes`: its extended attributes by name, including the access list; those we may not read are empty.
     """
 
     path: Path
@@ -50,10 +50,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory held open by `descriptor`, which serves as `dir_fd`; `path` is where it was found, links resolved.
+    """A directory held open by `descriptor`, usable as `dir_fd`; `path` is where it was found, with links resolved.
 
-    `doubt` says of it, or of one above it, how others than root and us may have put there what is in it; empty: they
-    cannot. `above` says the same of the directory itself.
+    `doubt` says how others than root and us may have put something in it, through it or a directory above it; empty if
+    they cannot. `above` says the same about the directory itself.
     """
 
     path: Path
@@ -64,13 +64,13 @@ class Directory:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody but root and us can have put there what is in it."""
+        """Whether only root and we can have put anything in it."""
         return not self.doubt
 
     def look(self, name: str, limit: int) -> Look | None:
-        """The file of this name; None if there is none. At most `limit` bytes and one are read.
+        """The file of this name; None if it does not exist. Reads at most `limit` + 1 bytes.
 
-        Raises OSError; KeystoreError for what is no regular file, or may be another's.
+        Raises OSError; KeystoreError if it is not a regular file, or may belong to somebody else.
         """
         try:
             with self._opened(name, _READ) as descriptor:
@@ -80,7 +80,7 @@ class Directory:
 
     @contextmanager
     def open(self, name: str, limit: int) -> Iterator[tuple[int, Look]]:
-        """The file of this name, opened for reading and writing, and a look at it. Raises as `look` does."""
+        """Open the file of this name for reading and writing, and look at it. Raises as `look` does."""
         with self._opened(name, _READ | os.O_RDWR) as descriptor:
             yield descriptor, self._look(name, descriptor, limit)
 
@@ -120,7 +120,7 @@ class Directory:
             )
 
     def names(self) -> list[str]:
-        """Of all that is in it. Raises OSError; KeystoreError for more than anybody looks through."""
+        """All names in it. Raises OSError; KeystoreError if there are too many to look through."""
         descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)
         try:
             with os.scandir(descriptor) as entries:
@@ -132,7 +132,7 @@ class Directory:
         return names
 
     def link(self, name: str) -> str:
-        """The text of a symbolic link; empty for anything else, and for nothing."""
+        """The target of a symbolic link; empty if it is not a link, or does not exist."""
         try:
             return os.readlink(name, dir_fd=self.descriptor)
         except FileNotFoundError:
@@ -143,7 +143,7 @@ class Directory:
             raise
 
     def exists(self, name: str) -> bool:
-        """Whether there is anything of this name, a dangling link included."""
+        """Whether this name exists, even as a dangling link."""
         try:
             os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -151,7 +151,7 @@ class Directory:
         return True
 
     def unlink(self, name: str) -> None:
-        """Missing is fine. Looked at first: a read-only file system refuses even to unlink what is not there."""
+        """Remove it; missing is fine. Looks first: a read-only file system refuses to unlink even a missing file."""
         if self.exists(name):
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self.descriptor)
@@ -172,7 +172,7 @@ class Place:
         return self.directory.look(self.name, limit)
 
     def fault(self) -> tuple[str, str] | None:
-        """What keeps the file from being believed, and what to do about it; None if it is root's or ours alone.
+        """Why the file cannot be trusted, and what to do about it; None if only root or we can have put it there.
 
         Raises OSError.
         """
@@ -187,10 +187,10 @@ class Place:
 
 @contextmanager
 def reach(path: Path, *, last: Last = "follow", own: Path | None = None) -> Iterator[Place]:
-    """The place that `path`, an absolute one, leads to; what is there may be missing.
+    """The place that the absolute `path` leads to; the file itself may be missing.
 
-    `own` is a directory of certagent's: a link into it that a path ends in may lie anywhere, and be anybody's. Raises
-    OSError; KeystoreError for a link that is not to be followed.
+    `own` is a directory of certagent's. If the path ends in a link into it, the link may be anywhere and belong to
+    anybody. Raises OSError; KeystoreError for a link that must not be followed.
     """
     with ExitStack() as stack:
         walk = _Walk(stack, own)
@@ -213,7 +213,7 @@ class _Walk:
         return self._steps[-1]
 
     def to(self, path: Path, last: Last) -> str:
-        """Go to the directory in which `path` ends, and say under which name."""
+        """Walk to the directory that `path` ends in; returns the name in it."""
         names = _names(os.fspath(path))
         while names:
             name = names.pop()
@@ -230,7 +230,7 @@ class _Walk:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
 
     def _step(self, name: str, *, is_last: bool) -> str:
-        """The text of a link that may be followed; empty for anything else, which is entered unless it is the last."""
+        """The target of a link that may be followed; empty for anything else, which is entered unless it comes last."""
         try:
             descriptor = self._held(os.open(name, _WALK, dir_fd=self.here.descriptor))
         except FileNotFoundError as error:
@@ -239,7 +239,7 @@ class _Walk:
             raise FileNotFoundError(error.errno, error.strerror, str(self.here.path / name)) from None
         status = os.fstat(descriptor)
         if stat.S_ISLNK(status.st_mode):
-            text = os.readlink("", dir_fd=descriptor)  # of this very link
+            text = os.readlink("", dir_fd=descriptor)  # of the link we hold open
             self._check_link(name, status, text, is_last=is_last)
             return text
         if not is_last:
@@ -292,7 +292,7 @@ class _Walk:
 
 def _attributes(descriptor: int) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    with suppress(OSError):  # a file system without any
+    with suppress(OSError):  # a file system without extended attributes
         for name in os.listxattr(descriptor):
             found[name] = b""
             with suppress(OSError):

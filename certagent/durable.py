@@ -1,9 +1,9 @@
 """Files that survive a power cut: write, fsync, rename, fsync the directory; and locks between processes.
 
-Every file certagent writes goes through here. After a function returns, its effect is on the disk. What certagent
-reads back of its own, JSON with a version in it, is read here too. No cryptography is loaded.
+Every file certagent writes goes through here. When a function returns, its effect is on the disk. certagent's own JSON
+files, which hold a version, are also read here. No cryptography is loaded.
 
-`dir_fd`: a directory held open, below which a relative path is meant (`directories.py`).
+`dir_fd` is a directory held open; a relative path is relative to it (`directories.py`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Attributes = tuple[tuple[str, bytes], ...]
 
 @dataclass(frozen=True)
 class Ownership:
-    """Who may do what with a file. `uid` or `gid` None: as the process has it.
+    """Who may do what with a file. If `uid` or `gid` is None, the process's own is used.
 
-    A file system, or a user, who cannot have the attributes goes without, and never with more rights for it.
+    If the file system or the user cannot set the attributes, they are left out; nobody ever gets more rights by that.
     """
 
     mode: int
@@ -54,7 +54,7 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
         path.mkdir(mode)
     except FileExistsError:
         return
-    path.chmod(mode)  # mkdir's mode is cut by the umask
+    path.chmod(mode)  # the umask removes bits from mkdir's mode
     sync_directory(path.parent)
 
 
@@ -68,12 +68,12 @@ def sync_directory(path: Path, *, dir_fd: int | None = None) -> None:
 
 
 def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir_fd: int | None = None) -> None:
-    """Write a file that nobody reads yet, durable but for its name: owner and mode before content.
+    """Write a file that nobody reads yet: owner and mode before content. Its content is durable, its name is not.
 
-    A file left at `path` by a killed run is replaced. Raises OSError (and leaves nothing behind).
+    Replaces a file that a killed run left at `path`. Raises OSError (and then leaves nothing behind).
     """
     _unlink(path, dir_fd)
-    # O_EXCL | O_NOFOLLOW: beside a consumer's file the directory may be another user's.
+    # O_EXCL | O_NOFOLLOW: next to a consumer's file, the directory may belong to another user.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o600, dir_fd=dir_fd)
     try:
@@ -85,7 +85,7 @@ def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir
     except BaseException as fault:
         _unlink(path, dir_fd)
         if isinstance(fault, OSError):
-            fault.filename = fault.filename or str(path)  # of a write the kernel does not say which file it was
+            fault.filename = fault.filename or str(path)  # the kernel does not say which file a failed write was for
         raise
 
 
@@ -97,7 +97,7 @@ def give(descriptor: int, ownership: Ownership) -> None:
         os.fchown(descriptor, uid, gid)
     mode = ownership.mode
     if not any(name == ACCESS_LIST for name, _ in ownership.attributes):
-        # Its directory may have handed one down, of which the mode's bits for the group would be the mask.
+        # The directory may hand down an access list; then the mode's group bits would be its mask.
         with suppress(OSError):
             os.removexattr(descriptor, ACCESS_LIST)
     for name, value in ownership.attributes:
@@ -105,7 +105,7 @@ def give(descriptor: int, ownership: Ownership) -> None:
             os.setxattr(descriptor, name, value)
         except OSError:
             if name == ACCESS_LIST:
-                mode &= ~0o070  # the mask, which is not what its group may do
+                mode &= ~0o070  # these bits are the mask, not the group's rights
     os.fchmod(descriptor, mode)
 
 
@@ -115,13 +115,13 @@ def _unlink(path: Path, dir_fd: int | None) -> None:
 
 
 def replace(staged: Path, target: Path, *, dir_fd: int | None = None) -> None:
-    """Put `staged` in `target`'s place in one step, durably. Both in one directory."""
+    """Put `staged` in `target`'s place in one step, durably. Both are in the same directory."""
     os.replace(staged, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     sync_directory(target.parent, dir_fd=dir_fd)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file of our own, so that it is made anew and a person can look at it; its new path."""
+    """Rename a damaged file of our own, so that it can be made again and somebody can look at it; its new path."""
     kept = path.with_name(f"{path.name}.damaged")
     replace(path, kept)
     return kept
@@ -139,7 +139,7 @@ def write(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir_fd:
 
 
 def append_line(path: Path, line: bytes, ownership: Ownership = PRIVATE) -> None:
-    """Add one line. A line cut short by a power cut before stays a line of its own."""
+    """Add one line. An older line that a power cut left incomplete stays a line of its own."""
     existed = path.exists()
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, ownership.mode)
@@ -167,7 +167,7 @@ def remove(path: Path) -> None:
 
 
 def open_own(path: Path | str) -> BinaryIO:
-    """What we wrote ourselves, for reading: no link and no pipe, whatever somebody has put in its place."""
+    """Open a file that we wrote ourselves for reading; refuses a link or pipe that somebody put in its place."""
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
@@ -182,10 +182,10 @@ def read_versioned(
     *,
     if_damaged: str = "look at the file, then move it away; certagent never does that by itself",
 ) -> T | None:
-    """Read a JSON file of our own, which says its version; None if there is none.
+    """Read a JSON file of our own, which contains its version; None if it does not exist.
 
-    `if_damaged` is the hint for a file that is damaged. Raises StateError, also for a file of another version: never
-    a fresh start over what cannot be read.
+    `if_damaged` is the hint for a damaged file. Raises StateError, also for a file of another version: certagent never
+    starts again from nothing over a file it cannot read.
     """
     try:
         with open_own(path) as file:
@@ -195,7 +195,7 @@ def read_versioned(
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}", remedy(error)) from None
     try:
-        # The version first: a file of another one may hold anything else.
+        # The version first: a file of another version may contain anything.
         check_version(path, msgspec.json.decode(data, type=_Versioned).version, version)
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -203,7 +203,7 @@ def read_versioned(
 
 
 def remedy(error: OSError) -> str:
-    """What to do where a file of our own cannot be read."""
+    """What to do when we cannot read a file of our own."""
     if isinstance(error, PermissionError):
         return "run certagent as the agent's user"
     if isinstance(error, NotADirectoryError):
@@ -212,7 +212,7 @@ def remedy(error: OSError) -> str:
 
 
 def check_version(path: Path | str, found: int, known: int) -> None:
-    """Raises StateError unless a file is of the version that this certagent reads and writes."""
+    """Raises StateError unless the file has the version that this certagent reads and writes."""
     if found > known:
         raise StateError(
             f"{path} was written by a newer certagent (version {found}, this one reads {known})",

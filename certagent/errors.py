@@ -2,18 +2,18 @@
 
     CertagentError
     ├── ConfigError        fix the file; nothing was tried
-    ├── StateError         a person must look at the state directory; never started afresh over it
-    ├── BusyError          somebody else is at work on this keystore or authority; look again soon
+    ├── StateError         somebody must look at the state directory; certagent never starts again from nothing
+    ├── BusyError          another process works on this keystore or authority; look again soon
     ├── TransientError     back off and try again
     │   ├── HttpError      the server answered, with an HTTP error
-    │   ├── UnreachableError  no server answered; where there is a second address, it is asked
+    │   ├── UnreachableError  no server answered; the second address, if there is one, is asked
     │   ├── HookError      a hook failed, hung or vetoed; try again later
-    │   │   └── OwedError  what was to be put in place is; hooks that are owed for it failed
+    │   │   └── OwedError  the new files are in place; the hooks that must follow failed
     │   └── ProbeError     the consumer did not serve the new certificate; the old pair is back
     ├── RejectedError      the CA said no; retry slowly, warn
     ├── TrustError         the other side is not who it should be; alarm, never retried blindly
-    │   └── UnfitError     the CA issued what would not serve; alarm, asked again rarely: each time costs a certificate
-    ├── RevokedError       the CA has revoked the certificate in place; alarm, until another is there
+    │   └── UnfitError     the CA's certificate would not work; alarm, ask rarely: each try costs a certificate
+    ├── RevokedError       the CA has revoked the certificate in place; alarm, until there is another
     └── KeystoreError      the keystore cannot be read or written; the consumer's files are untouched
         └── TokenLockedError   stop: one more wrong PIN locks the token
 
@@ -33,8 +33,8 @@ from certagent.text import printable
 class CertagentError(Exception):
     """Base of every error this project raises on purpose.
 
-    Whatever text from outside it quotes, it is one printable line of bounded length. `wait`: how long the other side
-    asked to be left alone (Retry-After).
+    Text from outside that it quotes becomes one printable line of bounded length. `wait`: how long the other side
+    asked us to wait (Retry-After).
     """
 
     wait: timedelta | None = None
@@ -62,7 +62,7 @@ class StateError(CertagentError):
 
 
 class DamagedError(StateError):
-    """A file of our own is no more what was written. Memory is set aside and made again; a journal is law."""
+    """A file of our own no longer contains what we wrote. Memory is set aside and made again; a journal never is."""
 
     @property
     def kind(self) -> str:
@@ -78,7 +78,7 @@ class TransientError(CertagentError):
 
 
 class HttpError(TransientError):
-    """The server answered with another HTTP `status` than 200."""
+    """The server answered with an HTTP `status` other than 200."""
 
     def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
         super().__init__(message, hint)
@@ -86,7 +86,7 @@ class HttpError(TransientError):
 
 
 class UnreachableError(TransientError):
-    """No whole answer came: no connection, no TLS, no time left, or it broke off."""
+    """No complete answer came: no connection, no TLS, a timeout, or a connection that broke off."""
 
     @property
     def kind(self) -> str:
@@ -98,7 +98,7 @@ class HookError(TransientError):
 
 
 class OwedError(HookError):
-    """All is in place, but for hooks that failed and are run again. The message begins with that."""
+    """Everything is in place, but hooks failed and will run again. The message begins with that."""
 
 
 class ProbeError(TransientError):
@@ -114,15 +114,15 @@ class RejectedError(CertagentError):
 
 
 class TrustError(CertagentError):
-    """Who answered, or what it answered, cannot be believed."""
+    """We cannot trust who answered, or the answer itself."""
 
 
 class UnfitError(TrustError):
-    """What the CA issued for our key is not fit to take the place of what is there."""
+    """The certificate that the CA issued for our key cannot replace the one in place."""
 
 
 class RevokedError(CertagentError):
-    """The CA's list has the certificate in place."""
+    """The CA's CRL lists the certificate in place."""
 
 
 class KeystoreError(CertagentError):
@@ -134,14 +134,14 @@ class TokenLockedError(KeystoreError):
 
 
 def named(hint: str, keystore: str) -> str:
-    """A hint that was written where the name of the keystore is not known (`enroll --force NAME`), with the name."""
+    """Put the keystore's name into a hint that was written without it (`enroll --force NAME`)."""
     return hint.replace("--force NAME`", f"--force {keystore}`")
 
 
 def internal_fault(error: Exception) -> CertagentError:
-    """A fault of certagent's own, in one line. Its text is not shown: who knows what it quotes.
+    """A fault of certagent's own, in one line. Its text is not shown, because it may quote anything.
 
-    Want of memory is none, nor is a part that an upgrade takes away while a command runs.
+    Lack of memory is not such a fault, nor is a file that an upgrade removes while a command runs.
     """
     if isinstance(error, MemoryError):
         return CertagentError("there is not enough memory", "stop other programs, or raise the limit, e.g. MemoryMax")

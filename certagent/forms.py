@@ -1,6 +1,6 @@
-"""What a file is that is not what was expected, in words, with the line that converts it.
+"""Says what an unexpected file is, in words, and gives the command that converts it.
 
-Asked once reading has failed. Nothing here is believed of a file but its name in a message.
+Used once reading has failed. Nothing in the file is trusted; its name only appears in a message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NOT_READ = (ValueError, TypeError, LookupError, AttributeError, OverflowError, 
 
 @dataclass(frozen=True)
 class Form:
-    """`what` follows "it is"; `remedy` tells what to do, and names the file."""
+    """`what` follows "it is"; `remedy` says what to do, and names the file."""
 
     what: str
     remedy: str
@@ -35,7 +35,7 @@ class Form:
 
 
 def recognised(content: bytes, path: str) -> Form | None:
-    """What this is, as far as it can be told; None where it cannot."""
+    """What this is; None if it cannot be recognised."""
     for look in (_text, _labelled, _binary):
         if (form := look(content, path)) is not None:
             return form
@@ -43,7 +43,7 @@ def recognised(content: bytes, path: str) -> Form | None:
 
 
 def told(content: bytes, path: str, *, otherwise: str) -> tuple[str, str]:
-    """The end of a sentence that says what a file does not hold, and the hint; `otherwise` where nothing is known."""
+    """The end of a sentence that says what a file does not contain, and the hint; `otherwise` if not recognised."""
     form = recognised(content, path)
     return (f": it is {form.what}", form.remedy) if form else ("", otherwise)
 
@@ -117,7 +117,7 @@ def _is_one(der: bytes, kind: Any, part: Callable[[Any], object]) -> bool:
 
 
 _KEY = "`openssl pkey -inform DER -in {path} -out NEW`"
-# How it is read, what of it must be there, what it is called, and what converts it.
+# How to read it, what it must contain, what it is called, and what converts it.
 _KINDS: tuple[tuple[Any, Callable[[Any], object], str, str], ...] = (
     (
         x509.Certificate,
@@ -183,7 +183,7 @@ _NAMES = {
 
 
 def unknown_encryption(block: bytes) -> str:
-    """The name of what a key's PEM block is encrypted with, if that cannot be read here; empty if it can."""
+    """What a key's PEM block is encrypted with, if we cannot decrypt that; empty if we can."""
     try:
         label, headers, der = pem.unarmor(block)
         name = headers.get("DEK-Info", "").partition(",")[0]
@@ -195,7 +195,7 @@ def unknown_encryption(block: bytes) -> str:
 
 
 def unknown_algorithm(algorithm: Any) -> str:
-    """The same of an algorithm as PKCS#8 and PKCS#12 name it (asn1crypto's EncryptionAlgorithm)."""
+    """Like `unknown_encryption`, for an algorithm as PKCS#8 and PKCS#12 name it (asn1crypto's EncryptionAlgorithm)."""
     try:
         name: str = algorithm["algorithm"].native
         if name == "pbes2":

@@ -1,7 +1,7 @@
-"""Running commands: hooks, secrets that a command prints, ourselves apart. The one door to subprocess in a worker.
+"""Runs commands: hooks, secrets that a command prints, certagent itself. A worker uses subprocess only here.
 
-Hooks get an argv, never a shell; a small environment without secrets; a time limit that ends the whole
-process group; and their output goes to the log line by line.
+A hook gets an argv, never a shell; a small environment without secrets; and a time limit that ends the whole process
+group. Its output goes to the log line by line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from certagent.text import printable
 
 log = logging.getLogger(__name__)
 
-# Inherited by hooks. Everything else stays behind: an `env` secret of the agent is nobody's business.
+# Passed on to hooks. Nothing else is: they must not see the agent's `env` secrets.
 _INHERITED = (
     "PATH",
     "HOME",
@@ -47,11 +47,11 @@ _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OUTPUT_LIMIT = 64 * 1024  # bytes kept of what a command prints; the rest is read and dropped
 _TAIL = 1024  # and of the very end, where a failing command says why
 _CREATE_IT = "create it, or correct the path"
-_SHORT = 100  # characters of a command that a hint repeats
+_SHORT = 100  # longest command that a hint repeats, in characters
 _SECRET_TIME = timedelta(seconds=60)
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-_LOOK = 0.5  # seconds between two looks whether we are to stop
-_SETTLE = 0.5  # seconds for the output of a command that has ended
+_LOOK = 0.5  # seconds between two checks whether we should stop
+_SETTLE = 0.5  # seconds to wait for the output of a command that has ended
 _UNFIT = (errno.ENOENT, errno.ENOEXEC, errno.EACCES)
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
@@ -59,9 +59,9 @@ Log = Callable[[str], None]
 
 
 def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> None:
-    """Run one hook to its end, if its `only_if` lets it.
+    """Run one hook to its end, if its `only_if` command allows it.
 
-    Raises HookError for either of the two: exit code, signal, time limit, or cannot be started.
+    Raises HookError for either command: exit code, signal, time limit, or if it cannot be started.
     """
     if command.only_if is not None:
         try:
@@ -74,7 +74,7 @@ def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> 
 def run_to_success(
     what: str, argv: Argv, limit: timedelta, environment: Mapping[str, str], log: Log, *, words: int = 1
 ) -> None:
-    """One command; `what` it is called. Raises HookError, with the last `words` lines of what the command said."""
+    """Run one command, called `what` in errors. Raises HookError with the last `words` lines of its output."""
     name = argv[0]
     if fault := owner_fault(argv, _base()["PATH"]):
         raise HookError(f"{what} {name} is not run: it {fault[0]}", fault[1])
@@ -94,7 +94,7 @@ def run_to_success(
 
 
 def _by_hand(argv: Argv) -> str:
-    """What a person types, if that is short."""
+    """The command as somebody would type it, if it is short."""
     words = shlex.join(argv)
     return f"`{words}`" if len(words) <= _SHORT and words.isprintable() else "it"
 
@@ -102,12 +102,12 @@ def _by_hand(argv: Argv) -> str:
 def run_apart(
     words: Sequence[str], limit: timedelta, stopping: Callable[[], bool], *, with_stdin: bool = False
 ) -> tuple[int | None, bytes]:
-    """Run certagent itself in a process of its own: exit code (None: killed at the limit), and what it printed.
+    """Run certagent itself in its own process; returns the exit code (None: killed at the limit) and what it printed.
 
-    `with_stdin`: it has our standard input; else nothing comes from there.
+    `with_stdin`: it gets our standard input; otherwise its input is empty.
 
-    It is the same code, in the same environment; its log goes where ours goes. Once `stopping`, it is asked to
-    stop as we were. Raises HookError if it cannot be started.
+    It is the same code in the same environment, and its log goes where ours goes. Once `stopping`, it gets the same
+    stop signal as we did. Raises HookError if it cannot be started.
     """
     home = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": home, "PYTHONSAFEPATH": "1"}
@@ -119,9 +119,9 @@ def run_apart(
 
 
 def read_secret(secret: Secret, *, may_be_open: bool = False) -> bytes:
-    """Fetch a secret at the moment it is needed; one trailing newline is cut.
+    """Fetch a secret at the moment it is needed; one trailing newline is removed.
 
-    A file that is open to everybody is refused, unless `may_be_open`: a person named it on a command line.
+    Refuses a file that everybody can read, unless `may_be_open`: somebody named it on a command line.
 
     Raises ConfigError; HookError if its command does not end, fails or cannot be started.
     """
@@ -170,7 +170,7 @@ def _secret_file(path: str, *, may_be_open: bool) -> bytes:
 def _command_secret(argv: tuple[str, ...]) -> bytes:
     if fault := owner_fault(argv, _base()["PATH"]):
         raise HookError(f"secret command {argv[0]} is not run: it {fault[0]}", fault[1])
-    # Its standard error is dropped, not logged: what a secret helper complains about may quote the secret.
+    # Its standard error is dropped, not logged: the complaint of a secret helper may quote the secret.
     code, output = _run(argv, _base(), _SECRET_TIME, errors=subprocess.DEVNULL)
     if code is None:
         raise HookError(f"secret command {argv[0]} did not end in time and was killed", "run it by hand")
@@ -190,14 +190,14 @@ def _base() -> dict[str, str]:
 
 
 class _Output:
-    """What a command prints, read as it comes so that it never waits for us; a bounded part is kept."""
+    """What a command prints, read as it comes so that the command never waits for us; a bounded part is kept."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._head = bytearray()
         self._tail = b""
         self._dropped = 0
-        # A daemon: a service that a hook started may hold the other end for as long as it runs.
+        # A daemon thread: a service that a hook started may keep the other end open as long as it runs.
         self._thread = threading.Thread(target=self._read, name="hook-output", daemon=True)
         try:
             self._thread.start()
@@ -214,7 +214,7 @@ class _Output:
         os.close(self._descriptor)
 
     def settle(self) -> None:
-        """Wait for the end of the output, but not for those who keep it open."""
+        """Wait for the end of the output, but not for processes that keep it open."""
         self._thread.join(_SETTLE)
 
     def start(self) -> bytes:
@@ -240,10 +240,10 @@ def _run(
 ) -> tuple[int | None, _Output]:
     """Exit code (None: killed at the time limit, with its whole process group) and output.
 
-    `errors`: where standard error goes; `stdin`: where its input comes from; None is ours.
-    Once `stopping`, it is asked to end, and waited for.
+    `errors`: where standard error goes; `stdin`: where its input comes from (None: our own).
+    Once `stopping`, we ask the command to end, and wait for it.
 
-    What a command leaves running when it ends in time is left alone: it may be the service it restarted.
+    Processes that it leaves running after it ends in time are left alone: one may be the service it restarted.
     """
     try:
         reading, writing = os.pipe()
@@ -260,7 +260,7 @@ def _run(
             start_new_session=True,
             cwd="/",
         )
-    except (OSError, ValueError, RuntimeError) as error:  # a NUL in an argument; no thread to be had
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in an argument; no thread available
         raise _not_started(argv, error) from None
     finally:
         os.close(writing)
@@ -268,7 +268,7 @@ def _run(
     try:
         code = _wait(process, began + limit.total_seconds(), stopping)
     except KeyboardInterrupt:
-        # It has no terminal: Ctrl-C reaches it through us. It is owed still, and run again.
+        # It has no terminal, so we pass Ctrl-C on. It is still owed, and runs again.
         _kill(process, signal.SIGINT)
         raise
     ended = "killed" if code is None else f"exit code {code}"
@@ -278,7 +278,7 @@ def _run(
 
 
 def _remedy(argv: Argv) -> str:
-    """What to do about a command that failed, where one look shows why."""
+    """What to do about a command that failed, if one look shows why."""
     fault = command_fault(argv, _base()["PATH"])
     return f"{argv[0]} {fault[0]}: {fault[1]}" if fault else ""
 
@@ -309,18 +309,18 @@ def _wait(process: subprocess.Popen[bytes], deadline: float, stopping: Callable[
 
 
 def _kill(process: subprocess.Popen[bytes], request: signal.Signals = signal.SIGTERM) -> None:
-    """End the process group: a request, some time, then by force, also what outlived the command itself."""
+    """End the process group: ask, wait, then kill, including what outlived the command itself."""
     deadline = time.monotonic() + _GRACE
     _signal_group(process, request)
-    # Looked at, not reaped: as long as the command's number is taken, the group's cannot be another's.
+    # Look without reaping: as long as the command's PID is in use, its process group cannot be another's.
     look = os.WEXITED | os.WNOHANG | os.WNOWAIT
     while os.waitid(os.P_PID, process.pid, look) is None and time.monotonic() < deadline:
         time.sleep(0.02)
     _signal_group(process, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel: nobody can help
+    with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel: nothing helps
         process.wait(_GRACE)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(OSError):  # none left, or another user's
+    with contextlib.suppress(OSError):  # none left, or they belong to another user
         os.killpg(process.pid, number)

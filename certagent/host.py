@@ -1,8 +1,8 @@
-"""What makes a host: facts that tell this machine from a copy of its disk. No rights of root are needed.
+"""What identifies a host: facts that tell this machine from a copy of its disk. Root's rights are not needed.
 
-No single fact does. The machine ID is copied with an image until somebody resets it; an image is started on other
-hardware; a network card, a firmware, a host name may change on a host that stays itself. So the majority of what both
-looks saw decides (docs/decisions/0033). Digests are kept, not the facts.
+No single fact is enough. The machine ID is copied with an image until somebody resets it; an image is started on other
+hardware; a network card, a firmware, a host name may change on the same host. So the majority of the facts seen both
+times decides (docs/decisions/0033). Only digests are kept, not the facts.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import msgspec
 
 _IN_CONTAINER = ("run/systemd/container", "run/.containerenv", ".dockerenv")
 _PRODUCT = ("sys/class/dmi/id/product_uuid", "sys/firmware/devicetree/base/serial-number")
-_PERMANENT = "0"  # addr_assign_type of an address that the hardware brings along
+_PERMANENT = "0"  # addr_assign_type of an address that is built into the hardware
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One host, as far as it could be seen.
+    """One host, as far as we could see it.
 
-    `product`: the board's or the virtual machine's own number, which some systems show to root alone; `addresses`: of
-    its network cards; `machine_id`: of the installed system. Digests all of them; empty: could not be seen.
+    `product`: the serial number of the board or the virtual machine, which some systems show to root alone;
+    `addresses`: of its network cards; `machine_id`: of the installed system. All are digests; empty if not visible.
     """
 
     product: str = ""
@@ -30,7 +30,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     machine_id: str = ""
 
     def may_be(self, other: Host) -> bool:
-        """Whether both may be one host. Where as much speaks for it as against, hardware has the word."""
+        """Whether both may be the same host. In a draw, the hardware decides."""
         votes = [vote for vote in self._votes(other) if vote is not None]
         agreed = votes.count(True)
         if 2 * agreed == len(votes):
@@ -38,7 +38,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return 2 * agreed > len(votes)
 
     def _votes(self, other: Host) -> Iterable[bool | None]:
-        """Fact by fact, hardware first: the same, not the same, None where one of the two could not be seen."""
+        """Fact by fact, hardware first: True if equal, False if not, None if either was not visible."""
         yield self.product == other.product if self.product and other.product else None
         mine, theirs = set(self.addresses), set(other.addresses)
         yield not mine.isdisjoint(theirs) if mine and theirs else None
@@ -46,7 +46,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def this_host(root: Path = Path("/")) -> Host:
-    """What can be seen of this one. In a container the hardware is that of all containers, so it does not count."""
+    """What we can see of this host. In a container the hardware is shared by all containers, so it does not count."""
     machine_id = _digest(_text(root / "etc/machine-id"))
     if any((root / each).exists() for each in _IN_CONTAINER):
         return Host(machine_id=machine_id)
@@ -55,7 +55,7 @@ def this_host(root: Path = Path("/")) -> Host:
 
 
 def _addresses(root: Path) -> list[str]:
-    """Of real network cards: bridges, tunnels and what is given anew at each start tell nothing."""
+    """Of real network cards: bridges, tunnels and addresses that change at each start say nothing."""
     found = set()
     for file in root.glob("sys/class/net/*/address"):
         real = (file.parent / "device").exists() and _text(file.parent / "addr_assign_type") == _PERMANENT
@@ -64,7 +64,7 @@ def _addresses(root: Path) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    """Empty where it cannot be read, or holds what is no number of its own: zeros, or nothing."""
+    """The file's text; empty if it cannot be read or is not a real serial number: zeros, or nothing."""
     try:
         text = path.read_text("ascii").strip("\0 \n").lower()
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Ctrl-C: it ends a command at once, wherever that waits; but not between the first and the last file of a swap."""
+"""Ctrl-C ends a command at once, wherever it waits; but not between the first and the last file of a swap."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType
 
 @contextmanager
 def held() -> Iterator[None]:
-    """SIGINT waits until this is through, and then does what it would have done.
+    """Hold SIGINT back until the block ends; then it acts as it would have before.
 
-    A person who ends a command never means half of a pair. In a thread other than the first, which no signal reaches,
-    and where somebody outside Python handles it, nothing is held.
+    Nobody who presses Ctrl-C wants half a pair. Nothing is held in a thread other than the first, where no signal
+    arrives, or when something outside Python handles SIGINT.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is None or threading.current_thread() is not threading.main_thread():

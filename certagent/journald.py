@@ -1,7 +1,7 @@
 """Lines for systemd's journal in its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL), which has room for fields:
 `journalctl CERTAGENT_KEYSTORE=web` finds everything about one keystore.
 
-Only where standard error is the journal's anyway (`JOURNAL_STREAM`); in all other cases the caller prints.
+Only used when standard error goes to the journal anyway (`JOURNAL_STREAM`); otherwise the caller prints.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import os
 import socket
 
 SOCKET = "/run/systemd/journal/socket"
-# More than one line of ours ever has; journald wants longer ones in a file.
+# None of our lines is longer; journald wants longer ones in a file.
 _LONGEST = 48 * 1024
 
 
 @functools.cache
 def is_stderr() -> bool:
-    """Whether standard error goes to the journal: what systemd says of the stream it made is true of this one."""
+    """Whether standard error goes to the journal: it is the stream that systemd names in JOURNAL_STREAM."""
     try:
         status = os.fstat(2)
     except OSError:
@@ -26,7 +26,7 @@ def is_stderr() -> bool:
 
 
 def send(message: str, priority: int, keystore: str = "", where: str = SOCKET) -> bool:
-    """Send one entry; False where it could not be sent. `priority`: of syslog, 3 is an error."""
+    """Send one entry; False if it could not be sent. `priority`: syslog's, 3 is an error."""
     fields = {"MESSAGE": message, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": "certagent"}
     if keystore:
         fields["CERTAGENT_KEYSTORE"] = keystore
@@ -43,5 +43,5 @@ def send(message: str, priority: int, keystore: str = "", where: str = SOCKET) -
 
 
 def _field(name: str, value: bytes) -> bytes:
-    """A line break would begin another field, so every value goes with its length before it."""
+    """The value follows its length: a line break in it would otherwise begin another field."""
     return b"%s\n%s%s\n" % (name.encode(), len(value).to_bytes(8, "little"), value)

@@ -44,8 +44,8 @@ def load_private(pem: bytes, passphrase: bytes | None, where: str) -> PrivateKey
     if encrypted and passphrase is None:
         raise KeystoreError(f"the key in {where} is encrypted", "set key_passphrase in the keystore")
     try:
-        # OpenSSL's check of an RSA key takes 40 ms, at every load. Whether a key works is proved by a signature
-        # before it is put in place, and by the match with its certificate.
+        # OpenSSL's check of an RSA key takes 40 ms at every load. A signature proves that a key works before the key is
+        # put in place, and so does the match with its certificate.
         key = serialization.load_pem_private_key(
             block, passphrase if encrypted else None, unsafe_skip_rsa_key_validation=True
         )
@@ -78,7 +78,7 @@ def to_pem(key: PrivateKey, passphrase: bytes | None = None, form: KeyFormat = "
 
 
 def type_of(key: PublicKeyTypes) -> str:
-    """As `key_type` in the configuration writes it: `rsa:2048`, `ec:p256`; of other keys the library's word."""
+    """The key type as the configuration writes it: `rsa:2048`, `ec:p256`; for other keys the library's word."""
     if isinstance(key, rsa.RSAPublicKey):
         return f"rsa:{key.key_size}"
     if isinstance(key, ec.EllipticCurvePublicKey):
@@ -87,7 +87,7 @@ def type_of(key: PublicKeyTypes) -> str:
 
 
 def public_bytes(key: PublicKeyTypes) -> bytes:
-    """The DER SubjectPublicKeyInfo: what two equal public keys share."""
+    """The DER SubjectPublicKeyInfo: equal for equal public keys."""
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -1,8 +1,8 @@
-"""Certificates that cryptography refuses for the letters of a name, read all the same.
+"""Reads certificates that cryptography refuses because of the letters in a name.
 
-Many a CA writes `R&D`, `dev_7` or `*.example` as a PrintableString, which has no such letters, or Latin-1 as a
-T61String. OpenSSL, and so every consumer, takes them. Here such a certificate is read from a copy in which those
-strings are UTF8Strings. What is hashed, compared, verified, sent and written of it are its own bytes.
+Many CAs write `R&D`, `dev_7` or `*.example` as a PrintableString, which cannot contain such letters, or Latin-1 as a
+T61String. OpenSSL accepts them, and so do all consumers. certagent reads such a certificate from a copy in which these
+strings are UTF8Strings. It hashes, compares, verifies, sends and writes the original bytes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 _OCTETS, _UTF8, _PRINTABLE, _EXTENSIONS = 0x04, 0x0C, 0x13, 0xA3
 _READ_AS_UTF8 = frozenset({0x12, 0x14, 0x16, 0x1A})  # Numeric-, T61-, IA5- and VisibleString
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?")
-# No honest certificate comes near; of a hundred hostile ones the copies take a fraction of a second.
+# No honest certificate comes close; the copies of a hundred hostile ones take a fraction of a second.
 _MAX_SIZE, _MAX_ELEMENTS, _MAX_DEPTH = 64 * 1024, 2000, 24
 
 
 def load(der: bytes) -> x509.Certificate:
-    """Raises ValueError where the letters of its names are not, or not all, that is wrong."""
+    """Raises ValueError if the letters of its names are not the problem, or not the only one."""
     copy = _Copy().of(der)
     if copy == der:
         raise ValueError("its names are not the problem")
@@ -30,12 +30,12 @@ def load(der: bytes) -> x509.Certificate:
 
 
 def proper(name: x509.Name) -> x509.Name:
-    """The same name, in strings that have its letters: a request is to be read by whoever gets it."""
+    """The same name, in string types that allow its letters, so that everybody can read a request."""
     return x509.Name(name.rdns)
 
 
 class _Name(x509.Name):
-    """A name as its copy says it, under bytes of its own."""
+    """A name as read from the copy, with the bytes of the original."""
 
     def __init__(self, copy: x509.Name, der: bytes) -> None:
         super().__init__(copy.rdns)
@@ -46,14 +46,14 @@ class _Name(x509.Name):
 
 
 class _Certificate:
-    """Stands for an x509.Certificate, which has no subclasses: its copy answers for what is inside."""
+    """Stands in for an x509.Certificate, which cannot be subclassed: its copy answers for the content."""
 
     def __init__(self, der: bytes, copy: x509.Certificate) -> None:
         self._der, self._copy = der, copy
         [(_, contents, _)] = _elements(der)
         _, body, self.tbs_certificate_bytes = next(_elements(contents))
         fields = [(tag, whole) for tag, _, whole in _elements(body)]
-        # Of v1 there is no version; then serialNumber, signature, issuer, validity, subject (RFC 5280 §4.1).
+        # A v1 certificate has no version; then serialNumber, signature, issuer, validity, subject (RFC 5280 §4.1).
         first = int(fields[0][0] == 0xA0)
         self.issuer = _Name(copy.issuer, fields[first + 2][1])
         self.subject = _Name(copy.subject, fields[first + 4][1])
@@ -63,7 +63,7 @@ class _Certificate:
 
     @property  # type: ignore[misc]  # nobody sets it
     def __class__(self) -> Any:
-        """What `isinstance` asks for."""
+        """What `isinstance` checks."""
         return x509.Certificate
 
     def __eq__(self, other: object) -> bool:
@@ -85,7 +85,7 @@ class _Certificate:
 
 
 class _Copy:
-    """A certificate with every string that cryptography would not read written as a UTF8String."""
+    """A certificate in which every string that cryptography would not read becomes a UTF8String."""
 
     def __init__(self) -> None:
         self._elements = 0
@@ -96,7 +96,7 @@ class _Copy:
         return self._rewritten(der, depth=0, extension=False)
 
     def _rewritten(self, data: bytes, *, depth: int, extension: bool) -> bytes:
-        """`extension`: within the extensions, whose values are DER inside of OCTET STRINGs, five levels down."""
+        """`extension`: inside the extensions, whose values are DER inside OCTET STRINGs, five levels down."""
         if depth > _MAX_DEPTH:
             raise ValueError("too deep")
         made = []
@@ -114,11 +114,11 @@ class _Copy:
 
 
 def _is_read(tag: int, contents: bytes) -> bool:
-    """Whether cryptography reads it."""
+    """Whether cryptography can read it."""
     if tag == _PRINTABLE:
         return _LETTERS.issuperset(contents)
     if tag not in _READ_AS_UTF8:
-        return True  # or nobody reads it: OpenSSL refuses a UTF8String that is none
+        return True  # or nobody can: OpenSSL also refuses an invalid UTF8String
     try:
         contents.decode()
     except UnicodeDecodeError:
@@ -127,7 +127,7 @@ def _is_read(tag: int, contents: bytes) -> bool:
 
 
 def _text(contents: bytes) -> str:
-    """UTF-8 where it is, else Latin-1, in which any byte is a letter: so OpenSSL reads a T61String, too."""
+    """UTF-8 if valid, else Latin-1, where any byte is a letter. OpenSSL reads a T61String the same way."""
     try:
         return contents.decode()
     except UnicodeDecodeError:
@@ -135,7 +135,7 @@ def _text(contents: bytes) -> str:
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Tag, contents and the whole of each DER element in a row. Raises ValueError for what is none."""
+    """Tag, contents and all bytes of each DER element in a row. Raises ValueError if it is not DER."""
     at = 0
     while at < len(data):
         tag, size = data[at], data[at + 1] if at + 1 < len(data) else 0x80

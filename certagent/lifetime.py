@@ -1,4 +1,4 @@
-"""The life of a certificate, and when in it the certificate is renewed. Pure: `policy` is the door to this."""
+"""A certificate's lifetime, and when in it the certificate is renewed. Pure; other modules use it through `policy`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from certagent.moments import Moment, later
 if TYPE_CHECKING:
     from cryptography import x509
 
-# Used in place of a `renew_at` that the certificate's lifetime has no room for.
+# Used when `renew_at` does not fit into the certificate's lifetime.
 _FALLBACK = Threshold(passed=Fraction(2 / 3))
 _SOONEST = timedelta(seconds=1)
 
-# After a renewal that gained nothing: so many more, evenly, in what is left of the life.
+# After a renewal that did not help: this many more, evenly spread over the rest of the life.
 _FRUITLESS = 5
 
 
@@ -35,7 +35,7 @@ class Lifetime(msgspec.Struct, frozen=True):
 
     @property
     def length(self) -> timedelta:
-        """Nothing for one that ends before it begins."""
+        """Zero for a certificate that ends before it begins."""
         return max(self.not_after - self.not_before, timedelta(0))
 
     def is_valid(self, now: datetime) -> bool:
@@ -51,10 +51,10 @@ class Lifetime(msgspec.Struct, frozen=True):
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """When certagent put the certificate in place, which its serial number and its end tell from others.
+    """When certagent put the certificate in place; its serial number and its end tell it from others.
 
-    `not_before` None: it was kept by a certagent that did not keep that.
-    `again_after`: it ends with its predecessor; after so long the CA is asked for a better one. Else None.
+    `not_before` is None if an older certagent, which did not record it, wrote this.
+    `again_after`: it ends with its predecessor; after this time the CA is asked for a better one. Else None.
     """
 
     serial: str
@@ -64,16 +64,16 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     again_after: timedelta | None = None
 
     def is_valid(self, now: datetime) -> bool:
-        """Whether the certificate is valid now, as far as is known of it."""
+        """Whether the certificate is valid now, as far as we know."""
         return (self.not_before is None or self.not_before <= now) and now < self.not_after
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What the definition says about when: `share` is this keystore's own part of the jitter, 0 to 1.
+    """What the definition says about timing: `share` is this keystore's own part of the jitter, 0 to 1.
 
-    `ca`: the life of the CA that issued the certificate in place, where it is known to be the authority's.
+    `ca`: the lifetime of the CA that issued the certificate in place, if it is known to be the authority's.
     `switch_at`: when a staged shadow becomes the identity. `arrival`: of the certificate in place, if certagent put
-    it there. `activate_in`: when swap and hooks may happen; empty for at any time.
+    it there. `activate_in`: when swap and hooks may happen; empty for any time.
     """
 
     renew_at: Threshold
@@ -94,7 +94,7 @@ def lifetime_of(certificate: x509.Certificate | None) -> Lifetime | None:
 
 
 def jitter_share(keystore: str, host: str) -> float:
-    """A number in [0, 1), fixed for a keystore on a host, so that a fleet does not renew at one moment."""
+    """A number in [0, 1), fixed for a keystore on a host, so that not all hosts renew at the same moment."""
     digest = hashlib.sha256(f"{host}\0{keystore}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -102,9 +102,9 @@ def jitter_share(keystore: str, host: str) -> float:
 def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
     """When this certificate is to be renewed.
 
-    One that ends with its CA gains nothing by a renewal: the next would end then as well, and each come sooner.
-    Neither does one whose successor under the next CA is about to take over anyway. One that certagent put in place
-    stays there for a while, however late in its life it came.
+    Renewing does not help a certificate that ends with its CA: the next would end then too, and each renewal would come
+    sooner. Nor does it help one whose successor under the next CA is about to take over anyway. A certificate that
+    certagent put in place stays there for a while, however late in its life it came.
     """
     start, end = lifetime.not_before, lifetime.not_after
     if end <= start or (rules.ca is not None and end >= rules.ca.not_after):
@@ -112,24 +112,24 @@ def renew_at(lifetime: Lifetime, rules: Rules) -> datetime:
     moment = _after_arrival(lifetime, rules.arrival, rules) if rules.arrival else _passed(lifetime, rules)
     switch = rules.switch_at
     if switch is not None and moment <= switch and switch - moment <= end - switch:
-        # Should the switch not come about, as much time is left as it was waited for, or half of that.
+        # If the switch does not happen, at least half as much time is left as we waited for it.
         return switch + (end - switch) / 2
     return moment
 
 
 def _passed(lifetime: Lifetime, rules: Rules) -> datetime:
-    """The threshold in this lifetime, this keystore's part of the jitter earlier."""
+    """The threshold in this lifetime, moved earlier by this keystore's part of the jitter."""
     start, end = lifetime.not_before, lifetime.not_after
     threshold = rules.renew_at if fits(rules.renew_at, lifetime) else _FALLBACK
     moment = threshold.moment(start, end)
-    # Never down to the start: a jitter as large as the threshold would renew what has just been issued.
+    # Never back to the start: a jitter as large as the threshold would renew a certificate that was just issued.
     earlier = min((end - start) * float(rules.jitter), (moment - start) / 2)
     return moment - earlier * rules.share
 
 
 def _after_arrival(lifetime: Lifetime, arrival: Arrival, rules: Rules) -> datetime:
-    """The same for one that came late in its life, as from a CA that dates back: by its own threshold it would be
-    renewed at once, and so would each successor. What was left when it came is its life then."""
+    """Like `_passed`, for a certificate that came late in its life, for example from a CA that backdates. Its own
+    threshold would renew it at once, and each successor too. So the time left when it came counts as its life."""
     left = Lifetime(arrival.at, lifetime.not_after)
     moment = _passed(lifetime, rules)
     if arrival.again_after is not None:
@@ -140,22 +140,22 @@ def _after_arrival(lifetime: Lifetime, arrival: Arrival, rules: Rules) -> dateti
 
 
 def came_late(lifetime: Lifetime, rules: Rules) -> bool:
-    """Whether the certificate was past its threshold already when certagent put it in place."""
+    """Whether the certificate was already past its threshold when certagent put it in place."""
     return lifetime.length > timedelta(0) and rules.arrival is not None and _passed(lifetime, rules) <= rules.arrival.at
 
 
 def arrival(serial: str, lifetime: Lifetime, before: Arrival | None, now: datetime) -> Arrival:
-    """Of a certificate that certagent has just put in place; `before`: of the one that it is a renewal of.
+    """The arrival of a certificate that certagent has just put in place; `before`: that of the certificate it renews.
 
-    A renewal gains nothing where the successor ends no later, or hardly, though time has passed. If it was renewed
-    again as if it were any other, each pause would be a third of the one before.
+    A renewal does not help if the successor ends no later, or hardly later, although time has passed. If it were
+    renewed again like any other, each pause would be a third of the one before.
     """
     begins, ends, again_after = lifetime.not_before, lifetime.not_after, None
     left = ends - now
     if before is None or now < before.at or left <= timedelta(0):
         return Arrival(serial=serial, at=now, not_before=begins, not_after=ends)
     passed, gained = now - before.at, ends - before.not_after
-    # Not of one that somebody renewed by hand a moment after the last.
+    # Not for one that somebody renewed by hand a moment after the last renewal.
     if passed >= left / 200 and gained < passed / 10:
         again_after = max(left / _FRUITLESS, before.again_after or timedelta(0))
     return Arrival(serial=serial, at=now, not_before=begins, not_after=ends, again_after=again_after)
@@ -164,8 +164,7 @@ def arrival(serial: str, lifetime: Lifetime, before: Arrival | None, now: dateti
 def fits(threshold: Threshold, lifetime: Lifetime) -> bool:
     """Whether a time before the end leaves at least a tenth of the lifetime; a share always fits.
 
-    `30d` on a certificate of 7 days would renew for ever, and on one of 30 days that its CA dated back by
-    a minute just as well.
+    `30d` would renew a certificate of 7 days for ever, and also one of 30 days that its CA backdated by a minute.
     """
     start, end = lifetime.not_before, lifetime.not_after
     return threshold.passed is not None or threshold.moment(start, end) - start >= (end - start) / 10

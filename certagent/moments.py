@@ -1,4 +1,4 @@
-"""Moments that never leave the calendar: a certificate without an end is written 9999-12-31 (RFC 5280 §4.1.2.5). Pure.
+"""Moments that stay within the calendar: a certificate without an end says 9999-12-31 (RFC 5280 §4.1.2.5). Pure.
 
 Moments are aware and in UTC.
 """
@@ -14,11 +14,11 @@ FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""In a file; a time without its zone would not compare with any other."""
+"""In a file; a time without its zone could not be compared with others."""
 
 
 def later(moment: datetime, by: timedelta) -> datetime:
-    """`moment + by`; what lies before or behind the calendar is its first or its last moment."""
+    """`moment + by`; a result before or after the calendar becomes its first or last moment."""
     try:
         return moment + by
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Files that are mounted by themselves: who sees one there goes on seeing its inode, whatever is renamed over it."""
+"""Single files that are mounted: whoever sees one there keeps seeing its inode, even if a rename replaces the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Mount:
-    """A line of /proc/PID/mountinfo (proc_pid_mountinfo(5)): what of which file system is seen where."""
+    """A line of /proc/PID/mountinfo (proc_pid_mountinfo(5)): which part of which file system is mounted where."""
 
     device: str
     root: str
@@ -18,7 +18,7 @@ class Mount:
 
     @classmethod
     def parse(cls, line: str) -> Mount | None:
-        """None for a line that is none."""
+        """None if the line cannot be parsed."""
         fields = line.split(" ")
         if len(fields) < 6:
             return None
@@ -27,26 +27,26 @@ class Mount:
 
 @dataclass(frozen=True)
 class Mounts:
-    """What is mounted where: as we see it, and in each mount namespace that we may look into (all, as root)."""
+    """What is mounted where: as we see it, and in each mount namespace that we may look into (as root, all)."""
 
     own: tuple[Mount, ...]
     every: tuple[Mount, ...]
 
     @classmethod
     def read(cls) -> Mounts:
-        """As /proc tells it; nothing where there is none."""
+        """As /proc lists it; empty without /proc."""
         return cls(tuple(_read("self")), tuple(_all_mounts()))
 
     def of(self, path: Path) -> list[str]:
-        """Where the file `path`, which has no links in it, is mounted by itself, as into a container."""
+        """Where the file `path`, which contains no links, is mounted as a single file, for example into a container."""
         itself = [mount.point for mount in self.own if mount.point == str(path)]
         return itself[:1] + mounted_at(str(path), self.own, self.every)
 
 
 def mounted_at(path: str, own: Collection[Mount], every: Iterable[Mount]) -> list[str]:
-    """Where the file `path`, as we see it by `own` mounts, is a mount by itself, among `every` mount.
+    """Where the file `path`, as we see it through our `own` mounts, is mounted as a single file, among `every` mount.
 
-    `path` has no links in it.
+    `path` contains no links.
     """
     under = [mount for mount in own if path == mount.point or path.startswith(f"{mount.point.rstrip('/')}/")]
     if not under:
@@ -54,7 +54,7 @@ def mounted_at(path: str, own: Collection[Mount], every: Iterable[Mount]) -> lis
     mount = max(reversed(under), key=lambda each: len(each.point))
     inside = os.path.normpath(f"{mount.root}/{path[len(mount.point) :]}").replace("//", "/")
     same = [each for each in every if (each.device, each.root) == (mount.device, inside)]
-    # Under the same path it may well be another namespace's: a container's, a unit's with ReadOnlyPaths=.
+    # The same path may belong to another namespace: a container's, or a unit's with ReadOnlyPaths=.
     return sorted({each.point for each in same if each.point != path or each not in own})
 
 
@@ -67,7 +67,7 @@ def _all_mounts() -> Iterator[Mount]:
     for process in processes:
         try:
             namespace = os.readlink(f"/proc/{process}/ns/mnt")  # noqa: PTH115  of thousands of processes
-        except OSError:  # it ended, or is somebody else's
+        except OSError:  # it ended, or belongs to somebody else
             continue
         if namespace not in seen:
             seen.add(namespace)

@@ -1,7 +1,7 @@
-"""Who can have put it there: the one rule about owners and rights of what certagent reads, follows or believes.
+"""Who can have put a file there: the one rule about owner and rights of what certagent reads, follows or trusts.
 
-Root and the user certagent runs as are believed. So is the owner of `/`, who could exchange all there is anyway: in a
-container that may be a user that has no number inside.
+certagent trusts root and the user it runs as. It also trusts the owner of `/`, who could replace everything anyway: in
+a container that may be a user that has no number inside.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Literal
 
 
 def owners() -> frozenset[int]:
-    """The users that are believed."""
+    """The users that certagent trusts."""
     return frozenset({0, os.geteuid(), os.stat("/").st_uid})
 
 
 def writable_by_others(status: os.stat_result) -> bool:
-    """Whether a file's bits let its group, or everybody, write to it."""
+    """Whether the mode lets a file's group, or everybody, write to it."""
     return bool(status.st_mode & 0o022)
 
 
 def fault(status: os.stat_result, path: object, descriptor: int | None = None) -> tuple[str, str] | None:
-    """What keeps a file from being believed, and what to do about it: it is not root's or ours, or not alone.
+    """Why a file cannot be trusted, and what to do about it: it is not root's or ours, or others may write to it.
 
-    With a descriptor of it, its group may be our own, as `others_may_write` says.
+    With a `descriptor` of it, our own group may write to it, see `others_may_write`.
     """
     if writable_by_others(status) and (descriptor is None or others_may_write(descriptor, status)):
         return "is writable by its group or by everybody", f"run chmod go-w {path}"
@@ -36,10 +36,10 @@ def fault(status: os.stat_result, path: object, descriptor: int | None = None) -
 
 
 def others_may_write(descriptor: int, status: os.stat_result) -> bool:
-    """Whether anybody but its owner may write to a file, or change the names in a directory, that is held open.
+    """Whether anybody but the owner may write to an open file, or change the names in an open directory.
 
-    Its group counts as its owner where it is our own first group: a user's private one (umask 002), or that of a
-    container's user; but not where an access list may hide others behind the group's bits.
+    Its group counts as its owner if it is our own first group: a user's private group (umask 002), or that of a
+    container's user; but not if an access list may hide others behind the group's bits.
     """
     if status.st_mode & 0o002:
         return True
@@ -56,12 +56,12 @@ def _may_have_access_list(descriptor: int) -> bool:
 
 
 def is_sticky(status: os.stat_result) -> bool:
-    """Whether in this directory only a file's owner may remove or rename it, however many may write there."""
+    """Whether only a file's owner may remove or rename it in this directory, however many may write there."""
     return bool(status.st_mode & stat.S_ISVTX)
 
 
 def is_mapped(number: int, kind: Literal["user", "group"]) -> bool:
-    """Whether there is such a user or group in our user namespace: to no other can a file be given."""
+    """Whether our user namespace has such a user or group: a file cannot be given to any other."""
     try:
         with Path(f"/proc/self/{'uid' if kind == 'user' else 'gid'}_map").open() as file:
             spans = [tuple(map(int, line.split())) for line in file]
@@ -71,7 +71,7 @@ def is_mapped(number: int, kind: Literal["user", "group"]) -> bool:
 
 
 def name_of(uid: int) -> str:
-    """The user's name, else the number."""
+    """The user's name, or the number if there is none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

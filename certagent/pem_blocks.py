@@ -12,7 +12,7 @@ KeyFormat = Literal["pkcs1", "pkcs8"]
 _LINE = re.compile(rb"-----(BEGIN|END) ([^\r\n]{1,64}?)-----(?:[^\S\n]*\n)?")
 _CERTIFICATES = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
 _PKCS8 = (b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY")
-# The curve of the key that follows: OpenSSL's `ecparam -genkey` writes it in front, and no reader needs it.
+# The curve of the key that follows: OpenSSL's `ecparam -genkey` writes it first, and no reader needs it.
 _OF_THE_KEY = (b"EC PARAMETERS",)
 
 
@@ -25,23 +25,23 @@ def key_format(content: bytes) -> KeyFormat | None:
 
 
 def first_label(content: bytes) -> bytes:
-    """Of the first block that is whole; empty if there is none."""
+    """The label of the first complete block; empty if there is none."""
     return next((label for label, _ in _blocks(content)), b"")
 
 
 def key_block(content: bytes) -> bytes | None:
-    """The first private key as it stands; None if there is none."""
+    """The first private key, unchanged; None if there is none."""
     return next((block for label, block in _blocks(content) if label.endswith(b"PRIVATE KEY")), None)
 
 
 def certificates(content: bytes) -> list[tuple[bool, bytes]]:
-    """The certificates as they stand, under any label that OpenSSL reads; with each whether what it is trusted for
-    follows it (TRUSTED CERTIFICATE)."""
+    """The certificates, unchanged, under any label that OpenSSL reads; each with whether trust settings follow it
+    (TRUSTED CERTIFICATE)."""
     return [(label.startswith(b"TRUSTED"), block) for label, block in _blocks(content) if label in _CERTIFICATES]
 
 
 def other_blocks(content: bytes) -> bytes:
-    """What is neither a certificate nor the first private key, as it stands: DH parameters, another key."""
+    """Everything but the certificates and the first private key, unchanged: DH parameters, another key."""
     kept, seen = b"", False
     for label, block in _blocks(content):
         if label.endswith(b"PRIVATE KEY") and not seen:
@@ -52,12 +52,12 @@ def other_blocks(content: bytes) -> bytes:
 
 
 def other_keys(content: bytes) -> list[bytes]:
-    """The private keys in a file but the first one, each as it stands."""
+    """All private keys in a file except the first one, unchanged."""
     return [block for label, block in _blocks(content) if label.endswith(b"PRIVATE KEY")][1:]
 
 
 def _blocks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Label and text of each that is whole. In one pass: who owns the file may have filled it with beginnings."""
+    """Label and text of each complete block. One pass: the file's owner may have filled it with many BEGIN lines."""
     begun: re.Match[bytes] | None = None
     for line in _LINE.finditer(content):
         if line[1] == b"BEGIN":

@@ -1,4 +1,4 @@
-"""When, and what next: pure decisions. Values and `now` in, answer out; no clock, no file, no network."""
+"""What happens next, and when: pure decisions. Values and `now` in, answer out; no clock, no file, no network."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ __all__ = [
 _RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
 _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 
-_ROLLOVER_FALLBACK = Threshold(passed=Fraction(0.8))  # of a `rollover_at` that the CA's lifetime has no room for
+_ROLLOVER_FALLBACK = Threshold(passed=Fraction(0.8))  # if `rollover_at` does not fit into the CA's lifetime
 
 # How a certificate's remaining life divides into attempts, and the slowest rhythm: (first, share, longest).
 _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
     "rejected": (timedelta(minutes=15), 8, timedelta(days=1)),
-    # Never blindly: an alarm each time, and rarely. But a router nobody visits must heal when its CA does.
+    # Never retried blindly: an alarm each time, and rarely. But a router nobody visits must recover when its CA does.
     "trust": (timedelta(minutes=15), 8, timedelta(days=1)),
     # Each new attempt costs the CA a certificate.
     "abandoned": (timedelta(minutes=15), 8, timedelta(days=1)),
@@ -81,11 +81,11 @@ _RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
 _USUAL = (timedelta(seconds=30), 24, timedelta(hours=6))
 _SOONEST = timedelta(seconds=1)
 
-# So long before its end, at least, the certificate in place has a successor, and its consumer knows it, whatever
+# At least this long before the certificate in place ends, it has a successor that the consumer knows, whatever
 # `activate_in` says: a consumer may take a while, and so may a second try.
 _MARGIN = timedelta(hours=1)
 
-# No pause between two looks for a next CA is longer.
+# The longest pause between two looks for a next CA.
 _LONGEST_WAIT = timedelta(days=1)
 
 
@@ -95,7 +95,7 @@ class Condition(StrEnum):
     MISSING = "missing"
     VALID = "valid"
     DUE = "due"
-    READY = "ready"  # its successor is there, and waits for its hour
+    READY = "ready"  # its successor is there, and waits for its time window
     PENDING = "pending"
     STAGED = "staged"
     FAILED = "failed"
@@ -118,13 +118,13 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Open:
-    """An open transaction, as far as it bears on what is next.
+    """An open transaction, as far as it affects the next step.
 
-    `poll_at` set: the CA has not decided yet. `switch_at` set: a rollover's shadow is complete, and waits for that.
-    `begins_at` set: the successor is there, and what is in place serves until it is valid.
+    `poll_at` set: the CA has not decided yet. `switch_at` set: a rollover's shadow is complete, and waits until then.
+    `begins_at` set: the successor is there, and the certificate in place serves until the successor becomes valid.
     `is_switch`: it makes such a shadow the identity. `is_put_back`: the old identity was put back, its hooks are owed.
-    `poll_wait`: how long the CA asked to be left alone.
-    `keeps_hours`: what comes next is a swap, or hooks, which keep to `activate_in`; `until` is the end of the
+    `poll_wait`: how long the CA asked us to wait.
+    `keeps_hours`: the next step is a swap, or hooks, which keep to `activate_in`; `until` is the end of the
     certificate that the consumer still has while hooks wait.
     """
 
@@ -141,8 +141,8 @@ class Open:
 
 @dataclass(frozen=True)
 class Past:
-    """How the attempts before went: nothing is tried by itself before `retry_at`. `kind`: of the newest error; `wait`:
-    how long the other side asked to be left alone by it.
+    """How earlier attempts went: certagent tries nothing by itself before `retry_at`. `kind`: of the newest error;
+    `wait`: how long the other side asked us to wait when it failed.
     """
 
     failures: int = 0
@@ -152,9 +152,9 @@ class Past:
 
 
 class Decision(Struct, frozen=True):
-    """What comes next and when; `action` None: nothing can be done without a person.
+    """What comes next and when; `action` is None if somebody has to act first.
 
-    `waits`: all is ready for it but the hour, which `activate_in` says.
+    `waits`: everything is ready, and it only waits for its time window in `activate_in`.
     """
 
     action: Action | None
@@ -167,12 +167,12 @@ class Decision(Struct, frozen=True):
 
 
 def clock_is_sane(now: datetime) -> bool:
-    """Whether the clock can be believed at all: certificates are neither judged nor asked for before."""
+    """Whether the clock can be right at all; until then certagent neither judges nor requests certificates."""
     return _RELEASED <= now < _FAR
 
 
 def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rules: Rules, now: datetime) -> Decision:
-    """What the keystore needs next. An open transaction comes first, unless the identity became due over its hooks."""
+    """What the keystore needs next. An open transaction comes first, unless it only owes hooks and a renewal is due."""
 
     def after_backoff(moment: datetime) -> datetime:
         return max(moment, pause_ends(past, lifetime, now) or moment)
@@ -202,9 +202,9 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
 
 
 def wait(transaction: Open, moment: datetime, lifetime: Lifetime | None, rules: Rules) -> Decision | None:
-    """What comes of a swap, or its hooks, that could happen at `moment` and waits for its hour; None where it does not.
+    """What follows if a swap, or its hooks, could happen at `moment` but waits for its window; None if nothing waits.
 
-    `lifetime`: of the certificate in place; where there is none, nothing waits.
+    `lifetime`: of the certificate in place; without one, nothing waits.
     """
     if not transaction.keeps_hours or lifetime is None:
         return None
@@ -219,13 +219,13 @@ def wait(transaction: Open, moment: datetime, lifetime: Lifetime | None, rules: 
 
 
 def serves_until(transaction: Open, lifetime: Lifetime) -> datetime:
-    """When the first of those certificates ends that serve as long as the transaction waits."""
+    """When the first of the certificates ends that are in use while the transaction waits."""
     return lifetime.not_after if transaction.until is None else min(transaction.until, lifetime.not_after)
 
 
 def opening(moment: datetime, serves_until: datetime, rules: Rules) -> datetime:
-    """When a swap, or its hooks, that could happen at `moment` may: in a window of `activate_in`; at once where the
-    certificate that serves until then would end before, or hardly later, or its CA would.
+    """When a swap, or its hooks, that could happen at `moment` may: in a window of `activate_in`; but at once if the
+    certificate that serves until then, or its CA, would end before the window or shortly after.
     """
     if not rules.activate_in:
         return moment
@@ -235,7 +235,7 @@ def opening(moment: datetime, serves_until: datetime, rules: Rules) -> datetime:
 
 
 def passes_over_hours(moment: datetime, serves_until: datetime, rules: Rules) -> bool:
-    """Whether what happens at `moment` happens out of its hours, because the certificate ends first."""
+    """Whether what happens at `moment` happens outside its hours, because the certificate would end first."""
     if not rules.activate_in or opening(moment, serves_until, rules) > moment:
         return False
     return next_opening(rules.activate_in, moment) > moment
@@ -247,13 +247,13 @@ def comes_back(in_place: Lifetime, kept: Lifetime, now: datetime) -> bool:
 
 
 def takes_over(begins: datetime | None, old_not_after: datetime | None) -> datetime | None:
-    """When a successor whose validity begins then takes the place of a certificate that ends then: at once (None)
-    where there is nothing to wait for, and never later than its predecessor's end."""
+    """When a successor takes the place of the old certificate: at once (None) if there is nothing to wait for, and
+    never after the old certificate's end. `begins` is the start of the successor's validity."""
     return min(begins, old_not_after) if begins is not None and old_not_after is not None else None
 
 
 def rollover_begins(lifetime: Lifetime, ca: Lifetime, rules: Rules) -> datetime:
-    """When to ask for the next CA: in the CA's rollover window, or when the CA's end would clip a renewal."""
+    """When to ask for the next CA: in the CA's rollover window, or when the CA's end would shorten a renewal."""
     window = window_begins(ca, rules.rollover_at)
     renewal = renew_at(lifetime, rules)
     clipped = later(renewal, lifetime.length) > ca.not_after
@@ -269,7 +269,7 @@ def window_begins(ca: Lifetime, rollover_at: Threshold) -> datetime:
 def decide_rollover(
     lifetime: Lifetime | None, preparation: Open | None, past: Past, rules: Rules, now: datetime
 ) -> Decision:
-    """What getting across to the next CA needs next."""
+    """What a rollover to the next CA needs next."""
     if preparation is not None and preparation.switch_at is not None:
         ready = replace(preparation, keeps_hours=True)
         takes_over = Decision(Action.SWITCH, preparation.switch_at, "the next CA takes over")
@@ -289,10 +289,10 @@ def decide_rollover(
 
 
 def pause_ends(past: Past, lifetime: Lifetime | None, now: datetime) -> datetime | None:
-    """When the next attempt may be made by itself, after one that came to nothing; None where there is no pause.
+    """When certagent may try again by itself after a failed attempt; None if there is no pause.
 
-    A pause that ends later than the same pause begun now was set while the clock was ahead: it is over.
-    `lifetime`: of the certificate, or for a rollover of the CA, that the pause was measured by.
+    A pause that ends later than the same pause started now was set while the clock was ahead, so it is over.
+    `lifetime`: of the certificate, or for a rollover of the CA, that the pause was computed from.
     """
     if past.retry_at is None:
         return None
@@ -304,8 +304,8 @@ def pause_ends(past: Past, lifetime: Lifetime | None, now: datetime) -> datetime
 
 
 def poll_pause(interval: timedelta, wait: timedelta | None, lifetime: Lifetime | None, now: datetime) -> timedelta:
-    """How long to wait for the next poll: `poll_interval`, or longer where the CA asks for it (`wait`), but never so
-    long that the certificate in place, or for a rollover its CA, comes much nearer to its end.
+    """How long to wait for the next poll: `poll_interval`, or longer if the CA asks for it (`wait`), but never so long
+    that the certificate in place (or its CA, for a rollover) comes much nearer to its end.
     """
     _, attempts, longest = _USUAL
     if wait is None:
@@ -316,14 +316,14 @@ def poll_pause(interval: timedelta, wait: timedelta | None, lifetime: Lifetime |
 
 
 def _poll_at(pending: Open, rules: Rules, lifetime: Lifetime | None, now: datetime) -> datetime:
-    """When to poll; at once where the moment is further away than the definition's rhythm lets it be."""
+    """When to poll; at once if the planned time is further away than the configured rhythm allows."""
     poll_at = pending.poll_at or now
     pause = poll_pause(rules.poll_interval, pending.poll_wait, lifetime, now)
     return poll_at if poll_at <= later(now, pause) else now
 
 
 def sooner(one: Decision, other: Decision, now: datetime) -> Decision:
-    """Whichever comes first. At a draw, as when both are due, a switch: a worker does it before all else; or `one`."""
+    """Whichever comes first. In a draw, such as when both are due, a switch, which a worker does first; else `one`."""
     if one.at is None or one.action is None:
         return other if other.action is not None else one
     if other.at is None or other.action is None:
@@ -334,19 +334,19 @@ def sooner(one: Decision, other: Decision, now: datetime) -> Decision:
 
 
 def ask_again_for_next_ca(ca: Lifetime, now: datetime) -> datetime:
-    """When to look again for a next CA that is not there yet."""
+    """When to look again for a next CA that does not exist yet."""
     return later(now, min(max(ca.remaining(now) / 24, _SOONEST), _LONGEST_WAIT))
 
 
 def next_ca_is_late(ca: Lifetime, now: datetime) -> bool:
-    """Whether it is time to tell somebody that no next CA has been announced."""
+    """Whether it is time to warn that no next CA has been announced."""
     return ca.remaining_share(now) < 0.1
 
 
 def look_at_staged_again(checked_at: datetime, switch_at: datetime, now: datetime) -> bool:
-    """Whether to see that the next CA a shadow waits for is still the one announced: daily, or a few times at all."""
+    """Whether to check again that a shadow's next CA is still the one announced: daily, or sooner near the switch."""
     if checked_at > now:
-        return True  # by a clock that was ahead
+        return True  # the clock was ahead then
     return now - checked_at >= min(timedelta(days=1), max(switch_at - checked_at, timedelta(0)) / 4)
 
 
@@ -359,7 +359,7 @@ def condition(
     *,
     staged: bool = False,
 ) -> Condition:
-    """The one word for how a keystore is; what a person has to act on comes first."""
+    """The one word for how a keystore is; whatever needs action by somebody comes first."""
     if lifetime is not None and not lifetime.is_valid(now):
         return Condition.EXPIRED if lifetime.not_after <= now else Condition.NOT_YET_VALID
     if past.failures:
@@ -380,8 +380,8 @@ def backoff(
 ) -> datetime:
     """When to try again after `failures` attempts failed in a row, the last with an error of this kind.
 
-    The wait doubles, but a certificate near its end is still tried a number of times before it. Where the other side
-    `asked` for a longer one it gets it, within the same limits.
+    The wait doubles, but certagent still tries a number of times before a certificate ends. If the other side `asked`
+    for a longer wait, it gets it, within the same limits.
     """
     first, attempts, longest = _RHYTHM.get(kind, _USUAL)
     wait: timedelta = min(max(first * (1 << min(max(failures - 1, 0), 20)), asked or _SOONEST), longest)
@@ -391,7 +391,7 @@ def backoff(
 
 
 def is_expiring(lifetime: Lifetime, told_at: datetime | None, now: datetime) -> bool:
-    """Whether to run the `expiring` hook: less than a tenth of the life left, told once per half of the rest."""
+    """Whether to run the `expiring` hook: under a tenth of the life is left; run once per half of the rest."""
     if lifetime.remaining_share(now) > 0.1:
         return False
     if told_at is None or told_at < lifetime.not_before or told_at > now:

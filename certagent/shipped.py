@@ -1,4 +1,5 @@
-"""What comes along beside the code: units, keystore definitions, the example; where, is up to the way of installing."""
+"""Files that ship with the code: units, keystore definitions, the example. Where they are depends on how it was
+installed."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ _SHARE = "share/certagent"
 
 
 def directory(name: str) -> Path:
-    """The directory `systemd` or `keystores` of this very certagent. Raises ConfigError where it was left out."""
+    """The directory `systemd` or `keystores` of this certagent. Raises ConfigError if it was not installed."""
     for place in _places():
         if (place / name).is_dir():
             return place / name
@@ -20,12 +21,12 @@ def directory(name: str) -> Path:
 
 
 def example() -> Path:
-    """agent.yaml.example. Raises ConfigError where it was left out."""
+    """agent.yaml.example. Raises ConfigError if it was not installed."""
     return directory("systemd").parent / "agent.yaml.example"
 
 
 def documents() -> Path:
-    """The directory of running.md and the other pages. Raises ConfigError where they were left out."""
+    """The directory of running.md and the other pages. Raises ConfigError if they were not installed."""
     place = directory("systemd").parent
     for each in (place / "docs", place.parent / "doc/certagent"):
         if each.is_dir():
@@ -34,6 +35,6 @@ def documents() -> Path:
 
 
 def _places() -> list[Path]:
-    """A checkout; then share/certagent of whichever prefix the code lies below: a venv, pipx's, ~/.local, /usr."""
+    """A checkout; then share/certagent below the prefix the code is in: a venv, pipx's, ~/.local, /usr."""
     above = [parent / _SHARE for parent in _PACKAGE.parents]
     return [_PACKAGE.parent, *above, Path(sys.prefix) / _SHARE, Path("/usr") / _SHARE]

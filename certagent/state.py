@@ -1,6 +1,6 @@
-"""What is remembered of a keystore between runs: state.json and history.jsonl. No cryptography is loaded here.
+"""What certagent remembers of a keystore between runs: state.json and history.jsonl. No cryptography is loaded here.
 
-The agent plans from `next_action_at`; the truth is always looked up again by the worker.
+The agent plans from `next_action_at`; the worker always looks at the real files again.
 Times are UTC.
 """
 
@@ -53,11 +53,11 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker saw of the certificate in place; true as long as `definition`, `watched` and `authority` of the
-    State beside it are. Names in RFC 4514 form, `serial` in hex, `key` as it is configured (rsa:2048).
+    """What a worker saw of the certificate in place. It stays true while `definition`, `watched` and `authority` of the
+    State stay the same. Names are in RFC 4514 form, `serial` in hex, `key` as configured (rsa:2048).
 
-    `above`: the fingerprint of the authority's CA that issued it, empty where another did. `lacks`: what it lacks that
-    the definition asks for, each by kind and word. `exposed`: a line for each file that shows the key to everybody.
+    `above`: the fingerprint of the authority's CA that issued it, empty if another CA did. `lacks`: what the definition
+    asks for and it lacks, each by kind and word. `exposed`: a line for each file that lets everybody read the key.
     """
 
     subject: str
@@ -72,12 +72,12 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """One keystore's memory. `failures` counts attempts failed in a row; none is made before `retry_at`.
-    `wait`: how long the other side asked to be left alone.
+    """One keystore's memory. `failures` counts failed attempts in a row; certagent makes none before `retry_at`.
+    `wait`: how long the other side asked us to wait.
 
-    `definition`, `watched` and `authority` stand for what it was configured as, its files, and its authority's CAs when
-    it was last looked at, and `seen` is the certificate that was there. `host` is where that was; `shared_key` the
-    digest of a key that came from another one.
+    `definition`, `watched` and `authority` stand for its configuration, its files and its authority's CAs at the
+    last look, and `seen` is the certificate found then. `host` is the host of that look; `shared_key` the digest of a
+    key that came from another host.
     """
 
     version: int = VERSION
@@ -119,17 +119,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def load(directory: Path) -> State | None:
-    """The state of the keystore whose directory this is; None before its first run. Raises StateError."""
-    return read(f"{directory}/{STATE}")  # no Path: for ten thousand it is felt
+    """The state of the keystore in this directory; None before its first run. Raises StateError."""
+    return read(f"{directory}/{STATE}")  # no Path: with ten thousand keystores it would cost too much
 
 
 def read(file: Path | str) -> State | None:
-    """The same, of the file itself."""
+    """Like `load`, for the file itself."""
     return durable.read_versioned(file, State, VERSION)
 
 
 def recall(directory: Path) -> State:
-    """The same for who can do without it: a fresh one where there is none, or a damaged one. Raises StateError."""
+    """Like `load`, but a new State if there is none or it is damaged. Raises StateError."""
     try:
         return load(directory) or State()
     except DamagedError:
@@ -137,7 +137,7 @@ def recall(directory: Path) -> State:
 
 
 def set_aside(directory: Path, damaged: DamagedError) -> str:
-    """Put a damaged memory out of the way, for a person to look at; in words what was done."""
+    """Put a damaged memory aside, so that somebody can look at it; returns what was done, in words."""
     kept = durable.set_aside(KeystoreDirectory(directory).state)
     return f"{damaged}; it is kept as {kept.name}, and certagent rebuilds what was in it"
 
@@ -148,20 +148,20 @@ def save(directory: Path, state: State) -> None:
 
 
 def watch(paths: Iterable[Path | str]) -> dict[str, str]:
-    """A signature of each file by path: any change by anybody changes it. Cheap: one stat each."""
+    """A signature of each file by path: any change to the file changes it. Cheap: one stat each."""
     signatures = {}
     for path in paths:
         try:
             facts = os.stat(path)
             whose = f"{facts.st_mode:o}.{facts.st_uid}.{facts.st_gid}"
             signatures[str(path)] = f"{facts.st_mtime_ns}.{facts.st_size}.{facts.st_ino}.{whose}"
-        except (OSError, ValueError):  # ValueError: a NUL, in a memory that is damaged
+        except (OSError, ValueError):  # ValueError: a NUL, in a damaged memory
             signatures[str(path)] = "absent"
     return signatures
 
 
 def signature_of(authority: Path) -> str:
-    """Of the CAs that are kept in an authority's directory, which decide what its keystores trust; empty for none."""
+    """A signature of the CAs in an authority's directory, which decide what its keystores trust; empty for none."""
     found = hashlib.sha256()
     kept = False
     for name in ("ca.pem", "next-ca.pem", "old-ca.pem"):
@@ -173,7 +173,7 @@ def signature_of(authority: Path) -> str:
 
 
 def append_history(directory: Path, event: Event) -> None:
-    """Add a line, unless the newest line already tells of the same event of the same transaction."""
+    """Add a line, unless the newest line already records the same event of the same transaction."""
     durable.make_directory(directory)
     last = next(_events(directory, reversed(_lines(directory, tail=_TAIL))), None)
     if event.transaction and last and (last.transaction, last.event) == (event.transaction, event.event):
@@ -181,24 +181,24 @@ def append_history(directory: Path, event: Event) -> None:
     path = KeystoreDirectory(directory).history
     durable.append_line(path, msgspec.json.encode(event))
     if path.stat().st_size > _HISTORY_LIMIT:
-        _, *newest = _lines(directory, tail=_HISTORY_LIMIT // 2)  # the first may be cut
-        with suppress(OSError):  # a full disk: it is tried again at the next line
+        _, *newest = _lines(directory, tail=_HISTORY_LIMIT // 2)  # the first may be incomplete
+        with suppress(OSError):  # a full disk: the next line tries again
             durable.write(path, b"".join(line + b"\n" for line in newest))
 
 
 def read_history(directory: Path) -> list[Event]:
-    """Every readable line, oldest first. A line cut short by a power cut is passed over. Raises StateError."""
+    """Every readable line, oldest first. Skips a line that a power cut left incomplete. Raises StateError."""
     return list(_events(directory, _lines(directory)))
 
 
-# A router whose CA is gone for years writes some lines a day. The older half goes.
+# A router whose CA is gone for years writes some lines a day. The older half is dropped.
 _HISTORY_LIMIT = 1024 * 1024
-# Many lines; a history of years is not read whole for each one that is added.
+# Enough for many lines: a history of years must not be read whole for each new line.
 _TAIL = 64 * 1024
 
 
 def _lines(directory: Path, tail: int | None = None) -> list[bytes]:
-    """The lines of the history, or those of its last so many bytes, the first of these perhaps cut."""
+    """The lines of the history, or only its last `tail` bytes; then the first line may be incomplete."""
     path = KeystoreDirectory(directory).history
     try:
         with durable.open_own(path) as file:
@@ -212,7 +212,7 @@ def _lines(directory: Path, tail: int | None = None) -> list[bytes]:
 
 
 class _Line(msgspec.Struct):
-    """A line of the first version does not say so."""
+    """Only the version; lines of the first version do not contain it."""
 
     version: int = HISTORY_VERSION
 
@@ -221,7 +221,7 @@ def _events(directory: Path, lines: Iterable[bytes]) -> Iterator[Event]:
     path = KeystoreDirectory(directory).history
     for line in lines:
         try:
-            # A newer line may hold anything else; older ones stay, for nobody writes a history anew.
+            # A newer line may contain anything; older lines stay, because the history is never rewritten.
             version = msgspec.json.decode(line, type=_Line).version
             durable.check_version(path, max(version, HISTORY_VERSION), HISTORY_VERSION)
             yield msgspec.json.decode(line, type=Event)

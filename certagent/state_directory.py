@@ -1,15 +1,15 @@
-"""Where everything lies below `state_dir`. Pure paths: nothing is looked at or made.
+"""Where everything is below `state_dir`. Pure paths: nothing is read or made.
 
 agent.lock                               held while an agent runs
-clock.json                               when the clock was last looked at, and believed
-keystores/NAME/lock                      held while somebody works on this keystore
+clock.json                               when the clock was last checked, and trusted
+keystores/NAME/lock                      held while a process works on this keystore
                state.json history.jsonl  what is remembered of it
                transaction/ rollover/ owed/  its journals
-               shadow/ previous/         identities that are not active yet, or no more
-               refused/                  certificates that were issued and not fit for use
-               keys.json certificate.pem of a token: the keys made in it, and the certificate in use
+               shadow/ previous/         identities that are not active yet, or no longer
+               refused/                  certificates that were issued but cannot be used
+               keys.json certificate.pem for a token: the keys made in it, and the certificate in use
 authorities/NAME/                        what is remembered of an authority
-                 crl.lock crl.json crl/  its CRLs: held while they are fetched; what came of it; each CA's list
+                 crl.lock crl.json crl/  its CRLs: the lock of a fetch; its result; each CA's list
 tokens/DIGEST/lock pin.json              held while a token is changed; logins that may have failed
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-# In a keystore's directory. By themselves for who looks at ten thousand: making a Path costs more than the look.
+# In a keystore's directory. Plain names for loops over ten thousand: making a Path costs more than reading the file.
 STATE = "state.json"
 TRANSACTION = "transaction"
 ROLLOVER = "rollover"

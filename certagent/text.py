@@ -1,4 +1,4 @@
-"""Words for people: a text from outside made fit for one line; lengths of time and moments. Pure.
+"""Words for people: makes outside text fit for one line; durations and moments. Pure.
 
 Moments are aware and in UTC.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 ISO = "%Y-%m-%dT%H:%M:%SZ"
-"""For `strftime`, of years with four digits: a log's."""
+"""For `strftime`, with four-digit years, as a log writes them."""
 
 _A_DAY = timedelta(hours=20)  # less than one: the same time tomorrow would be ambiguous
 
 
 def one_line(text: str | bytes, limit: int = 200) -> str:
-    """The first line of `text` that says something, without control characters, cut at `limit` characters."""
+    """The first line of `text` that is not blank, without control characters, cut at `limit` characters."""
     if isinstance(text, bytes):
         text = text[: limit * 16].decode("utf-8", "replace")
     for line in text.splitlines():
@@ -30,9 +30,9 @@ def with_hint(message: str, hint: str | None) -> str:
 
 
 def printable(text: str, limit: int = 2000) -> str:
-    """All of `text` in one line: what no terminal or log should obey becomes `·`, and it is cut at `limit` characters.
+    """All of `text` in one line, cut at `limit` characters: what a terminal or log might interpret becomes `·`.
 
-    Line breaks, escapes, and the marks that turn the direction of writing are none of them printable. Every text from
+    That covers line breaks, escapes, and the marks that change the direction of writing. Every text from
     outside goes through here before it is shown, logged, kept in a history or handed to a hook.
     """
     clean = text[: limit + 1]
@@ -42,7 +42,7 @@ def printable(text: str, limit: int = 2000) -> str:
 
 
 def span(time: timedelta) -> str:
-    """A length of time in one unit, cut off: `40 s`, `15 min`, `6 h`, `30 d`, `12 y`."""
+    """A duration in one unit, rounded down: `40 s`, `15 min`, `6 h`, `30 d`, `12 y`."""
     seconds = int(abs(time).total_seconds())
     for size, unit in ((31_557_600, "y"), (86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
@@ -56,7 +56,7 @@ def iso(moment: datetime) -> str:
 
 
 def stamp(moment: datetime, now: datetime) -> str:
-    """A moment below a heading that says UTC: to the second where it is near `now`, else to the minute."""
+    """A moment below a heading that says UTC: to the second if near `now`, else to the minute."""
     return str(moment)[: len("2027-01-20 12:00:00" if _is_near(moment, now) else "2027-01-20 12:00")]
 
 
@@ -66,12 +66,12 @@ def date(moment: datetime, now: datetime) -> str:
 
 
 def short_date(moment: datetime, now: datetime) -> str:
-    """`2027-01-20`, or within the same night and day the time alone: `12:00:00 UTC`."""
+    """`2027-01-20`, or only the time if it is within 20 hours: `12:00:00 UTC`."""
     return f"{moment:%H:%M:%S} UTC" if abs(moment - now) < _A_DAY else str(moment.date())
 
 
 def ahead(moment: datetime, now: datetime) -> str:
-    """How far a moment is away: `now`, also of one that has passed, or `in 5 h`."""
+    """How far away a moment is: `in 5 h`, or `now` if it has passed."""
     return "now" if moment <= now else f"in {span(moment - now)}"
 
 
@@ -84,7 +84,7 @@ def when(moment: datetime, now: datetime) -> str:
 
 
 def ends(not_after: datetime, now: datetime) -> str:
-    """Of a certificate: `until 2027-01-20 (60 d)`, or `expired on 2026-11-20 (5 d ago)`."""
+    """When a certificate ends: `until 2027-01-20 (60 d)`, or `expired on 2026-11-20 (5 d ago)`."""
     if not_after > now:
         return f"until {date(not_after, now)} ({span(not_after - now)})"
     preposition = "at" if _is_near(not_after, now) else "on"

@@ -1,7 +1,7 @@
-"""The clock that people set: whether somebody keeps it right, and whether it ran away since the last look.
+"""The wall clock: whether something keeps it right, and whether it jumped since the last look.
 
-One memory for the machine, `clock.json`; a convenience like all memory, so what cannot be read or kept is as if there
-had been no look before. No cryptography is loaded.
+There is one memory for the machine, `clock.json`. Like all memory it is only a convenience: if it cannot be read or
+written, certagent acts as if it had never looked. No cryptography is loaded.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from certagent.state_directory import StateDirectory
 from certagent.text import iso, span
 
 VERSION = 1
-# How often a look by a clock that goes well is kept.
+# How often a look is saved while the clock is fine.
 _OFTEN = timedelta(hours=1)
 _NEVER = datetime.min.replace(tzinfo=UTC)
-# How far the clock may go on, or back, between two looks at a keystore before it is doubted, and for how long it is.
+# How far the clock may move ahead, or back, between two looks before certagent doubts it, and how long it does.
 _REST = timedelta(days=360)
 _SET_BACK = timedelta(days=1)
 _DOUBT = timedelta(hours=1)
@@ -35,33 +35,33 @@ _DOUBT = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Looks:
-    """When certagent last looked by a clock that it believed, and since when it doubts the clock.
+    """When certagent last looked at a clock it trusted, and since when it doubts the clock.
 
-    A clock that ran away (a dead battery, before NTP) must not have a pending request given up, nor a shadow put in
-    place before its time. But a device may have lain in a drawer: what goes on for an hour is believed.
+    A clock that jumped (a dead battery, before NTP) must not make certagent give up a pending request or put a shadow
+    in place too early. But a device may have been in a drawer: a clock that goes on for an hour is trusted.
     """
 
     at: datetime | None = None
     doubted_since: datetime | None = None
 
     def doubts(self, now: datetime) -> bool:
-        """Whether the clock went on by a year, or back by a day, and not on from there for an hour."""
+        """Whether the clock jumped ahead by a year, or back by a day, and has not gone on from there for an hour."""
         if self.at is None or -_SET_BACK <= now - self.at <= _REST:
             return False
         return self.doubted_since is None or not _DOUBT <= now - self.doubted_since <= _REST
 
     def waits(self, now: datetime) -> bool:
-        """Whether nothing is to be done by this clock: it is doubted, and ahead. Behind, nothing is given up."""
+        """Whether to do nothing now: the clock is doubted, and ahead. If it is behind, nothing is given up."""
         return self.at is not None and now > self.at and self.doubts(now)
 
     def until(self, now: datetime) -> datetime:
-        """When a clock that is doubted now will be believed, if it goes on as it does."""
+        """When certagent will trust a clock it doubts now, if the clock goes on normally."""
         since = self.doubted_since
         begun = since if since is not None and timedelta(0) <= now - since <= _DOUBT else now
         return later(begun, _DOUBT)
 
     def after(self, now: datetime, *, believed: bool) -> Looks:
-        """What is remembered of a look at `now`."""
+        """What to remember of a look at `now`."""
         return Looks(now) if believed else Looks(self.at, later(self.until(now), -_DOUBT))
 
 
@@ -73,24 +73,24 @@ class _Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Doubt:
-    """Why the clock is not believed now; `until`: when it will be, if it goes on as it does."""
+    """Why certagent doubts the clock now; `until`: when it will trust it, if the clock goes on normally."""
 
     reason: str
     until: datetime
 
 
 def look(state_dir: Path, now: datetime, *, believed: bool) -> Doubt | None:
-    """Look, and remember it; None where everything may be done by this clock. `believed`: a person asked.
+    """Look, and remember it; None if the clock may be used for everything. `believed`: somebody asked for this run.
 
-    Raises nothing: without memory the clock is believed.
+    Raises nothing: without memory the clock is trusted.
     """
     if not clock_is_sane(now):
-        return None  # told by itself, everywhere
+        return None  # reported separately, everywhere
     before = _looks(state_dir)
     doubted = not believed and before.doubts(now) and not is_synchronised(now)
     after = before.after(now, believed=not doubted)
     if after == Looks(now) and before == Looks(before.at) and timedelta(0) <= now - (before.at or _NEVER) < _OFTEN:
-        return None  # a write for each worker would be for nothing
+        return None  # not worth a write for each worker
     with suppress(OSError):
         durable.make_directory(state_dir)
         memory = _Memory(looked_at=after.at, doubted_since=after.doubted_since)
@@ -99,18 +99,18 @@ def look(state_dir: Path, now: datetime, *, believed: bool) -> Doubt | None:
 
 
 def doubt(state_dir: Path, now: datetime) -> Doubt | None:
-    """What `look` would say, for who only tells it."""
+    """What `look` would say, for callers that only report it."""
     before = _looks(state_dir)
     return _doubt(before, now) if clock_is_sane(now) and before.waits(now) and not is_synchronised(now) else None
 
 
 def is_steady(state_dir: Path, now: datetime) -> bool:
-    """Whether this clock neither ran away nor was set back since the last look, or has gone on for an hour since."""
+    """Whether this clock did not jump or go back since the last look, or has gone on for an hour since."""
     return not _looks(state_dir).doubts(now) or is_synchronised(now)
 
 
 def may_say(now: datetime, signer: Lifetime) -> bool:
-    """Whether what is signed now can say when: the clock can be right, and the signer is valid by it."""
+    """Whether a signature made now can state the time: the clock can be right, and the signer is valid by it."""
     return clock_is_sane(now) and signer.not_before <= now <= signer.not_after
 
 
@@ -146,13 +146,13 @@ class _Timex(ctypes.Structure):
 
 
 _PATIENCE = 10  # s; timedated may have to be started
-_ERROR = 5  # TIME_ERROR of sys/timex.h: nobody keeps the clock, or not well
+_ERROR = 5  # TIME_ERROR of sys/timex.h: nothing keeps the clock right, or not well enough
 
 
 def is_synchronised(now: datetime) -> bool:
-    """Whether the kernel says that somebody keeps its clock right (NTP, PTP), and `now` is that clock's time.
+    """Whether the kernel says that something keeps its clock right (NTP, PTP), and `now` is that clock's time.
 
-    A unit with ProtectClock= may not ask the kernel, and asks systemd-timedated.
+    A unit with ProtectClock= may not ask the kernel; it asks systemd-timedated.
     """
     timex = _Timex()
     try:
@@ -167,7 +167,7 @@ def is_synchronised(now: datetime) -> bool:
 
 
 def timedated_says_so() -> bool:
-    """systemd-timedated's word for the same, which it has from the kernel; False where there is none."""
+    """What systemd-timedated says about it, which it has from the kernel; False if it is not there."""
     argv = ("timedatectl", "show", "--property=NTPSynchronized", "--value")
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE, check=False)
