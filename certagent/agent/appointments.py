@@ -1,4 +1,4 @@
-"""When each keystore is looked at next, and when all of them are: two jobs of APScheduler, however many keystores."""
+"""When to look at each keystore next, and at all of them: two APScheduler jobs, however many keystores there are."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 
 class Appointments:
-    """One for each keystore at most. `due` is called with its name, `sweep` with nothing."""
+    """At most one appointment per keystore. Calls `due` with the keystore's name, and `sweep` without arguments."""
 
     def __init__(self, due: Callable[[str], None], sweep: Callable[[], None]) -> None:
         self._due = due
         self._sweep = sweep
         self._next: dict[str, datetime] = {}
-        self._order: list[tuple[datetime, str]] = []  # a heap; what was made anew or cancelled stays for a while
+        self._order: list[tuple[datetime, str]] = []  # a heap; replaced and cancelled ones stay for a while
         self._planned: datetime | None = None
-        # No job is ever too late to be done, and a sweep missed while the device slept is done once. The job that keeps
-        # appointments plans itself anew before it has ended.
+        # A job always runs, however late; a sweep missed while the device slept runs once. The job that keeps the
+        # appointments plans its next run before it ends.
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 10}
         )
@@ -34,23 +34,23 @@ class Appointments:
     @property
     def are_kept(self) -> bool:
         """Whether the scheduler works: none of its jobs is long overdue."""
-        # It goes by the system's clock, whatever ours is.
+        # APScheduler uses the system's clock, whatever our clock is.
         late = datetime.now(UTC) - timedelta(seconds=30)
         return self._scheduler.running and not any(job.next_run_time < late for job in self._scheduler.get_jobs())
 
     def start(self) -> None:
-        """Begin to keep them; in the running event loop."""
+        """Begin to keep appointments, in the running event loop."""
         self._scheduler.start()
 
     def stop(self) -> None:
         self._scheduler.shutdown(wait=False)
 
     def of(self, name: str) -> datetime | None:
-        """When this keystore's is."""
+        """When this keystore's appointment is."""
         return self._next.get(name)
 
     def make(self, name: str, when: datetime) -> None:
-        """In place of the one the keystore had."""
+        """Make an appointment; it replaces the one the keystore had."""
         self._next[name] = when
         heapq.heappush(self._order, (when, name))
         if len(self._order) > 2 * len(self._next) + 100:
@@ -67,17 +67,17 @@ class Appointments:
         )
 
     def cancel_all(self) -> None:
-        """The sweep too."""
+        """Cancel all appointments, and the sweep."""
         self._scheduler.remove_all_jobs()
         self._next.clear()
         self._order.clear()
         self._planned = None
 
     def _plan(self) -> None:
-        """Have the first one kept in time."""
+        """Plan the job for the first appointment."""
         first = self.first
         if first is None or (self._planned is not None and self._planned <= first[1]):
-            return  # a job that comes too early does no harm
+            return  # a job that runs too early does no harm
         self._planned = first[1]
         self._scheduler.add_job(self._keep, "date", run_date=self._planned, id="next", replace_existing=True)
 

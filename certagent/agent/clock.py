@@ -1,4 +1,4 @@
-"""The two clocks of a machine, and whether the one that people set can be believed."""
+"""The machine's two clocks, and whether the wall clock can be trusted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Clock = Callable[[], datetime]
 
 
 class Clocks:
-    """`now` is the wall clock's time. The monotonic clock tells when that was set, or the device slept."""
+    """`now` is the time of the wall clock. The monotonic clock shows when somebody set it, or the device slept."""
 
     def __init__(
         self, wall: Clock = lambda: datetime.now(UTC), monotonic: Callable[[], float] = time.monotonic
@@ -27,11 +27,11 @@ class Clocks:
 
     @property
     def drift(self) -> timedelta:
-        """How far the two came apart since `settle`."""
+        """How far the two have drifted apart since `settle`."""
         return self._apart() - self._settled
 
     def settle(self) -> None:
-        """Take the wall clock as it is from now on."""
+        """From now on, take the wall clock as it is."""
         self._settled = self._apart()
 
     def _apart(self) -> timedelta:

@@ -1,4 +1,4 @@
-"""The authorities' CRLs: which are due the agent sees from memory and files; a process of its own fetches them."""
+"""The authorities' CRLs: the agent sees from memory and files which are due; a separate process fetches them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 
 class Crls:
-    """`look` costs a few files for each authority that has CRLs, however many keystores it has. `found_revoked` is told
-    of keystores whose certificate is on a list, once each time that it comes on one.
+    """`look` reads a few files per authority with CRLs, however many keystores it has. `found_revoked` is called for
+    keystores whose certificate is on a CRL, once each time it gets on one.
     """
 
     def __init__(self, config_path: Path, state_dir: Path, pace: Pace, clocks: Clocks) -> None:
@@ -43,14 +43,14 @@ class Crls:
         self._stopped = False
 
     def adopt(self, served: Sequence[ServedCrls]) -> None:
-        """Those of this configuration from now on; what was fruitless before is forgotten."""
+        """Use the CRLs of this configuration from now on, and forget earlier failures."""
         self._served = served
         self._due.clear()
         self._strikes.clear()
         self._not_before.clear()
 
     def look(self) -> None:
-        """Have those fetched that are due, whose files somebody changed, or whose definition is another."""
+        """Start fetching those that are due, whose files somebody changed, or whose definition changed."""
         now = self._clocks.now()
         for each in self._served:
             if self._not_before.get(each.name, now) <= now and self._is_due(each, now):
@@ -68,12 +68,12 @@ class Crls:
         try:
             return memory.load(self._authorities / name)
         except CertagentError:
-            return None  # the worker says so
+            return None  # the worker reports it
 
     async def serve(
         self, time_limit: timedelta, found_revoked: Callable[[str], None], done: Callable[[], None]
     ) -> None:
-        """Until `stop`. `time_limit`: of one worker. `done` is called after each."""
+        """Run until `stop`. `time_limit`: of one worker. `done` is called after each."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -90,7 +90,7 @@ class Crls:
             done()
 
     def _settle(self, names: Sequence[str], found_revoked: Callable[[str], None]) -> None:
-        """Those that are due still, whatever kept the worker from them, are left alone for a while."""
+        """Leave those alone for a while that are still due, whatever stopped the worker."""
         now = self._clocks.now()
         for each in self._served:
             if each.name not in names:
@@ -108,12 +108,12 @@ class Crls:
             self._revoked[each.name] = revoked
 
     def forget(self) -> None:
-        """What was fruitless may not be any more: a keystore's first certificate says where its CRL lies."""
+        """Forget failures, because the reason may be gone: a keystore's first certificate says where its CRL is."""
         self._strikes.clear()
         self._not_before.clear()
 
     def stop(self) -> None:
-        """Whatever a worker is at, the next one does again."""
+        """Stop; the next worker repeats whatever this one was doing."""
         self._stopped = True
         self._wanted.set()
         if self._worker is not None:

@@ -1,4 +1,4 @@
-"""The files that this agent was started from: an upgrade replaces them while it runs, and workers start from them."""
+"""The files that this agent was started from. An upgrade replaces them while the agent runs, and workers use them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARTS = (Path(sys.executable), Path(certagent.__file__))
 
 
 class Installation:
-    """The interpreter and the package, as they were when this was made."""
+    """The interpreter and the package, as they were when this object was made."""
 
     def __init__(self, parts: Sequence[Path] = PARTS) -> None:
         self._parts = tuple(parts)
@@ -21,10 +21,10 @@ class Installation:
 
     @property
     def missing(self) -> Path | None:
-        """What workers cannot start without and is not there now."""
+        """The path that is missing now, and without which workers cannot start."""
         return next((each for each in self._parts if not each.exists()), None)
 
     @property
     def is_replaced(self) -> bool:
-        """Whether something else is there now than what runs."""
+        """Whether the files are no longer the ones that this agent was started from."""
         return state.watch(self._parts) != self._before

@@ -1,6 +1,6 @@
-"""The keystores as the agent sees them: when each is looked at, and what follows from what its worker reports.
+"""The keystores as the agent sees them: when to look at each, and what to do after its worker's report.
 
-What is true of a keystore only a worker finds out; here appointments are made.
+Only a worker finds out the true state of a keystore; this module makes appointments.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from certagent.transaction.report import Outcome, Result
 
 log = logging.getLogger(__name__)
 
-# Results worth a line of log, and its level. Why an attempt failed was said by the worker.
+# Results that get a line in the log, and its level. The worker already logged why an attempt failed.
 TOLD = {
     **dict.fromkeys(
         (Result.ENROLLED, Result.RENEWED, Result.ROLLED_OVER, Result.TRUSTED, Result.ADJUSTED), logging.INFO
@@ -43,10 +43,10 @@ TOLD = {
 
 
 class KeystoreMemory(msgspec.Struct, gc=False):
-    """What the agent itself remembers of one keystore; gone when it ends. Small: there may be ten thousand.
+    """What the agent itself remembers of one keystore until the agent ends. Small: there may be ten thousand.
 
-    `files` are watched; `left` and `acted_on` are hashes of their signatures, as the last worker left them, and as they
-    were when one was sent because of them.
+    `files` are watched. `left` and `acted_on` are hashes of their signatures: as the last worker left them, and as they
+    were when a worker was sent because of them.
     """
 
     served: ServedKeystore
@@ -57,7 +57,7 @@ class KeystoreMemory(msgspec.Struct, gc=False):
     acted_on: int | None = None
 
     def watch(self, known: state.State) -> None:
-        """The files are as this worker left them, from now on."""
+        """From now on, compare the files with how this worker left them."""
         self.files, self.left = tuple(known.watched), _hash(known.watched)
 
 
@@ -66,8 +66,8 @@ def _hash(signatures: dict[str, str]) -> int:
 
 
 class Keystores:
-    """A keystore is looked at when its next action comes, when its files were changed by somebody, and with all
-    others in the sweep. While `paused`, none is.
+    """certagent looks at a keystore when its next action is due, when somebody changed its files, and with all
+    others in the sweep; but at none while `paused`.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Keystores:
         self._strays = False
 
     def adopt(self, served: Served) -> None:
-        """Those of this configuration from now on."""
+        """Use the keystores of this configuration from now on."""
         self._served = served
         self.pool.resize(served.max_workers, served.worker_timeout, served.shared)
         for name in self._memories.keys() - served.keystores.keys():
@@ -108,14 +108,14 @@ class Keystores:
                 self._memories[name] = KeystoreMemory(each)
 
     def pause(self) -> None:
-        """Forget every plan, and make none until `start_over`."""
+        """Drop all plans, and make none until `start_over`."""
         self.paused = True
         self.appointments.cancel_all()
         self.pool.drop_all()
         self.tell()
 
     def start_over(self, check_every: timedelta) -> None:
-        """Look at all of them now, and then again in this rhythm; what was fruitless before is forgotten."""
+        """Look at all of them now, and then again at this interval; forget earlier failures."""
         self.paused = False
         for memory in self._memories.values():
             memory.strikes, memory.not_before = 0, None
@@ -125,14 +125,14 @@ class Keystores:
             self.rest()
 
     def look_at_all(self) -> None:
-        """Start workers for all but those that are seen to need none before their next action."""
-        with suppress(StateError):  # each keystore's worker will say so
+        """Start workers for all keystores, except those that clearly need none before their next action."""
+        with suppress(StateError):  # each keystore's worker will report it
             self._strays = bool(recovery.open_transactions(self._state_dir, apart_from=self._memories))
         now = self._clocks.now()
         doubt = wall_clock.look(self._state_dir, now, believed=False)
         self._sights.begin(self._served.authorities)
         for number, (name, memory) in enumerate(self._memories.items()):
-            busy = doubt or (self._strays and not number)  # any worker brings the strays to an end
+            busy = doubt or (self._strays and not number)  # any worker finishes the strays' transactions
             look = None if busy else self._sights.of(name, memory.served)
             if look is not None and schedule.is_quiet(look, now):
                 self._leave_alone(name, memory, look.known)
@@ -141,7 +141,7 @@ class Keystores:
         self.tell()
 
     def notice_changes(self) -> None:
-        """Look at those whose files are not as the last worker left them."""
+        """Look at keystores whose files changed since the last worker."""
         at_work = self.pool.at_work
         for name, memory in self._memories.items():
             seen = _hash(state.watch(memory.files))
@@ -151,22 +151,22 @@ class Keystores:
                 self._want(name)
 
     def look_at(self, name: str) -> None:
-        """Have a worker look at this one now."""
+        """Send a worker to this keystore now."""
         if name in self._memories:
             self._want(name)
             self.tell()
 
     def take(self, worker: Worker, outcome: Outcome) -> None:
-        """A keystore is done: make its next appointment."""
+        """A worker reported on a keystore: make its next appointment."""
         name, now = outcome.keystore, self._clocks.now()
         memory = self._memories.get(name)
         if memory is None:
             return
         when = self._remember(name, memory) or outcome.next_action_at
         if outcome.result is Result.WAITING:
-            when = outcome.next_action_at  # for the clock: what is remembered does not count by it
+            when = outcome.next_action_at  # for a doubted clock: what is remembered does not take it into account
         if worker.timed_out and outcome.result is Result.STOPPED:
-            return  # it hung; `judge` has the word
+            return  # it hung; `judge` decides
         if outcome.result in TOLD:
             log.log(TOLD[outcome.result], "%s: %s", name, schedule.sentence(outcome, when, now), extra=of(name))
         match schedule.following(outcome, when, memory.strikes, now):
@@ -180,11 +180,11 @@ class Keystores:
                 if when:
                     self.appointments.make(name, when)
                 else:
-                    self.appointments.cancel(name)  # the sweep is enough
+                    self.appointments.cancel(name)  # the sweep will look at it
                 self.tell()
 
     def judge(self, worker: Worker, missing: list[str]) -> None:
-        """What becomes of the keystores a worker ended without a word on."""
+        """What to do with the keystores that a worker ended without a report on."""
         missing = [name for name in missing if name in self._memories]
         if worker.orderly:
             self._status.over("workers")
@@ -204,13 +204,13 @@ class Keystores:
             told = worker.guilty, worker.ending, span(wait)
             log.error("%s: its worker %s; trying again in %s", *told, extra=of(worker.guilty))
         for name in missing:
-            self._want(name)  # the guilty one has an appointment, and keeps it
+            self._want(name)  # the one at fault has an appointment, and keeps it
 
     def definitions(self, names: Sequence[str]) -> bytes:
-        """What a worker for these is handed: their part of the configuration.
+        """The part of the configuration that a worker for these keystores gets.
 
-        Nothing where a keystore left the configuration in the middle of a transaction: a worker that has read all of
-        it sees which one that is, and brings it to an end.
+        Empty if a keystore left the configuration in the middle of a transaction: a worker that has read the whole
+        configuration sees which keystore that is, and finishes the transaction.
         """
         if self._strays:
             self._strays = False
@@ -221,7 +221,7 @@ class Keystores:
         self._at_rest()
 
     def tell(self) -> None:
-        """Have systemd show how things are."""
+        """Send systemd the current status line."""
         self._status.tell(self._status_line)
 
     def _status_line(self) -> str:
@@ -233,7 +233,7 @@ class Keystores:
         self.tell()
 
     def _want(self, name: str) -> None:
-        """Have it worked on, or make an appointment if its last look was fruitless a moment ago."""
+        """Queue it for a worker, or make an appointment if its last look failed a moment ago."""
         if self.paused or self.pool.closed or name in self.pool.at_work:
             return
         not_before = self._memories[name].not_before
@@ -244,7 +244,7 @@ class Keystores:
         self.pool.add(name)
 
     def _leave_alone(self, name: str, memory: KeystoreMemory, known: state.State) -> None:
-        """Until its next action, whatever was fruitless before."""
+        """Leave it alone until its next action, and forget earlier failures."""
         if known.next_action_at is None or self.pool.has(name):
             return
         memory.strikes, memory.not_before = 0, None
@@ -253,7 +253,7 @@ class Keystores:
             self.appointments.make(name, known.next_action_at)
 
     def _remember(self, name: str, memory: KeystoreMemory) -> datetime | None:
-        """Read what the worker left; the time of the next action."""
+        """Read what the worker saved; returns the time of the next action."""
         try:
             known = state.load(StateDirectory(self._state_dir).keystore(name).path)
         except CertagentError as error:

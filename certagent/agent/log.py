@@ -1,8 +1,8 @@
-"""How certagent logs: stdlib logging to stderr, one line per event, the keystore's name in front.
+"""How certagent logs: stdlib logging to stderr, one line per event, which begins with the keystore's name.
 
-Where stderr is the journal's, a line goes there with its priority, and with its keystore as a field
-(`CERTAGENT_KEYSTORE`). Under systemd otherwise it starts with its priority (`<3>web: …`, sd-daemon(3)); anywhere else
-with the time in UTC. What workers write comes through here as well.
+If stderr goes to the journal, each line is sent there with its priority, and with its keystore as a field
+(`CERTAGENT_KEYSTORE`). Otherwise, a line begins with its priority under systemd (`<3>web: …`, sd-daemon(3)), and with
+the time in UTC anywhere else. What workers write is logged the same way.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Lines(logging.Formatter):
         if not self._journal:
             return lines
         prefix = f"<{_PRIORITIES.get(record.levelno, 6)}>"
-        return "\n".join(prefix + line for line in lines.split("\n"))  # a traceback keeps its priority
+        return "\n".join(prefix + line for line in lines.split("\n"))  # so that a traceback keeps its priority
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -53,7 +53,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def of(keystore: str) -> dict[str, str]:
-    """For `extra=`: what a line is about."""
+    """For `extra=`: the keystore that a line is about."""
     return {"keystore": keystore}
 
 
@@ -62,12 +62,12 @@ def configure(level: int = logging.INFO) -> None:
     handler = _Handler(sys.stderr)
     handler.setFormatter(_Lines(journal="JOURNAL_STREAM" in os.environ))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.raiseExceptions = False  # a full disk below the log: a traceback about it helps nobody
-    logging.getLogger("apscheduler").setLevel(max(level, logging.WARNING))  # else a line per job
+    logging.raiseExceptions = False  # the log's disk is full: a traceback about that helps nobody
+    logging.getLogger("apscheduler").setLevel(max(level, logging.WARNING))  # otherwise it logs a line per job
 
 
 def log_error(where: str, error: CertagentError, keystore: str = "") -> None:
-    """An error in as many lines as it has: what is wrong, each fault of a configuration, what to do."""
+    """Log an error in all its lines: what is wrong, each fault of a configuration, what to do."""
     log.error("%s%s", where, error, extra=of(keystore))
     for problem in error.problems if isinstance(error, ConfigError) else ():
         log.error("%s%s", where, problem, extra=of(keystore))

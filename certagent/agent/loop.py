@@ -1,6 +1,6 @@
-"""`certagent run`: when each keystore is looked at, and by which worker. Opens no token, no socket, no certificate.
+"""`certagent run`: when to look at each keystore, and with which worker. Opens no token, no socket, no certificate.
 
-A keystore is looked at when its next action comes, when its files were changed by somebody, and with all others
+The agent looks at a keystore when its next action is due, when somebody changed its files, and with all others
 every `check_every`, at the start, after a reload and after the clock was set (keystores.py).
 """
 
@@ -36,7 +36,8 @@ _METRICS_LIMIT = _CRL_LIMIT = timedelta(minutes=10)
 
 
 def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = None, verbose: bool = False) -> int:
-    """Serve the keystores of a configuration until SIGTERM or SIGINT; returns the exit code. `verbose`: so are workers.
+    """Serve the keystores of a configuration until SIGTERM or SIGINT; returns the exit code. `verbose` is passed on to
+    workers.
 
     `worker` is the argv that the names of due keystores are appended to; the default is `certagent renew
     --due`. Raises ConfigError, and BusyError if another agent serves the same state directory.
@@ -52,7 +53,7 @@ def run(config_path: Path, *, worker: Sequence[str] = (), pace: Pace | None = No
 
 
 def _tell(lacking: Sequence[str]) -> None:
-    """What the host lacks stops the keystores that need it, when they do; a person may like to know before."""
+    """Log what the host lacks. It only stops the keystores that need it, when they need it; a warning comes sooner."""
     for line in lacking:
         log.warning("%s", line)
 
@@ -75,7 +76,7 @@ def _lock(state_dir: Path, held: ExitStack) -> None:
 
 
 class Agent:
-    """The loop: it looks at the clocks, hears signals, and reads the configuration again."""
+    """The main loop: it watches the clocks, handles signals, and rereads the configuration."""
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class Agent:
         return min(each.total_seconds() for each in wanted if each is not None)
 
     def _pulse(self) -> None:
-        # By the monotonic clock, not a job of the scheduler: it is here to notice when the wall clock is wrong.
+        # By the monotonic clock, not as a scheduler job: this loop must notice when the wall clock is wrong.
         if self._lacks_its_program():
             pass
         elif self._keystores.paused and self._clocks.is_set:
@@ -158,7 +159,7 @@ class Agent:
             systemd.send("WATCHDOG=1")
 
     def _lacks_its_program(self) -> bool:
-        """Whether what workers are started from is gone, or is another now and systemd is to start that."""
+        """Whether the program that workers start from is gone, or was replaced and systemd is to start the new one."""
         missing = self._installation.missing
         if systemd.starts_again() and (missing or self._installation.is_replaced):
             log.warning("certagent or its Python was replaced: exiting, so that systemd starts the new version")
@@ -176,7 +177,7 @@ class Agent:
         return missing is not None
 
     def _start_over(self) -> None:
-        """Plan everything anew: all keystores are looked at now, if the clock can be believed at all."""
+        """Plan everything again: look at all keystores now, if the clock can be right at all."""
         self._clocks.settle()
         if self._clocks.is_set:
             self._status.over("clock")
@@ -193,7 +194,7 @@ class Agent:
         self._to_read.set()
 
     async def _read_again(self) -> None:
-        """The configuration, each time it is wanted. The loop goes on meanwhile."""
+        """Reread the configuration each time that is requested. The loop goes on meanwhile."""
         while True:
             await self._to_read.wait()
             self._to_read.clear()

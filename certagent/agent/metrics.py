@@ -1,4 +1,4 @@
-"""The metrics file: written by a process of its own when no worker has anything left to do, not by each of them."""
+"""The metrics file: written by its own process once no worker has anything left to do, not by each worker."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from certagent.agent.worker_process import Worker
 
-# It looks at every keystore. So many times as long as that takes, it is not done again.
+# Writing looks at every keystore. It then pauses for this many times as long as that took.
 _REST = 20
 
 
 class Metrics:
-    """`serve` writes it each time that it is `wanted`."""
+    """`serve` writes the file each time it is `wanted`."""
 
     def __init__(self, config_path: Path, grace: timedelta) -> None:
         self._command = (sys.executable, "-m", "certagent", "-c", str(config_path), "renew", "--only-metrics")
@@ -26,7 +26,7 @@ class Metrics:
         self._wanted.set()
 
     async def serve(self, time_limit: timedelta) -> None:
-        """Until it is cancelled."""
+        """Run until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await self._wanted.wait()
@@ -37,6 +37,6 @@ class Metrics:
             await asyncio.sleep(_REST * (loop.time() - begun))
 
     def stop(self) -> None:
-        """A file that is half written takes nobody's place."""
+        """Stop; an incomplete file replaces nothing."""
         if self._writer is not None:
             self._writer.stop()

@@ -1,4 +1,4 @@
-"""The workers: which keystores wait for one, which are being worked on. What is to be done about it others decide."""
+"""The workers: which keystores wait for one, and which are being worked on. Others decide what follows."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from certagent.transaction.report import Outcome
 
 
 class Owner(Protocol):
-    """Who decides what follows."""
+    """Decides what to do next."""
 
     def take(self, worker: Worker, outcome: Outcome) -> None:
-        """A keystore is done."""
+        """A worker reported on a keystore."""
 
     def judge(self, worker: Worker, missing: list[str]) -> None:
-        """A worker ended without a word on these."""
+        """A worker ended without a report on these."""
 
     def tell(self) -> None:
-        """A worker began or ended."""
+        """A worker started or ended."""
 
     def rest(self) -> None:
         """The last worker ended, and no keystore waits for one."""
 
     def definitions(self, names: Sequence[str]) -> bytes:
-        """What a worker for these is handed."""
+        """What a worker for these keystores gets on its standard input."""
 
 
 class Pool:
-    """A bounded number of workers at a time, each for an even share of the keystores that wait.
+    """A bounded number of workers at a time, each with an even share of the keystores that wait.
 
-    As a context it ends when no worker is left; a fault of our own in there ends the agent, visibly, and systemd
-    starts it again.
+    The context ends when no worker is left. A bug of ours in there ends the agent, visibly, and systemd starts it
+    again.
     """
 
     def __init__(self, command: Sequence[str], pace: Pace, owner: Owner) -> None:
@@ -67,7 +67,7 @@ class Pool:
 
     @property
     def due(self) -> int:
-        """Keystores that wait for a worker, or are with one."""
+        """How many keystores wait for a worker, or are with one."""
         return len(self._queue) + len(self.at_work)
 
     @property
@@ -80,31 +80,31 @@ class Pool:
         return name in self._queue or name in self.at_work
 
     def resize(self, size: int, time_limit: timedelta, shared: Mapping[str, Collection[object]]) -> None:
-        """So many workers at a time; each may go so long without a report. `shared`: what keystores have that is best
-        worked on together.
+        """Run at most `size` workers at a time; each may go `time_limit` without a report. `shared`: what keystores have
+        in common that makes it best to work on them together.
         """
         self._size, self._time_limit, self._shared = size, time_limit, shared
 
     def add(self, name: str) -> None:
-        """Have a keystore worked on, together with others that come at the same time."""
+        """Queue a keystore, together with others that come at the same time."""
         self._queue[name] = None
         if not self._nudged:
             self._nudged = True
             asyncio.get_running_loop().call_later(self._pace.coalesce.total_seconds(), self._dispatch)
 
     def drop(self, name: str) -> None:
-        """Forget one that waits."""
+        """Take a waiting keystore off the queue."""
         self._queue.pop(name, None)
 
     def drop_all(self) -> None:
         self._queue.clear()
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start no more workers."""
         self.closed = True
 
     async def end(self) -> None:
-        """Have the workers stop at their next durable point, and end those that do not come to it."""
+        """Ask the workers to stop at their next durable point, and end those that do not get there."""
         loop = asyncio.get_running_loop()
         for worker in self._workers:
             worker.stop()

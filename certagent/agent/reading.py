@@ -1,5 +1,5 @@
-"""Reading the configuration, in a process of its own: of ten thousand definitions it takes seconds, in which the loop
-answers the watchdog and its workers, and much memory, which is given back when that process ends.
+"""Reading the configuration in its own process: ten thousand definitions take seconds, in which the loop answers the
+watchdog and its workers, and much memory, which is free again when that process ends.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from certagent.agent.worker_process import environment
 from certagent.config.served import Refused, Served
 from certagent.errors import CertagentError, ConfigError
 
-# Ten times what ten thousand definitions need on a slow router; a file system that hangs is not waited for longer.
+# Ten times what ten thousand definitions need on a slow router; do not wait longer for a file system that hangs.
 LIMIT = 600.0
 
 
 def read(config_path: Path) -> Served:
-    """Raises ConfigError as `load_configuration` does, and CertagentError where it could not even be read."""
+    """Raises ConfigError as `load_configuration` does, and CertagentError if the process itself failed."""
     words = ("-c", str(config_path), "run", "--definitions-to-stdout")
     try:
         done = subprocess.run(

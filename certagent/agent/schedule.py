@@ -1,4 +1,4 @@
-"""The agent's decisions: what is looked at when, by how many workers. Pure: values and `now` in, answer out."""
+"""The agent's decisions: when to look at what, with how many workers. Pure: values and `now` in, answer out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from certagent.text import ahead
 from certagent.transaction import report
 from certagent.transaction.report import Outcome, Result
 
-# A worker's start costs a tenth to a fifth of a second; 25 keystores share it, and no more than
-# these wait behind one that hangs.
+# A worker takes 0.1 to 0.2 s to start; 25 keystores share that time, and at most that many wait behind one that hangs.
 BATCH_LIMIT = 25
-# More than that share no hook: a worker's batch has an end.
+# At most this many share a hook: a worker's batch must end some time.
 FAMILY_LIMIT = 100
-# However quiet a keystore is, a worker looks at it so often.
+# A worker looks at each keystore at least this often.
 LONGEST_REST = timedelta(days=1)
 LONGEST_BACKOFF = timedelta(hours=1)
 
@@ -28,20 +27,20 @@ LONGEST_BACKOFF = timedelta(hours=1)
 class Pace:
     """How long the agent waits for what."""
 
-    # Between two looks at files and clock: an idle router is woken once a minute, and a certificate
-    # put there by another tool is noticed within one. (Watchdog and `check_every` may ask for more.)
+    # Between two looks at files and clock: an idle router wakes up once a minute, and a certificate that another tool
+    # put in place is noticed within a minute. (Watchdog and `check_every` may need shorter pauses.)
     pulse: timedelta = timedelta(seconds=60)
     clock_wait: timedelta = timedelta(seconds=5)  # the same while the clock is not set: boot, a short time
-    clock_tolerance: timedelta = timedelta(seconds=5)  # slewing is no jump; a suspended minute is
+    clock_tolerance: timedelta = timedelta(seconds=5)  # slewing is no jump; a minute of suspend is one
     coalesce: timedelta = timedelta(milliseconds=100)  # keystores due together go to workers together
-    busy_again: timedelta = timedelta(seconds=1)  # first wait when somebody else holds the keystore
+    busy_again: timedelta = timedelta(seconds=1)  # first wait while another process holds the keystore
     crash_again: timedelta = timedelta(seconds=60)  # first wait after a worker crashed or hung
-    # SIGTERM to SIGKILL: a hook may take 60 s, and a worker ends it first. Below TimeoutStopSec of the unit.
+    # SIGTERM to SIGKILL: a hook may take 60 s, and a worker ends it first. Less than TimeoutStopSec of the unit.
     grace: timedelta = timedelta(seconds=75)
 
 
 class Next(Enum):
-    """What follows from a report."""
+    """What to do after a report."""
 
     AT_ONCE = auto()  # look again without a pause
     FRUITLESS = auto()  # look again, ever more slowly
@@ -49,8 +48,8 @@ class Next(Enum):
 
 
 def batch(queue: Sequence[str], free_workers: int, shared: Mapping[str, Collection[object]]) -> list[str]:
-    """The keystores of the next worker: the oldest waiting, no more than its even share of them; but those that share
-    something (`shared`: what each has) go together, for a hook that is run once is run by one worker.
+    """The keystores of the next worker: those that waited longest, at most an even share; but keystores that share
+    something (`shared`: what each has) go together, so that one worker runs a shared hook once.
     """
     share = min(-(-len(queue) // free_workers), BATCH_LIMIT)
     having: dict[object, list[str]] = {}
@@ -73,8 +72,8 @@ def backoff(strikes: int, first: timedelta) -> timedelta:
 
 
 def files_changed(watched: int, seen: int, acted_on: int | None) -> bool:
-    """Whether files differ from what the last worker left (`watched`), and nobody was sent because of it yet: each a
-    hash of their signatures.
+    """Whether files differ from what the last worker left (`watched`), and no worker was sent because of that yet. All
+    arguments are hashes of signatures.
     """
     return seen not in (watched, acted_on)
 
@@ -83,8 +82,8 @@ def files_changed(watched: int, seen: int, acted_on: int | None) -> bool:
 class Look:
     """What the agent sees of a keystore: `known` as its last worker left it, at `kept_at`; the rest as it is now.
 
-    `definition` is the digest of it, `authority` the signature of its CAs; `open`: a transaction or a rollover has a
-    journal.
+    `definition` is the digest of its definition, `authority` the signature of its CAs; `open`: a transaction or a
+    rollover has a journal.
     """
 
     known: State
@@ -97,11 +96,11 @@ class Look:
 
 
 def is_quiet(look: Look, now: datetime) -> bool:
-    """Whether a keystore needs no worker before its next action: all is well, nothing changed, and a worker was there
-    within a day.
+    """Whether a keystore needs no worker before its next action: all is well, nothing changed, and a worker looked at
+    it within a day.
 
-    Only what is known to be well is left alone. A day at most, whatever moment is remembered: a clock may have been
-    wrong when it was written, and some things change by time alone.
+    Only a keystore known to be well is left alone, and for a day at most, whatever time is remembered: the clock may
+    have been wrong when it was written, and some things change with time alone.
     """
     known = look.known
     return (
@@ -120,27 +119,27 @@ def is_quiet(look: Look, now: datetime) -> bool:
 
 
 def clock_jumped(drift: timedelta, tolerance: timedelta) -> bool:
-    """Whether wall and monotonic clock came apart since the plan was made: set, or the device slept."""
+    """Whether wall and monotonic clock drifted apart since the plan was made: somebody set it, or the device slept."""
     return abs(drift) > tolerance
 
 
 def blamed(names: Sequence[str], reported: Collection[str]) -> str | None:
-    """The keystore a crashed or hung worker was at: they are taken in order, so the first without a report."""
+    """The keystore a worker was at when it crashed or hung: it takes them in order, so the first without a report."""
     return next((name for name in names if name not in reported), None)
 
 
 def following(outcome: Outcome, when: datetime | None, strikes: int, now: datetime) -> Next:
-    """What follows from a report. `when`: the next action's time; `strikes`: fruitless looks in a row before."""
+    """What to do after a report. `when`: the next action's time; `strikes`: fruitless looks in a row before."""
     due = when is not None and when <= now
     if due and outcome.next_action is Action.SWITCH and not strikes:
-        return Next.AT_ONCE  # the CA changed while the worker was at it: no pause before that, but once
+        return Next.AT_ONCE  # the CA changed during the look: once without a pause, then with one
     if due or outcome.result in (Result.BUSY, Result.STOPPED):
-        return Next.FRUITLESS  # also what its worker did not do, or is due again at once: never a busy loop
+        return Next.FRUITLESS  # also for work not done, or due again at once: never a busy loop
     return Next.SETTLED
 
 
 def sentence(outcome: Outcome, when: datetime | None, now: datetime) -> str:
-    """A report in words: `renewed, next renew in 55 d`; of a failure also why, and what to do."""
+    """A report in words: `renewed, next renew in 55 d`; for a failure also why, and what to do."""
     words = report.words(outcome)
     return f"{words}, next {outcome.next_action or 'look'} {ahead(when, now)}" if when else words
 

@@ -1,4 +1,4 @@
-"""What the agent itself sees of the keystores: memory, files and digests. No keystore is opened, nothing is changed."""
+"""What the agent itself sees of the keystores: memory, files and digests. It opens and changes no keystore."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from certagent.state_directory import ROLLOVER, STATE, TRANSACTION, StateDirecto
 
 
 class Sights:
-    """One look at each; what all of them share is looked at once for all of a sweep, in `begin`."""
+    """Looks at keystores one by one; `begin` looks once at what all keystores of a sweep share."""
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = StateDirectory(state_dir)
@@ -29,7 +29,7 @@ class Sights:
         self._host = this_host()
 
     def of(self, name: str, served: ServedKeystore) -> Look | None:
-        """None where only a worker can see how it is."""
+        """None if only a worker can see how it is."""
         if not served.digest:
             return None
         place = f"{self._keystores}/{name}"

@@ -1,4 +1,4 @@
-"""Telling systemd how we are: sd_notify(3) in plain Python. Without systemd every call does nothing."""
+"""Tells systemd how we are: sd_notify(3) in plain Python. Without systemd, every call does nothing."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from datetime import timedelta
 
 from certagent.text import printable
 
-# What systemd gives the main process only; a worker must not speak for the agent.
+# systemd sets these for the main process only; a worker must not speak for the agent.
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-_PAUSE = 1.0  # s, between two lines of status
+_PAUSE = 1.0  # s, between two status lines
 
 
 def send(*assignments: str) -> None:
-    """Send assignments such as `READY=1` or `STATUS=…` in one message. A service manager gone away is no error."""
+    """Send assignments such as `READY=1` or `STATUS=…` in one message. A missing service manager is no error."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]  # the abstract namespace
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.setblocking(False)  # a stuck manager must not stop the loop that the watchdog looks at
+        channel.setblocking(False)  # a stuck manager must not stop the loop, which the watchdog checks
         try:
             channel.sendto("\n".join(assignments).encode(), address)
         except OSError:
@@ -32,7 +32,7 @@ def send(*assignments: str) -> None:
 
 
 def starts_again() -> bool:
-    """Whether systemd started this process, and so starts it again after a failure (`Restart=on-failure`)."""
+    """Whether systemd started this process, and will start it again after a failure (`Restart=on-failure`)."""
     return bool(os.environ.get("NOTIFY_SOCKET")) and bool(os.environ.get("INVOCATION_ID"))
 
 
@@ -72,7 +72,7 @@ class Status:
         self._troubles.pop(topic, None)
 
     def tell(self, line: Callable[[], str]) -> None:
-        """Send it, unless it is what was told last; in a storm once a second, as it is then. In the running loop."""
+        """Send the line if it changed; under load once a second, with the newest content. Needs the running loop."""
         self._line = line
         if self._timer is not None:
             return
@@ -83,7 +83,7 @@ class Status:
             self._send()
 
     def end(self) -> None:
-        """Say no more of what was to be told later."""
+        """Cancel a line that was to be sent later."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -1,7 +1,7 @@
 """One worker process from start to end: exec, reports, time limit, stop. No keystore is touched in this process.
 
 A worker writes one report per keystore, a JSON object on a line of its own, as soon as that keystore is
-done. The lines of its standard error begin with the keystore's name; they go to our log as they are.
+done. The lines of its standard error begin with the keystore's name; they go to our log unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from certagent.transaction.report import Outcome, Result
 
 log = logging.getLogger(__name__)
 
-# No report is longer; a line that is costs this much memory and is thrown away.
+# Longest report, in bytes; a longer line is thrown away after that much.
 LINE_LIMIT = 64 * 1024
 # A worker's exit codes that mean it did its work: done, some failed, some pending (docs/commands.md).
 ORDERLY = (0, 1, 3)
@@ -35,7 +35,7 @@ BAD_CONFIGURATION = 2
 
 
 def worker_command(config_path: Path, *, verbose: bool = False) -> tuple[str, ...]:
-    """The argv of a worker, which the names of due keystores are appended to."""
+    """The argv of a worker; the names of due keystores are appended."""
     words = (
         "-c",
         str(config_path),
@@ -53,7 +53,7 @@ def worker_command(config_path: Path, *, verbose: bool = False) -> tuple[str, ..
 class Worker:
     """A worker for `names`, which it takes in this order. `reported` fills while it runs.
 
-    Those `in_place` have a certificate in place, and hooks to come that they share; a report follows.
+    Keystores `in_place` have their certificate in place, and wait for hooks that they share; a report follows.
     """
 
     names: tuple[str, ...]
@@ -61,7 +61,7 @@ class Worker:
     in_place: set[str] = field(default_factory=set)
     exit_code: int | None = None
     timed_out: bool = False
-    hung_at: str | None = None  # the keystore it was at when its time was over
+    hung_at: str | None = None  # the keystore it was at when its time ran out
     _process: Process | None = None
     _progress_at: float = 0.0
     _stop_asked: bool = False
@@ -69,12 +69,12 @@ class Worker:
 
     @property
     def orderly(self) -> bool:
-        """Whether it ended by itself, as workers do, with a report for each keystore."""
+        """Whether it ended by itself, as workers should, with a report for each keystore."""
         return not self.timed_out and self.exit_code in ORDERLY and set(self.names) <= set(self.reported)
 
     @property
     def guilty(self) -> str | None:
-        """The keystore that hung or crashed it. None if that came through, or if a person ended the worker."""
+        """The keystore that hung or crashed it. None if that one did finish, or if somebody ended the worker."""
         stopped = [name for name, outcome in self.reported.items() if outcome.result is Result.STOPPED]
         if self.timed_out:
             through = self.hung_at in self.reported and self.hung_at not in stopped
@@ -83,7 +83,7 @@ class Worker:
 
     @property
     def _at(self) -> str | None:
-        """The keystore it is at, as far as it says."""
+        """The keystore it is at, judging by its reports."""
         return schedule.blamed(self.names, {*self.reported, *self.in_place}) or schedule.blamed(
             self.names, self.reported
         )
@@ -110,15 +110,15 @@ class Worker:
     ) -> None:
         """Start `command` with the names appended, and return once it is gone.
 
-        `definitions` is what it finds on its standard input: the configuration of these keystores, or nothing.
-        `limit` is how long it may go without a report: a keystore that hangs costs itself only, and a
+        `definitions` goes to its standard input: the configuration of these keystores, or nothing.
+        `limit` is how long it may go without a report, so a keystore that hangs costs only itself, and a
         slow CA does not get the last of a large batch killed. Then SIGTERM and, `grace` later, SIGKILL.
         """
-        # Pipes of our own: asyncio's wait() would last as long as some grandchild keeps the worker's open.
+        # Pipes of our own: asyncio's wait() would take as long as any grandchild keeps the worker's pipe open.
         (reports, stdout), (lines, stderr) = os.pipe(), os.pipe()
         stdin = _file_of(definitions)
         try:
-            # Its own process group: ^C in a terminal reaches the agent alone, which then stops it in good order.
+            # Its own process group: ^C in a terminal reaches only the agent, which then stops it in good order.
             self._process = await asyncio.create_subprocess_exec(
                 *command, *self.names, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0, env=environment()
             )
@@ -223,8 +223,8 @@ def _file_of(content: bytes) -> int:
 
 
 def environment() -> dict[str, str]:
-    """The agent's, so that the worker is the same code as the agent, wherever that is, and nothing found in the
-    current directory; and does not speak to systemd in the agent's name."""
+    """The agent's environment, so that the worker runs the same code as the agent, wherever that is, and nothing from
+    the current directory; and does not speak to systemd in the agent's name."""
     environment = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
     environment["PYTHONSAFEPATH"] = "1"
     environment["PYTHONPATH"] = str(Path(certagent.__file__).parents[1])
