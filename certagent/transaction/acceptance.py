@@ -1,6 +1,6 @@
-"""What the CA issued is held against what was asked, and kept: as the shadow's certificate, or as one that was refused.
+"""Check what the CA issued against the request, and keep it: as the shadow's certificate, or as a refused one.
 
-The rules are `trust.fitness`'s, the trial `trust.proof_of_use`'s; here stands what they are asked about.
+The rules are in `trust.fitness`, the trial in `trust.proof_of_use`; this module gathers what they need to know.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from certagent.trust.proof import MAX_CAS
 from certagent.trust.proof_of_use import prove_use
 from certagent.trust.usages import asked_usages, purpose_words
 
-_KEPT = 4  # refused certificates; older ones go
+_KEPT = 4  # refused certificates; older ones are removed
 
 
 def accept(
     context: Context, transaction: Transaction, contact: Contact, received: tuple[x509.Certificate, ...]
 ) -> Transaction:
-    """The answer, if it is fit to take its place: ISSUED.
+    """Accept the answer if it is fit to take its place: ISSUED.
 
-    Raises UnfitError, and keeps what came; AbandonedError where it can never become fit: the CA sends what was refused
-    before, or what has expired since the request was made.
+    Raises UnfitError, and keeps the certificates; AbandonedError if they can never become fit: the CA sent a
+    certificate that was refused before, or one that has expired since the request was made.
     """
     try:
         return _accepted(context, transaction, contact, received)
@@ -54,13 +54,13 @@ def accept(
 
 
 def _for(shadow: Shadow, received: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
-    """Those for the shadow's key."""
+    """The certificates for the shadow's key."""
     key = keys.public_bytes(shadow.key.public_key())
     return tuple(each for each in received if facts.is_readable(each) and keys.public_bytes(each.public_key()) == key)
 
 
 def accept_after_all(context: Context, transaction: Transaction) -> Transaction | None:
-    """What was refused before, if it is fit by what is configured now: no other need be asked for. Else None."""
+    """Accept what was refused earlier, if it is fit under the current configuration; None if it is not."""
     received = tuple(map(facts.load_der, transaction.refused))
     try:
         return _accepted(context, transaction, context.contact(transaction), received)
@@ -69,8 +69,8 @@ def accept_after_all(context: Context, transaction: Transaction) -> Transaction 
 
 
 def accept_instead(context: Context, transaction: Transaction) -> Transaction | None:
-    """What was refused before, if it is what the definition asks for by now, in the names of the one that it asked for
-    then. Else None.
+    """Accept what was refused earlier, if it is what the definition asks for now, and has the names that the original
+    request asked for. None otherwise.
     """
     found = wanted_now(context, transaction)
     if not transaction.refused or found is None:
@@ -121,7 +121,7 @@ def _accepted(
 
 
 def check_use(context: Context, transaction: Transaction, shadow: Shadow) -> None:
-    """Try it out once more, before it takes its place. Raises AbandonedError, and keeps the certificate."""
+    """Try out the certificate again before it takes its place. Raises AbandonedError, and keeps the certificate."""
     if shadow.certificate is None:
         return
     identity = Identity(shadow.key, shadow.certificate, shadow.chain)
@@ -168,7 +168,7 @@ def _terms(context: Context, transaction: Transaction) -> Terms:
 
 
 def _is_past_threshold(context: Context, transaction: Transaction, in_place: x509.Certificate | None) -> bool:
-    """Whether what is in place has to be renewed anyway: now, or before a shadow takes over."""
+    """Whether the certificate in place has to be renewed anyway: now, or before a shadow takes over."""
     situation = context.situation(in_place, Past(), Track())
     if situation.lifetime is None:
         return True
@@ -177,7 +177,7 @@ def _is_past_threshold(context: Context, transaction: Transaction, in_place: x50
 
 
 def _refused(context: Context, certificates: Sequence[x509.Certificate], error: UnfitError) -> UnfitError:
-    """Keep the certificates for a person to look at, and say where."""
+    """Keep the certificates so that somebody can look at them, and say where."""
     directory = KeystoreDirectory(context.configured.directory).refused
     file = directory / f"{facts.serial_hex(certificates[0])[:40]}.pem"
     durable.make_directory(directory)

@@ -1,6 +1,6 @@
-"""The half of a transaction that is local: hooks, the swap, the probe, the way back, the end.
+"""The local half of a transaction: hooks, the swap, the probe, the way back, the end.
 
-The swap itself is `keystore/swap.py`'s; here stands the order in which journal, swap and hooks follow each other.
+The swap itself is in `keystore/swap.py`; this module has the order of journal, swap and hooks.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _REPLACED = ("another program replaced the certificate in the meantime", "the fi
 
 
 def activate(context: Context, transaction: Transaction) -> Transaction:
-    """ISSUED → ACTIVATED: ask the pre hooks, then make the shadow the identity.
+    """ISSUED → ACTIVATED: run the pre hooks, then make the shadow the identity.
 
     Raises HookError (veto), KeystoreError (the files are as they were), AbandonedError.
     """
@@ -56,7 +56,7 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
     except HookError as error:
         context.journal.write(transaction.at(transaction.phase, vetoed=True))
         raise HookError(f"vetoed: {error}", f"the new certificate is kept for later; {error.hint}") from None
-    if was_replaced(context, transaction):  # by the hook, or by somebody while it ran
+    if was_replaced(context, transaction):  # by the hook, or by somebody else while it ran
         raise AbandonedError(*_REPLACED, stands=False)
     context.say("putting the new certificate in place")
     for line in context.configured.keystore.exposed():
@@ -66,14 +66,15 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
 
 
 def replace_files(context: Context, transaction: Transaction, plan: swap_plan.Plan) -> Transaction:
-    """ISSUED → ACTIVATED, by this plan. Raises KeystoreError; the files are as they were."""
+    """ISSUED → ACTIVATED, with this plan. Raises KeystoreError; the files are then as they were."""
     return _swap(context, transaction, plan, (Phase.STAGING, Phase.ACTIVATING, Phase.ACTIVATED))
 
 
 def was_replaced(context: Context, transaction: Transaction) -> bool:
-    """Whether another certificate is in place than the one the transaction began with.
+    """Whether the certificate in place is not the one that the transaction began with.
 
-    What cannot be read now was not replaced by anybody: raises KeystoreError. What could not be read then says nothing.
+    Raises KeystoreError if it cannot be read now: that does not mean that it was replaced. False if it could not be
+    read when the transaction began.
     """
     if not transaction.old_serial:
         return not transaction.succeeds and bool(context.in_place()["old_serial"])
@@ -87,7 +88,7 @@ def was_replaced(context: Context, transaction: Transaction) -> bool:
 def _swap(
     context: Context, transaction: Transaction, plan: swap_plan.Plan, phases: tuple[Phase, Phase, Phase]
 ) -> Transaction:
-    """Carry a plan out, with the journal a step ahead; the middle phase is the commit point. Ctrl-C waits till then."""
+    """Carry out a plan, journal first; the middle phase is the commit point. Ctrl-C waits until it is done."""
     with interrupt.held():
         return _swapped(context, transaction, plan, phases)
 
@@ -99,10 +100,10 @@ def _swapped(
     transaction = context.journal.write(transaction.at(staging, swap=plan.record))
     try:
         swap.stage(plan)
-    except KeystoreError:  # it has left nothing behind
+    except KeystoreError:  # nothing is left behind
         context.journal.write(transaction.at(before, swap=None))
         raise
-    # What is owed from here on is kept with the commit: `recover` may be the one to finish.
+    # Hooks owed from here on are recorded with the commit, because `recover` may be the one to finish.
     changes_ca = plan.changes_ca or transaction.changes_ca
     transaction = context.journal.write(owed_hooks.none_succeeded(transaction, committed, changes_ca=changes_ca))
     try:
@@ -114,12 +115,13 @@ def _swapped(
 
 
 def conclude(context: Context, transaction: Transaction, *, way_back: bool = True) -> None:
-    """ACTIVATED or REVERTED → closed: run what is owed, look whether it worked, end the transaction.
+    """ACTIVATED or REVERTED → closed: run the hooks owed, run the probe, end the transaction.
 
-    It stays open where hooks are left that are run once for several keystores: `owed_hooks.waits_for_others`.
-    `way_back` False: where the probe fails nothing is put back, since a successor is on its way.
+    The transaction stays open if only hooks are left that run once for several keystores:
+    `owed_hooks.waits_for_others`. `way_back` False: a failed probe does not bring the old identity back, because a
+    successor is on its way.
 
-    Raises HookError where some of it failed and stays owed; ProbeError once the old identity is back.
+    Raises HookError if some hooks failed and stay owed; ProbeError once the old identity is back.
     """
     transaction = owed_hooks.run(context, transaction)
     if owed_hooks.owed(context, transaction):
@@ -142,7 +144,7 @@ def conclude(context: Context, transaction: Transaction, *, way_back: bool = Tru
         context.log(f"certificate {transaction.serial} is in place, valid until {iso(transaction.not_after)}")
     message = ""
     if transaction.compromised:
-        context.configured.keystore.forget_previous()  # it shall not come back, whatever becomes of its successor
+        context.configured.keystore.forget_previous()  # it must not come back, whatever happens to its successor
         authority = context.configured.definition.authority
         message = f"the compromised key is replaced; ask {authority} to revoke {transaction.old_serial}"
         context.log(message)
@@ -150,7 +152,7 @@ def conclude(context: Context, transaction: Transaction, *, way_back: bool = Tru
 
 
 def _revert(context: Context, transaction: Transaction, error: ProbeError, *, way_back: bool) -> Transaction:
-    """Bring the old identity back, if there is one that still helps; else the hooks stay owed."""
+    """Bring the old identity back, if there is one that still helps; otherwise the hooks stay owed."""
     helps = way_back and not _old_is_useless(context, transaction)
     plan = context.configured.keystore.plan_rollback(transaction.id) if helps else None
     if plan is None:
@@ -167,9 +169,9 @@ def _old_is_useless(context: Context, transaction: Transaction) -> bool:
 
 
 def update_trust(context: Context) -> bool:
-    """Bring ca_file up to date with the CAs to trust now, in a transaction of its own; whether it changed.
+    """Bring ca_file up to date with the CAs to trust now, in its own transaction; whether it changed.
 
-    Where another transaction is open, its own swap will do it. Raises as `activate` and `conclude` do.
+    If another transaction is open, its swap updates ca_file. Raises what `activate` and `conclude` raise.
     """
     trusted = context.trusted()
     if not trusted or context.journal.open() is not None or certificate_in_place(context.configured.keystore) is None:
@@ -181,17 +183,17 @@ def update_trust(context: Context) -> bool:
     transaction = context.journal.write(context.begin(Kind.TRUST, Phase.ISSUED, name))
     context.say("bringing ca_file up to date")
     transaction = replace_files(context, transaction, plan)
-    if not hours.put_off(context, transaction):  # what is trusted besides hurts nobody at any hour; a restart may
+    if not hours.put_off(context, transaction):  # an extra trusted CA does no harm at any hour; a restart may
         conclude(context, transaction)
     return True
 
 
 def put_back(context: Context, arrival: Arrival | None) -> bool:
-    """Put the pair of previous/ back if what followed it is not valid, or was lost, in a transaction of its own.
+    """Put the pair of previous/ back, in its own transaction, if its successor is not valid, or was lost.
 
-    Only where certagent itself put there what is there (`arrival`), and the clock can be believed: `policy.comes_back`;
-    or where its own links lead to nothing.
-    Whether it was done. Raises as `activate` and `conclude` do.
+    Only if certagent itself put the current pair in place (`arrival`) and the clock can be trusted
+    (`policy.comes_back`), or if certagent's own links lead to nothing.
+    Returns whether it did. Raises what `activate` and `conclude` raise.
     """
     keystore, current = context.configured.keystore, context.journal.open()
     name = secrets.token_hex(16)
@@ -202,7 +204,7 @@ def put_back(context: Context, arrival: Arrival | None) -> bool:
         plan = keystore.plan_rollback(name)
     except KeystoreError as error:
         if isinstance(error.__cause__, OSError) and keystore.lost_what_links_lead_to():
-            # Another time it can be read: no certificate is asked for in its stead.
+            # It may be readable later: no certificate is requested in its place.
             hint = f"{error.hint}; `certagent enroll --force {keystore.name}` makes a new pair"
             raise KeystoreError(f"the old pair cannot be restored: {error}", hint) from error
         context.log(f"the pair in place does not work, and neither does the old one: {error}")
@@ -224,17 +226,17 @@ def put_back(context: Context, arrival: Arrival | None) -> bool:
     return True
 
 
-# Asked for with the pair that goes, or its hooks: the pair that comes makes both void.
+# Phases of transactions about the pair that goes, requests or hooks: the pair that comes back makes them void.
 _GIVES_WAY = (*NOT_ISSUED, Phase.ACTIVATED)
 
 
 def _comes_back(context: Context, arrival: Arrival | None) -> x509.Certificate | None:
-    """The certificate of the pair in previous/, if that is to be put back. Raises KeystoreError."""
+    """The certificate of the pair in previous/, if it should be put back. Raises KeystoreError."""
     keystore, now = context.configured.keystore, context.clock()
     if keystore.lost_what_links_lead_to():
         kept = keystore.previous_certificate()
         return kept if kept is not None and Lifetime.of(kept).is_valid(now) else None
-    if arrival is None or arrival.is_valid(now):  # as nearly always: nothing is opened for it
+    if arrival is None or arrival.is_valid(now):  # nearly always: no file is opened for it
         return None
     certificate = certificate_in_place(keystore)
     if certificate is None or not is_arrival_of(certificate, arrival):
@@ -250,11 +252,13 @@ def _comes_back(context: Context, arrival: Arrival | None) -> x509.Certificate |
 
 
 def _believes_the_clock(context: Context, arrived_at: datetime, now: datetime) -> bool:
-    """A clock that shows less than when the pair was put there is wrong now, or was then: somebody has to keep it.
+    """Whether the clock can be trusted. If it shows an earlier time than when the pair was put in place, it is wrong
+    now or was wrong then: then only a synchronised clock is trusted.
 
-    `arrived_at`: not before its validity began; that it came may have been noted first by a clock that is behind.
+    `arrived_at`: never before the pair's validity began, because a slow clock may have recorded its arrival too early.
 
-    A device that boots an hour behind, until NTP has set its clock, is not to give up what it was given in that hour.
+    A device may boot with a clock an hour behind, until NTP sets it. It must not give up a pair it was given in that
+    hour.
     """
     if now < arrived_at:
         return context.synchronised(now)
@@ -262,7 +266,7 @@ def _believes_the_clock(context: Context, arrived_at: datetime, now: datetime) -
 
 
 def close(context: Context, transaction: Transaction, event: str, message: str = "") -> None:
-    """End a transaction: history first, so that an end is told twice rather than never."""
+    """End a transaction: history first, so that its end may be recorded twice, but is never missing."""
     events.record(context, event, transaction, message)
     context.journal.close()
     try:

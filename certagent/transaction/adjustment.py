@@ -1,4 +1,4 @@
-"""Files that are not as the definition says, though the certificate in them is: changed keys, a file that was lost."""
+"""Adjust files that are not as the definition says, though the certificate is: changed options, a lost file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from certagent.transaction.next_step import is_arrival_of
 
 
 def adjust(context: Context, arrival: Arrival | None) -> bool:
-    """Bring the files in line with the definition, in a transaction of its own; whether it was done.
+    """Bring the files in line with the definition, in its own transaction; whether it did.
 
-    Only where no other transaction is open: its swap does it. What another program put in place is left as it is until
-    its renewal. Raises KeystoreError, HookError.
+    Only while no other transaction is open: its swap would do it. What another program put in place is left as it is
+    until its renewal. Raises KeystoreError, HookError.
     """
     keystore = context.configured.keystore
     certificate = certificate_in_place(keystore)

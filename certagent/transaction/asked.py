@@ -1,6 +1,6 @@
-"""What is asked of the CA: subject, names, usages, and for which key. Pure.
+"""What certagent asks the CA for: subject, names, usages, and for which key. Pure.
 
-`digest` tells whether an open request is still the one that would be made now.
+`digest` shows whether an open request is still the one that certagent would make now.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _USAGES = frozenset({x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid})
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a certificate is asked for with; the key is made apart."""
+    """What a request asks for; the key is made separately."""
 
     subject: x509.Name
     names: x509.SubjectAlternativeName | None
@@ -37,11 +37,11 @@ def wanted(
     predecessor: x509.Certificate | None,
     replaced: x509.Certificate | None,
 ) -> Wanted:
-    """`name`: the keystore's, for an error. `predecessor`: what gets a successor; None for an enrollment with nothing
-    that signs it. `replaced`: what is in the keystore.
+    """`name`: the keystore's name, for errors. `predecessor`: what gets a successor; None for an enrollment that no
+    identity signs. `replaced`: what is in the keystore.
 
-    A successor keeps what its predecessor has, whoever put it there. An enrollment asks for what the definition says,
-    and where that says nothing for what it replaces has. Raises ConfigError.
+    A successor keeps what its predecessor has, no matter who put it there. An enrollment asks for what the definition
+    says, and otherwise for what the certificate it replaces has. Raises ConfigError.
     """
     if predecessor is not None:
         return Wanted(*_identity_of(predecessor), tuple(scep.kept_extensions(predecessor)))
@@ -73,9 +73,9 @@ def _subject(definition: KeystoreDefinition, replaced: x509.Certificate | None) 
 
 
 def digest(what: Wanted, how: PlannedRequest, authority: Authority) -> str:
-    """Changes when, and only when, something else would be asked for, or in another way.
+    """Changes if, and only if, the request would ask for something else, or in another way.
 
-    The order of names and usages does not count. Of a secret only where it is read is in it.
+    The order of names and usages does not count. Of a secret, it only includes where the secret is read.
     """
     usages, purposes = asked_usages(what.extensions)
     others = [each for each in what.extensions if each.oid not in _USAGES]

@@ -1,4 +1,4 @@
-"""One configured keystore on this host: what is said about it, and where it and its records lie."""
+"""One configured keystore on this host: its configuration, and where it and its records are."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ class ConfiguredKeystore:
 
     @property
     def journal(self) -> Journal:
-        """Of the open transaction."""
+        """The journal of the open transaction."""
         return Journal(self.directory)
 
     @property
     def rollover(self) -> Journal:
-        """Of the rollover in preparation."""
+        """The journal of the rollover in preparation."""
         return Journal(self.directory, "rollover")
 
     @property
     def owed(self) -> Journal:
-        """Of what is in place and owes its hooks, while its successor is being made."""
+        """The journal of hooks that the certificate in place still owes while its successor is made."""
         return Journal(self.directory, "owed")
 
     @property
     def endpoints(self) -> dict[str, str]:
-        """Where requests may go, and the address in each; a transaction begun elsewhere cannot be carried on."""
+        """The addresses for requests, and their names in journals; a transaction begun at another cannot continue."""
         return {self.endpoint_at(url): url for url in self.authority.urls}
 
     def endpoint_at(self, url: str) -> str:
-        """What a journal says of a request that this address took."""
+        """How a journal records that this address took the request."""
         return f"{url} {self.authority.ca_identifier or ''}".strip()
 
     @property
@@ -80,7 +80,7 @@ class ConfiguredKeystore:
 
 
 def configured_keystore(configuration: Configuration, name: str, host: str) -> ConfiguredKeystore:
-    """The keystore of this name; nothing of it is read yet. Raises KeyError for a name that is not configured."""
+    """The keystore of this name; nothing is read yet. Raises KeyError for a name that is not configured."""
     definition = configuration.keystores[name]
     authority = configuration.authority_of(definition)
     return ConfiguredKeystore(
@@ -103,7 +103,7 @@ _path = cache(Path)
 
 
 def certificate_in_place(keystore: Keystore) -> x509.Certificate | None:
-    """The certificate in place; None also where none can be read."""
+    """The certificate in place; None also if it cannot be read."""
     try:
         return keystore.read_certificate()
     except KeystoreError:

@@ -1,4 +1,4 @@
-"""What the steps of a transaction have at hand: one keystore, its authority, a clock and a log."""
+"""What the steps of a transaction work with: one keystore, its authority, a clock and a log."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class InPlace(TypedDict):
 class AbandonedError(TransientError):
     """The transaction cannot be carried on; nothing is lost by starting a new one.
 
-    `stands`: what it was begun for is wanted still.
+    `stands`: what it was begun for is still wanted.
     """
 
     def __init__(self, message: str, hint: str = "", *, stands: bool = True) -> None:
@@ -51,12 +51,12 @@ class AbandonedError(TransientError):
 class Context:
     """One keystore being worked on; whoever changes something holds its lock.
 
-    `journal` is that of the transaction at hand: the keystore's first, or its rollover's. `log` takes lines for the
-    log, `say` what a person at a terminal may like to know. `peer` opens another keystore by its name: an enrollment
-    may be signed by the identity in there, `moves_from` (docs/tokens.md). `doubt`: why the clock is not believed.
-    `synchronised`: whether somebody (NTP) keeps it right. `leaves_once`: hooks that are run once for several keystores
-    are left to once_hooks.py. `at_once`: a person wants it now, whatever `activate_in` says. `host`: the one that this
-    runs on.
+    `journal` is that of the current transaction: the keystore's first, or its rollover's. `log` takes lines for the
+    log, `say` what a person at a terminal may like to know. `peer` opens another keystore by its name: the identity
+    in it may sign an enrollment, `moves_from` (docs/tokens.md). `doubt`: why the clock is not trusted.
+    `synchronised`: whether something (NTP) keeps the clock right. `leaves_once`: hooks that run once for several
+    keystores are left to once_hooks.py. `at_once`: a person wants it now, whatever `activate_in` says. `host`: the host
+    that this runs on.
     """
 
     configured: ConfiguredKeystore
@@ -74,7 +74,7 @@ class Context:
     host: Host = field(default_factory=Host)
 
     def contact(self, transaction: Transaction) -> Contact:
-        """The authority as this transaction sees it: of a rollover, the next CA is the recipient and the issuer."""
+        """The authority as this transaction sees it: for a rollover, the next CA is the recipient and the issuer."""
         now, name = self.clock(), self.configured.definition.authority
         contact = self.authorities.contact(name, now)
         became_current = bool(transaction.recipient) and contact.recipient == transaction.recipient
@@ -86,19 +86,19 @@ class Context:
         return contact.for_rollover(successor)
 
     def known(self) -> Known | None:
-        """What is remembered of the authority; None before it was first reached."""
+        """What certagent remembers about the authority; None before the first contact."""
         return self.authorities.known(self.configured.definition.authority)
 
     def trusted(self) -> tuple[x509.Certificate, ...]:
-        """What belongs into ca_file now; empty before the authority was first reached."""
+        """The certificates for ca_file now; empty before the first contact with the authority."""
         known = self.known()
         return known.trusted(self.clock()) if known else ()
 
     def signing_time(self, signer: x509.Certificate) -> datetime | None:
-        """The time to sign with; None where the clock is not to be believed, or says that the signer is not valid.
+        """The time to sign with; None if the clock is not trusted, or says that the signer is not valid.
 
-        What is signed outside its signer's validity is refused by some CAs (those with Go's pkcs7) that take it where
-        no time is said: an expired certificate is renewed there.
+        Some CAs (those with Go's pkcs7) refuse a signature made outside its signer's validity, but accept one without a
+        time: there, an expired certificate can still be renewed.
         """
         now, state_dir = self.clock(), KeystoreDirectory(self.configured.directory).state_directory.path
         return now if may_say(now, Lifetime.of(signer)) and is_steady(state_dir, now) else None
@@ -106,7 +106,7 @@ class Context:
     def situation(
         self, certificate: x509.Certificate | None, past: Past, track: Track, arrival: Arrival | None = None
     ) -> Situation:
-        """What decides what comes next, `certificate` being in place; `arrival`: what is remembered of that.
+        """What decides the next step. `certificate` is the one in place, `arrival` what is remembered about it.
 
         Raises StateError.
         """
@@ -124,29 +124,29 @@ class Context:
         return structs.replace(found, revoked=self.revoked(certificate)) if certificate is not None else found
 
     def revoked(self, certificate: x509.Certificate) -> datetime | None:
-        """Since when the certificate, in place here, is revoked; None where no list in hand has it."""
+        """Since when the certificate, in place here, is revoked; None if no CRL at hand lists it."""
         configured = self.configured
         revocations = Revocations(KeystoreDirectory(configured.directory).state_directory.path)
         return revocations.since(configured.definition.authority, configured.name, facts.serial_hex(certificate))
 
     def revoked_successor(self, certificate: x509.Certificate) -> datetime | None:
-        """The same of one that is not in place yet."""
+        """Since when a certificate that is not in place yet is revoked; None if no CRL at hand lists it."""
         configured, known = self.configured, self.known()
         directory = KeystoreDirectory(configured.directory).state_directory.authority(configured.definition.authority)
         cas = (*known.chain, *known.next_chain, *known.old) if known is not None else ()
         return revoked_since(directory, certificate, cas, frozenset(configured.authority.accept))
 
     def predecessor(self, transaction: Transaction) -> Keystore | None:
-        """Where the identity is that this transaction makes a successor of; None for a first enrollment."""
+        """Where the identity is that gets a successor in this transaction; None for a first enrollment."""
         if transaction.source:
             return self.peer(transaction.source)
         return self.configured.keystore if transaction.succeeds else None
 
     def begin(self, kind: Kind, phase: Phase = Phase.STARTED, name: str = "", *, forced: bool = False) -> Transaction:
-        """A transaction of this keystore, about what is in place now; not yet in any journal.
+        """A transaction of this keystore, based on what is in place now; not in any journal yet.
 
-        `forced`: a person wants it now, whatever is in place. Raises KeystoreError where a successor is to be made of
-        a certificate that cannot be read.
+        `forced`: a person wants it now, whatever is in place. Raises KeystoreError if the certificate that gets a
+        successor cannot be read.
         """
         if kind in (Kind.TRUST, Kind.PUT_BACK):  # neither is about a successor
             replaced = _remembered(None)
@@ -168,11 +168,11 @@ class Context:
         )
 
     def in_place(self) -> InPlace:
-        """What a transaction remembers of the certificate that it replaces; nothing of one that cannot be read."""
+        """What a transaction remembers about the certificate it replaces; nothing if that cannot be read."""
         return _remembered(certificate_in_place(self.configured.keystore))
 
     def shadow(self, transaction: Transaction) -> Shadow:
-        """The transaction's shadow, made if a killed run did not come so far."""
+        """The transaction's shadow, made now if a killed run did not get that far."""
         definition = self.configured.definition
         keep = transaction.succeeds and definition.rekey == "never" and not transaction.compromised
         return self.configured.keystore.create_shadow(transaction.id, None if keep else definition.key_type)

@@ -1,7 +1,7 @@
-"""A state directory that came from another host: an image taken of one that lives, a backup restored elsewhere.
+"""A state directory that came from another host: an image of a running host, or a backup restored elsewhere.
 
-What was begun there is that host's and is given up here. What is in place stays, for a service needs it; that the other
-host may use the same key is told, until it has been replaced.
+What the other host began belongs to it, and is given up here. The certificate in place stays, because a service needs
+it; until it is replaced, certagent reports that the other host may use the same key.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ SHARED = "the key in place came with a copy of another host's state directory, s
 
 
 def was_copied(transaction: Transaction, host: Host) -> str:
-    """Why what another host began is not put in place on this one; empty where it is this one's, or nobody knows.
+    """Why a transaction begun on another host is not put in place here; empty if it was begun here, or nobody knows.
 
-    What is in place already is brought to its end: its hooks are for the services of this host.
+    What is in place already is finished: its hooks are for the services of this host.
     """
     begun_here = transaction.host is None or transaction.host.may_be(host)
     if begun_here or transaction.phase not in (*NOT_ISSUED, Phase.ISSUED):
@@ -34,7 +34,7 @@ def was_copied(transaction: Transaction, host: Host) -> str:
 
 
 def recognised(context: Context, before: State) -> State:
-    """The memory, as this host's from now on; where it was another's, what is shared with that one is told."""
+    """The memory, now as this host's; if it was another host's, certagent reports that the two share a key."""
     here = context.host
     if before.host is None or before.host.may_be(here):
         return before if here == Host() else msgspec.structs.replace(before, host=here)
@@ -51,7 +51,7 @@ def is_shared(before: State, certificate: x509.Certificate | None) -> bool:
 
 
 def remedy(configured: ConfiguredKeystore) -> str:
-    """How this host comes to a key of its own."""
+    """How this host gets its own key."""
     command = "enroll" if configured.definition.rekey == "never" else "renew"
     return f"`certagent {command} --force {configured.name}` makes a key that only this host has"
 

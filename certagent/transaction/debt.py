@@ -1,8 +1,8 @@
 """Hooks that the certificate in place still owes while its successor is being made.
 
-A renewal that is due does not wait for them, and they do not wait for it: its CA may be away for weeks. Their
-transaction stands in a journal of its own (`owed/`) meanwhile, and becomes the open one again where the successor comes
-to nothing. Once a successor is in place its own hooks stand for both.
+A renewal that is due does not wait for them, and they do not wait for it: its CA may be away for weeks. Meanwhile
+their transaction is kept in its own journal (`owed/`). It becomes the open one again if no successor comes of the
+renewal. Once a successor is in place, its own hooks cover both.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from certagent.transaction.journal import NOT_ISSUED, Phase, Transaction
 
 
 def set_aside(context: Context, transaction: Transaction) -> None:
-    """Make room for the successor's transaction. `transaction` has made its swap; its hooks are owed."""
+    """Make room for the successor's transaction. `transaction` has made its swap and owes its hooks."""
     context.configured.owed.write(transaction)
     context.journal.close()
 
 
 def put_right(context: Context) -> bool:
-    """Let go of a debt that another swap has taken over, and make one that stands alone the open transaction.
+    """Drop a debt that another swap has taken over; make one that stands alone the open transaction.
 
-    Whether there is a debt still.
+    Returns whether there is still a debt.
     """
     journal = context.configured.owed
     debt, current = journal.open(), context.journal.open()
@@ -46,8 +46,8 @@ def put_right(context: Context) -> bool:
 
 
 def pay(context: Context, past: Past) -> CertagentError | None:
-    """Run what is owed, unless a failure before, or the hour, says to wait; what went wrong, which keeps nothing else
-    from its turn.
+    """Run the hooks owed, unless an earlier failure, or the hour, says to wait. Returns the error, if any; it does not
+    stop the rest of the attempt.
 
     Raises StateError.
     """
@@ -71,7 +71,7 @@ def _pauses(context: Context, past: Past, now: datetime) -> bool:
 
 
 def _waits(current: Transaction) -> bool:
-    """Whether nothing of it is in place yet."""
+    """Whether no part of it is in place yet."""
     return current.phase in (*NOT_ISSUED, Phase.ISSUED, Phase.STAGING)
 
 

@@ -1,6 +1,6 @@
-"""When an open transaction ends without a certificate in place: its reason ended before it did. Pure.
+"""When an open transaction ends without a certificate in place, because its reason is gone. Pure.
 
-Every reason that keeps one open, and who ends it, stands in docs/decisions/0042.
+docs/decisions/0042 lists every reason that keeps a transaction open, and what ends it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _ASKS = (Kind.ENROLLMENT, Kind.RENEWAL, Kind.ROLLOVER)
 
 @dataclass(frozen=True)
 class Present:
-    """What is so now. `asked`: the digest of what would be asked for; empty where that cannot be told.
+    """The current facts. `asked`: the digest of what would be asked for now; empty if that is not known.
 
-    `replaced`: somebody else exchanged the certificate in place. `moves_from`: the keystore whose identity is to sign.
+    `replaced`: somebody else replaced the certificate in place. `moves_from`: the keystore whose identity is to sign.
     """
 
     authority: str
@@ -36,8 +36,8 @@ class Present:
 
 @dataclass(frozen=True)
 class End:
-    """Why a transaction is given up. `stands`: what it was begun for is wanted still; `may_fit`: what was refused of it
-    may be what is wanted now.
+    """Why a transaction is given up. `stands`: what it was begun for is still wanted; `may_fit`: a certificate that it
+    refused may be what is wanted now.
     """
 
     reason: str
@@ -46,9 +46,9 @@ class End:
 
 
 def why_ends(transaction: Transaction, present: Present, now: datetime, wish: Wish = Wish.DUE) -> End | None:
-    """Why an open transaction is not carried on; None where it is.
+    """Why an open transaction is not carried on; None if it is.
 
-    What is in place already is brought to its end: nothing here is about its hooks.
+    A transaction whose certificate is in place is always finished: this is not about its hooks.
     """
     reason = not_ours(transaction, present.authority, present.host)
     if reason or transaction.kind not in _ASKS:
@@ -68,7 +68,7 @@ def _first(*reasons: _Reason) -> End | None:
 
 
 def _of_any(transaction: Transaction, present: Present, wish: Wish) -> Iterator[_Reason]:
-    """While the certificate that was there at the beginning is in place still."""
+    """While the certificate that was there at the beginning is still in place."""
     replaced = present.replaced and transaction.kind is not Kind.ROLLOVER
     yield replaced, End("another program replaced the certificate in the meantime", stands=False)
     compromised = wish is Wish.COMPROMISED and not transaction.compromised
@@ -76,7 +76,7 @@ def _of_any(transaction: Transaction, present: Present, wish: Wish) -> Iterator[
 
 
 def _of_issued(transaction: Transaction, present: Present, now: datetime, wish: Wish) -> Iterator[_Reason]:
-    """What was issued is put in place, for it was paid for; unless it cannot be, or is not what is wanted by now."""
+    """An issued certificate is put in place, for it was paid for, unless that is impossible or it is not wanted now."""
     expired = transaction.not_after is not None and transaction.not_after <= now
     yield expired, End("the new certificate expired before it could be put in place")
     enrolls, by_force = transaction.kind is Kind.ENROLLMENT, _gives_way(transaction, wish)
@@ -92,30 +92,30 @@ def _of_asked(transaction: Transaction, present: Present, now: datetime, wish: W
     yield wish.enrolls and transaction.kind is Kind.RENEWAL, End("you asked for an enrollment instead")
     other = wish.enrolls and transaction.kind is Kind.ENROLLMENT and transaction.source != present.moves_from
     yield other, End("you asked for an enrollment signed by another identity instead")
-    # Where no request is made yet, there is nothing to make anew.
+    # Without a request, there is nothing to ask for again.
     yield transaction.request != b"" and _gives_way(transaction, wish), End("--force asks for another")
     late = later(transaction.started_at, present.poll_limit) < now
     yield late, End("the CA did not answer within poll_limit")
 
 
 def _gives_way(transaction: Transaction, wish: Wish) -> bool:
-    """A rollover that is being prepared, which nobody named, only where its CA's answer was refused."""
+    """Whether --force replaces it. A rollover in preparation gives way only if its CA's answer was refused."""
     return wish.begins_anew and (transaction.kind is not Kind.ROLLOVER or bool(transaction.refused))
 
 
 def _changed(transaction: Transaction, present: Present) -> bool:
-    """One of an earlier release, and one without a request, does not know what it asked for."""
+    """Whether the request has changed. A transaction of an earlier release, or without a request, cannot tell."""
     return "" not in {transaction.asked, present.asked} and transaction.asked != present.asked
 
 
 def not_ours(transaction: Transaction, authority: str, host: Host) -> str:
-    """Why it is not carried on here, whatever its CA says; empty where it is."""
+    """Why it is not carried on here, whatever its CA says; empty if it is."""
     moved = _was_moved(transaction, authority)
     return copies.was_copied(transaction, host) or moved
 
 
 def _was_moved(transaction: Transaction, authority: str) -> str:
-    """Why what another authority was asked for, or has issued, is not put in place; empty where it is this one's."""
+    """Why a request to another authority, or its certificate, is not put in place; empty if it is this authority's."""
     if transaction.authority == authority or transaction.kind not in _ASKS:
         return ""
     if transaction.phase not in (*NOT_ISSUED, Phase.ISSUED):
@@ -124,9 +124,9 @@ def _was_moved(transaction: Transaction, authority: str) -> str:
 
 
 def wanted_still(transaction: Transaction, wish: Wish) -> Wish:
-    """By what wish to go on when this transaction was given up, though what it was begun for is wanted still.
+    """The wish to go on with after this transaction was given up, if what it was begun for is still wanted.
 
-    What a person wanted, and did not get, is more than what is due.
+    What a person wanted, and did not get, counts for more than what is due.
     """
     if not transaction.forced or wish.enrolls or wish in (Wish.COMPROMISED, Wish.FINISH):
         return wish

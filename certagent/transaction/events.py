@@ -1,4 +1,4 @@
-"""How others learn what happens to a keystore: a line of its history, and the hooks of the event."""
+"""How others learn what happens to a keystore: a line in its history, and the hooks of the event."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from certagent.transaction.journal import Phase, Transaction
 
 
 def record(context: Context, event: str, transaction: Transaction | None = None, message: str = "") -> None:
-    """A line of history."""
+    """Add a line to the history."""
     line = state.Event(at=context.clock(), event=event, message=message)
     if transaction is not None:
         line = state.Event(
@@ -30,19 +30,19 @@ def record(context: Context, event: str, transaction: Transaction | None = None,
         )
     try:
         state.append_history(context.configured.directory, line)
-    except (StateError, OSError) as error:  # telling never stops doing
+    except (StateError, OSError) as error:  # a failure to record never stops the work
         context.log(f"{event!r} cannot be added to the history: {error}")
 
 
 def ask_pre_hooks(context: Context, transaction: Transaction) -> None:
-    """Run the commands of `pre` in order. Raises HookError at the first that fails: it vetoes the swap."""
+    """Run the commands of `pre` in order. Raises HookError at the first that fails, which vetoes the swap."""
     environment = hook_environment(context, transaction)
     for command in context.configured.definition.hooks.commands("pre"):
         _run(context, "pre", command, environment)
 
 
 def notify(context: Context, event: str, transaction: Transaction | None, attempt: int = 1) -> None:
-    """Run hooks that only inform: that one fails is logged, and keeps no other from its turn."""
+    """Run hooks that only inform: a failure is logged, and the other hooks still run."""
     for command in context.configured.definition.hooks.commands(event):
         try:
             _run(context, event, command, hook_environment(context, transaction, attempt))
@@ -56,7 +56,7 @@ def _run(context: Context, event: str, command: HookCommand, environment: dict[s
 
 
 def hook_environment(context: Context, transaction: Transaction | None, attempt: int = 1) -> dict[str, str]:
-    """The variables hooks are given (docs/hooks.md). Nothing secret."""
+    """The environment variables for hooks (docs/hooks.md). Nothing secret."""
     configured = context.configured
     paths = configured.definition.hook_paths
     certificate = _certificate(context, transaction)
@@ -78,7 +78,7 @@ def hook_environment(context: Context, transaction: Transaction | None, attempt:
 
 
 def _certificate(context: Context, transaction: Transaction | None) -> x509.Certificate | None:
-    """The successor once it is issued, for `pre` decides about it; else, and when it was reverted, what is in place."""
+    """The successor once it is issued, for `pre` decides about it; otherwise, or after a revert, the one in place."""
     if transaction is not None and transaction.certificate and transaction.phase is not Phase.REVERTED:
         return facts.load_der(transaction.certificate)
     return certificate_in_place(context.configured.keystore)

@@ -1,7 +1,7 @@
 """The half of a transaction that talks to the CA: send the request, poll, accept the answer.
 
-Each step takes the transaction as the journal has it and returns it as the journal has it then. `send` asks with the
-same CSR, key and transaction ID however often it is repeated: a CA that answered before gives the same certificate
+Each step takes the transaction as the journal has it, and returns it as the journal has it afterwards. However often
+`send` is repeated, it uses the same CSR, key and transaction ID: a CA that answered before gives the same certificate
 again (draft-nourse-scep-11 appendix E).
 """
 
@@ -24,7 +24,7 @@ from certagent.trust.authorities import Contact
 
 
 def ask(context: Context, transaction: Transaction) -> Transaction:
-    """`send` or `poll`, as the phase has it. When the CA first wants a person, those who want to know are told."""
+    """`send` or `poll`, depending on the phase. When the CA first wants a person to decide, run the hooks for that."""
     if transaction.refused and (accepted := acceptance.accept_after_all(context, transaction)) is not None:
         return accepted
     if transaction.phase is Phase.PENDING:
@@ -40,7 +40,7 @@ def ask(context: Context, transaction: Transaction) -> Transaction:
 def send(context: Context, transaction: Transaction) -> Transaction:
     """REQUESTED → ISSUED or PENDING; raises RejectedError, TrustError, TransientError.
 
-    Or REQUESTED again: a RenewalReq was refused, and the same is asked for as PKCSReq signed by the old
+    Or REQUESTED again, if the CA refused a RenewalReq: then the same goes as a PKCSReq signed by the old
     certificate. Some CAs advertise Renewal and take only that (`refusals.way`).
     """
     contact = context.contact(transaction)
@@ -54,8 +54,8 @@ def send(context: Context, transaction: Transaction) -> Transaction:
 def poll(context: Context, transaction: Transaction) -> Transaction:
     """PENDING → ISSUED or PENDING again: CertPoll, RFC 8894 §3.3.3, in the same transaction.
 
-    A CA that does not take polls is sent the request again instead (§5.2, draft-nourse-scep-11 appendix E).
-    Raises what `send` raises, and AbandonedError if the CA has forgotten the transaction, and will not take it again.
+    A CA that does not accept polls gets the request again instead (§5.2, draft-nourse-scep-11 appendix E).
+    Raises what `send` raises, and AbandonedError if the CA has forgotten the transaction and does not accept it again.
     """
     if transaction.polls_in_vain:
         return send(context, transaction)
@@ -72,11 +72,11 @@ def poll(context: Context, transaction: Transaction) -> Transaction:
 def _exchange(
     context: Context, transaction: Transaction, contact: Contact, nonce: bytes, message: bytes, *, retimed: bool = False
 ) -> Transaction:
-    """There and back: ISSUED or PENDING, or what comes of an answer without a certificate.
+    """Send and receive: ISSUED or PENDING, or whatever follows from an answer without a certificate.
 
-    `retimed`: once more already, for the CA minded the time that the request said.
+    `retimed`: this is the second try, because the CA refused the time in the request.
     """
-    # Known before anything is sent: what could not be opened is not asked for.
+    # Read before anything is sent: certagent asks for nothing that it could not decrypt.
     signer, secret = signer_of(context, transaction), password(context)
     waits = transaction.phase is Phase.PENDING
     took_it = context.configured.endpoints.get(transaction.endpoint, "") if waits else ""
@@ -91,7 +91,7 @@ def _exchange(
             message_type=MessageType(transaction.message_type),
             password=secret,
         )
-    except TransientError as error:  # no answer, or none that is a SCEP message
+    except TransientError as error:  # no answer, or not a SCEP message
         return _refused(context, transaction, contact, error)
     match reply:
         case scep.Issued():
@@ -117,7 +117,7 @@ def _exchange(
 
 
 def _mention_recipient(error: TransientError | RejectedError, contact: Contact) -> None:
-    """A refusal as of somebody who cannot open the envelope says whom it was for, where that was not certain."""
+    """If a CA refuses as if it could not open the envelope, say whom it was for, where that was not certain."""
     cannot_read = (isinstance(error, HttpError) and error.status == 500) or (
         isinstance(error, RejectedError) and error.fail_info == FailInfo.BAD_MESSAGE_CHECK.word
     )
@@ -135,7 +135,7 @@ def _mention_recipient(error: TransientError | RejectedError, contact: Contact) 
 
 
 def _life(context: Context, transaction: Transaction) -> policy.Lifetime | None:
-    """What a pause is measured by: the certificate's life, or for a rollover its CA's."""
+    """What the pause is measured by: the certificate's life, or for a rollover its CA's."""
     certificate = certificate_in_place(context.configured.keystore)
     if transaction.kind is Kind.ROLLOVER:
         return next_step.ca_above(certificate, context.known())
@@ -145,7 +145,7 @@ def _life(context: Context, transaction: Transaction) -> policy.Lifetime | None:
 def _refused(
     context: Context, transaction: Transaction, contact: Contact, error: TransientError | RejectedError
 ) -> Transaction:
-    """What comes of an answer without a certificate (`refusals.way`): another request, or an error."""
+    """What follows from an answer without a certificate (`refusals.way`): another request, or an error."""
     _mention_recipient(error, contact)
     has_challenge = context.configured.authority.challenge is not None
     may_enroll = refusals.may_enroll(transaction, context.clock(), has_challenge=has_challenge)
@@ -167,7 +167,7 @@ def _refused(
 
 
 def _request_again(context: Context, transaction: Transaction, error: TransientError | RejectedError) -> Transaction:
-    """PENDING, and polls are refused: the request that was sent first, which the CA may know by its transaction ID."""
+    """PENDING, but polls are refused: send the first request again; the CA may know it by its transaction ID."""
     try:
         return send(context, context.journal.write(transaction.at(Phase.PENDING, polls_in_vain=True, unheard=0)))
     except RejectedError as refused:
@@ -179,7 +179,7 @@ def _request_again(context: Context, transaction: Transaction, error: TransientE
 
 
 def _offer_another(context: Context, transaction: Transaction, error: TransientError | RejectedError) -> None:
-    """Say how to come out of it, where the same request was in vain before."""
+    """Say how to get out of it, if the same request has failed before."""
     if transaction.unheard < refusals.PATIENCE or transaction.kind is Kind.ROLLOVER:
         return
     command = "enroll" if transaction.kind is Kind.ENROLLMENT else "renew"
@@ -198,7 +198,7 @@ def _refusal_hint(context: Context, transaction: Transaction, contact: Contact, 
     if signer == there and signer.issuer != contact.believed.issuer.subject:
         force = f"certagent enroll --force {context.configured.name}"
         return f"{meaning}; another CA issued the certificate in place: `{force}` starts again with this one"
-    if signer.issuer == signer.subject:  # signed by a certificate of its own, so it brings the challenge with it
+    if signer.issuer == signer.subject:  # a self-signed certificate signed it, so the request carried the challenge
         if authority.challenge is not None:
             return f"{meaning}; check the challenge from {source(authority.challenge)}"
         return f"{meaning}; set `challenge` if this CA requires a challenge password"

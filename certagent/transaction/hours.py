@@ -1,4 +1,4 @@
-"""Whether a swap, or the hooks after it, wait for their hour: `activate_in`, as `next_step` decides about it."""
+"""Whether a swap, or the hooks after it, wait for their hours: `activate_in`, as `next_step` decides about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from certagent.transaction.journal import Phase, Transaction
 
 
 def put_off(context: Context, transaction: Transaction) -> bool:
-    """Whether the transaction goes no further now; it is told, and also where its hours are passed over."""
+    """Whether the transaction waits now. Logs it, and also if certagent ignores the hours."""
     if not _keeps_hours(context, transaction):
         return False
     opened, lifetime, rules = _look(context, transaction)
@@ -33,7 +33,7 @@ def put_off(context: Context, transaction: Transaction) -> bool:
 
 
 def waits(context: Context, transaction: Transaction) -> bool:
-    """The same, told to nobody."""
+    """Whether the transaction waits now; logs nothing."""
     if not _keeps_hours(context, transaction):
         return False
     opened, lifetime, rules = _look(context, transaction)
@@ -41,12 +41,12 @@ def waits(context: Context, transaction: Transaction) -> bool:
 
 
 def hint(name: str) -> str:
-    """How a person has it done now."""
+    """How somebody can do it now."""
     return f"`certagent renew --now {name}` does it at once"
 
 
 def _keeps_hours(context: Context, transaction: Transaction) -> bool:
-    """Whether there is anything left that would have to wait."""
+    """Whether anything is left that would have to wait."""
     if context.at_once or not context.configured.definition.activate_in:
         return False
     return transaction.phase is not Phase.ACTIVATED or bool(owed_hooks.owed(context, transaction))

@@ -1,4 +1,4 @@
-"""The durable record of one open transaction: `transaction/transaction.json`, replaced whole at each step.
+"""The durable record of one open transaction: `transaction/transaction.json`, replaced as a whole at each step.
 
     STARTED ─→ REQUESTED ─→ ISSUED ─→ STAGING ─→ ACTIVATING ─→ ACTIVATED ─→ closed
                   │  ↑  └────↗  ↑         │                        │  ↑
@@ -6,7 +6,7 @@
                  PENDING (polls)                               RESTORING → REVERTING → REVERTED ─→ closed
 
 A phase names what is *durably true or about to be done*; every step after it can be repeated. The right
-half can be carried on without a network or cryptography: `recovery.py` does, at boot and before each run.
+half can be carried on without a network or cryptography: `recovery.py` does so, at boot and before each run.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Kind(StrEnum):
     ENROLLMENT = "enrollment"
     RENEWAL = "renewal"
     ROLLOVER = "rollover"
-    TRUST = "trust"  # ca_file alone
-    ADJUSTMENT = "adjustment"  # the files, as the definition says; the identity stays
-    PUT_BACK = "put back"  # what was in place before, from previous/
+    TRUST = "trust"  # only ca_file
+    ADJUSTMENT = "adjustment"  # brings the files in line with the definition; the identity stays
+    PUT_BACK = "put back"  # the old identity, from previous/
 
 
 class Phase(StrEnum):
     STARTED = "started"  # decided; the shadow's key may or may not exist yet
     REQUESTED = "requested"  # the request is kept; it may or may not have been sent
-    PENDING = "pending"  # the CA wants a person; poll
+    PENDING = "pending"  # somebody has to decide at the CA; poll
     ISSUED = "issued"  # the certificate is kept in the shadow
     STAGING = "staging"  # new files may lie beside the targets; undo
     ACTIVATING = "activating"  # the commit point is passed; finish
@@ -53,19 +53,19 @@ NOT_ISSUED = (Phase.STARTED, Phase.REQUESTED, Phase.PENDING)
 class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     """One enrollment or renewal from decision to the last hook. Bytes are DER (base64 in the file).
 
-    `id` names it on this host (shadow, temporary files, history); `transaction_id` is the one on the wire.
-    `signer` is the certificate the request is signed with: the reply is enveloped to its key. `signed_at` is the time
-    that the request says (None: it says none, like all of release 0.1.0). `names` are the alternative names asked for,
-    `usages` and `purposes` what it is to be used for, `nameless` says that the subject asked for is empty, `asked` is
-    the digest of all that (asked.py); `forced` that a person wants it now, `compromised` that others know the key in
-    place. `refused` is what was issued and is not fit, with the CAs that came with it; `vetoed` says that a pre hook
-    would not have what was issued. `unheard` counts the answers in a row that did not come, `polls_in_vain` says that
-    the CA takes no polls, `poll_wait` is how long it asked to be left alone. A rollover is activated at `switch_at`; at
-    `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an enrollment, if one
-    does. `endpoint` is where it was begun, or the address that let it wait. `host` is where it was begun; None: by a
-    release that did not say so. `hooks_succeeded` names the entries that are owed no longer (owed_hooks.py); release
-    0.1.0 only counted them: `hooks_done`.
-    No private key is in here: the shadow's lies in shadow/, a transport key (EC subjects) in transport.pem.
+    `id` names it on this host (shadow, temporary files, history); `transaction_id` is the one in the messages. `signer`
+    is the certificate that signs the request: the reply is encrypted to its key. `signed_at` is the time in the request
+    (None: it has no time, like all of release 0.1.0). `names` are the alternative names asked for, `usages` and
+    `purposes` the key usages and purposes, `nameless` says that the subject asked for is empty, `asked` is the digest
+    of all that (asked.py); `forced` says that a person wants it now, `compromised` that others know the key in place.
+    `refused` is an issued certificate that is not fit, with the CAs that came with it; `vetoed` says that a pre hook
+    refused an issued certificate. `unheard` counts the answers in a row that did not come, `polls_in_vain` says that
+    the CA does not accept polls, `poll_wait` is how long the CA asked certagent to wait. A rollover is activated at
+    `switch_at`; at `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an
+    enrollment, if one does. `endpoint` is the address where it was begun, or the one whose answer was PENDING. `host`
+    is the host where it was begun; None: begun by a release that did not record it. `hooks_succeeded` names the entries
+    that are no longer owed (owed_hooks.py); release 0.1.0 only counted them: `hooks_done`. No private key is in here:
+    the shadow's is in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
     version: int = VERSION
@@ -127,12 +127,12 @@ _FILE = "transaction.json"
 class Journal:
     """The open transaction of one keystore. Its caller holds the keystore's lock.
 
-    A rollover in preparation has a journal of its own (`name="rollover"`), for it may wait for weeks while the
-    identity in place is renewed as ever; for the switch it moves into the first.
+    A rollover in preparation has its own journal (`name="rollover"`), because it may wait for weeks while the
+    identity in place is renewed as usual; for the switch it moves into the first journal.
     """
 
     def __init__(self, keystore_directory: Path, name: str = "transaction") -> None:
-        self._place = f"{keystore_directory}/{name}"  # no Path: who looks at ten thousand finds nothing here
+        self._place = f"{keystore_directory}/{name}"  # not a Path, which is slow for ten thousand keystores
 
     @property
     def directory(self) -> Path:
@@ -147,17 +147,17 @@ class Journal:
         return durable.read_versioned(f"{self._place}/{_FILE}", Transaction, VERSION)
 
     def write(self, transaction: Transaction) -> Transaction:
-        """Make this the record; durable on return."""
+        """Make this the record; it is durable on return."""
         durable.make_directory(self.directory)
         durable.write(self._file, msgspec.json.encode(transaction))
         return transaction
 
     def close(self) -> None:
-        """The transaction is over: nothing of it is needed any more. Its record goes first."""
+        """The transaction is over and none of it is needed any longer. Its record goes first."""
         durable.remove(self._file)
         durable.remove(self.directory)
 
     def sweep(self) -> None:
-        """Where no transaction is open, remove what is left of one: a kill while it was begun, or closed."""
+        """If no transaction is open, remove what a kill left while one was begun or closed."""
         if self.directory.is_dir():
             durable.remove(self.directory)

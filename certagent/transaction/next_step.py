@@ -1,8 +1,8 @@
-"""How a keystore is and what comes next: the one place that says so. Pure: values and `now` in, answer out.
+"""The condition of a keystore and its next step; no other module decides this. Pure: values and `now` in, answer out.
 
-The worker acts by `identity_step` and `rollover_step`. `assess` puts the two together in the order in which the worker
-takes them; it is what state.json keeps for the agent, and what `status`, `check`, `plan`, `health`, the metrics and
-`renew --dry-run` show.
+The worker acts on `identity_step` and `rollover_step`. `assess` combines the two in the order in which the worker
+takes them; its result is kept in state.json for the agent, and `status`, `check`, `plan`, `health`, the metrics and
+`renew --dry-run` show it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from certagent.wall_clock import Doubt
 
 
 class Situation(Struct, frozen=True, dict=True):
-    """One keystore at one moment, as far as it bears on what comes next.
+    """One keystore at one moment, as far as it affects the next step.
 
-    `lifetime`: of the certificate in place; `ca`: of the authority's CA that issued it, None where another one did.
+    `lifetime`: of the certificate in place; `ca`: of the authority's CA that issued it, None if another CA did.
     `transaction` is the open one, `rollover` the one in preparation; `past` and `rollover_past`: how the attempts at
-    each went. `defined`: what the definition says about when. `readable` False: some of it could not be read.
-    `arrival`: of the certificate in place, None where certagent did not put it there.
-    `doubt`: why the clock is not believed. `revoked`: since when the certificate in place is, if it is.
+    each went. `defined`: when to act, as the definition says. `readable` False: some of it could not be read.
+    `arrival`: of the certificate in place, None if certagent did not put it there.
+    `doubt`: why the clock is not trusted. `revoked`: since when the certificate in place is revoked, if it is.
     """
 
     defined: Rules
@@ -47,7 +47,7 @@ class Situation(Struct, frozen=True, dict=True):
     doubt: Doubt | None = None
     revoked: datetime | None = None
 
-    @cached_property  # it is asked for again and again
+    @cached_property  # it is read many times
     def rules(self) -> Rules:
         """The definition's rules, for this CA, this staged shadow, and this certificate's arrival."""
         switch_at = self.rollover.switch_at if self.rollover else None
@@ -60,10 +60,10 @@ class Situation(Struct, frozen=True, dict=True):
 
 @dataclass(frozen=True)
 class Assessment:
-    """`action` None: nothing can be done without a person; `at` may say then when a worker looks again.
+    """`action` None: nothing can be done without a person; `at` may still say when a worker looks again.
 
     `of_rollover`: the action is the rollover's (its POLL and RESUME have the same words as the identity's). `waits`:
-    all is ready for it but the hour.
+    all is ready, except that the hour has not come.
     """
 
     condition: Condition
@@ -102,14 +102,14 @@ def identity_step(situation: Situation, now: datetime) -> Decision:
     """What the identity in place needs next: an enrollment, a renewal, or the rest of an open transaction."""
     current = situation.transaction
     if situation.revoked is not None and situation.rules.enrolls_revoked and (not current or current.hooks_owed):
-        # Signed with a revoked certificate a renewal is refused; and hooks bring what is revoked to no good.
+        # A renewal signed with a revoked certificate is refused, and hooks cannot help a revoked certificate.
         begins = policy.pause_ends(situation.past, situation.lifetime, now) or now
         return Decision(Action.ENROLL, max(begins, now), "the certificate is revoked")
     return policy.decide(situation.lifetime, situation.transaction, situation.past, situation.rules, now)
 
 
 def rollover_step(situation: Situation, now: datetime) -> Decision:
-    """What comes next in getting across to the next CA. An open transaction does not stop it, but for two cases."""
+    """The next step of the rollover. An open transaction does not stop it, except in two cases."""
     current = situation.transaction
     if current is not None and current.is_switch:
         return Decision(None, None, "the switch to the next CA is in progress")
@@ -130,7 +130,7 @@ def situation_of(
     rollover_past: Past,
     arrival: Arrival | None,
 ) -> Situation:
-    """The situation of a keystore of which all could be read. `ca`: see `ca_above`."""
+    """The situation of a keystore that could be read completely. `ca`: see `ca_above`."""
     return Situation(
         defined,
         lifetime,
@@ -144,7 +144,7 @@ def situation_of(
 
 
 def pace_notes(situation: Situation) -> list[str]:
-    """Where the certificate in place is not renewed as `renew_at` says, because of what its CA does: why, and when."""
+    """Why the certificate in place is not renewed as `renew_at` says, because of what its CA does, and when it is."""
     lifetime, arrival, rules = situation.lifetime, situation.arrival, situation.rules
     if lifetime is None or arrival is None:
         return []
@@ -160,14 +160,14 @@ def pace_notes(situation: Situation) -> list[str]:
 
 
 def arrival_of(certificate: x509.Certificate | None, remembered: Arrival | None, now: datetime) -> Arrival | None:
-    """What is remembered, if it is of this certificate. One in the future was written under a wrong clock."""
+    """What is remembered, if it is about this certificate. A time in the future was recorded under a wrong clock."""
     if certificate is None:
         return None
     return arrival_of_serial(serial_hex(certificate), certificate.not_valid_after_utc, remembered, now)
 
 
 def arrival_of_serial(serial: str, not_after: datetime, remembered: Arrival | None, now: datetime) -> Arrival | None:
-    """The same, of the certificate by its serial number (in hex) and its end."""
+    """As `arrival_of`, for a certificate given by its serial number (in hex) and its end."""
     if remembered is None or remembered.at > now or (remembered.serial, remembered.not_after) != (serial, not_after):
         return None
     return remembered
@@ -180,11 +180,11 @@ def is_arrival_of(certificate: x509.Certificate | None, arrival: Arrival) -> boo
 
 
 def open_of(transaction: Transaction | None) -> Open | None:
-    """What an open transaction, or a rollover in preparation, means for what comes next."""
+    """What an open transaction, or a rollover in preparation, means for the next step."""
     if transaction is None:
         return None
     return Open(
-        # What was refused is not waited for: the pause after a failure says when it is asked for again.
+        # A refused certificate is not polled for: the pause after a failure says when to ask again.
         poll_at=transaction.poll_at if transaction.phase is Phase.PENDING and not transaction.refused else None,
         hooks_owed=transaction.phase is Phase.ACTIVATED and transaction.kind is not Kind.PUT_BACK,
         is_switch=transaction.kind is Kind.ROLLOVER,
@@ -197,9 +197,9 @@ def open_of(transaction: Transaction | None) -> Open | None:
 
 
 def _keeps_hours(transaction: Transaction) -> bool:
-    """Whether what comes next keeps to `activate_in`: a swap, or hooks, as long as there is a certificate that serves.
+    """Whether the next step keeps to `activate_in`: a swap, or hooks, while there is a certificate that serves.
 
-    A key that others know is replaced at once, and what brings the old pair back does not wait either.
+    A compromised key is replaced at once, and putting the old pair back does not wait either.
     """
     if transaction.compromised or transaction.kind is Kind.PUT_BACK:
         return False
@@ -216,7 +216,7 @@ def begins_at(transaction: Transaction) -> datetime | None:
 
 
 def rollover_of(transaction: Transaction | None) -> Open | None:
-    """The same of a rollover in preparation: its shadow, once issued, waits for the switch."""
+    """As `open_of`, for a rollover in preparation: its shadow, once issued, waits for the switch."""
     found = open_of(transaction)
     if found is None or transaction is None or transaction.phase is not Phase.ISSUED:
         return found
@@ -224,9 +224,9 @@ def rollover_of(transaction: Transaction | None) -> Open | None:
 
 
 def ca_above(certificate: x509.Certificate | None, known: Known | None) -> Lifetime | None:
-    """The life of the CA that issued the certificate in place; None where it is another than the authority's.
+    """The life of the CA that issued the certificate in place; None if it is not one of the authority's.
 
-    After the switch that is the next CA, until the authority is asked again.
+    After the switch, that is the next CA until the authority is asked again.
     """
     if certificate is None or known is None:
         return None
@@ -237,6 +237,6 @@ def ca_above(certificate: x509.Certificate | None, known: Known | None) -> Lifet
 def somebody_changed(memory: State, digest: str, watched: dict[str, str]) -> bool:
     """Whether a person, or another tool, changed the definition or the files since the last attempt.
 
-    The pause after a failure is for what stays as it is.
+    If so, the pause after a failure does not count.
     """
     return (memory.definition, memory.watched) != (digest, watched)

@@ -1,7 +1,7 @@
-"""Hooks marked `once`: one run of each for all keystores of a command that owe it, after the last of them is in place.
+"""Hooks marked `once`: each runs once for all keystores of a command that owe it, after the last one is in place.
 
-Each keystore owes such an entry in its own journal, as any other, until it has succeeded: a kill in between has it run
-again. Here the keystores of one command wait for each other.
+As with any other entry, each keystore owes it in its own journal until it has succeeded; after a kill it runs
+again. This module makes the keystores of one command wait for each other.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from certagent.transaction.journal import Transaction
 from certagent.transaction.renewal import record_failure
 from certagent.transaction.report import Outcome, Result
 
-# A variable of the environment holds 128 KB, a name up to 64 characters.
+# An environment variable holds 128 KB, a name up to 64 characters.
 _MOST_NAMES = 1000
-# The new pair's, the old one's where the probe says no, and ca_file's alone.
+# For the new pair, for the old one if the probe fails, and for ca_file alone.
 _ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class _Owing:
-    """A keystore that owes one command for what this transaction put in place; `event` is the last it stands under."""
+    """A keystore that owes a command for what this transaction put in place; `event` is the last that lists it."""
 
     context: Context
     transaction: Transaction
@@ -43,7 +43,7 @@ class _Owing:
 
 
 class OnceHooks:
-    """The keystores of one command. `finish` carries on with one whose hooks have all succeeded."""
+    """The keystores of one command. `finish` carries on with a keystore whose hooks have all succeeded."""
 
     def __init__(
         self, contexts: Sequence[Context], finish: Callable[[Context], Outcome], stopping: Callable[[], bool]
@@ -63,13 +63,14 @@ class OnceHooks:
         self._failed: dict[str, list[tuple[_Owing, HookError, datetime]]] = {}
 
     def through(self, context: Context, outcome: Outcome) -> Iterator[Outcome]:
-        """An attempt at a keystore is over: the outcomes that are certain now, perhaps others' that waited for it."""
+        """An attempt at a keystore is over: return the outcomes that are now final, also of keystores that waited for
+        it."""
         name = context.configured.name
         if outcome.result is Result.IN_PLACE:
             self._held[name] = context, outcome
         else:
             yield outcome
-        # It may be another hook that failed.
+        # Another hook may be the one that failed.
         if outcome.result is Result.IN_PLACE or (outcome.result is Result.FAILED and _may_run(context)):
             self._wanted.add(name)
         for command in self._commands[name]:
@@ -79,12 +80,12 @@ class OnceHooks:
         yield from self._settled()
 
     def rest(self) -> Iterator[Outcome]:
-        """Of those that still wait: we were asked to stop, and their hooks stay owed."""
+        """The outcomes of those that still wait: certagent was asked to stop, and their hooks stay owed."""
         for _, outcome in self._held.values():
             yield msgspec.structs.replace(outcome, result=Result.STOPPED)
 
     def _settled(self) -> Iterator[Outcome]:
-        """Those of which every hook has been tried; new ones may be owed after the probe."""
+        """The outcomes of keystores whose hooks have all been tried; the probe may make them owe new ones."""
         ready = [each for each, _ in self._held.values() if not any(map(self._to_come.get, self._commands_of(each)))]
         for _ in range(_ROUNDS):
             again = {}
@@ -108,11 +109,11 @@ class OnceHooks:
             return self._finish(context)
         owing, _, at = failed[-1]
         error = owed_hooks.fault(owing.transaction, [(each.event, why) for each, why, _ in failed])
-        # What failed together is tried again together.
+        # Keystores that failed together are tried again together.
         return record_failure(replace(context, clock=lambda: at), error)
 
     def _run(self, command: HookCommand, wanted: set[str]) -> None:
-        """Run a command for all that owe it, if one of them has come to it just now."""
+        """Run a command for all that owe it, if at least one of them has just reached it."""
         having = self._having[command]
         if self._stopping() or not any(each.configured.name in wanted for each in having):
             return
@@ -141,7 +142,7 @@ class OnceHooks:
 
 
 def _may_run(context: Context) -> bool:
-    """Whether what is owed does not wait for its hour."""
+    """Whether the hooks owed do not have to wait for their hours."""
     try:
         transaction = context.journal.open()
         return transaction is not None and not hours.waits(context, transaction)
@@ -150,7 +151,7 @@ def _may_run(context: Context) -> bool:
 
 
 def _owing(context: Context, command: HookCommand) -> _Owing | None:
-    """None where it does not owe this command, or its journal cannot be read: it says so itself."""
+    """None if it does not owe this command, or its journal cannot be read, which its own attempt reports."""
     try:
         transaction = context.journal.open()
     except CertagentError:
@@ -162,7 +163,7 @@ def _owing(context: Context, command: HookCommand) -> _Owing | None:
 
 
 def _environment(owing: Sequence[_Owing]) -> dict[str, str]:
-    """The variables of a hook that is run for several keystores: none that would be of one of them alone."""
+    """The variables of a hook that runs for several keystores: none that is about one of them alone."""
     events = {each.event for each in owing}
     return {
         "CERTAGENT_EVENT": "post" if "post" in events else "ca_changed",
@@ -172,7 +173,7 @@ def _environment(owing: Sequence[_Owing]) -> dict[str, str]:
 
 
 def _keep(owing: _Owing, command: HookCommand, *, succeeded: bool) -> None:
-    """Write in the keystore's journal how it went, unless somebody else has the keystore, or it went on meanwhile."""
+    """Record the result in the keystore's journal, unless another process has its lock, or it has moved on."""
     context, before = owing.context, owing.transaction
     try:
         place = KeystoreDirectory(context.configured.directory)

@@ -1,4 +1,4 @@
-"""What an attempt came to: its line of the report, and what is remembered until the next one."""
+"""The result of an attempt: its line in the report, and what is remembered until the next one."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def went_well(context: Context, before: state.State, past: Past, result: Result)
 
 
 def _settled(situation: Situation, now: datetime) -> bool:
-    """Whether nothing is open, and nothing due."""
+    """Whether nothing is open and nothing is due."""
     if situation.lifetime is None or situation.transaction is not None or situation.revoked is not None:
         return False
     return policy.renew_at(situation.lifetime, situation.rules) > now
 
 
 def failed(context: Context, before: state.State, error: CertagentError) -> Outcome:
-    """Count the failure, set the time of the next attempt, tell those who want to know."""
+    """Count the failure, set the time of the next attempt, run the hooks for it."""
     now, told_at = context.clock(), before.expiring_told_at
     error.hint = named(error.hint, context.configured.name)
     transaction, failures = context.journal.open(), before.failures + 1
@@ -62,7 +62,7 @@ _EVENTS = {"owed": "hooks owed", "revoked": "revoked"}
 
 
 def arrived(context: Context, before: state.State, result: Result) -> state.State:
-    """Remember when certagent put in place what is there now, by this attempt; also where its hooks are still owed."""
+    """Remember when certagent put the current certificate in place, by this attempt; also if hooks are still owed."""
     certificate, transaction = certificate_in_place(context.configured.keystore), context.journal.open()
     if certificate is None or arrival_of(certificate, before.arrival, context.clock()) is not None:
         return before
@@ -84,7 +84,7 @@ _PLACES = {Result.ENROLLED: Kind.ENROLLMENT, Result.RENEWED: Kind.RENEWAL, Resul
 
 
 def _look(context: Context, past: Past, before: state.State) -> Situation:
-    """Look afresh at what is there now; what a person wants once does not count for what comes next."""
+    """Look again at what is there now; a person's wish counts once, not for the next step."""
     context = replace(context, at_once=False)
     try:
         certificate = context.configured.keystore.read_certificate()
@@ -100,12 +100,12 @@ def _seen(context: Context) -> state.Seen | None:
         if certificate is None:
             return None
         return see(certificate, context.known(), configured.definition, configured.keystore.exposed())
-    except CertagentError:  # who looks at it says so
+    except CertagentError:  # whoever looks at it reports it
         return None
 
 
 def _remember(context: Context, before: state.State, situation: Situation, result: Result) -> Outcome:
-    """Keep how the keystore is, and when it needs attention next. `before` has the newest error."""
+    """Keep the keystore's condition, and when it needs attention next. `before` has the newest error."""
     configured, past, track = context.configured, situation.past, before.rollover
     found = assess(situation, context.clock())
     state.save(

@@ -1,7 +1,7 @@
-"""The hooks that a swap owes: which they are, and running them, each by itself until it succeeds.
+"""The hooks that a swap owes: which ones they are, and running each until it succeeds.
 
-The journal keeps the entries that have succeeded, and what is owed is the rest of what is configured now. So an entry
-that the operator takes out is owed no longer, one that he adds or mends is, and none that succeeded is run again.
+The journal records the entries that have succeeded; the rest of those configured now are owed. So an entry that the
+operator removes is no longer owed, one that they add or fix is owed, and none that succeeded runs again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from certagent.transaction.journal import Kind, Phase, Transaction
 
 @dataclass(frozen=True)
 class Entry:
-    """One configured command of an event. `key` stays the same wherever in its list the entry stands."""
+    """One configured command of an event. `key` stays the same wherever the entry stands in its list."""
 
     event: str
     command: HookCommand
@@ -31,7 +31,7 @@ class Entry:
 
 
 def entries(context: Context, transaction: Transaction) -> list[Entry]:
-    """What is run after this transaction's swap, in order, whether it was run already or not."""
+    """What runs after this transaction's swap, in order, whether it has already run or not."""
     post = () if transaction.kind is Kind.TRUST else ("post",)
     found: list[Entry] = []
     seen: Counter[str] = Counter()
@@ -44,18 +44,18 @@ def entries(context: Context, transaction: Transaction) -> list[Entry]:
 
 
 def owed(context: Context, transaction: Transaction) -> list[Entry]:
-    """Those that have not succeeded yet."""
+    """The entries that have not succeeded yet."""
     succeeded = _counted(context, transaction).hooks_succeeded
     return [entry for entry in entries(context, transaction) if entry.key not in succeeded]
 
 
 def is_owing(transaction: Transaction) -> bool:
-    """Whether other files are in place than before, so that hooks may be owed."""
+    """Whether the files in place have changed, so that hooks may be owed."""
     return transaction.phase in (Phase.ACTIVATED, Phase.REVERTED)
 
 
 def waits_for_others(context: Context) -> bool:
-    """Whether nothing is owed but what is run once for several keystores, which is left to once_hooks.py."""
+    """Whether only hooks are owed that run once for several keystores, which is left to once_hooks.py."""
     transaction = context.journal.open() if context.leaves_once else None
     if transaction is None or not is_owing(transaction):
         return False
@@ -64,10 +64,10 @@ def waits_for_others(context: Context) -> bool:
 
 
 def run(context: Context, transaction: Transaction) -> Transaction:
-    """Run what is owed, durable entry by entry: after a restart the rest is run, at least once.
+    """Run what is owed, and record each entry durably: after a restart, the rest runs at least once.
 
-    One that fails keeps no other from its turn. Raises OwedError for those that failed; they stay owed, as do those
-    that are run once for several keystores, where the context leaves them to others.
+    If one fails, the others still run. Raises OwedError for those that failed; they stay owed. So do those that run
+    once for several keystores, if the context leaves them to once_hooks.py.
     """
     transaction = _counted(context, transaction)
     environment = events.hook_environment(context, transaction, attempt=transaction.attempt + 1)
@@ -91,7 +91,7 @@ def run(context: Context, transaction: Transaction) -> Transaction:
 
 
 def fault(transaction: Transaction, failed: Sequence[tuple[str, HookError]]) -> OwedError:
-    """What is told of the hooks that failed, each with its event: first that the swap they are owed for is done."""
+    """The error for the hooks that failed, each with its event: it says first that the swap they belong to is done."""
     is_back = transaction.phase is Phase.REVERTED or transaction.kind is Kind.PUT_BACK
     events = " and ".join(dict.fromkeys(event for event, _ in failed))
     done, hooks = "the old pair is back in place" if is_back else "in place", "hook" if len(failed) == 1 else "hooks"
@@ -100,19 +100,19 @@ def fault(transaction: Transaction, failed: Sequence[tuple[str, HookError]]) -> 
 
 
 def succeeded(context: Context, transaction: Transaction, *keys: str) -> Transaction:
-    """Keep that these entries need not be run again."""
+    """Record that these entries need not run again."""
     transaction = _counted(context, transaction)
     done = (*transaction.hooks_succeeded, *keys)
     return context.journal.write(transaction.at(transaction.phase, hooks_succeeded=done))
 
 
 def none_succeeded(transaction: Transaction, phase: Phase, **changes: object) -> Transaction:
-    """The transaction in this phase, with all its hooks owed: other files are in place than those they were told of."""
+    """The transaction in this phase, with all its hooks owed: the files in place are not those they ran for."""
     return transaction.at(phase, hooks_succeeded=(), hooks_done=0, **changes)
 
 
 def _counted(context: Context, transaction: Transaction) -> Transaction:
-    """A journal of release 0.1.0 counts: so many of the entries, from the first, have succeeded."""
+    """A journal of release 0.1.0 only has a count: this many of the entries, from the first, have succeeded."""
     if not transaction.hooks_done:
         return transaction
     done = tuple(entry.key for entry in entries(context, transaction)[: transaction.hooks_done])
@@ -120,5 +120,5 @@ def _counted(context: Context, transaction: Transaction) -> Transaction:
 
 
 def _digest(command: HookCommand) -> str:
-    """What the command does, and nothing of how it is watched over."""
+    """The digest of what the command does, without its time limits and the like."""
     return hashlib.sha256(msgspec.json.encode(command.run)).hexdigest()[:16]

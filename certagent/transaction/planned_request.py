@@ -1,6 +1,6 @@
-"""How a certificate is asked for: which message, signed by whom, with the challenge or without it. Pure.
+"""How a certificate is requested: which message, signed by whom, with or without the challenge. Pure.
 
-The worker carries this out (`request.make_request`), and `check` says it in words.
+The worker makes the request (`request.make_request`), and `check` describes it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from certagent.scep import Capabilities, MessageType
 
 
 class SignedBy(StrEnum):
-    """Who signs a request, and so receives the reply's envelope (RFC 8894 §3.1)."""
+    """Who signs a request, and so is the recipient of the reply's envelope (RFC 8894 §3.1)."""
 
     IDENTITY = "the certificate in place"
     OTHER_KEYSTORE = "the certificate in another keystore"
@@ -24,7 +24,7 @@ class SignedBy(StrEnum):
 
     @property
     def authenticates(self) -> bool:
-        """Whether the CA knows the signer; else only the challenge, or a person, can tell who asks."""
+        """Whether the CA knows the signer; otherwise only the challenge, or a person, can tell who asks."""
         return self in (SignedBy.IDENTITY, SignedBy.OTHER_KEYSTORE)
 
 
@@ -32,7 +32,7 @@ class SignedBy(StrEnum):
 class PlannedRequest:
     """One request before it is made. `key` is the type of the key to be certified, as `key_type` writes it.
 
-    `message` None: PKCSReq or RenewalReq, which of them is known once the CA has told its capabilities.
+    `message` None: PKCSReq or RenewalReq; the choice depends on the CA's capabilities, which are not known yet.
     """
 
     message: MessageType | None
@@ -57,8 +57,8 @@ def plan_request(
     `moves`: that identity is in another keystore, and stays there. `plain`: a renewal goes as PKCSReq whatever the CA
     advertises.
 
-    An EC key signs too, but no envelope can be made for it: unless the password locks the envelopes, an RSA
-    transport key stands in, and the challenge has to authenticate.
+    An EC key can sign, but no envelope can be made for it. Unless the password locks the envelopes, an RSA transport
+    key signs instead, and the challenge has to authenticate the request.
     """
     keeps_key = identity is not None and not moves and definition.rekey == "never"
     wanted = identity if keeps_key and identity else definition.key_type.value

@@ -1,7 +1,7 @@
-"""The certificate that a TLS server presents: a handshake, nothing believed, nothing sent.
+"""The certificate that a TLS server presents: only a handshake; nothing is trusted, no data is sent.
 
-It counts once the server has proven that it holds the key. What comes after that, such as an alert because a client
-certificate is wanted, takes nothing away from it.
+The certificate counts once the server has proven that it holds the key. What happens after that, such as an alert
+because the server wants a client certificate, does not matter.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from OpenSSL import SSL
 from certagent.config.parts import Probe
 from certagent.text import printable
 
-_LIMIT = 5.0  # seconds for all of it
-_MOST = 64 * 1024  # bytes that a server may say before TLS
+_LIMIT = 5.0  # seconds for the whole exchange
+_MOST = 64 * 1024  # bytes that a server may send before TLS
 _CHUNK = 16 * 1024
-_SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL's own, before anything else
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL's own message, before anything else
 
 
 def presented(probe: Probe) -> bytes:
     """The certificate (DER) that the server at `probe.tls` presents.
 
-    Raises OSError where none is presented, with words for a person; ValueError for a name or a port that is none.
+    Raises OSError, with words for a person, if none is presented; ValueError for an invalid name or port.
     """
     host, _, port = (probe.tls or "").rpartition(":")
     deadline = time.monotonic() + _LIMIT
@@ -44,7 +44,7 @@ def presented(probe: Probe) -> bytes:
 
 
 class _Channel:
-    """A connection with a deadline, and lines where a server speaks before TLS."""
+    """A connection with a deadline, and with lines for servers that speak before TLS."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
@@ -57,7 +57,7 @@ class _Channel:
         self._connection.sendall(data)
 
     def receive(self) -> bytes:
-        """What is there; raises ConnectionError at the end."""
+        """What has arrived; raises ConnectionError at the end."""
         self._connection.settimeout(self._time_left())
         data = self._connection.recv(_CHUNK)
         if not data:
@@ -74,7 +74,7 @@ class _Channel:
         return line.decode("utf-8", "replace").rstrip("\r")
 
     def address(self) -> str:
-        """Our own, as an SMTP client without a name says it (RFC 5321 §4.1.3)."""
+        """Our own address, as an SMTP client without a name gives it (RFC 5321 §4.1.3)."""
         own = ipaddress.ip_address(self._connection.getsockname()[0])
         return f"[IPv6:{own}]" if own.version == 6 else f"[{own}]"
 
@@ -123,7 +123,7 @@ def _ask_postgres(channel: _Channel) -> None:
 def _handshake(channel: _Channel, server_name: str | None) -> bytes:
     tls = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
     tls.set_connect_state()
-    if server_name is not None and not _is_address(server_name):  # RFC 6066 §3: names alone
+    if server_name is not None and not _is_address(server_name):  # RFC 6066 §3: names only
         tls.set_tlsext_host_name(_ascii(server_name))
     proven: bytes | None = None
     while True:
@@ -131,7 +131,8 @@ def _handshake(channel: _Channel, server_name: str | None) -> bytes:
             tls.do_handshake()
         except SSL.WantReadError:
             ours = _to_send(tls)
-            # With an answer of ours the server's own proof held; a certificate asked of us is what is left.
+            # If we have sent our answer, the server's own proof was right; only its request for our certificate is
+            # left.
             proven = _certificate(tls) if ours else proven
         except SSL.Error as error:
             if proven is not None:
@@ -153,7 +154,7 @@ def _handshake(channel: _Channel, server_name: str | None) -> bytes:
 
 def _to_send(tls: SSL.Connection) -> bytes:
     made = b""
-    with contextlib.suppress(SSL.WantReadError):  # nothing more
+    with contextlib.suppress(SSL.WantReadError):  # there is no more
         while True:
             made += tls.bio_read(_CHUNK)
     return made

@@ -1,4 +1,4 @@
-"""Whether the consumer has the new certificate: by a look at what it serves, or by the word of a command."""
+"""Whether the consumer has the new certificate: from what it serves, or from the result of a command."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def await_consumer(
 ) -> None:
     """Return once the consumer has `certificate` (DER). Raises ProbeError after the time limit.
 
-    A reload takes a moment, and old processes may answer for a while: hence many looks, not one. `environment` is that
-    of a command, as of hooks; `log` takes what its last run printed.
+    A reload takes a moment, and old processes may answer for a while, so it looks many times. `environment` is for a
+    command, as for hooks; `log` takes what its last run printed.
     """
     deadline = time.monotonic() + probe.timeout.total_seconds()
     while True:
@@ -47,7 +47,7 @@ def _look(probe: Probe, certificate: bytes) -> None:
     """Raises ProbeError unless the server presents it."""
     try:
         served = presented(probe)
-    except (OSError, ValueError, OverflowError) as error:  # names and ports that are none
+    except (OSError, ValueError, OverflowError) as error:  # also invalid names and ports
         why = getattr(error, "strerror", None) or error
         raise ProbeError(f"the consumer at {probe.tls} cannot be reached ({why})", _NOT_READ) from None
     if served != certificate:

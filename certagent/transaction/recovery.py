@@ -1,7 +1,7 @@
-"""Finishing or undoing an activation that a kill or a power cut interrupted: local, no network, no cryptography.
+"""Finish or undo an activation that a kill or a power cut interrupted: local, no network, no cryptography.
 
-Every worker does so first, and `certagent recover` does it at boot before the consumers start. It works from the
-state directory alone, so a keystore that has left the configuration in the meantime is brought to an end as well.
+Every worker does this first, and `certagent recover` does it at boot before the consumers start. It uses only the
+state directory, so it also finishes a keystore that has been removed from the configuration in the meantime.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from certagent.transaction.journal import Journal, Phase, Transaction
 
 @dataclass(frozen=True)
 class _End:
-    """How an interrupted phase is brought to an end, and what it becomes: `undone` if the swap could not be made."""
+    """How an interrupted phase is finished, and what it becomes: `undone` if the swap could not be made."""
 
     by: Callable[[swap_plan.Record], None]
     done: Phase
@@ -42,7 +42,7 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Recovered:
-    """What was done to one keystore; `error` set if it could not be brought to an end."""
+    """What was done to one keystore; `error` is set if it could not be finished."""
 
     keystore: str
     message: str = ""
@@ -50,7 +50,7 @@ class Recovered:
 
 
 def recover_keystore(journal: Journal) -> str | None:
-    """Bring one keystore's files to a consistent end; a sentence if there was something to do.
+    """Bring one keystore's files to a consistent end; returns a sentence if there was something to do.
 
     The caller holds the keystore's lock. Raises StateError, KeystoreError.
     """
@@ -76,7 +76,7 @@ def _brought_to_an_end(journal: Journal, transaction: Transaction, record: swap_
     except swap.UndoneError:
         journal.write(transaction.at(end.undone, swap=None))
         raise
-    except ValueError:  # a NUL, or what no encoding has: nothing certagent ever wrote
+    except ValueError:  # a NUL, or a character that cannot be encoded: certagent never wrote that
         raise StateError(
             f"{journal.directory} names an impossible file",
             "compare the keystore's files with previous/, then move the directory away",
@@ -86,9 +86,9 @@ def _brought_to_an_end(journal: Journal, transaction: Transaction, record: swap_
 
 
 def recover_all(state_dir: Path, names: Iterable[str] | None = None) -> list[Recovered]:
-    """The keystores named, or every one under the state directory; one's trouble never stops another's.
+    """Recover the keystores named, or all under the state directory; a problem with one never stops the others.
 
-    Raises StateError if the state directory itself cannot be read or believed.
+    Raises StateError if the state directory itself cannot be read or trusted.
     """
     believed.check_state(state_dir)
     done: list[Recovered] = []
@@ -117,9 +117,9 @@ def _with_transaction(place: StateDirectory) -> list[str]:
 
 
 def _names(keystores: Path) -> list[str]:
-    """Of those that have a directory. Raises StateError."""
+    """The names of keystores that have a directory. Raises StateError."""
     try:
-        return sorted(os.listdir(keystores))  # noqa: PTH208  of ten thousand, Path objects cost half a second
+        return sorted(os.listdir(keystores))  # noqa: PTH208  for ten thousand, Path objects would cost half a second
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -131,7 +131,7 @@ def _names(keystores: Path) -> list[str]:
 def open_transactions(state_dir: Path, apart_from: Container[str] = ()) -> dict[str, Transaction]:
     """Open transactions by keystore name, unreadable ones left out; nothing is locked or changed.
 
-    Of the keystores in `apart_from` nothing is read.
+    Nothing is read for the keystores in `apart_from`.
 
     Raises StateError if the state directory itself cannot be read.
     """

@@ -1,7 +1,7 @@
-"""What a CA means that sends no certificate, in whatever clothes it says so, and what comes of it. Pure.
+"""What a CA means when it sends no certificate, in whatever form, and what follows from it. Pure.
 
-Some CAs sign their refusal, others answer HTTP 400, 403 or 500, drop the connection, or show a web page. What is said
-clearly ends the transaction; what may be a refusal, or bad luck, counts when the same was heard twice.
+Some CAs sign their refusal, others answer HTTP 400, 403 or 500, drop the connection, or show a web page. A clear
+refusal ends the transaction; an answer that may be a refusal or bad luck counts once it has come twice.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from certagent.errors import CertagentError, HttpError, RejectedError
 from certagent.scep import FailInfo, MessageType
 from certagent.transaction.journal import Kind, Phase, Transaction
 
-# So often in a row is a request sent whose answer does not come, until that is taken for one.
+# After this many requests in a row without an answer, the silence counts as a refusal.
 PATIENCE = 2
-# Statuses of the 400s that speak of now; 501 says that the server does not know how, and never will.
+# 4xx statuses that are temporary; 501 says that the server does not know how, and never will.
 _OF_NOW = (408, 425, 429)
 _NOT_IMPLEMENTED = 501
-# What a server means that cannot be asked now, or a gateway before it; one that breaks at a poll knows none.
+# The server, or a gateway before it, cannot answer now; a server that fails at a poll does not know polls.
 _OUT_OF_ORDER = (*_OF_NOW, 502, 503, 504)
 _OF_THE_TYPE = (FailInfo.BAD_REQUEST.word, FailInfo.BAD_MESSAGE_CHECK.word)
 
 
 class Way(Enum):
-    """How it goes on after an answer that brought no certificate."""
+    """What to do after an answer without a certificate."""
 
-    LATER = auto()  # the pause after a failure, and then the same again
-    PLAIN = auto()  # now, as PKCSReq signed by the old certificate, in place of RenewalReq
-    REQUEST = auto()  # now and from now on, the request itself in place of a poll
-    END = auto()  # the transaction is closed: what is asked next is asked anew
+    LATER = auto()  # wait for the pause after a failure, then the same again
+    PLAIN = auto()  # now, as PKCSReq signed by the old certificate, instead of RenewalReq
+    REQUEST = auto()  # now and from now on, the request itself instead of a poll
+    END = auto()  # close the transaction: the next request is a new one
 
 
 def is_refusal(error: CertagentError) -> bool:
-    """Whether the CA said no: with its signature, or as HTTP has it."""
+    """Whether the CA said no, in a signed answer or by an HTTP status."""
     if isinstance(error, HttpError):
         return (400 <= error.status < 500 and error.status not in _OF_NOW) or error.status == _NOT_IMPLEMENTED
     return isinstance(error, RejectedError)
 
 
 def rejected(error: CertagentError) -> RejectedError:
-    """The same, as the refusal that it is taken for."""
+    """The error as a RejectedError, because it counts as a refusal."""
     if isinstance(error, RejectedError):
         return error
     refusal = RejectedError(str(error), error.hint)
@@ -49,9 +49,9 @@ def rejected(error: CertagentError) -> RejectedError:
 
 
 def way(transaction: Transaction, error: CertagentError, *, may_enroll: bool) -> Way:
-    """What comes of an answer to the request, or to a poll for it. `transaction.unheard` counts those before.
+    """What follows from an answer to the request, or to a poll for it. `transaction.unheard` counts those before.
 
-    `may_enroll`: the certificate in place has expired, and a challenge could bring another.
+    `may_enroll`: the certificate in place has expired, and a challenge could get another one.
     """
     refused, again = is_refusal(error), transaction.unheard + 1 >= PATIENCE
     waits = transaction.phase is Phase.PENDING
@@ -61,7 +61,7 @@ def way(transaction: Transaction, error: CertagentError, *, may_enroll: bool) ->
     may_be_the_type = _may_mean_the_type(error) if refused else again
     if may_be_the_type and not waits and transaction.message_type == MessageType.RENEWAL_REQ:
         return Way.PLAIN
-    if waits and not again:  # a person may be about to decide: nobody but the CA ends that at once
+    if waits and not again:  # a person may be about to decide: only the CA's own refusal ends that at once
         refused = isinstance(error, RejectedError)
     return Way.END if refused or (may_enroll and again) else Way.LATER
 
@@ -72,6 +72,6 @@ def _may_mean_the_type(error: CertagentError) -> bool:
 
 
 def may_enroll(transaction: Transaction, now: datetime, *, has_challenge: bool) -> bool:
-    """Whether an expired certificate that the CA does not renew any more can be enrolled again."""
+    """Whether an expired certificate that the CA no longer renews can be enrolled again."""
     expired = transaction.old_not_after is not None and transaction.old_not_after <= now
     return transaction.kind is Kind.RENEWAL and expired and has_challenge

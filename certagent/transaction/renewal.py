@@ -1,10 +1,10 @@
-"""One attempt at a keystore, from whatever it is now to its next durable point.
+"""One attempt at a keystore, from its current state to its next durable point.
 
     lock → recovery → the switch, if it is due → back to the old pair, if only that is valid
          → enrollment or renewal → the rollover's preparation → ca_file
 
-`advance` never raises for what happened to the keystore: it returns an Outcome, keeps it in state.json, and
-the next keystore is served.
+`advance` never raises for what happened to the keystore: it returns an Outcome and keeps it in state.json, and the
+worker goes on to the next keystore.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _UNFINISHED = {
 
 
 def advance(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
-    """Bring one keystore as far as it gets now. `stopping` is asked at each durable point."""
+    """Bring one keystore as far as possible now. `stopping` is called at each durable point."""
     if not policy.clock_is_sane(context.clock()):
         return Outcome(
             context.configured.name,
@@ -92,8 +92,8 @@ def advance(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
 
 
 def record_failure(context: Context, error: CertagentError) -> Outcome:
-    """Record as a failed attempt what nobody could record who was at it: a token's module may take the whole process
-    along, a hook may be run for several keystores."""
+    """Record a failed attempt that the attempt itself could not record: a token's module may crash the whole process,
+    and a hook may run for several keystores."""
     return _locked(context, lambda: outcome.failed(context, state.recall(context.configured.directory), error))
 
 
@@ -110,14 +110,14 @@ def _locked(context: Context, attempt: Callable[[], Outcome]) -> Outcome:
     except StateError as error:
         return Outcome(context.configured.name, Result.FAILED, Condition.FAILED, message=str(error), hint=error.hint)
     except OSError as error:
-        # The state directory itself is full or broken: nothing can be kept, so nothing is done.
+        # The state directory itself is full or broken: nothing can be recorded, so nothing is done.
         where = _os_text(error) if error.filename else f"{context.configured.directory}: {_os_text(error)}"
         hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the disk"
         return Outcome(context.configured.name, Result.FAILED, Condition.FAILED, message=where, hint=hint)
 
 
 def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outcome:
-    """With the lock held: one attempt, and its memory."""
+    """One attempt and its memory. The caller holds the lock."""
     before = _memory(context)
     past, result = before.past, Result.NOTHING
     error: CertagentError | None = None
@@ -126,7 +126,7 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         before = copies.recognised(context, before)
         rollover.begin_switch(context)
         is_back = not wish.enrolls and activation.put_back(context, before.arrival)
-        adjusted = adjustment.adjust(context, None)  # what is lost; without it nothing can be renewed
+        adjusted = adjustment.adjust(context, None)  # lost files; without them nothing can be renewed
         watched = state.watch(context.configured.keystore.watched())
         at_once = wish not in (Wish.DUE, Wish.FINISH) or next_step.somebody_changed(
             before, context.configured.digest, watched
@@ -141,7 +141,7 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         before = outcome.arrived(context, before, result)
         if result is Result.NOTHING and error is None:
             error = _revoked(context, past)
-        # A renewal that failed is no reason to miss the next CA; a keystore in trouble (a PIN!) is left alone.
+        # A failed renewal is no reason to miss the next CA; a keystore with an error (a PIN!) is left alone.
         if result is not Result.STOPPED and not isinstance(error, KeystoreError):
             track = rollover.prepare(context, before, wish, stopping, at_once=at_once)
             before = msgspec.structs.replace(before, rollover=track)
@@ -161,7 +161,7 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
 
 
 def _revoked(context: Context, past: Past) -> RevokedError | None:
-    """The alarm where the certificate in place is revoked, and nothing is done about it; not before a pause is over."""
+    """The alarm if the certificate in place is revoked and nothing is done about it; not before a pause is over."""
     certificate, now = certificate_in_place(context.configured.keystore), context.clock()
     since = context.revoked(certificate) if certificate is not None else None
     pause = policy.pause_ends(past, policy.lifetime_of(certificate), now)
@@ -175,7 +175,7 @@ def _revoked(context: Context, past: Past) -> RevokedError | None:
 
 
 def _done_besides(context: Context, before: state.State, *, adjusted: bool) -> Result:
-    """What is done to the files though the identity stays. Raises KeystoreError, HookError."""
+    """What else is done to the files while the identity stays. Raises KeystoreError, HookError."""
     adjusted = adjustment.adjust(context, before.arrival) or adjusted
     trusted = activation.update_trust(context)
     if adjusted:
@@ -184,7 +184,7 @@ def _done_besides(context: Context, before: state.State, *, adjusted: bool) -> R
 
 
 def _memory(context: Context) -> state.State:
-    """What is remembered; a damaged memory is put aside and told, and made again at the end of this attempt."""
+    """What is remembered; a damaged memory is reported and set aside, and written again at the end of this attempt."""
     directory = context.configured.directory
     try:
         return state.load(directory) or state.State()
@@ -205,7 +205,7 @@ def _renewed(
 
 
 def _tidy_up(context: Context) -> None:
-    """Bring what a killed run left to an end, before anything new is begun."""
+    """Finish what a killed run left, before anything new is begun."""
     recovered = recovery.recover_keystore(context.journal)
     if recovered:
         context.log(recovered)
@@ -213,13 +213,13 @@ def _tidy_up(context: Context) -> None:
     if context.configured.rollover.open() is None:
         context.configured.rollover.sweep()
     debt.put_right(context)
-    context.sweep_shadows()  # of a run killed at its very end
+    context.sweep_shadows()  # shadows of a run that was killed at its very end
 
 
 def _enroll_or_renew(
     context: Context, wish: Wish, past: Past, before: state.State, stopping: Callable[[], bool]
 ) -> Result:
-    """Decide, begin or resume, carry on. A transaction that has to be given up is followed by a new one, once."""
+    """Decide, begin or resume, carry on. If a transaction has to be given up, a new one follows, once."""
     for last_try in (False, True):
         transaction = _begun(context, wish, past, before)
         if isinstance(transaction, Result):
@@ -248,13 +248,13 @@ def _enroll_or_renew(
 
 
 def _wanted_still(context: Context, transaction: Transaction, wish: Wish) -> tuple[Context, Wish]:
-    """With what to go on when this transaction was given up, though what it was begun for is wanted still."""
+    """The context and wish to go on with after a transaction was given up, if what it was for is still wanted."""
     wanted = ends.wanted_still(transaction, wish)
     return (context if wanted is wish else replace(context, moves_from=transaction.source)), wanted
 
 
 def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Transaction | Result:
-    """The transaction to carry on, open already or begun now; where there is none, what the attempt comes to."""
+    """The transaction to carry on, already open or begun now; if there is none, the result of the attempt."""
     found, transaction = context.journal.open(), walk.resumed(context, wish)
     if isinstance(transaction, End):
         if found is not None and transaction.stands:
@@ -285,14 +285,14 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
 
 
 def _give_up_shared_shadow(context: Context) -> None:
-    """The key in place is known to others: where the next CA's shadow keeps it, that is given up."""
+    """The key in place is compromised: if the next CA's shadow has the same key, give that shadow up."""
     if context.configured.definition.rekey == "never" and context.configured.rollover.open() is not None:
         error = AbandonedError("the key in place is compromised: certagent makes a new one")
         walk.give_up(replace(context, journal=context.configured.rollover), error)
 
 
 def _certificate(context: Context, wish: Wish) -> x509.Certificate | None:
-    """The certificate in place, with its key. An enrollment by hand is there to replace what cannot be read."""
+    """The certificate in place, with its key. An enrollment by hand may replace one that cannot be read."""
     try:
         return context.configured.keystore.look()
     except KeystoreError:
@@ -304,7 +304,7 @@ def _certificate(context: Context, wish: Wish) -> x509.Certificate | None:
 def _kind(
     context: Context, wish: Wish, decision: Decision, before: state.State, lifetime: policy.Lifetime | None
 ) -> Kind | None:
-    """Which kind of transaction to begin; None to begin nothing."""
+    """Which kind of transaction to begin; None if none."""
     now = context.clock()
     if wish.enrolls:
         return Kind.ENROLLMENT

@@ -1,4 +1,4 @@
-"""A worker's report: one line of JSON per keystore, written by `renew --report json` and read by whoever started it.
+"""A worker's report: one line of JSON per keystore, written by `renew --report json` and read by its caller.
 
 The agent reads it too, so no cryptography is loaded here.
 """
@@ -15,25 +15,25 @@ from certagent.text import with_hint
 
 
 class Result(StrEnum):
-    """What an attempt came to."""
+    """The result of an attempt."""
 
     ENROLLED = "enrolled"
     RENEWED = "renewed"
     ROLLED_OVER = "rolled over"
-    TRUSTED = "trusted"  # ca_file alone was brought up to date
+    TRUSTED = "trusted"  # only ca_file was brought up to date
     ADJUSTED = "adjusted"  # the files were brought in line with the definition; the certificate is the same
-    PUT_BACK = "put back"  # what was there before is in place again: what followed it is not valid
-    IN_PLACE = "in place"  # but hooks that are run once for several keystores are owed; another line follows
-    PENDING = "pending"  # the CA wants a person
+    PUT_BACK = "put back"  # the old pair is in place again: its successor is not valid
+    IN_PLACE = "in place"  # but hooks are owed that run once for several keystores; another line follows
+    PENDING = "pending"  # somebody has to decide at the CA
     NOTHING = "nothing"  # nothing was due
-    WAITING = "waiting"  # the clock is not set, the successor is not valid yet, or it is not the hour
+    WAITING = "waiting"  # the clock is not set, the successor is not valid yet, or the hour has not come
     STOPPED = "stopped"  # asked to stop; goes on next time
-    BUSY = "busy"  # somebody else is at it
+    BUSY = "busy"  # another process is working on it
     FAILED = "failed"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """One keystore's line of the report. `state` and what comes next are null where nobody could look."""
+    """One keystore's line of the report. `state` and the next step are null if nobody could look."""
 
     keystore: str
     result: Result
@@ -43,24 +43,24 @@ class Outcome(msgspec.Struct, frozen=True):
     message: str | None = None
     hint: str | None = None
     hooks_owed: bool = False
-    """Of one that failed: what it was to put in place is there, and hooks that failed are run again."""
+    """Set if the attempt failed: its files are already in place, and the hooks that failed will run again."""
 
 
 def words(outcome: Outcome) -> str:
-    """The report for a person: `renewed`; of a failure also why, and what to do."""
+    """The report for a person: `renewed`; for a failure also why, and what to do."""
     told = with_hint(outcome.message, outcome.hint) if outcome.message else ""
     return told if outcome.hooks_owed and told else ": ".join(filter(None, (outcome.result.value, told)))
 
 
 def encode(outcome: Outcome) -> bytes:
-    """The line, without its end; times to the second, as everywhere."""
+    """The line, without its newline; times in whole seconds, as everywhere."""
     if outcome.next_action_at is not None:
         outcome = msgspec.structs.replace(outcome, next_action_at=outcome.next_action_at.replace(microsecond=0))
     return msgspec.json.encode(outcome)
 
 
 def decode(line: bytes) -> Outcome | None:
-    """None for a line that is no report: a worker's output may hold whatever a module or a hook printed."""
+    """None for a line that is not a report: a worker's output may hold whatever a module or a hook printed."""
     try:
         return msgspec.json.decode(line, type=Outcome)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

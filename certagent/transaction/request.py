@@ -1,4 +1,4 @@
-"""What is asked of the CA: the shadow's key, the names, who signs, the message; kept before it is sent."""
+"""What certagent asks the CA for: the shadow's key, the names, who signs, the message; stored before it is sent."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ANEW = "a new request is made"
 
 
 def make_request(context: Context, transaction: Transaction, *, plain: bool = False) -> Transaction:
-    """STARTED → REQUESTED: the shadow's key, the request, and whatever signs it, all durable. Nothing is sent.
+    """STARTED → REQUESTED: the shadow's key, the request, and its signer, all durable. Nothing is sent.
 
     `plain`: a renewal goes as PKCSReq whatever the CA advertises.
     """
-    context.configured.keystore.check_targets()  # a certificate that cannot be put in place is not asked for
-    contact = _reach(context, transaction)  # trust first: without it no key is made and no secret read
+    context.configured.keystore.check_targets()  # certagent asks for no certificate that it cannot put in place
+    contact = _reach(context, transaction)  # trust first: without it, no key is made and no secret is read
     predecessor = context.predecessor(transaction)
     identity = predecessor.read() if predecessor else None
     if predecessor and identity is None:
@@ -81,13 +81,13 @@ def _reach(context: Context, transaction: Transaction) -> Contact:
 
 
 def asked_now(context: Context, transaction: Transaction) -> str:
-    """The digest of what would be asked for now instead; empty where that cannot be told at the moment."""
+    """The digest of what would be asked for now instead; empty if that is not known at the moment."""
     found = wanted_now(context, transaction)
     return digest(*found, context.configured.authority) if found is not None else ""
 
 
 def wanted_now(context: Context, transaction: Transaction) -> tuple[Wanted, PlannedRequest] | None:
-    """What would be asked for now instead, and how; None where that cannot be told at the moment."""
+    """What would be asked for now instead, and how; None if that is not known at the moment."""
     keystore = context.configured.keystore
     try:
         predecessor = context.predecessor(transaction)
@@ -108,7 +108,7 @@ def _plan(
     *,
     plain: bool = False,
 ) -> tuple[Wanted, PlannedRequest]:
-    """What is asked for, and how. `predecessor`: what gets a successor; `replaced`: what is in place."""
+    """What to ask for, and how. `predecessor`: what gets a successor; `replaced`: what is in place."""
     definition = context.configured.definition
     if transaction.compromised:  # whatever the definition says
         definition = msgspec.structs.replace(definition, rekey="always")
@@ -124,7 +124,7 @@ def _plan(
 
 
 def _is_for(planned: PlannedRequest, identity: Identity | None, shadow: Shadow) -> bool:
-    """Whether the shadow's key, which an earlier run may have made, is of the kind that is wanted."""
+    """Whether the shadow's key, which an earlier run may have made, is of the right kind."""
     if planned.keeps_key:
         return identity is not None and keys.match(shadow.key, identity.certificate.public_key())
     return keys.type_of(shadow.key.public_key()) == planned.key
@@ -140,7 +140,7 @@ def encode(
     poll_nonce: bytes | None = None,
     signing_time: datetime | None = None,
 ) -> bytes:
-    """The message of a request, or with a nonce of its own of a poll for it."""
+    """The message of a request, or of a poll for it, which gets its own nonce."""
     return scep.encode_request(
         MessageType(transaction.message_type) if poll_nonce is None else MessageType.CERT_POLL,
         content,
@@ -156,19 +156,19 @@ def encode(
 
 
 def password(context: Context) -> bytes | None:
-    """What envelopes are locked with where RSA does not do it: the challenge (RFC 8894 §3.1)."""
+    """The password for envelopes that RSA cannot lock: the challenge (RFC 8894 §3.1)."""
     if context.configured.authority.key_transport != "password" or context.configured.authority.challenge is None:
         return None
     return read_secret(context.configured.authority.challenge)
 
 
 def subject_of(transaction: Transaction) -> x509.Name:
-    """The subject asked for: the signer's, which is the identity's or made for this request."""
+    """The subject asked for: the subject of the signer, which is the identity's, or made for this request."""
     return x509.Name([]) if transaction.nameless else lenient.proper(facts.load_der(transaction.signer).subject)
 
 
 def signer_of(context: Context, transaction: Transaction) -> Signer:
-    """The signer of a request made earlier. Raises AbandonedError if its key is no longer to be had."""
+    """The signer of a request made earlier. Raises AbandonedError if its key is no longer available."""
     certificate = facts.load_der(transaction.signer)
     file = context.journal.directory / "transport.pem"
     if file.exists():
@@ -185,7 +185,7 @@ def signer_of(context: Context, transaction: Transaction) -> Signer:
 
 
 def _transaction_id(identity: Identity | None, shadow: Shadow) -> str:
-    # With the key kept, its hash would name the transaction of the certificate in place,
+    # If the key is kept, its hash would name the transaction of the certificate in place,
     # and some CAs (NDES, Dogtag) answer such a request with the old certificate.
     if identity is not None and keys.match(shadow.key, identity.certificate.public_key()):
         return scep.random_transaction_id()
@@ -193,7 +193,7 @@ def _transaction_id(identity: Identity | None, shadow: Shadow) -> str:
 
 
 def _challenge(context: Context) -> str | None:
-    """The challenge password, fetched only now that the CA is believed and a request is about to be made."""
+    """The challenge password, fetched only now that the CA is trusted and a request is about to be made."""
     authority = context.configured.authority
     if authority.challenge is None:
         return None
@@ -207,7 +207,8 @@ def _challenge(context: Context) -> str | None:
 
 
 def _foresee_challenge(context: Context, planned: PlannedRequest) -> None:
-    """Raises before a key is made what reading it would raise. A command is not asked twice: it may be good once."""
+    """Raise before a key is made what reading it would raise. A command is not run twice: its output may be
+    one-time."""
     secret = context.configured.authority.challenge
     if planned.challenge and secret is not None and secret.command is None:
         _challenge(context)
@@ -223,7 +224,7 @@ def _signer(
 
 
 def _transport_key(context: Context) -> keys.PrivateKey:
-    """The RSA key kept with the transaction; made once."""
+    """The RSA key stored with the transaction; made once."""
     file = context.journal.directory / "transport.pem"
     with contextlib.suppress(FileNotFoundError):
         return keys.load_private(file.read_bytes(), None, str(file))

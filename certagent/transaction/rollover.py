@@ -1,11 +1,11 @@
-"""Rollover: getting across to the next CA, beside the renewals (docs/rollover.md):
+"""Rollover: changing to the next CA, beside the renewals (docs/rollover.md):
 
     prepare      the CA expires soon → find the next CA (`trust.next_ca`) → trust it in advance (ca_file)
                  → a shadow under it, by the same steps as a renewal, in a journal of its own
     switch       at max(shadow's start, the next CA's start): the shadow moves into the first journal, and is
                  activated as any successor
 
-A refusal or a failure of this is remembered and told, and never stops a renewal under the current CA.
+A refusal or a failure of this is recorded and reported, and never stops a renewal under the current CA.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from certagent.trust.proof import comes_from
 
 
 def begin_switch(context: Context) -> None:
-    """If the next CA takes over now, make the staged shadow the transaction to be carried on."""
+    """If the next CA takes over now, make the staged shadow the transaction to carry on."""
     rollover, current = context.configured.rollover, context.journal.open()
     staged = rollover.open()
     if staged is None:
@@ -45,7 +45,7 @@ def begin_switch(context: Context) -> None:
         walk.give_up(replace(context, journal=rollover), AbandonedError(reason))
         return
     now = context.clock()
-    # What is in place bears on the switch by its end alone, where that has to keep to windows.
+    # Of what is in place, only its end matters for the switch, and only if that has to keep to windows.
     keeps_hours = context.configured.definition.activate_in
     certificate = certificate_in_place(context.configured.keystore) if keeps_hours else None
     step = next_step.rollover_step(context.situation(certificate, Past(), Track()), now)
@@ -58,13 +58,13 @@ def begin_switch(context: Context) -> None:
     elif current is not None:
         activation.close(context, current, "superseded", "the next CA takes over")
     context.log("the next CA takes over: the shadow becomes the identity")
-    # `owed`: the ca_changed hook of what it supersedes
+    # `owed`: the ca_changed hook of the transaction it replaces
     context.journal.write(staged.at(Phase.ISSUED, changes_ca=owed, **context.in_place()))
     rollover.close()
 
 
 def prepare(context: Context, before: state.State, wish: Wish, stopping: Callable[[], bool], *, at_once: bool) -> Track:
-    """Go as far towards the identity under the next CA as it gets now. Raises StateError only.
+    """Bring the identity under the next CA as far as possible now. Raises StateError only.
 
     `at_once`: a person asked, or changed something, so the pause after a failure does not count.
     """
@@ -96,7 +96,7 @@ def _prepare(  # noqa: PLR0917
     found = walk.resumed(context, Wish.RENEW if wish.begins_anew else Wish.DUE)
     transaction = None if isinstance(found, End) else found
     if transaction is not None and transaction.phase is Phase.ISSUED:
-        if transaction.checked_at is None:  # killed before it was told
+        if transaction.checked_at is None:  # killed before it was reported
             _staged(context, transaction)
             return Track()
         return Track() if _still_holds(context, transaction) else track
@@ -116,8 +116,9 @@ def _make_shadow(
         if successor is None or _is_ours(context, successor):
             return _not_yet(context, ca)
         if context.configured.authority.key_transport == "password" and ca is not None:
-            # Only its recipient says which CA a request is for (RFC 8894 §5.1); a password has none. So the next CA
-            # is trusted in advance, and its first certificate is asked for when it has taken over.
+            # Only its recipient shows which CA a request is for (RFC 8894 §5.1), and a password has none. So the next
+            # CA
+            # is trusted in advance, and its first certificate is requested once it has taken over.
             return Track(retry_at=policy.ask_again_for_next_ca(ca, context.clock()))
         _announce(context, successor)
         transaction = context.journal.write(context.begin(Kind.ROLLOVER))
@@ -129,13 +130,13 @@ def _make_shadow(
 
 
 def _is_ours(context: Context, successor: Successor) -> bool:
-    """Whether the certificate in place is under it already, while the authority still shows the CA before."""
+    """Whether the next CA already issued the certificate in place, while the authority still shows the CA before it."""
     in_place = certificate_in_place(context.configured.keystore)
     return in_place is not None and comes_from(in_place, successor.believed.issuer)
 
 
 def _not_yet(context: Context, ca: policy.Lifetime | None) -> Track:
-    """There is no next CA so far. Near the end of the current one that is a failure somebody should hear of."""
+    """There is no next CA so far. Near the end of the current one that is a failure, which somebody should hear of."""
     now, authority = context.clock(), context.configured.definition.authority
     if ca is None:
         return Track()
@@ -155,19 +156,19 @@ def _announce(context: Context, successor: Successor) -> None:
 
 
 def _staged(context: Context, transaction: Transaction) -> None:
-    """The shadow is complete: it waits for the next CA to take over."""
+    """The shadow is complete and waits for the next CA to take over."""
     if transaction.switch_at is not None:
         context.log(f"certificate {transaction.serial} under the next CA waits for {iso(transaction.switch_at)}")
     events.record(context, "staged", transaction)
     events.notify(context, "staged", transaction)
-    # Last, so that a kill has it told twice rather than never.
+    # Last, so that after a kill it is reported twice, and never missed.
     context.journal.write(transaction.at(Phase.ISSUED, checked_at=context.clock()))
 
 
 def _still_holds(context: Context, transaction: Transaction) -> bool:
-    """Once a day, look whether the CA still announces the next CA that the shadow waits for; if not, give it up.
+    """Once a day, check that the CA still announces the next CA that the shadow waits for; if not, give it up.
 
-    An authority that cannot be reached, or announces nothing at the moment, changes nothing. Returns whether it was
+    If the authority cannot be reached, or announces nothing at the moment, nothing changes. Returns whether it was
     asked and answered.
     """
     now = context.clock()
@@ -188,7 +189,7 @@ def _still_holds(context: Context, transaction: Transaction) -> bool:
 
 
 def _failed(context: Context, track: Track, error: CertagentError) -> Track:
-    """Count it, tell it, and set the time of the next attempt by what is left of the CA's life."""
+    """Count and report the failure, and set the time of the next attempt by what is left of the CA's life."""
     now, failures = context.clock(), track.failures + 1
     transaction = context.journal.open()
     if isinstance(error, AbandonedError | RejectedError):

@@ -1,4 +1,4 @@
-"""The certificate in place, as values: made by who reads it, kept in state.json, believed while all is as it was."""
+"""The certificate in place, as values: made by whoever reads it, kept in state.json, used while nothing changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from certagent.trust.proof import comes_from
 def see(
     certificate: x509.Certificate, known: Known | None, definition: KeystoreDefinition, exposed: tuple[str, ...]
 ) -> Seen:
-    """Raises KeystoreError for a certificate of which some part cannot be read."""
+    """Raises KeystoreError for a certificate with a part that cannot be read."""
     above = next((ca for ca in issuers(known) if comes_from(certificate, ca)), None)
     try:
         lifetime = Lifetime.of(certificate)
@@ -36,7 +36,7 @@ def see(
             lacks=_lacks(definition, certificate),
             exposed=exposed,
         )
-    except ValueError as error:  # cryptography looks into some parts only when they are asked for
+    except ValueError as error:  # cryptography parses some parts only when they are used
         raise KeystoreError(f"the certificate in place cannot be read: {error}", facts.WRITTEN_WRONG) from None
 
 
@@ -47,9 +47,9 @@ def issuers(known: Known | None) -> Iterator[x509.Certificate]:
 
 
 def remembered(memory: State, digest: str, authority: str, signatures: Callable[[], dict[str, str]]) -> Seen | None:
-    """What was seen, if all that it depends on is as it was then; `signatures` are asked for where the rest agrees.
+    """What was seen, if everything it depends on is unchanged; `signatures` is called only if the rest matches.
 
-    `digest` of the definition and `authority` (`state.signature_of`) are those of now.
+    `digest` of the definition and `authority` (`state.signature_of`) are the current ones.
     """
     if memory.seen is None or (memory.definition, memory.authority) != (digest, authority):
         return None
@@ -62,7 +62,7 @@ def _lacks(definition: KeystoreDefinition, certificate: x509.Certificate) -> tup
         return ()
     try:
         return tuple((lack.kind, lack.word) for lack in lacks_of(certificate, names, usages, purposes))
-    except CertagentError:  # of names that cannot be: who asks for them says so
+    except CertagentError:  # for impossible names; whoever asks for them gets the error
         return ()
 
 

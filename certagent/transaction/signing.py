@@ -1,7 +1,7 @@
-"""When a request says that it was signed, and signing it afresh: its envelope, with the CSR in it, stays to the byte.
+"""The time in a request's signature, and signing the request again: its envelope, with the CSR, stays byte for byte.
 
-What makes a request the same one is its CSR, its key and its transaction ID (RFC 8894 §3.2.1.1). The signature around
-them, its nonce and its signingTime belong to one sending; some CAs refuse a time of minutes ago.
+A request is identified by its CSR, its key and its transaction ID (RFC 8894 §3.2.1.1). The signature around
+them, its nonce and its signingTime belong to one sending; some CAs refuse a time that is minutes old.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from certagent.transaction.journal import Transaction
 from certagent.transaction.request import signer_of
 from certagent.trust.authorities import Contact
 
-_FRESH = timedelta(minutes=2)  # XiPKI takes five, either way, and clocks differ
+_FRESH = timedelta(minutes=2)  # XiPKI allows five, before or after, and clocks differ
 _JUST_NOW = timedelta(seconds=10)
 
 
 def is_fresh(signed_at: datetime | None, now: datetime, for_: timedelta = _FRESH) -> bool:
-    """Whether a request that says it was signed then can be sent as it is."""
+    """Whether a request with this signing time can be sent as it is."""
     return signed_at is not None and timedelta(0) <= now - signed_at <= for_
 
 
 def afresh(context: Context, transaction: Transaction, contact: Contact) -> Transaction:
-    """The request ready to be sent: as it was kept, or where it says a time gone by, or none without need, signed anew.
+    """The request ready to be sent: as it was stored, or signed again if its time is old, or missing without need.
 
-    Raises AbandonedError if the signer's key is no longer to be had.
+    Raises AbandonedError if the signer's key is no longer available.
     """
     at = context.signing_time(facts.load_der(transaction.signer))
     if is_fresh(transaction.signed_at, context.clock()) or (at is None and transaction.signed_at is None):
@@ -39,9 +39,9 @@ def afresh(context: Context, transaction: Transaction, contact: Contact) -> Tran
 
 
 def after_bad_time(context: Context, transaction: Transaction, contact: Contact, refusal: RejectedError) -> Transaction:
-    """The CA refused the time that a request says, or that it says none: the same request, signed now.
+    """The CA refused the time in a request, or that it has none: the same request, signed now.
 
-    Raises TransientError where it was signed just now: one of the two clocks is wrong, and the request keeps.
+    Raises TransientError if it was signed just now: one of the two clocks is wrong, and the request is kept.
     """
     now = context.clock()
     if is_fresh(transaction.signed_at, now, _JUST_NOW):
@@ -51,7 +51,7 @@ def after_bad_time(context: Context, transaction: Transaction, contact: Contact,
 
 
 def wrong_time(refusal: RejectedError, now: datetime) -> TransientError:
-    """What a refusal of the right time means: the transaction is not at fault, and goes on when the clocks agree."""
+    """The error if the CA refuses the right time: the transaction is fine, and continues when the clocks agree."""
     hint = f"this host's clock says {iso(now)}: correct it, or the CA's; the request is kept and signed again"
     return TransientError(str(refusal), with_hint(FailInfo.BAD_TIME.meaning, hint))
 

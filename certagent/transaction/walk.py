@@ -1,8 +1,8 @@
-"""A transaction from phase to phase, in whichever journal it stands: an enrollment, a renewal, a shadow for a rollover.
+"""A transaction from phase to phase, in either journal: an enrollment, a renewal, a shadow for a rollover.
 
     make_request → exchange.ask → activation.activate → activation.conclude
 
-Renewal and rollover decide when one is begun; how it goes on, and when it cannot, is the same for both.
+Renewal and rollover decide when one is begun; how it continues, and when it cannot, is the same for both.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from certagent.transaction.wish import Wish
 
 
 class Progress(Enum):
-    """How far `carry_on` came."""
+    """How far `carry_on` got."""
 
     DONE = auto()
-    PENDING = auto()  # the CA wants a person
+    PENDING = auto()  # somebody has to decide at the CA
     STOPPED = auto()  # asked to stop; the next run carries on
-    WAITING = auto()  # the successor is not valid yet, or it is not its hour
+    WAITING = auto()  # the successor is not valid yet, or the hour has not come
 
 
 def carry_on(
     context: Context, transaction: Transaction, stopping: Callable[[], bool], *, until: Phase | None = None
 ) -> Progress:
-    """Step after step, each from one durable point to the next: to the end, or until a phase is reached."""
+    """Step by step, from one durable point to the next: to the end, or until a phase is reached."""
     found = transaction.phase
     while transaction.phase is not until and not stopping():
         match transaction.phase:
@@ -53,24 +53,24 @@ def carry_on(
                     return Progress.WAITING
                 transaction = activation.activate(context, transaction)
             case Phase.ACTIVATED | Phase.REVERTED:
-                # Right after the swap the hooks do not wait, though its window may have closed meanwhile.
+                # Right after the swap the hooks do not wait, even if its window has closed meanwhile.
                 if transaction.phase is found and hours.put_off(context, transaction):
                     return Progress.WAITING
                 activation.conclude(context, transaction)
                 return Progress.DONE
             case _:
-                # recovery.py brought these to an end before; being here is a fault of ours.
+                # recovery.py finished these before; getting here is a bug.
                 raise StateError(f"transaction {transaction.id} is at {transaction.phase}", "run `certagent recover`")
     return Progress.DONE if transaction.phase is until else Progress.STOPPED
 
 
 def resumed(context: Context, wish: Wish) -> Transaction | End | None:
-    """The open transaction; or why it is given up here, for its reason ended before it did (ends.py)."""
+    """The open transaction; or why it is given up here, because its reason is gone (ends.py)."""
     transaction = context.journal.open()
     if transaction is None:
         return None
     now = context.clock()
-    if transaction.started_at > now:  # the clock was ahead then; what counts from there begins anew
+    if transaction.started_at > now:  # the clock was ahead then; its time limits start again now
         transaction = context.journal.write(msgspec.structs.replace(transaction, started_at=now))
     end = ending(context, transaction, wish)
     if end is None:
@@ -83,7 +83,7 @@ def resumed(context: Context, wish: Wish) -> Transaction | End | None:
 
 
 def ending(context: Context, transaction: Transaction, wish: Wish) -> End | None:
-    """Why this open transaction would be given up now; None where it would be carried on. Changes nothing."""
+    """Why this open transaction would be given up now; None if it would be carried on. Changes nothing."""
     return why_ends(transaction, _present(context, transaction), context.clock(), wish)
 
 
@@ -106,12 +106,12 @@ def _was_replaced(context: Context, transaction: Transaction) -> bool:
         return False
     try:
         return activation.was_replaced(context, transaction)
-    except KeystoreError:  # for now, perhaps
+    except KeystoreError:  # it may be readable later
         return False
 
 
 def give_up(context: Context, error: CertagentError) -> None:
-    """Close the open transaction without a successor in place; the next one starts afresh."""
+    """Close the open transaction without a successor in place; the next one starts from scratch."""
     transaction = context.journal.open()
     if transaction is not None:
         context.log(f"{transaction.kind} given up: {error}")

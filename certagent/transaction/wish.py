@@ -6,9 +6,9 @@ from enum import StrEnum
 
 
 class Wish(StrEnum):
-    """What was asked for: what is due by the clock and the backoff; what is due, now; a renewal; an enrollment, also
-    one that is under way; an enrollment, whatever is under way; another key in place of one that others know; that what
-    is open be carried on, and nothing begun.
+    """What was asked for. DUE: what is due by the clock and the backoff. NOW: what is due, now. RENEW: a renewal.
+    ENROLL: an enrollment, or the one under way. ENROLL_ANEW: a new enrollment, whatever is under way. COMPROMISED:
+    another key in place of one that others know. FINISH: finish what is open, begin nothing.
     """
 
     DUE = "due"
@@ -30,5 +30,5 @@ class Wish(StrEnum):
 
     @property
     def begins_anew(self) -> bool:
-        """Whether a request that is under way gives way to another: what `--force` says."""
+        """Whether a new request replaces one that is under way, as `--force` says."""
         return self in (Wish.RENEW, Wish.ENROLL_ANEW)
