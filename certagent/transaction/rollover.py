@@ -116,9 +116,8 @@ def _make_shadow(
         if successor is None or _is_ours(context, successor):
             return _not_yet(context, ca)
         if context.configured.authority.key_transport == "password" and ca is not None:
-            # Only its recipient shows which CA a request is for (RFC 8894 §5.1), and a password has none. So the next
-            # CA
-            # is trusted in advance, and its first certificate is requested once it has taken over.
+            # Only the recipient shows which CA a request is for (RFC 8894 §5.1), and a password has none. So certagent
+            # trusts the next CA in advance, and requests the first certificate from it once it has taken over.
             return Track(retry_at=policy.ask_again_for_next_ca(ca, context.clock()))
         _announce(context, successor)
         transaction = context.journal.write(context.begin(Kind.ROLLOVER))

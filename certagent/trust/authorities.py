@@ -1,4 +1,4 @@
-"""Authorities as one worker sees them: contacted once a run, believed by `trust`, remembered on the disk."""
+"""Authorities as one worker sees them: contacted once a run, trusted by the rules of `trust`, remembered on disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from certagent.trust.rules import Believed, believe
 
 @dataclass(frozen=True)
 class News:
-    """What a person should hear of an authority. With a `hint` it may be wrong, and that says what to do."""
+    """What a person should know about an authority. If something may be wrong, `hint` says what to do."""
 
     text: str
     hint: str = ""
@@ -33,7 +33,7 @@ class News:
 
 @dataclass(frozen=True)
 class Contact:
-    """An authority that was reached and is believed."""
+    """An authority that was reached and is trusted."""
 
     client: Client
     capabilities: Capabilities
@@ -41,26 +41,26 @@ class Contact:
     offered: tuple[x509.Certificate, ...] = ()
     news: tuple[News, ...] = ()
     recipient_is_new: bool = False
-    """Whether requests are enveloped to an RA that was none at the contact before."""
+    """Whether requests are encrypted to an RA that the previous contact did not have."""
 
     @property
     def recipient(self) -> bytes:
-        """Whom requests are enveloped to, as DER; empty where only a password locks them."""
+        """The certificate that requests are encrypted to, as DER; empty if only a password locks them."""
         return facts.to_der(self.believed.recipient) if self.believed.recipient is not None else b""
 
     def operate(self, message: bytes, first: str = "") -> bytes:
-        """PKIOperation, by POST where the CA takes it; `first`: the address that knows the transaction."""
+        """PKIOperation, by POST if the CA accepts it; `first`: the address that knows the transaction."""
         return self.client.pki_operation(message, post=self.capabilities.post, first=first)
 
     def for_rollover(self, successor: Successor) -> Contact:
-        """The same server, where requests are for the next CA, and both may sign."""
+        """The same server, but requests are for the next CA, and both CAs may sign."""
         later = successor.believed
         return replace(self, believed=replace(later, signers=(*later.signers, *self.believed.signers)))
 
 
 class Authorities:
-    """The configured authorities. An answer, good or bad, holds for the rest of the run:
-    a hundred keystores do not wait a hundred times for one CA that is down. So does a look at what is remembered.
+    """The configured authorities. An answer, good or bad, holds for the rest of the run, so that a hundred keystores do
+    not wait a hundred times for one CA that is down. The same goes for what was read from disk.
     """
 
     def __init__(self, authorities: Mapping[str, Authority], state_dir: Path) -> None:
@@ -71,7 +71,7 @@ class Authorities:
         self._successors: dict[str, Successor | CertagentError | None] = {}
 
     def contact(self, name: str, now: datetime, *, remember: bool = True) -> Contact:
-        """Reach an authority and believe it, or raise TransientError, TrustError, ConfigError.
+        """Reach an authority and check that it is trusted, or raise TransientError, TrustError, ConfigError.
 
         `remember` False leaves the disk as it is (`certagent check`).
         """
@@ -86,7 +86,7 @@ class Authorities:
         return found
 
     def successor(self, name: str, now: datetime) -> Successor | None:
-        """Ask for the next CA and believe it; None if there is none yet. Raises TransientError, TrustError."""
+        """Ask for the next CA and check it; None if there is none yet. Raises TransientError, TrustError."""
         if name not in self._successors:
             try:
                 self._successors[name] = self._find_successor(name, now)
@@ -98,19 +98,20 @@ class Authorities:
         return found
 
     def known(self, name: str) -> Known | None:
-        """What the disk remembers, as far as it is still proven; None before the first contact, of another URL, or
-        where the CA that was remembered is proven no more. Raises StateError.
+        """What the disk remembers, as far as it is still proven; None before the first contact, if it is about another
+        URL, or if the remembered CA is no longer proven. Raises StateError.
         """
         return self._memories[name].known()
 
     def seen(self, name: str) -> str:
-        """The signature of the CAs that were last looked at in this run; empty where none were."""
+        """The signature of the CAs that this run last looked at; empty if there were none."""
         return self._memories[name].seen
 
     def doubt(self, name: str, believed: Believed | None = None) -> News | None:
-        """What to say where the disk remembers a CA that nothing proves; None where all is well.
+        """What to say if the disk remembers a CA that nothing proves; None if all is well.
 
-        `believed`: who answers now. A person may have named what the remembered CA was renewed to, with its key.
+        `believed`: the authority that answers now. A person may have named the renewed certificate of the remembered
+        CA.
         """
         look = self._memories[name].look()
         if look.written is None or look.known is not None:
@@ -124,7 +125,7 @@ class Authorities:
         )
 
     def idle_pins(self, name: str, contact: Contact) -> list[Fingerprint]:
-        """The configured fingerprints of nothing that is offered, or remembered, or an anchor."""
+        """The configured fingerprints that match no certificate that is offered, remembered or an anchor."""
         look = self._memories[name].look()
         every = dict.fromkeys((*contact.offered, *contact.believed.chain, *look.pins.anchors, *look.pins.remembered))
         return [
@@ -146,7 +147,7 @@ class Authorities:
             client_certificate=definition.client_certificate,
         )
         memory = self._memories[name]
-        memory.look()  # what is wrong here is told before anybody is asked
+        memory.look()  # report problems with the memory before anybody is asked
         offered = tuple(dict.fromkeys(client.get_ca_certificates()))
         try:
             believed = self._believe(name, offered, now, remember=remember)
@@ -166,9 +167,9 @@ class Authorities:
         return Contact(client, capabilities, believed, offered, news, believed.recipient in new)
 
     def _capabilities(self, name: str, client: Client) -> tuple[Capabilities, Capabilities, list[News]]:
-        """What counts, what is remembered that the CA said, and what to say of it.
+        """The capabilities to use, those of the CA to remember, and news about them.
 
-        Where a person said what counts, the CA is not asked.
+        If the configuration gives the capabilities, the CA is not asked.
         """
         known, said = self._memories[name].look().memory, self._authorities[name].capabilities
         before = Capabilities(frozenset(known.capabilities)) if known is not None and known.capabilities else None
@@ -185,7 +186,7 @@ class Authorities:
         return claimed, claimed, told
 
     def _weakness(self, name: str, capabilities: Capabilities) -> list[News]:
-        """3DES and SHA-1 are taken for want of a better word of the CA's, unless a person expects no better."""
+        """News if the CA offers nothing better than 3DES and SHA-1, unless the configuration accepts that."""
         definition, best = self._authorities[name], capabilities.algorithms()
         better = {"3des": ("AES", "3DES"), "sha1": ("SHA-256", "SHA-1")}
         weak = [each for each in (best.cipher, best.digest) if each in better and each not in definition.accept]
@@ -201,7 +202,7 @@ class Authorities:
         ]
 
     def _damages(self, name: str) -> list[News]:
-        """What of the memory is made anew, because its file cannot be read."""
+        """News about each part of the memory that is made again because its file cannot be read."""
         hint = (
             "only the configuration was used; if a CA that took over earlier is no longer trusted, add its fingerprint"
         )
@@ -211,7 +212,7 @@ class Authorities:
         ]
 
     def _new_ras(self, name: str, believed: Believed) -> list[x509.Certificate]:
-        """Those that were none at the contact before; of the first one none is."""
+        """The RAs that the previous contact did not have; none at the first contact."""
         known = self.known(name)
         if known is None or known.memory.ras is None:
             return []
@@ -245,7 +246,7 @@ class Authorities:
         return tuple(news)
 
     def _believe(self, name: str, offered: tuple[x509.Certificate, ...], now: datetime, *, remember: bool) -> Believed:
-        """Whom to believe; also a CA that took over before it was ever seen as the next one, if it has a proof."""
+        """Decide what to trust; also a CA that took over before it was ever seen as the next one, if it has a proof."""
         look = self._memories[name].look()
         try:
             believed = believe(offered, look.pins, now)
@@ -258,7 +259,7 @@ class Authorities:
                 raise
             return followed
         if look.known is None:
-            with suppress(TrustError):  # what was remembered, and is proven no more, may be proven anew
+            with suppress(TrustError):  # a remembered CA that is no longer proven may be proven in another way
                 return self._followed(name, offered, now, remember=remember) or believed
         return believed
 
@@ -306,7 +307,7 @@ class Authorities:
 
 
 def _silent(name: str, client: Client) -> list[News]:
-    """Which of its addresses did not answer, so that another had to."""
+    """News about addresses that did not answer, so that another one had to."""
     addresses = client.addresses
     instead = f"{addresses.answered} answers for {name} instead"
     return [News(f"{error}: {instead}", error.hint) for error in addresses.passed_over]

@@ -1,7 +1,7 @@
-"""Certificate revocation lists (RFC 5280 §5): where a certificate says they lie, fetching one, whether to believe it.
+"""Certificate revocation lists (RFC 5280 §5): where a certificate says they are, fetching one, whether to trust it.
 
-A CRL vouches for itself by its signature, so the way it came does not matter: GetCRL, HTTP, LDAP. The one door to
-`ldap3`, which is the extra `ldap` and imported only for an ldap: or ldaps: URI.
+A CRL is proven by its signature, so it does not matter how it came: GetCRL, HTTP, LDAP. Only this module uses
+`ldap3`, which is the extra `ldap`, and imports it only for an ldap: or ldaps: URI.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from certagent.text import one_line
 from certagent.trust.rules import SKEW
 
 MAX_SIZE = 64 * 1024 * 1024  # bytes; the largest public CRLs have about 50 MiB
-Scope = Literal["BASE", "LEVEL", "SUBTREE"]  # ldap3's words
+Scope = Literal["BASE", "LEVEL", "SUBTREE"]  # the words that ldap3 uses
 _BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
-_MAX_LISTS = 20  # that are read of one file: an authority has a few CAs
+_MAX_LISTS = 20  # read from one file: an authority has only a few CAs
 _SCHEMES = ("http", "https", "ldap", "ldaps")
 
-# RFC 4511 §4.2.2, RFC 2252: where a directory keeps a CA's list.
+# RFC 4511 §4.2.2, RFC 2252: the attribute for a CA's list.
 _ATTRIBUTE = "certificateRevocationList"
 
 
 def distribution_points(certificate: x509.Certificate) -> tuple[str, ...]:
-    """The HTTP and LDAP URIs under which its issuer publishes the CRL (RFC 5280 §4.2.1.13), in their order.
+    """The HTTP and LDAP URIs where the issuer publishes the CRL (RFC 5280 §4.2.1.13), in their order.
 
-    Names that are no URI, and URIs of other kinds, are left out. TrustError if the extensions cannot be read.
+    Names that are not URIs, and URIs of other kinds, are left out. TrustError if the extensions cannot be read.
     """
     try:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
@@ -55,10 +55,10 @@ def _scheme(uri: str) -> str:
 
 
 def fetch(uri: str, *, timeout: timedelta, proxy: str | None = None) -> x509.CertificateRevocationList:
-    """The CRL at an http:, https:, ldap: or ldaps: URI, not yet believed. `timeout` bounds all of it.
+    """The CRL at an http:, https:, ldap: or ldaps: URI, not yet trusted. `timeout` is for the whole fetch.
 
     Raises TransientError; ConfigError for a URI of another kind, or if LDAP needs the extra that is not installed;
-    TrustError for what is no CRL.
+    TrustError if the answer is not a CRL.
     """
     if _scheme(uri) in ("ldap", "ldaps"):
         return read(_from_directory(uri, timeout), uri)
@@ -72,7 +72,7 @@ def fetch(uri: str, *, timeout: timedelta, proxy: str | None = None) -> x509.Cer
 
 
 def read(data: bytes, where: str) -> x509.CertificateRevocationList:
-    """A DER or PEM CRL; `where` names it in the TrustError for anything else. Its entries are not looked at."""
+    """A DER or PEM CRL; `where` names it in the TrustError for anything else. Its entries are not read."""
     try:
         found = load_revocations(_der(data) if data.lstrip().startswith(b"-----BEGIN ") else data)
     except facts.UNREADABLE:
@@ -83,7 +83,7 @@ def read(data: bytes, where: str) -> x509.CertificateRevocationList:
 
 
 def read_all(content: bytes) -> list[x509.CertificateRevocationList]:
-    """The CRLs in a file, DER or PEM; those that cannot be read are left out. Nothing of them is believed."""
+    """The CRLs in a file, DER or PEM; those that cannot be read are left out. None of them is trusted yet."""
     parts = content.split(_BEGIN)[1 : _MAX_LISTS + 1]
     found = []
     for part in [_BEGIN + each for each in parts] or [content]:
@@ -114,10 +114,10 @@ def check(
     accept: Collection[str],
     now: datetime,
 ) -> x509.Certificate:
-    """The one of the believed `issuers` that signed the list, or TrustError.
+    """The one of the trusted `issuers` that signed the list, or TrustError.
 
     Refuses a list from the future, and a weak digest that `accept` does not name. A list past its nextUpdate is
-    still the CA's: `is_stale` says so.
+    accepted as the CA's: `is_stale` reports it.
     """
     signer = next((each for each in issuers if facts.crl_issued_by(revocations, each, accept)), None)
     if signer is None:
@@ -133,7 +133,7 @@ def check(
 
 
 def is_stale(revocations: x509.CertificateRevocationList, now: datetime) -> bool:
-    """Whether its nextUpdate is over: a newer list exists, or should."""
+    """Whether its nextUpdate has passed: a newer list exists, or should exist."""
     return revocations.next_update_utc is not None and revocations.next_update_utc <= now
 
 
@@ -141,15 +141,15 @@ _KNOWN_CRITICAL = frozenset({x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid
 
 
 def check_whole(revocations: x509.CertificateRevocationList) -> None:
-    """Whether consumers can do with this list alone. Raises TrustError for what is not handled: delta CRLs, indirect
-    ones, those for some reasons only, critical extensions that are not known (RFC 5280 §5.2), and what cannot be read.
+    """Check that consumers can use this list alone. Raises TrustError for what is not supported: delta CRLs, indirect
+    ones, those for some reasons only, unknown critical extensions (RFC 5280 §5.2), and what cannot be read.
 
-    One that its CA made for a part of its certificates (its users', its CAs', those of one distribution point) passes.
+    A list that covers only part of its CA's certificates (users', CAs', those of one distribution point) passes.
     """
     try:
         extensions = list(revocations.extensions)
         for entry in revocations:
-            entry.serial_number, entry.revocation_date_utc  # noqa: B018 -- the library reads each when it is looked at
+            entry.serial_number, entry.revocation_date_utc  # noqa: B018 -- the library parses each on access
     except facts.UNREADABLE:
         raise TrustError("the CRL holds what cannot be read", "ask the CA's operator to publish a new one") from None
     hint = "certagent keeps plain complete CRLs; `crl_url` can name where the CA publishes one"
@@ -168,7 +168,7 @@ def check_whole(revocations: x509.CertificateRevocationList) -> None:
 
 
 def number(revocations: x509.CertificateRevocationList) -> int | None:
-    """Its CRLNumber (RFC 5280 §5.2.3); None where it has none."""
+    """Its CRLNumber (RFC 5280 §5.2.3); None if it has none."""
     try:
         return revocations.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     except x509.ExtensionNotFound:
@@ -176,9 +176,9 @@ def number(revocations: x509.CertificateRevocationList) -> int | None:
 
 
 def follows(found: x509.CertificateRevocationList, kept: x509.CertificateRevocationList) -> bool:
-    """Whether one list of a CA takes the place of the one in hand; False where they are one issue.
+    """Whether `found` is newer than `kept`, both of one CA; False if they are the same issue.
 
-    Raises TrustError for an older one: neither number nor thisUpdate ever go back.
+    Raises TrustError if it is older: neither number nor thisUpdate ever go back.
     """
     numbers = (number(kept), number(found))
     back = numbers[0] is not None and numbers[1] is not None and numbers[1] < numbers[0]
@@ -197,7 +197,7 @@ def _issue(revocations: x509.CertificateRevocationList) -> str:
 
 
 def revoked_among(revocations: x509.CertificateRevocationList, serials: Collection[int]) -> dict[int, datetime]:
-    """Which of these serial numbers the list has, and since when. In one pass: a list may have 100,000 entries."""
+    """Which of these serial numbers the list has, and since when. One pass: a list may have 100,000 entries."""
     wanted = frozenset(serials)
     if not wanted:
         return {}
@@ -205,7 +205,7 @@ def revoked_among(revocations: x509.CertificateRevocationList, serials: Collecti
 
 
 def verdict(revocations: x509.CertificateRevocationList, serial: int) -> str:
-    """What a believed list says about a certificate of its issuer, in words."""
+    """What a trusted list says about a certificate of its issuer, in words."""
     entry = revocations.get_revoked_certificate_by_serial_number(serial)
     if entry is not None:
         try:
@@ -220,7 +220,7 @@ def verdict(revocations: x509.CertificateRevocationList, serial: int) -> str:
 
 
 def _limits(extension: x509.Extension[x509.ExtensionType]) -> bool:
-    """Whether a critical extension makes a list less than everything its issuer revoked."""
+    """Whether a critical extension means that the list does not cover everything its issuer revoked."""
     point = extension.value
     if isinstance(point, x509.IssuingDistributionPoint):
         return bool(
@@ -229,7 +229,7 @@ def _limits(extension: x509.Extension[x509.ExtensionType]) -> bool:
             or point.only_contains_user_certs
             or point.only_some_reasons
             or point.indirect_crl
-            or point.full_name  # one of several lists, maybe
+            or point.full_name  # perhaps one of several lists
             or point.relative_name
         )
     return extension.oid != x509.CRLNumber.oid
@@ -239,10 +239,10 @@ def _limits(extension: x509.Extension[x509.ExtensionType]) -> bool:
 
 
 def _from_directory(uri: str, timeout: timedelta) -> bytes:
-    """The bytes of the attribute that an LDAP URL (RFC 4516) points at."""
+    """The bytes of the attribute that an LDAP URL (RFC 4516) names."""
     try:
         with warnings.catch_warnings():
-            # ldap3 uses names that its pyasn1 would rather have spelt otherwise.
+            # ldap3 uses names that its pyasn1 has deprecated.
             warnings.simplefilter("ignore", DeprecationWarning)
             import ldap3  # noqa: F401, PLC0415 -- an extra
     except ImportError:
@@ -260,7 +260,7 @@ def _from_directory(uri: str, timeout: timedelta) -> bytes:
                 TransientError(f"{uri}: the directory cannot be asked: {why}", "is it up, and does the network work?")
             )
 
-    # As in the transport: a time limit per read would let a slow server hold us for ever.
+    # As in the transport: with a time limit per read, a slow server could hold us for ever.
     thread = threading.Thread(target=search, name="crl-ldap", daemon=True)
     try:
         thread.start()
@@ -278,8 +278,8 @@ def _search(uri: str, timeout: timedelta) -> bytes:
     import ldap3  # noqa: PLC0415 -- as above
 
     host, port, name, attribute, scope, wanted = _parts(uri)
-    seconds = math.ceil(timeout.total_seconds())  # it takes whole ones only
-    # ldaps: names no CA to check the server by, and need not: the list vouches for itself.
+    seconds = math.ceil(timeout.total_seconds())  # it only accepts whole seconds
+    # ldaps: has no CA to check the server with, and needs none: the list's signature proves it.
     server = ldap3.Server(
         host, port=port, use_ssl=_scheme(uri) == "ldaps", get_info=ldap3.NONE, connect_timeout=seconds
     )
@@ -293,7 +293,7 @@ def _search(uri: str, timeout: timedelta) -> bytes:
                 if values:
                     return bytes(values[0])
     finally:
-        if connection.socket is not None:  # which it forgets to close where it fails
+        if connection.socket is not None:  # ldap3 does not close it after an error
             connection.socket.close()
     raise TransientError(f"{uri}: the directory does not have this CRL", "is it published there? Ask the CA's operator")
 
@@ -306,7 +306,7 @@ def _parts(uri: str) -> tuple[str, int, str, str, Scope, str]:
     except ValueError:
         raise ConfigError(f"{uri} is not an LDAP address", "ask the CA's operator") from None
     if not parts.hostname:
-        # Active Directory writes ldap:///CN=…: any domain controller.
+        # Active Directory writes ldap:///CN=…, meaning any domain controller.
         raise ConfigError(f"{uri} does not name a server", "fetch the CRL with GetCRL, or over HTTP")
     attribute, scope, wanted, *_ = [*map(unquote, parts.query.split("?")), "", "", ""]
     scopes: dict[str, Scope] = {"one": "LEVEL", "sub": "SUBTREE"}
@@ -322,7 +322,7 @@ def _parts(uri: str) -> tuple[str, int, str, str, Scope, str]:
 
 
 def _filter(text: str) -> str:
-    """ldap3 wants the parentheses that RFC 4516 allows to leave out (Microsoft's CAs do)."""
+    """ldap3 needs the parentheses that RFC 4516 allows to leave out (Microsoft's CAs do)."""
     if not text:
         return "(objectClass=*)"
     return text if text.startswith("(") else f"({text})"

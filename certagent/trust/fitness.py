@@ -1,16 +1,16 @@
-"""Whether what a CA issued is fit to take the place of what is there: pure rules, the only place that says so.
+"""Whether a certificate from a CA is fit to replace the one in place: pure rules, which no other module repeats.
 
 Values and `now` in; the certificate with its path, or UnfitError out. A successor is fit if
 
-1. it is the one certificate for our key, under that key's own algorithm, and a proven path leads to the believed CA;
-2. it is no CA, is not the one in place once more, and may be used by an end entity;
-3. it has the subject that was asked for, and no alternative name that was not: but for dns: and a common name that was
-   asked for, which gives no new power, and what `accept_names` says;
-4. it has every name, key usage and purpose that was asked for and that the one in place has, but for what `may_lose`
-   says. At a first enrollment a key usage that lacks is told, and does not stop it: CAs clip that by policy;
+1. it is the one certificate for our key, under that key's own algorithm, and a proven path leads to the trusted CA;
+2. it is not a CA, is not the certificate already in place, and may be used by an end entity;
+3. it has the subject that was asked for, and only alternative names that were asked for, except dns: and a common name
+   that was asked for, which gives no new power, and what `accept_names` says;
+4. it has every name, key usage and purpose that was asked for and that the one in place has, except what `may_lose`
+   says. At a first enrollment, a missing key usage is reported but accepted: CAs reduce usages by policy;
 5. it ends no earlier than the one in place, unless a person wants it now, or that one is past its threshold.
 
-`proof_of_use` has what only a trial tells: that OpenSSL loads it with its key and chain, and verifies it.
+`proof_of_use` has what only a trial shows: that OpenSSL loads it with its key and chain, and verifies it.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from certagent.trust.usages import asked_usages, purpose_words, usage_words
 LOOK = "nothing was installed; ask the CA's operator"
 SERVER, CLIENT = "server_auth", "client_auth"
 
-# What ends so soon helps nobody; what ends before the one in place is to leave time for another try.
+# A life this short helps nobody; one that ends before the current one must leave time for another try.
 _SHORTEST = timedelta(seconds=2)
 _SHORT = timedelta(hours=1)
 
 _AUTHENTICATE = frozenset({"digital_signature", "content_commitment"})
 _USABLE = {"rsa": _AUTHENTICATE | {"key_encipherment", "data_encipherment"}, "ec": _AUTHENTICATE | {"key_agreement"}}
-# As OpenSSL has it (x509v3, check_purpose_ssl_…).
+# As in OpenSSL (x509v3, check_purpose_ssl_…).
 _TLS_USAGES: Mapping[str, frozenset[str]] = {
     SERVER: frozenset({"digital_signature", "key_encipherment", "key_agreement"}),
     CLIENT: frozenset({"digital_signature", "key_agreement"}),
@@ -66,9 +66,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Terms:
-    """What a successor is held against besides. `in_place`: what it succeeds, None for a first enrollment.
+    """What else decides about a successor. `in_place`: the certificate it succeeds, None for a first enrollment.
 
-    `may_end_earlier`: than that one. `serves_tls`: something else says that the consumer is a TLS server.
+    `may_end_earlier`: than `in_place`. `serves_tls`: something else says that the consumer is a TLS server.
     """
 
     in_place: x509.Certificate | None = None
@@ -78,20 +78,20 @@ class Terms:
     serves_tls: bool = False
 
     def permits(self, kind: str, word: str) -> bool:
-        """Whether this loss is meant: `word`, or all of its kind."""
+        """Whether this loss is intended: `word`, or all of its kind."""
         return kind in self.may_lose or any(each == word or each.lower() == word for each in self.may_lose)
 
 
 @dataclass(frozen=True)
 class Lack:
-    """One thing that a certificate lacks: `kind` is the word for all of its kind, `word` its own."""
+    """One thing that a certificate lacks: `kind` is its configuration key, `word` the thing itself."""
 
     kind: str
     word: str
 
 
 def our_certificate(received: Sequence[x509.Certificate], key: bytes) -> x509.Certificate:
-    """The one certificate for our key (rule 1). UnfitError: the answer holds none, or several."""
+    """The one certificate for our key (rule 1). UnfitError if the answer holds none, or several."""
     received = [each for each in dict.fromkeys(received) if facts.is_readable(each)]
     ours = [each for each in received if public_bytes(each.public_key()) == key]
     if len(ours) != 1:
@@ -139,7 +139,7 @@ def _chain(
     *,
     until: datetime,
 ) -> tuple[x509.Certificate, ...]:
-    """The path from our certificate up to where the authority's own chain ends."""
+    """The path from our certificate up to the top of the authority's own chain."""
     received = [each for each in dict.fromkeys(received) if facts.is_readable(each)]
     *below, top = authority.chain
     begins = max(each.not_valid_before_utc for each in (mine, *authority.chain))
@@ -182,7 +182,7 @@ def _quoted(name: x509.Name) -> str:
 
 
 def added_names(mine: x509.Certificate, asked: Asked, accept: Iterable[AcceptedName] = ()) -> frozenset[str]:
-    """The names that nobody asked for, and that nobody has accepted either (rule 3)."""
+    """The names that nobody asked for, and that the configuration does not accept either (rule 3)."""
     common = {str(each.value).lower() for each in asked.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)}
     known = asked.names | {f"dns:{name}" for name in common}
     accept = tuple(accept)
@@ -204,8 +204,8 @@ def _check_added(mine: x509.Certificate, asked: Asked, terms: Terms) -> None:
 def lacks(mine: x509.Certificate, asked: Asked) -> list[Lack]:
     """What a certificate lacks of what was asked for: names, usages, purposes.
 
-    Counted as they are written: a consumer may want to see a purpose (OpenVPN's remote-cert-tls, Windows' supplicant)
-    where RFC 5280 takes silence for everything.
+    Only what is written counts: a consumer may require a purpose (OpenVPN's remote-cert-tls, Windows' supplicant),
+    although RFC 5280 allows every purpose if none is written.
     """
     usages = usage_words(mine) or frozenset()
     purposes = purpose_words(facts.extended_key_usage(mine))
@@ -227,9 +227,9 @@ def lacks_of(
 
 
 def _that_count(usages: frozenset[str], mine: x509.Certificate) -> frozenset[str]:
-    """The usages that the new key can have at all: an EC key enciphers nothing (RFC 8813 §3).
+    """The usages that the new key can have at all: an EC key cannot encipher (RFC 8813 §3).
 
-    Key agreement beside a signature is not counted: TLS and IKE sign, and many CAs leave it out.
+    Key agreement together with a signature does not count: TLS and IKE sign, and many CAs leave it out.
     """
     parts = read_parts(facts.to_der(mine))
     family = _OWN_ALGORITHMS.get(parts.key_algorithm, "") if parts is not None else ""
@@ -261,7 +261,7 @@ def _check_lost(mine: x509.Certificate, asked: Asked, terms: Terms) -> None:
 
 
 def roles(mine: x509.Certificate, asked: Asked, terms: Terms) -> frozenset[str]:
-    """As which party of TLS it has to work: what was asked for and what the one in place does; else what it is for."""
+    """The TLS roles it must work in: those asked for that the one in place has; if none, those it allows."""
     every = frozenset(_TLS_USAGES)
     wanted = every & asked.purposes
     if terms.in_place is not None:
@@ -274,7 +274,7 @@ def roles(mine: x509.Certificate, asked: Asked, terms: Terms) -> frozenset[str]:
 
 
 def _fits_role(certificate: x509.Certificate, role: str) -> bool:
-    """Whether its extensions allow this part in TLS."""
+    """Whether its extensions allow this role in TLS."""
     purposes = purpose_words(facts.extended_key_usage(certificate))
     usages = usage_words(certificate)
     return (not purposes or role in purposes) and (usages is None or bool(usages & _TLS_USAGES[role]))

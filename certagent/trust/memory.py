@@ -1,11 +1,11 @@
-"""What is remembered of an authority between runs: read, proven anew, written.
+"""What is remembered about an authority between runs: read, proven again, written.
 
-state_dir/authorities/NAME/authority.json   what it could do, who issues, which CA followed which
-                           ca.pem           the issuer and what is above it
+state_dir/authorities/NAME/authority.json   its capabilities, who issues, which CA followed which
+                           ca.pem           the issuer and the CAs above it
                            ra.pem           its RA certificates
-                           next-ca.pem      the authenticated next CA and what is above it
+                           next-ca.pem      the authenticated next CA and the CAs above it
                            old-ca.pem       CAs it had before, until they expire
-                           first-ca.pem     the CA that the remembered changes begin at, and what is above it
+                           first-ca.pem     the CA where the remembered changes begin, and the CAs above it
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _MAX_WITHDRAWN = 50
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """authority.json: the authority when it was last believed. CAs and RAs are named by fingerprints.
+    """authority.json: the authority when it was last trusted. CAs and RAs are named by fingerprints.
 
-    `url` is the first of its addresses; `addresses` are all of them, empty where there is one.
-    `ras` None: written by 0.1, which believed more RAs than are believed now. `withdrawn`: CAs that were announced as
-    the next one, and another instead of them since.
+    `url` is the first of its addresses; `addresses` are all of them, empty if there is only one. `ras` None: written by
+    0.1, which trusted more RAs than this release. `withdrawn`: CAs that were announced as the next one, before another
+    one was announced in their place.
     """
 
     version: int = VERSION
@@ -54,32 +54,32 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of an authority without asking it."""
+    """What is known about an authority without asking it."""
 
     memory: Memory
     chain: tuple[x509.Certificate, ...]
     next_chain: tuple[x509.Certificate, ...]
     old: tuple[x509.Certificate, ...]
     first: tuple[x509.Certificate, ...] = ()
-    """Where the remembered changes begin. Expired or not, and no part of what is trusted."""
+    """The CA where the remembered changes begin. Expired or not, it is never among the trusted ones."""
 
     @property
     def issuer(self) -> x509.Certificate:
         return self.chain[0]
 
     def trusted(self, now: datetime) -> tuple[x509.Certificate, ...]:
-        """What belongs into ca_file: the current CA, what is above it, the next one, and old ones until they expire."""
+        """The content of ca_file: the current CA, those above it, the next one, and old ones until they expire."""
         every = dict.fromkeys((*self.chain, *self.next_chain, *self.old))
         return tuple(each for each in every if each.not_valid_after_utc > now)
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look at the disk. `written` is what lies there, `known` what of it is proven; None where its CA is not.
+    """One look at the disk. `written` is what it holds, `known` the part that is proven; None if its CA is not proven.
 
-    `pins`: the configured ones, and the successors of what they name. `before`: the last CA that is proven, with what
-    is above it; None where none is. All but `pins` is None before the first contact, and of another URL. `damaged`:
-    what is wrong with the files that cannot be read, as if they were not there.
+    `pins`: the configured ones, and the successors of what they name. `before`: the last CA that is proven, with those
+    above it; None if none is. Before the first contact, or if the memory is about another URL, all but `pins` are None.
+    `damaged`: what is wrong with the files that cannot be read; they are treated as missing.
     """
 
     pins: Pins
@@ -91,30 +91,30 @@ class Look:
 
 
 class AuthorityMemory:
-    """The memory of one authority. A look holds until something is written: whoever works wants to see one thing."""
+    """The memory of one authority. A look holds until something is written: a worker sees one consistent state."""
 
     def __init__(self, name: str, definition: Authority, directory: Path) -> None:
         self.directory = directory
         self._name = name
         self._definition = definition
         self._look: Look | None = None
-        self._nothing = False  # was there when it was looked for; holds as long as a look does
+        self._nothing = False  # no memory was found; holds as long as a look does
         self._seen = ""
 
     @property
     def seen(self) -> str:
-        """The signature of the CAs that the look at hand saw; empty where there is none."""
+        """The signature of the CAs that the current look saw; empty if there is none."""
         return self._seen if self._look is not None else ""
 
     def look(self) -> Look:
-        """Raises StateError, ConfigError."""
+        """Read the disk, or return the current look. Raises StateError, ConfigError."""
         if self._look is None:
-            self._seen = state.signature_of(self.directory)  # before: another process may write at any moment
+            self._seen = state.signature_of(self.directory)  # before reading: another process may write at any moment
             self._look = self._read()
         return self._look
 
     def known(self) -> Known | None:
-        """As `look`, without a need for the configured files before the first contact."""
+        """`look().known`, but does not need the configured files before the first contact."""
         if self._look is None and not self._nothing:
             self._nothing = self._memory({}) is None
         if self._nothing:
@@ -146,7 +146,7 @@ class AuthorityMemory:
         return Look(named, memory, written, before=before, damaged=damaged)
 
     def _memory(self, damaged: dict[str, str]) -> Memory | None:
-        """A damaged one joins `damaged`: it is made again, from no more than a fresh device has. Raises StateError."""
+        """A damaged file is noted in `damaged`: the memory starts again, as on a new device. Raises StateError."""
         file = "authority.json"
         try:
             memory = durable.read_versioned(self.directory / file, Memory, VERSION)
@@ -184,12 +184,12 @@ class AuthorityMemory:
                 withdrawn=known.memory.withdrawn if known else (),
             )
             if known is None:
-                # Of another URL, or not proven any more.
+                # It is about another URL, or no longer proven.
                 for file in ("next-ca.pem", "old-ca.pem", "first-ca.pem"):
                     durable.remove(self.directory / file)
             elif known.memory.issuer != issuer:
                 if not any(each.successor == known.memory.issuer for each in memory.changes):
-                    # Kept after its end: the line of changes leads back to the pin through it.
+                    # Kept even after it expires: the line of changes leads back to the pin through it.
                     durable.write(self.directory / "first-ca.pem", facts.to_pem(known.chain))
                 _keep(self.directory / "old-ca.pem", (*known.chain, *known.old), now, but=believed.chain)
             if memory.next_issuer == issuer:
@@ -200,7 +200,7 @@ class AuthorityMemory:
             durable.write(self.directory / "authority.json", msgspec.json.encode(memory))
 
     def keep_successor(self, current: x509.Certificate, successor: Successor, now: datetime) -> None:
-        """Keep it as the one successor of the current CA: one announced before and replaced since is so no more."""
+        """Keep it as the only successor of the current CA: it replaces one that was announced before."""
         with self._changing() as look:
             if look.memory is None:
                 place = self.directory / "authority.json"
@@ -219,7 +219,7 @@ class AuthorityMemory:
 
     @contextmanager
     def _changing(self) -> Iterator[Look]:
-        """With the lock held, what is there now: another process may have written meanwhile."""
+        """Take the lock and read the disk again: another process may have written meanwhile."""
         with durable.lock(self.directory / "lock", f"authority {self._name}", wait=True):
             try:
                 yield self._read()
@@ -232,14 +232,14 @@ def _believed(chain: tuple[x509.Certificate, ...]) -> Believed | None:
 
 
 def _with_renewals(known: Known | None, believed: Believed, named: Pins) -> tuple[Change, ...]:
-    """The changes, and that a CA was renewed with its key: its old certificate will be gone one day."""
+    """The changes, plus CAs renewed with the same key, whose old certificates will be gone one day."""
     changes = known.memory.changes if known else ()
     found = renewals(believed, (*known.chain, *known.old) if known else (), named)
     return (*changes, *(each for each in found if each not in changes))
 
 
 def _read(path: Path, damaged: dict[str, str]) -> tuple[x509.Certificate, ...]:
-    """Its certificates; none of a damaged file, which joins `damaged`. Raises StateError."""
+    """The certificates in a file; none if it is damaged, which is noted in `damaged`. Raises StateError."""
     try:
         if found := facts.load_pem(path.read_bytes(), str(path)):
             return found
@@ -260,7 +260,7 @@ def _keep(
     *,
     but: Iterable[x509.Certificate] = (),
 ) -> None:
-    """Write what has not expired and is not kept elsewhere; no file for nothing."""
+    """Write what has not expired and is not kept elsewhere; without certificates, no file."""
     kept = [each for each in dict.fromkeys(certificates) if each.not_valid_after_utc > now and each not in but]
     if kept:
         durable.write(path, facts.to_pem(kept))
@@ -269,7 +269,7 @@ def _keep(
 
 
 def pins(definition: Authority) -> Pins:
-    """What the definition says may be believed, its files read. Raises ConfigError."""
+    """What the definition says may be trusted, with its files read. Raises ConfigError."""
     anchors = [each for path in definition.trust_anchors for each in _configured(path, "trust_anchor")]
     return Pins(
         definition.fingerprints,

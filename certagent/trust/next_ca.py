@@ -1,19 +1,19 @@
-"""Who may follow a CA: pure rules. Values and `now` in; a Successor or TrustError out.
+"""Which CA may follow another: pure rules. Values and `now` in; a Successor or TrustError out.
 
 The rules (docs/rollover.md; RFC 8894 §4.7.1; draft-nourse-scep-11 §5.2.6 has the flat form). Every path in them is one
 that `proof.prove` proves, at the moment the next CA begins:
 
-1. A next CA comes with a proof, or is not believed:
-   - the answer to GetNextCACert is signed by the current CA (nested form), or by an RA of it whose own
+1. A next CA needs a proof, or it is not trusted:
+   - the answer to GetNextCACert is signed by the current CA (nested form), or by one of its RAs whose own
      fingerprint is configured;
    - its fingerprint is configured (`next_fingerprint`, or `fingerprint`), or a path leads to a configured anchor;
    - the current CA has certified its key (a cross-certificate among what is offered).
    The flat form of GetNextCACert, and GetCACert, prove nothing by themselves.
-2. It is a CA that may issue, over a sane key, another than the current one. It begins no earlier than that one, may
-   begin in the future, but not after that one's end, and does not end before it. It is none that was announced before
-   and replaced since.
+2. It is a CA that may issue, with a sound key, and not the current one. It begins no earlier than the current CA, may
+   begin in the future, but not after the current CA ends, and does not end before it. It was not announced before and
+   then replaced by another one.
 3. Its RA certificates are issued by it.
-4. Once believed it stays so, as the successor of the one it followed, for as long as that one is believed.
+4. Once trusted, it stays trusted, as the successor of the CA it followed, for as long as that CA is trusted.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from certagent.trust.rules import Believed, Pins, with_ras
 CHAINS = "it chains to a configured anchor"
 RENEWED = "the same CA, renewed with the same key"
 CERTIFIED = "its key is certified by the current CA"
-# So 0.1 wrote it, which did not ask whether the current CA's certificate for that key was valid, and made for a CA.
+# Written by 0.1, which did not check that the current CA's certificate for that key was valid, and was for a CA.
 _CERTIFIED_ONCE = "certified by the current CA"
-# Operators set the hands of a clock; a day between two CAs is one, more is another thing.
+# Operators choose the dates by hand; a gap of a day between two CAs is normal, more is not.
 _GAP = timedelta(days=1)
 
 
@@ -60,7 +60,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Successor:
-    """A next CA that is believed, and why."""
+    """A next CA that is trusted, and why."""
 
     believed: Believed
     proof: str
@@ -71,7 +71,7 @@ class Successor:
         return self.believed.issuer.not_valid_before_utc
 
     def change(self, predecessor: x509.Certificate) -> Change:
-        """What is remembered of it."""
+        """What is remembered about it."""
         return Change(
             successor=str(facts.fingerprint(self.believed.issuer)),
             predecessor=str(facts.fingerprint(predecessor)),
@@ -87,17 +87,16 @@ def find_next(
     next_fingerprints: Iterable[Fingerprint],
     now: datetime,
 ) -> Successor | None:
-    """The next CA in what is offered; None if there is none but the current one.
+    """The next CA in what is offered; None if there is only the current one.
 
-    Raises TrustError for one that comes without a proof: its hint is the line that a person, having checked it,
-    adds to the configuration.
+    Raises TrustError if it has no proof: the hint is the line to configure once a person has checked the CA.
     """
     readable = tuple(each for each in dict.fromkeys(offer.certificates) if facts.is_readable(each))
     offer = Offer(readable, offer.signed_by)
     cas = [each for each in readable if facts.is_ca(each) and each not in current.chain]
     if len(cas) > MAX_CAS:
         raise TrustError(f"{len(cas)} CA certificates are offered, more than {MAX_CAS}", "no honest CA has so many")
-    # A cross-certificate holds the next CA's key but is not it: it vouches for it.
+    # A cross-certificate has the next CA's key but is not the next CA: it proves it.
     crosses = [each for each in cas if comes_from(each, current.issuer)]
     issuer = _candidate(cas, crosses, current, pins)
     if issuer is None:
@@ -114,7 +113,7 @@ def find_next(
                 f"somebody may be replaying an old answer; {_meant(issuer)}",
             )
     above = path.above
-    # An RA of the next CA may begin with it.
+    # An RA of the next CA may become valid together with it.
     others = [each for each in readable if not comes_from(each, current.issuer)]  # the current CA has RAs too
     return Successor(with_ras(issuer, above, others, believed_pins, then), proof)
 
@@ -122,7 +121,7 @@ def find_next(
 def _candidate(
     cas: Sequence[x509.Certificate], crosses: Sequence[x509.Certificate], current: Believed, pins: Pins
 ) -> x509.Certificate | None:
-    """The one CA that would be the next; None for none. TrustError for several."""
+    """The one CA that would be the next; None if there is none. TrustError for several."""
     candidates = [each for each in cas if each not in crosses]
     lowest = [ca for ca in candidates if not any(comes_from(other, ca) for other in candidates)]
     if not lowest:
@@ -138,7 +137,7 @@ def _candidate(
 
 
 def _may_follow(ca: x509.Certificate, current: Believed, pins: Pins) -> bool:
-    """Rule 2: whether it is no CA of the past, and not the current one renewed with its key."""
+    """Rule 2: whether it is neither a past CA, nor the current one renewed with its key."""
     earlier = ca.not_valid_before_utc < current.issuer.not_valid_before_utc
     return not earlier and facts.fingerprint(ca) not in pins.followed and not is_twin(ca, current.issuer)
 
@@ -152,7 +151,7 @@ def _proof(
     *,
     now: datetime,
 ) -> tuple[str, Path]:
-    """Rule 1, in words, and the path up to what is believed; or TrustError."""
+    """Rule 1: the proof in words, and the path up to what is trusted; or TrustError."""
     then = max(now, issuer.not_valid_before_utc)
     pool = (*offer.certificates, *current.above)
     anchors = pins.believed_among(pool)
@@ -192,7 +191,7 @@ def _vouched(
     pins: Pins,
     then: datetime,
 ) -> Path:
-    """The path of a CA that came under the current one's signature: what came with it is believed, too."""
+    """The path of a CA that the current one's signature covers: what came with it is trusted, too."""
     roots = [each for each in pool if each.subject == each.issuer and facts.is_ca(each)]
     others = [each for each in (*anchors, *roots) if each != issuer]
     try:
@@ -208,7 +207,7 @@ def _meant(ca: x509.Certificate) -> str:
 
 
 def _check_dates(ca: x509.Certificate, current: x509.Certificate) -> None:
-    """Rule 2: one that leaves a gap, or ends before the one it follows, is a mistake or a trick."""
+    """Rule 2: one that leaves a gap, or ends before the CA it follows, is a mistake or an attack."""
     hint, name = _meant(ca), facts.subject_text(ca)
     if ca.not_valid_before_utc > current.not_valid_after_utc + _GAP:
         raise TrustError(
@@ -237,10 +236,10 @@ def extended(
 ) -> Pins:
     """Rule 4: the pins with every remembered successor whose line leads back to what the configuration names.
 
-    `believed_before` are certificates of CAs believed before: where `pins` names one, or a CA above it, a line may
-    begin at it. A pin taken out of the configuration takes its successors with it, and a successor that was believed
-    for a path is so only as long as that path is proven. `issuer`: the fingerprint of the CA that was last seen at
-    work; those it followed are of the past.
+    `believed_before` are certificates of CAs trusted before: if `pins` names one, or a CA above it, a line may begin
+    there. Removing a pin from the configuration removes its successors too, and a successor that was trusted because of
+    a path is trusted only while that path is proven. `issuer`: the fingerprint of the CA last seen as the issuer; those
+    it followed belong to the past.
     """
     pool = [*believed_before, *pins.anchors]
     rooted = [each for each in pool if is_rooted(each, pool, pins)]
@@ -265,7 +264,7 @@ def _fingerprints(names: Iterable[str]) -> list[Fingerprint]:
 
 
 def _before(issuer: str, changes: Sequence[Change]) -> set[str]:
-    """The CAs that `issuer` has followed. One renewed with its key is no other CA."""
+    """The CAs that `issuer` has followed. A CA renewed with its key is not another CA."""
     found = {issuer}
     while more := {each.predecessor for each in changes if each.successor in found and each.proof != RENEWED} - found:
         found |= more
@@ -273,7 +272,7 @@ def _before(issuer: str, changes: Sequence[Change]) -> set[str]:
 
 
 def _still_holds(change: Change, pool: Sequence[x509.Certificate], pins: Pins) -> bool:
-    """A path is proven anew. The other proofs were a signature or a person's word, and are believed as recorded."""
+    """Paths are proven again. The other proofs were a signature or a person's word, and count as recorded."""
     if change.proof == CHAINS:
         return any(str(facts.fingerprint(each)) == change.successor and is_rooted(each, pool, pins) for each in pool)
     return change.proof != _CERTIFIED_ONCE
@@ -293,7 +292,7 @@ def is_rooted(certificate: x509.Certificate, pool: Sequence[x509.Certificate], p
 
 
 def renewals(believed: Believed, among: Sequence[x509.Certificate], pins: Pins) -> list[Change]:
-    """Which of a believed authority's CAs are others, renewed with their key, that are named by themselves."""
+    """The CAs of a trusted authority that are renewals, with the same key, of CAs that are named themselves."""
     return [
         Change(successor=str(facts.fingerprint(new)), predecessor=str(facts.fingerprint(old)), proof=RENEWED)
         for new in believed.chain

@@ -1,7 +1,7 @@
 """What a path is made of: a few facts of a certificate, read from its DER and bounded before anything is computed.
 
-By asn1crypto and not by cryptography, which reads all of a certificate's extensions or none, and not every name that
-OpenSSL and the world use.
+asn1crypto reads them, because cryptography reads all of a certificate's extensions or none, and not every name that
+OpenSSL and others use.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ _SHORT = {
 class Parts:
     """`subject`, `issuer`, `key`: DER. `ca` None: without basicConstraints. `digest` empty: unknown.
 
-    `key_algorithm`: the OID that the key goes by. `key_kind`: `rsa`, a curve's name, `ed25519` …; bits and exponent of
-    RSA keys alone. `usage` None: without.
+    `key_algorithm`: the OID of the key. `key_kind`: `rsa`, a curve's name, `ed25519` …; bits and exponent are set only
+    for RSA keys. `usage` None: without key usage.
     """
 
     der: bytes
@@ -87,7 +87,7 @@ class Parts:
 
     @property
     def identity(self) -> tuple[bytes, bytes]:
-        """A CA is its name and its key."""
+        """A CA is identified by its name and its key."""
         return (self.subject, self.key)
 
     @property
@@ -96,14 +96,14 @@ class Parts:
 
     @property
     def is_old_root(self) -> bool:
-        """A root of a time, or a maker, without basicConstraints: X.509 v1, or one that its key usage makes a CA."""
+        """An old-style root without basicConstraints: X.509 v1, or one that only its key usage makes a CA."""
         signs = self.usage is not None and "key_cert_sign" in self.usage
         return self.subject == self.issuer and (self.version == 1 or signs) and self.ca is None
 
     def may_be_named(self, below: Parts) -> bool:
-        """Whether it goes by the name of the other's issuer; case and blanks do not count (RFC 5280 §7.1).
+        """Whether its name is the name of the other's issuer; case and blanks do not count (RFC 5280 §7.1).
 
-        A CA has a name (§4.1.2.6): none issues for an empty one.
+        A CA has a name (§4.1.2.6): an empty issuer name matches no CA.
         """
         if self.subject == below.issuer:
             return self.subject != _NO_NAME
@@ -112,7 +112,7 @@ class Parts:
 
 @lru_cache(maxsize=512)
 def read_parts(der: bytes) -> Parts | None:
-    """None for what is malformed, out of all proportion, or not understood."""
+    """None if it is malformed, far too large, or not understood."""
     try:
         if len(der) > _MAX_CERTIFICATE or measure(der) != len(der):
             return None
@@ -178,12 +178,12 @@ def _digest(algorithm: algos.SignedDigestAlgorithm) -> str:
 
 
 def _comparable(name: asn1_x509.Name) -> str:
-    """A text that names have in common which OpenSSL takes for the same; it only guides the search for a path."""
+    """The same text for all names that OpenSSL treats as equal; it only guides the search for a path."""
     try:
         pairs = [sorted(f"{each['type'].dotted}={each['value'].native}" for each in part) for part in name.chosen]
         return "".join(repr(pairs).casefold().split())
     except (ValueError, TypeError, KeyError, AttributeError):
-        return ""  # then only the very same bytes are the same name
+        return ""  # then only names with exactly the same bytes are equal
 
 
 def _name(name: asn1_x509.Name) -> str:

@@ -1,15 +1,15 @@
-"""Whether a certificate leads to one that is believed: the only place that says so (RFC 5280 §6).
+"""Whether a certificate leads to a trusted one; no other module decides this (RFC 5280 §6).
 
-    gate    what would be expensive or weak is left out, by its DER alone: sizes of keys, exponents, digests
-    find    a path is guessed, step by step upward
-    prove   the whole path, and nothing else, goes to OpenSSL; what it lets pass is the `Path`
+    gate    leave out what would be expensive or weak, by its DER alone: sizes of keys, exponents, digests
+    find    guess a path, step by step upward
+    prove   give the whole path, and nothing else, to OpenSSL; what it accepts is the `Path`
 
-So no path is found by one rule and checked by another, and neither the order of the certificates nor what lies beside
-them decides anything. The rules here only narrow what OpenSSL proves: basicConstraints on every CA but an anchor, room
-for what a CA is to issue, sane keys and digests.
+So the same rules find and check a path, and neither the order of the certificates nor other certificates beside them
+change the result. The rules here only narrow what OpenSSL proves: basicConstraints on every CA except an anchor, a path
+length that allows what a CA is to issue, sound keys and digests.
 
-OpenSSL is reached through pyOpenSSL's X509StoreContext, in `_verify` alone: the same OpenSSL as cryptography's, and
-names, serial numbers and algorithms that cryptography's own verification does not know.
+OpenSSL is reached through pyOpenSSL's X509StoreContext, only in `_verify`. That is the same OpenSSL as cryptography's,
+and it accepts names, serial numbers and algorithms that cryptography's own verification does not know.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from certagent import certificate as facts
 from certagent.errors import TrustError
 from certagent.trust.parts import Parts, read_parts
 
-# Bounds on what is tried before anything is proven: no honest authority comes near, and together they keep the
+# Limits on what is tried before anything is proven: no honest authority comes near, and together they keep the
 # worst answer below a second of CPU.
 MAX_CAS = 20
 _MAX_HEIGHT = 8
@@ -38,7 +38,7 @@ _EXPONENTS = range(3, 1 << 33)
 _OTHER_KEYS = frozenset({"secp256r1", "secp384r1", "secp521r1", "ed25519", "ed448"} | {"brainpool"})
 _STRONG = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-224", "sha3-256", "sha3-384", "sha3-512", "eddsa"})
 
-# OpenSSL's numbers (x509_vfy.h).
+# Error numbers of OpenSSL (x509_vfy.h).
 _NOT_YET, _EXPIRED = 9, 10
 _NO_ISSUER = frozenset({2, 18, 19, 20, 21, 29, 30, 31})
 _BAD_SIGNATURES = frozenset({4, 6, 7})
@@ -86,9 +86,9 @@ def prove(
 ) -> Path:
     """The path from `target` through CAs of `pool` to one of the `anchors`, valid at the moment `at` (aware).
 
-    `accept`: weak digests that may pass. `issuer`: the target is to issue certificates itself, so that there must be
-    room for one more below it. An anchor is believed for being one: its own signature is not asked for, its dates,
-    usages and path length are. Raises UnprovenError.
+    `accept`: weak digests that may pass. `issuer`: the target will issue certificates itself, so the path length must
+    allow one more below it. An anchor is trusted as such: its own signature is not checked, but its dates, usages and
+    path length are. Raises UnprovenError.
     """
     believed = {facts.to_der(each): each for each in anchors}
     search = _Search(believed, at.astimezone(UTC), frozenset(accept), issuer)
@@ -105,7 +105,7 @@ def prove(
 
 
 def _whether(question: Callable[Asked, Path]) -> Callable[Asked, bool]:
-    """The same question, where a yes or a no is all that counts."""
+    """The same question, if only yes or no matters."""
 
     @wraps(question)
     def answer(*arguments: Asked.args, **words: Asked.kwargs) -> bool:
@@ -122,7 +122,7 @@ is_proven = _whether(prove)
 
 
 def comes_from(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
-    """Whether `ca` issued it, whatever has expired since: asked at the moment its validity began."""
+    """Whether `ca` issued it, whatever has expired since: checked at the moment its validity began."""
     try:
         at = max(certificate.not_valid_before_utc, ca.not_valid_before_utc)
     except facts.UNREADABLE:
@@ -131,7 +131,7 @@ def comes_from(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
 
 
 def check_fit(certificate: x509.Certificate, accept: Collection[str]) -> None:
-    """Refuse a weak key or digest of a certificate that is believed for another reason than a path. UnprovenError."""
+    """Refuse a weak key or digest of a certificate that is trusted for another reason than a path. UnprovenError."""
     gated = _gate(facts.to_der(certificate), accept, anchor=False)
     if isinstance(gated, UnprovenError):
         raise gated
@@ -140,7 +140,7 @@ def check_fit(certificate: x509.Certificate, accept: Collection[str]) -> None:
 def is_same_ca(one: x509.Certificate, other: x509.Certificate) -> bool:
     """Whether `one` is a self-signed certificate of the CA whose name and key `other` certifies.
 
-    The signature is verified by itself: as an anchor OpenSSL would believe the certificate without looking.
+    The signature is verified separately: OpenSSL would not check the signature of an anchor.
     """
     mine, theirs = read_parts(facts.to_der(one)), read_parts(facts.to_der(other))
     if mine is None or theirs is None or mine.identity != theirs.identity or mine.subject != mine.issuer:
@@ -149,13 +149,13 @@ def is_same_ca(one: x509.Certificate, other: x509.Certificate) -> bool:
 
 
 def is_twin(new: x509.Certificate, old: x509.Certificate) -> bool:
-    """Whether `new` is the CA `old`, renewed with its key: the same name and key, signed by that key, ending later."""
+    """Whether `new` is the CA `old`, renewed with its key: same name and key, signed by that key, and ends later."""
     return new.not_valid_after_utc > old.not_valid_after_utc and is_same_ca(new, old)
 
 
 @dataclass
 class _Search:
-    """One question: what may be stepped on, how many steps are left, and what the best try failed at."""
+    """One question: which CAs may be steps, how many steps are left, and why each try failed."""
 
     anchors: dict[bytes, x509.Certificate]
     at: datetime
@@ -168,7 +168,7 @@ class _Search:
     failures: list[tuple[int, UnprovenError]] = field(default_factory=list)
 
     def admit(self, pool: Iterable[x509.Certificate], but: bytes) -> None:
-        """The CAs that may be steps: anchors first, whatever the order they came in."""
+        """Collect the CAs that may be steps: anchors first, then the others, whatever their order in `pool`."""
         for der in sorted(self.anchors):
             gated, parts = _gate(der, self.accept, anchor=der in self.anchors), read_parts(der)
             if not isinstance(gated, UnprovenError):
@@ -211,7 +211,7 @@ class _Search:
         return None
 
     def _step(self, path: tuple[Parts, ...], above: Parts) -> bool:
-        """Whether `above` issued what the path ends with, as far as the two alone can tell."""
+        """Whether `above` issued the last certificate of the path, as far as the two alone can show."""
         if not _may_issue(above, anchor=above.der in self.anchors):
             self.failures.append((len(path), _refuses(above)))
             return False
@@ -222,7 +222,7 @@ class _Search:
         if not isinstance(error, _Refusal):
             return True
         if len(path) > 1 and error.code in _CONSTRAINED and path[-1].subject == path[-1].issuer:
-            return True  # above others a CA's certificate for its own name is under no name constraints
+            return True  # a CA's certificate for its own name is exempt from name constraints if it is above another
         self._fail(len(path), (*path, above), error)
         return False
 
@@ -234,7 +234,7 @@ class _Search:
         by_der = {each.der: each for each in path}
         chain = tuple(by_der[der] for der in proven)
         for each in chain:
-            if each.ends <= self.at:  # OpenSSL before 4.0 ends a life a second earlier, and consumers have that
+            if each.ends <= self.at:  # OpenSSL before 4.0 ends a validity a second earlier, and consumers use that
                 self._fail(len(path), chain, _Refusal(_EXPIRED, "", each.der))
                 return None
         stop = _not_allowed(chain, issuer=self.issuer)
@@ -246,11 +246,11 @@ class _Search:
     def _fail(self, height: int, path: Sequence[Parts], refusal: _Refusal) -> None:
         guilty = next((each for each in path if each.der == refusal.der), path[0])
         if refusal.code in _NO_ISSUER or refusal.code in _BAD_SIGNATURES:
-            return  # another certificate of the issuer's name
+            return  # another certificate with the issuer's name
         self.failures.append((height, _words(guilty, refusal)))
 
     def reason(self, target: Parts) -> UnprovenError:
-        """What the try that came furthest failed at."""
+        """Why the try that got furthest failed."""
         if not self.failures:
             return UnprovenError(f"certificate {target.name} is not issued by a trusted CA", _LOOK, "stranger")
         furthest = max(height for height, _ in self.failures)
@@ -258,7 +258,7 @@ class _Search:
 
 
 def _gate(der: bytes, accept: Collection[str], *, anchor: bool) -> Parts | UnprovenError:
-    """What is known of a certificate before any arithmetic; or why it is not looked at."""
+    """What is known about a certificate before any arithmetic; or why it is not used."""
     parts = read_parts(der)
     if parts is None:
         return UnprovenError("a certificate cannot be read", _LOOK, "other")
@@ -276,7 +276,7 @@ def _gate(der: bytes, accept: Collection[str], *, anchor: bool) -> Parts | Unpro
 
 
 def _weak_key(parts: Parts, bits: range) -> str:
-    """What is wrong with a key, in words; empty for nothing."""
+    """What is wrong with a key, in words; empty if nothing."""
     if parts.key_kind != "rsa":
         known = parts.key_kind in _OTHER_KEYS or parts.key_kind.startswith("brainpool")
         return "" if known else f"a key of an unknown kind ({parts.key_kind})"
@@ -286,10 +286,10 @@ def _weak_key(parts: Parts, bits: range) -> str:
 
 
 def _not_allowed(chain: Sequence[Parts], *, issuer: bool) -> Parts | None:
-    """The first certificate of a path that is no CA, or does not allow what is below it (RFC 5280 §6.1.4 k to n).
+    """The first certificate of a path that is not a CA, or does not allow what is below it (RFC 5280 §6.1.4 k to n).
 
-    OpenSSL has looked at all but two things: that a CA says so in its basicConstraints (only a v1 root that somebody
-    configured need not), and that there is room below a target that is to issue.
+    OpenSSL has checked all but two things: that a CA says so in its basicConstraints (only a v1 root that somebody
+    configured need not), and that the path length allows a certificate below a target that is to issue.
     """
     for number, each in enumerate(chain):
         if number == 0 and not issuer:
@@ -329,7 +329,7 @@ def _words(guilty: Parts, refusal: _Refusal) -> UnprovenError:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """OpenSSL's: its number, its words, and the certificate it stopped at."""
+    """A refusal by OpenSSL: its number, its words, and the certificate where it stopped."""
 
     code: int
     words: str
@@ -338,12 +338,12 @@ class _Refusal:
 
 @lru_cache(maxsize=2048)
 def _verify(target: bytes, between: tuple[bytes, ...], anchor: bytes, at: datetime) -> tuple[bytes, ...] | _Refusal:
-    """The seam to OpenSSL: the path of exactly these certificates at the moment `at` (UTC), or why there is none."""
+    """The only call of OpenSSL: the path of exactly these certificates at the moment `at` (UTC), or the refusal."""
     try:
         store = crypto.X509Store()
         store.add_cert(_loaded(anchor))
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        store.set_time(at.replace(tzinfo=None))  # it reads the fields of a wall clock, and takes them for UTC
+        store.set_time(at.replace(tzinfo=None))  # pyOpenSSL takes the fields of a naive time as UTC
         context = crypto.X509StoreContext(store, _loaded(target), [_loaded(each) for each in between])
         return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, each) for each in context.get_verified_chain())
     except crypto.X509StoreContextError as error:

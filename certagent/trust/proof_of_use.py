@@ -1,10 +1,10 @@
-"""Whether a pair works: OpenSSL loads key, certificate and chain, and a peer that trusts the CA believes them.
+"""Whether a pair works: OpenSSL loads key, certificate and chain, and a peer that trusts the CA accepts them.
 
-A TLS handshake in memory, at a moment that the caller names, in the roles that the certificate is for. Nothing is
-written anywhere. What OpenSSL is not given (a token's key) or does not know is told, not taken for a fault: the rules
-of `fitness` and a trial signature are all there is then.
+It makes a TLS handshake in memory, at a moment that the caller names, in the roles that the certificate is for. It
+writes nothing. If OpenSSL cannot try the pair (a token's key, or something OpenSSL does not know), that is reported
+and is not an error: then only the rules of `fitness` and a trial signature remain.
 
-OpenSSL is cryptography's own, reached through pyOpenSSL's SSL, in this module alone.
+OpenSSL is cryptography's own, used through pyOpenSSL's SSL, only in this module.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from certagent.errors import KeystoreError, UnfitError
 from certagent.keys import PrivateKey
 from certagent.trust.fitness import CLIENT, LOOK, SERVER
 
-# OpenSSL's numbers (x509_vfy.h), as far as a pair that passed the rules may meet them.
+# Error numbers of OpenSSL (x509_vfy.h) that a pair may still get after it passed the rules.
 _WORDS = {
     2: "an intermediate CA is missing",
     9: "it is not valid yet",
@@ -36,7 +36,7 @@ _WORDS = {
 _MISUSED = "its key usage or purposes do not allow it"
 _WEAK = "a key or a digest in its chain is too weak for OpenSSL"
 _REFUSED = "certificate verify failed"
-_ROUNDS = 12  # messages there and back; a handshake takes three
+_ROUNDS = 12  # messages back and forth; a handshake takes three
 _TLS_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
@@ -49,10 +49,10 @@ def prove_use(
     at: datetime,
     weak: bool = False,
 ) -> str:
-    """Load the pair as a consumer does, and have it believed in `roles` by a peer that trusts the last of `chain`.
+    """Load the pair as a consumer does, and check that a peer that trusts the last of `chain` accepts it in `roles`.
 
     `at`: aware. `weak`: digests or keys were accepted that OpenSSL's default level refuses. Returns what could not be
-    tried, in words, empty where all was. Raises UnfitError.
+    tried, in words, empty if everything was. Raises UnfitError.
     """
     if words := untried(key):
         return words
@@ -64,7 +64,7 @@ def prove_use(
 
 
 def untried(key: PrivateKey) -> str:
-    """Why a pair with this key cannot be tried out; empty where it can."""
+    """Why a pair with this key cannot be tried out; empty if it can."""
     if not isinstance(key, rsa.RSAPrivateKey) and not isinstance(key.curve, _TLS_CURVES):
         return "OpenSSL cannot make a TLS connection with this kind of key"
     try:
@@ -75,7 +75,7 @@ def untried(key: PrivateKey) -> str:
 
 
 class _Trial:
-    """Two ends of one connection, both with the pair: each end's certificate is verified by the other, or not."""
+    """Two ends of one connection, both with the pair: each end verifies the other's certificate, or does not."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class _Trial:
         self._key, self._certificate, self._chain, self._at = key, certificate, chain, at
         small = any(isinstance(k := each.public_key(), rsa.RSAPublicKey) and k.key_size < 2048 for each in chain)
         self._level = 0 if weak or small else 2
-        self._context(verify=False)  # loads it once, whatever it is for
+        self._context(verify=False)  # loads it once, whatever its roles
 
     def _context(self, *, verify: bool) -> SSL.Context:
         context = SSL.Context(SSL.TLS_METHOD)
@@ -97,7 +97,7 @@ class _Trial:
             context.set_cipher_list(f"DEFAULT@SECLEVEL={self._level}".encode())
             context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
             with warnings.catch_warnings():
-                # pyOpenSSL wants cryptography's certificates here, which read fewer names than OpenSSL does.
+                # pyOpenSSL wants cryptography's certificates here, which support fewer names than OpenSSL.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 context.use_certificate(_loaded(self._certificate))
                 for each in self._chain[:-1]:
@@ -116,10 +116,10 @@ class _Trial:
     def _trust(self, store: crypto.X509Store) -> None:
         store.add_cert(_loaded(self._chain[-1]))
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        store.set_time(self._at.replace(tzinfo=None))  # it reads the fields of a wall clock, and takes them for UTC
+        store.set_time(self._at.replace(tzinfo=None))  # pyOpenSSL takes the fields of a naive time as UTC
 
     def handshake(self, roles: frozenset[str]) -> None:
-        """Raises UnfitError where one end does not believe the other."""
+        """Raises UnfitError if one end does not accept the other."""
         try:
             self._shake_hands(roles)
         except SSL.Error as error:
@@ -148,7 +148,7 @@ class _Trial:
         raise SSL.Error([])
 
     def _why(self, roles: frozenset[str], error: SSL.Error) -> str:
-        """What of the chain OpenSSL refuses, tried without a connection; then what only a connection asks for."""
+        """Why OpenSSL refuses the chain, tried without a connection; otherwise what the connection itself reports."""
         if _reason(error) != _REFUSED:
             return _reason(error)
         store = crypto.X509Store()
@@ -177,6 +177,6 @@ def _carry(here: SSL.Connection, there: SSL.Connection) -> None:
 
 
 def _reason(error: SSL.Error) -> str:
-    """OpenSSL's own words, or a few of ours where it has none."""
+    """OpenSSL's own words, or ours if it has none."""
     found = error.args[0] if error.args and isinstance(error.args[0], list) else []
     return next((str(each[-1]) for each in found if each and each[-1]), "it gave no reason")

@@ -1,19 +1,19 @@
-"""Whom to believe: pure rules. Values and `now` in; a value or TrustError out. No file, no network, no clock.
+"""Which certificates to trust: pure rules. Values and `now` in; a value or TrustError out. No file, network or clock.
 
 The rules (docs/security.md; RFC 8894 §2.2 and §4.2). Every path in them is one that `proof.prove` proves:
 
-1. A CA certificate is believed if its fingerprint is configured, if it is a configured trust anchor, if it is one of
-   these renewed with the same key, or if a proven path leads from it to one of these. Nothing is believed on first
+1. A CA certificate is trusted if its fingerprint is configured, if it is a configured trust anchor, if it is one of
+   these renewed with the same key, or if a proven path leads from it to one of these. Nothing is trusted on first
    use. What cannot be read counts as not sent.
-2. The issuer is the lowest believed CA that the authority sends; if it sends its RA alone, the anchor above that. Of
-   the same CA's old and new certificate it is the one that ends later. A CA whose successor has taken over is not
-   believed again.
-3. An RA certificate is believed if a proven path leads from it to the issuer or one above, and it is for an RA's
-   purpose, or named by a person. Any other is a sibling of our own certificate: its holder could otherwise stand in
-   the middle and read challenge passwords.
+2. The issuer is the lowest trusted CA that the authority sends; if it sends only its RA, the anchor above the RA. Of
+   an old and a new certificate of the same CA, it is the one that ends later. A CA whose successor has taken over is
+   not trusted again.
+3. An RA certificate is trusted if a proven path leads from it to the issuer or one above, and it is for an RA's
+   purpose, or named by a person. Any other is a certificate like our own: its holder could otherwise stand in the
+   middle and read challenge passwords.
 4. Weak signatures (SHA-1, MD5) on any certificate of the path need the authority's `accept`.
 
-What is accepted as a successor is `trust.fitness`'s to say.
+`trust.fitness` decides what is accepted as a successor.
 """
 
 from __future__ import annotations
@@ -30,50 +30,51 @@ from certagent.config.values import Fingerprint
 from certagent.errors import TrustError
 from certagent.trust.proof import Path, UnprovenError, comes_from, is_same_ca, is_twin, prove
 
-# A device's clock may be a little behind its CA's; more than that is an error worth a person's look.
+# A device's clock may be a little behind its CA's; if it is more, a person should look at it.
 SKEW = timedelta(minutes=5)
 
-# id-kp-cmcRA and Microsoft's request agent: an RA may have others beside these.
+# id-kp-cmcRA and Microsoft's request agent: an RA may have other purposes besides these.
 _RA_PURPOSES = frozenset({"1.3.6.1.5.5.7.3.28", "1.3.6.1.4.1.311.20.2.1"})
 
 
 @dataclass(frozen=True)
 class Pins:
-    """What the configuration says may be believed."""
+    """What the configuration says may be trusted."""
 
     fingerprints: tuple[Fingerprint, ...]
     anchors: tuple[x509.Certificate, ...]
     accept: frozenset[str] = frozenset()
     followed: frozenset[Fingerprint] = frozenset()
-    """CAs known to have a successor: it issues in their stead as soon as it is valid and offered."""
+    """CAs that are known to have a successor, which issues in their place as soon as it is valid and offered."""
 
     recipient: x509.Certificate | None = None
     signer: x509.Certificate | None = None
-    """RA certificates that a person has named for a part; believed only under a believed CA, as others are."""
+    """RA certificates that a person has named for a role; like others, they are trusted only under a trusted CA."""
 
     past: frozenset[Fingerprint] = frozenset()
     """CAs whose successor has taken over."""
 
     withdrawn: frozenset[Fingerprint] = frozenset()
-    """Next CAs that were announced, and another instead of them since."""
+    """Next CAs that were announced, before another one was announced in their place."""
 
     known_ras: frozenset[Fingerprint] = frozenset()
-    """RA certificates that were believed before, under these very rules."""
+    """RA certificates that were trusted before, under these same rules."""
 
     remembered: tuple[x509.Certificate, ...] = ()
-    """CAs believed before: what is pinned by its fingerprint alone may not be sent any more."""
+    """CAs trusted before; the authority may have stopped sending one that is pinned only by its fingerprint."""
 
     def believed_among(self, offered: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
         """Rule 1: the anchors of every path, among what is offered and what is known."""
         every = dict.fromkeys((*offered, *self.anchors, *self.remembered))
         named = [each for each in every if self.names(each) and facts.fingerprint(each) not in self.past]
-        # Without basicConstraints (X.509 v1) only a person's word makes a CA, and only of one that names itself.
+        # A certificate without basicConstraints (X.509 v1) is a CA only if a person says so, and only if it names
+        # itself.
         named = [each for each in named if facts.is_ca(each) or each.subject == each.issuer]
         twins = [each for each in offered if each not in named and any(is_twin(each, old) for old in named)]
         return (*named, *twins)
 
     def names(self, certificate: x509.Certificate) -> bool:
-        """Whether the certificate is believed by itself."""
+        """Whether the certificate is trusted by itself."""
         if certificate in self.anchors:
             return True
         return any(facts.fingerprint(certificate, pin.algorithm) == pin for pin in self.fingerprints)
@@ -81,11 +82,11 @@ class Pins:
 
 @dataclass(frozen=True)
 class Believed:
-    """An authority as far as it is believed: who issues, what is above it, who signs, whom requests are for.
+    """The trusted part of an authority: who issues, which CAs are above, who signs, whom requests are for.
 
-    `recipient` None: nobody here has an RSA key, so that requests can only be locked with a password. `or_for`: whom
-    they may be for as well, by all that certificates tell. `passed_over`: RA certificates that a person named for a
-    part (`recipient`, `signer`), which they do not have: this CA did not issue them, or offers others instead.
+    `recipient` None: nobody here has an RSA key, so only a password can lock requests. `or_for`: other possible
+    recipients, as far as certificates show. `passed_over`: RA certificates that a person named for a role (`recipient`,
+    `signer`) that they do not have: this CA did not issue them, or offers others instead.
     """
 
     issuer: x509.Certificate
@@ -102,7 +103,7 @@ class Believed:
 
     @property
     def ras(self) -> tuple[x509.Certificate, ...]:
-        """The RA certificates that have a part: signers, and the recipient."""
+        """The RA certificates that have a role: signers, and the recipient."""
         every = dict.fromkeys((*self.signers, *([self.recipient] if self.recipient else [])))
         return tuple(each for each in every if not facts.is_ca(each) and each not in self.chain)
 
@@ -127,13 +128,13 @@ def with_ras(
     pins: Pins,
     now: datetime,
 ) -> Believed:
-    """A believed issuer with the RA certificates among what is offered (rule 3)."""
+    """A trusted issuer with the RA certificates among what is offered (rule 3)."""
     by_file = [each for each in (pins.recipient, pins.signer) if each is not None]
     believed = _believed_ras([*dict.fromkeys((*offered, *by_file))], (issuer, *above), pins, now)
     ras = [ra for ra in believed if ra in offered]
     signing, recipients = [ra for ra in ras if _may_sign(ra)], _recipients(ras)
     parts = {"recipient": (pins.recipient, recipients), "signer": (pins.signer, signing)}
-    # A named RA that this CA did not issue was another CA's; one that it does not offer beside others was replaced.
+    # If this CA did not issue a named RA, it was another CA's; if it offers others and not this one, it was replaced.
     passed_over = {
         word: named
         for word, (named, others) in parts.items()
@@ -144,7 +145,7 @@ def with_ras(
     if pins.recipient is not None and "recipient" not in passed_over:
         recipients = [pins.recipient, *(ra for ra in recipients if ra != pins.recipient)]
     elif not recipients and _has_rsa(issuer):
-        # The CA whatever its key usage says: some set but one of the two bits that SCEP wants (RFC 8894 §3.5.2).
+        # The CA, whatever its key usage says: some set only one of the two bits that SCEP wants (RFC 8894 §3.5.2).
         recipients = [issuer, *filter(_has_rsa, ras)]
     # A CA renewed with its key may sign under its old certificate's name.
     every = dict.fromkeys((*offered, *pins.anchors, *pins.remembered))
@@ -163,7 +164,7 @@ def _proven_cas(
     """Rule 1: every CA that may issue, with its path up; and why the others may not."""
     paths, failures = [], []
     for each in dict.fromkeys((*offered, *pins.anchors)):
-        # A CA's certificate for its own name that is no anchor is its next one: a rollover has rules of its own.
+        # A CA's certificate for its own name that is not an anchor is its next one; rollover has its own rules.
         if each not in anchors and (not facts.is_ca(each) or each.subject == each.issuer):
             continue
         try:
@@ -180,7 +181,7 @@ def _highest(
     pins: Pins,
     now: datetime,
 ) -> Path:
-    """The path of a CA; of an anchor that stands below another one the path up to that."""
+    """The path of a CA; for an anchor that stands below another one, the path up to that one."""
     others = [each for each in anchors if each != ca]
     try:
         return soon(lambda at: prove(ca, offered, others, at, accept=pins.accept, issuer=True), now)
@@ -204,7 +205,7 @@ def soon(proof: Callable[[datetime], Path], now: datetime, until: datetime | Non
 
 
 def _could_issue(paths: Sequence[Path], offered: Sequence[x509.Certificate]) -> Sequence[Path]:
-    """Rule 2: an anchor that the authority does not send is its issuer only where what it does send says so."""
+    """Rule 2: an anchor that the authority does not send is the issuer only if it issued a certificate that is sent."""
     sent = [path for path in paths if path.target in offered]
     return sent or [path for path in paths if any(comes_from(each, path.target) for each in offered)]
 
@@ -212,10 +213,10 @@ def _could_issue(paths: Sequence[Path], offered: Sequence[x509.Certificate]) -> 
 def _issuer(candidates: Sequence[Path], paths: Sequence[Path], failures: Failures, pins: Pins) -> Path:
     """Rule 2: the lowest one; of several, the one that is named by a fingerprint."""
     above = {ca for path in paths for ca in path.above}
-    # Two CAs that certify each other (a cross-certified rollover) leave no lowest one.
+    # If two CAs certify each other (a cross-certified rollover), there is no lowest one.
     lowest = [path for path in candidates if path.target not in above] or list(candidates)
     for ca, error in failures:
-        # The CA that should issue has expired, or may not: the one above it does not issue in its stead.
+        # The CA that should issue has expired, or may not issue: the one above does not take its place.
         over = [path for path in lowest if comes_from(ca, path.target)]
         lowest = [path for path in lowest if path not in over]
         if over and not lowest:
@@ -246,27 +247,28 @@ def _gone_back(ca: x509.Certificate) -> TrustError:
 def _believed_ras(
     offered: Sequence[x509.Certificate], cas: Sequence[x509.Certificate], pins: Pins, now: datetime
 ) -> tuple[x509.Certificate, ...]:
-    """Rule 3. A stranger among the certificates is passed over, unless nothing else could be the RA."""
+    """Rule 3. An unknown certificate is skipped, unless nothing else could be the RA."""
     candidates = [each for each in offered if each not in cas and not facts.is_ca(each)]
     believed, refusal = [], None
     for candidate in candidates:
         try:
             _check_ra(candidate, cas, pins, now)
         except TrustError as error:
-            # One that a person named by file was another CA's RA: it has no part any more, and is no alarm.
+            # If a person named it by file, it was another CA's RA: it has no role any longer, and is no reason for an
+            # alarm.
             refusal = refusal if candidate in (pins.recipient, pins.signer) else error
         else:
             believed.append(candidate)
     if refusal is not None and not believed:
         raise refusal
-    # Of several the newest is the one at work, whatever the order on the wire.
+    # Of several, the newest is the one in use, whatever their order in the answer.
     return tuple(sorted(believed, key=lambda ra: (ra.not_valid_before_utc, facts.to_der(ra)), reverse=True))
 
 
 def _check_ra(candidate: x509.Certificate, cas: Sequence[x509.Certificate], pins: Pins, now: datetime) -> None:
     who = f"RA certificate {facts.subject_text(candidate)} ({facts.fingerprint(candidate)})"
     named = pins.names(candidate) or candidate in (pins.recipient, pins.signer)
-    # An RA of another CA is believed for its own fingerprint alone.
+    # An RA of another CA is trusted only by its own fingerprint.
     anchors = (*cas, candidate) if pins.names(candidate) else cas
     try:
         soon(lambda at: prove(candidate, (), anchors, at, accept=pins.accept), now)
@@ -292,7 +294,7 @@ def _may_sign(certificate: x509.Certificate) -> bool:
 
 
 def _recipients(ras: Sequence[x509.Certificate]) -> list[x509.Certificate]:
-    """Whom a request may be enveloped to: the RAs for key encipherment, else those for data encipherment."""
+    """The RAs that requests may be encrypted to: those for key encipherment, otherwise for data encipherment."""
     usages = [(ra, facts.key_usage(ra)) for ra in ras if _has_rsa(ra)]
     for_keys = [ra for ra, usage in usages if usage is None or usage.key_encipherment]
     return for_keys or [ra for ra, usage in usages if usage is not None and usage.data_encipherment]
@@ -303,7 +305,7 @@ def _has_rsa(certificate: x509.Certificate) -> bool:
 
 
 def _why_nobody(offered: Sequence[x509.Certificate], pins: Pins, failures: Failures) -> TrustError:
-    """What to say when no CA is believed: what is wrong with the one that would be, else what was found."""
+    """What to say if no CA is trusted: what is wrong with the likely one, otherwise what was found."""
     near = [error for _, error in failures if error.why != "stranger"]
     if near:
         return min(near, key=lambda error: (error.why == "digest", str(error)))

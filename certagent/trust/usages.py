@@ -17,12 +17,12 @@ def usage_words(source: x509.Certificate | x509.KeyUsage) -> frozenset[str] | No
     usage = facts.key_usage(source) if isinstance(source, x509.Certificate) else source
     if usage is None:
         return None
-    agreed = usage.key_agreement  # the last two are defined with it alone
+    agreed = usage.key_agreement  # the last two are only defined together with it
     return frozenset(word for word in _USAGES if (agreed or not word.endswith("_only")) and getattr(usage, word))
 
 
 def purpose_words(purposes: Iterable[str]) -> frozenset[str]:
-    """Dotted OIDs as the configuration writes purposes: server_auth, or the OID where there is no word."""
+    """Dotted OIDs as the configuration writes purposes: server_auth, or the OID if there is no word for it."""
     words = {oid: word for word, oid in reversed(names.PURPOSES.items())}
     return frozenset(words.get(each, each) for each in purposes)
 
