@@ -80,8 +80,8 @@ class Pool:
         return name in self._queue or name in self.at_work
 
     def resize(self, size: int, time_limit: timedelta, shared: Mapping[str, Collection[object]]) -> None:
-        """Run at most `size` workers at a time; each may go `time_limit` without a report. `shared`: what keystores have
-        in common that makes it best to work on them together.
+        """Run at most `size` workers at a time; each may go `time_limit` without a report. `shared`: what keystores
+        have in common, so that it is best to work on them together.
         """
         self._size, self._time_limit, self._shared = size, time_limit, shared
 

@@ -1,7 +1,7 @@
-"""`certagent demo`: a lab CA, the agent and a TLS service, each a process of its own, and a view of all three.
+"""`certagent demo`: a lab CA, the agent and a TLS service, each in its own process, and a view of all three.
 
-Everything is real but the length of a life: certificates live for seconds. Like the agent with its workers, the
-demo starts processes itself (processes.py); it knows what they do only by what anybody could look at.
+Everything is real except the lifetimes: certificates live for seconds. Like the agent with its workers, the
+demo starts processes itself (processes.py); it learns what they do only from what anybody could see.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Play the demo; 0 if all of it really happened. Raises ConfigError, DemoError."""
-    # The TLS service lives in this package too, and starts without cryptography and rich.
+    """Play the demo; 0 if everything really happened. Raises ConfigError, DemoError."""
+    # The TLS service is in this package too, and starts without cryptography and rich.
     from certagent.demo.play import play  # noqa: PLC0415 -- hence not at the top
 
     return play(arguments.dir)

@@ -51,7 +51,7 @@ def _play(here: Site, console: Console | None, started: datetime) -> Watch:
                 _watch_until_done(watch, here, processes, show)
         finally:
             watch.handshakes.stop()
-    watch.look(_now())  # the agent let a worker finish what it was at
+    watch.look(_now())  # the agent let a worker finish what it was doing
     failures = watch.handshakes.failures
     if failures:
         raise DemoError(f"{len(failures)} TLS handshakes failed, the first: {failures[0]}", f"see {here.logs}")
@@ -59,7 +59,7 @@ def _play(here: Site, console: Console | None, started: datetime) -> Watch:
 
 
 def _start(watch: Watch, here: Site, processes: Processes, show: Show) -> None:
-    """Start every process; the agent last, for it finds the others in its configuration."""
+    """Start every process; the agent comes last, because its configuration names the others."""
 
     def tell(who: str, text: str) -> None:
         now = _now()
@@ -97,7 +97,7 @@ def _watch_until_done(watch: Watch, here: Site, processes: Processes, show: Show
 
 @contextmanager
 def _shown(watch: Watch, here: Site, console: Console | None) -> Iterator[Show]:
-    """What shows the events: a live view in a terminal, else a line for each."""
+    """Shows the events: a live view in a terminal, otherwise a line for each."""
     if console is None or console.is_dumb_terminal:
         told = 0
 

@@ -1,4 +1,4 @@
-"""The demo's processes: started with their output in files, and ended with the demo, however it ends."""
+"""The demo's processes: their output goes to files, and they end with the demo, however it ends."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from certagent.agent import systemd
 from certagent.errors import CertagentError
 from certagent.text import printable
 
-_START = 20.0  # seconds a process may take to say that it is there
+_START = 20.0  # seconds a process may take to report that it runs
 _STOP = 10.0  # seconds it may take to end
 
 
 class DemoError(CertagentError):
-    """Something of the demo did not happen."""
+    """Something that the demo waits for did not happen."""
 
 
 class EndedError(Exception):
@@ -34,10 +34,10 @@ class EndedError(Exception):
 
 
 class Processes:
-    """Processes by name, inside `with`; on leaving, the newest ends first.
+    """Processes by name, inside `with`; on exit, the newest ends first.
 
-    SIGINT, SIGTERM and SIGHUP do nothing by themselves inside: `wait` raises EndedError after one. So none can fall
-    between the start of a process and the note that there is one.
+    Inside, SIGINT, SIGTERM and SIGHUP do nothing by themselves: `wait` raises EndedError after one. So no signal can
+    come between the start of a process and the moment we record it.
     """
 
     def __init__(self, logs: Path) -> None:
@@ -60,7 +60,7 @@ class Processes:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._signal = number  # and no lock is taken: it may be the one that this interrupts
+        self._signal = number  # takes no lock: the code that the signal interrupts may hold it
 
     def log_of(self, name: str) -> Path:
         return self._logs / f"{name}.log"
@@ -74,7 +74,7 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=_environment(),
-                process_group=0,  # ^C in a terminal reaches the demo alone, which ends them in good order
+                process_group=0,  # ^C in a terminal reaches only the demo, which ends them in good order
             )
 
     def wait(self, seconds: float) -> None:
@@ -108,9 +108,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, so that the processes run the same code as we do, and nothing found in the current directory."""
+    """Our environment, so that the processes run the same code as we do, and nothing from the current directory."""
     environment = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
-    environment.pop("JOURNAL_STREAM", None)  # their logs are files, with times in them
+    environment.pop("JOURNAL_STREAM", None)  # they log to files, with times
     environment["PYTHONSAFEPATH"] = "1"
     environment["PYTHONPATH"] = str(Path(certagent.__file__).parents[1])
     return environment

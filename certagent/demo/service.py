@@ -1,7 +1,7 @@
-"""The demo's consumer: a TLS server of its own process, which reads its files at SIGHUP and at no other time.
+"""The demo's consumer: a TLS server in its own process, which reads its files only at SIGHUP.
 
-Nothing of certagent is in it: it stands for nginx, or any service that must be told. Until there is a first
-certificate it refuses connections.
+It contains nothing of certagent: it stands for nginx, or any service that must be told to reload. Until there is a
+certificate, it refuses connections.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 GREETING = b"the certagent demo greets you\n"
 READY = "bound to "  # what it prints first, before the address
-_PATIENCE = 5.0  # seconds with a silent client
+_PATIENCE = 5.0  # seconds to wait for a silent client
 
 
 class Service:
@@ -42,7 +42,7 @@ class Service:
         fresh = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             fresh.load_cert_chain(self._directory / "fullchain.pem", self._directory / "key.pem")
-        except OSError as error:  # ssl.SSLError is one: a pair that does not match
+        except OSError as error:  # includes ssl.SSLError: a pair that does not match
             print(f"keeps what it has: {error}", flush=True)
             return
         first, self._context = self._context is None, fresh
@@ -59,7 +59,7 @@ class Service:
     def _greet(self, connection: socket.socket) -> None:
         context = self._context
         if context is None:
-            raise AssertionError  # connections are accepted once there is one
+            raise AssertionError  # connections are accepted only after the first certificate
         # A client may go away at any moment.
         with contextlib.suppress(OSError), connection:
             connection.settimeout(_PATIENCE)

@@ -1,4 +1,4 @@
-"""The demo's directory: what a person would write to use certagent, and where everything lies."""
+"""The demo's directory: the files that a user of certagent would write, and where everything is."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from certagent import durable
 from certagent.errors import ConfigError
 from certagent.state_directory import StateDirectory
 
-LIFETIME = 18  # seconds, of certificates
-# Of the CA: its life, and how long before its end its successor is announced, and begins. While both live, a
-# service may serve a certificate of either.
+LIFETIME = 18  # seconds, of a certificate
+# Of the CA: its lifetime, and how long before its end its successor is announced, and begins. While both are valid,
+# a service may serve a certificate of either.
 CA_LIFETIME, ROLLOVER, OVERLAP = 48, 22, 8
 SERVER_NAME = "web.demo.internal"
 
@@ -79,7 +79,7 @@ echo "$CERTAGENT_KEYSTORE $CERTAGENT_SERIAL wrote this line to hooks.log" >> "$h
 
 @dataclass(frozen=True)
 class Site:
-    """Where everything lies below the demo's directory."""
+    """Where everything is below the demo's directory."""
 
     directory: Path
 
@@ -116,7 +116,7 @@ class Site:
         return StateDirectory(self.directory / "state").keystore(keystore).path
 
     def configure(self, authorities: str, address: str) -> None:
-        """Write the configuration, with the lab's own block of it, and the hooks. `address`: of the TLS service."""
+        """Write the configuration, with the lab's own block in it, and the hooks. `address`: of the TLS service."""
         hooks = self.directory / "hooks"
         for directory in (self.directory / "keystores", hooks, self.directory / "vpn"):
             durable.make_directory(directory)
@@ -152,7 +152,7 @@ class Site:
 
 
 def make(directory: Path | None) -> Site:
-    """An empty site: `directory`, made if missing, else a temporary one. Raises ConfigError."""
+    """An empty site: `directory`, made if missing, or a temporary one. Raises ConfigError."""
     try:
         if directory is None:
             return _with_directories(Path(tempfile.mkdtemp(prefix="certagent-demo-")))
@@ -174,5 +174,5 @@ def _with_directories(directory: Path) -> Site:
 
 
 def _quoted(path: Path) -> str:
-    """A path in YAML, whatever is in it."""
+    """A path as YAML, whatever characters it contains."""
     return json.dumps(str(path), ensure_ascii=False)

@@ -19,10 +19,10 @@ _ABOUT = {
     "vpn": "key and certificate in one file, behind a symbolic link",
 }
 _EXPECTED = timedelta(seconds=55)
-# Each certificate of a keystore has its colour, so that one sees where it is served.
+# Each certificate of a keystore has its own colour, to show where it is served.
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "bright_red", "bright_green")
 _CA_COLOURS = ("bright_cyan", "bright_magenta")
-_OTHER_LINES = 17  # of a frame: all but the events and their border
+_OTHER_LINES = 17  # lines of a frame without the events and their border
 
 
 def frame(watch: Watch, site: Site, now: datetime, width: int, height: int) -> RenderableType:
@@ -41,7 +41,7 @@ def frame(watch: Watch, site: Site, now: datetime, width: int, height: int) -> R
 
 
 def line(event: Sighting) -> str:
-    """An event where there is no terminal."""
+    """An event as a line, without a terminal."""
     return f"{iso(event.at)} {event.who:<7} {event.text}"
 
 
@@ -135,7 +135,7 @@ def _life(keystore: WatchedKeystore, now: datetime, width: int) -> Text:
 
 
 def _bar(life: tuple[datetime, datetime], mark_at: datetime | None, now: datetime, width: int, colour: str) -> Text:
-    """A life, from its start to its end, as a bar that runs empty."""
+    """A lifetime, from start to end, as a bar that empties."""
     start, end = life
     whole, left = end - start, max(end - now, timedelta(0))
     caption = f"  {left.total_seconds():2.0f} s left"
@@ -150,7 +150,7 @@ def _bar(life: tuple[datetime, datetime], mark_at: datetime | None, now: datetim
 
 
 def _authority(watch: Watch, now: datetime, width: int) -> RenderableType:
-    """The CA above what is in place, and what is prepared for its end."""
+    """The CA of the certificate in place, and what is prepared for the CA's end."""
     web, done = watch.keystores["web"], sum(each.rolled_over > 0 for each in watch.keystores.values())
     grid = _sides()
     title = Text.assemble(("CA", "bold"), ("  what clients of the service trust", "dim"))
@@ -210,7 +210,7 @@ def _events(watch: Watch, lines: int) -> RenderableType:
 
 
 def _sides() -> Table:
-    """One line: a left side that gives way, and a right side."""
+    """One line: a left side that is shortened if necessary, and a right side."""
     grid = Table.grid(expand=True)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""What is seen from outside: files in place, state, history, the hooks' own log, and what the service serves."""
+"""What can be seen from outside: files in place, state, history, the hooks' own log, and what the service serves."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from certagent.demo.service import GREETING
 from certagent.demo.site import SERVER_NAME, Site
 from certagent.transaction.journal import Journal, Phase
 
-WANTED = 3  # renewals of each keystore, beside its rollover
+WANTED = 3  # renewals of each keystore, besides its rollover
 _BETWEEN_HANDSHAKES = 0.2  # seconds
 _PATIENCE = 5.0  # seconds
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One line of what happened, and when it was seen. `who`: a keystore, or a process of the demo."""
+    """One line about what happened, and when it was seen. `who`: a keystore, or a process of the demo."""
 
     at: datetime
     who: str
@@ -34,7 +34,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class TrustedCa:
-    """A CA that web's `ca_file` holds, or held. `name`: the first digits of its fingerprint."""
+    """A CA that is, or was, in web's `ca_file`. `name`: the first digits of its fingerprint."""
 
     certificate: x509.Certificate
 
@@ -70,12 +70,12 @@ class WatchedKeystore:
 
     @property
     def changes(self) -> int:
-        """How often it got another certificate."""
+        """How often it got a new certificate."""
         return self.enrolled + self.renewed + self.rolled_over
 
 
 class Handshakes(threading.Thread):
-    """A client of the TLS service, again and again: chain, dates and host name checked against web's `ca_file`."""
+    """A client that connects to the TLS service repeatedly, and checks chain, dates and host name with `ca_file`."""
 
     def __init__(self, ca: Path) -> None:
         super().__init__(name="handshakes", daemon=True)
@@ -84,7 +84,7 @@ class Handshakes(threading.Thread):
         self._stopping = threading.Event()
         self.good = 0
         self.failures: list[str] = []
-        self.served: list[str] = []  # serials, as they were seen one after the other
+        self.served: list[str] = []  # serials, in the order they were seen
 
     def begin(self, address: str) -> None:
         self.address = address
@@ -94,7 +94,7 @@ class Handshakes(threading.Thread):
         while not self._stopping.wait(_BETWEEN_HANDSHAKES):
             try:
                 serial = self._shake()
-            except OSError as error:  # ssl.SSLError is one
+            except OSError as error:  # includes ssl.SSLError
                 # Before the first certificate there is no service yet, and no trust anchor.
                 if self.good:
                     self.failures.append(str(error))
@@ -125,7 +125,7 @@ class Handshakes(threading.Thread):
 
 
 class Watch:
-    """Looks at everything, and tells what is new since the last look."""
+    """Looks at everything, and reports what is new since the last look."""
 
     def __init__(self, site: Site, started: datetime) -> None:
         self._site = site
@@ -133,8 +133,8 @@ class Watch:
         self.started = started
         self.keystores = {name: WatchedKeystore(name) for name in site.certificates}
         self.events: list[Sighting] = []
-        self.cas: list[TrustedCa] = []  # as they came into ca_file
-        self.trusted: list[TrustedCa] = []  # what it holds now
+        self.cas: list[TrustedCa] = []  # in the order they came into ca_file
+        self.trusted: list[TrustedCa] = []  # those in it now
         self._hook_lines = 0
         self._served = 0
         self._failures = 0
@@ -144,13 +144,13 @@ class Watch:
         for keystore in self.keystores.values():
             self._look_at(keystore)
         self._look_at_trust(now)
-        # In the order of a transaction's end: history is written once hooks and probe were content.
+        # In the order in which a transaction ends: history is written once hooks and probe have succeeded.
         self.events += self._hooks(now) + self._handshakes(now)
         for keystore in self.keystores.values():
             self.events += self._history(keystore, now)
 
     def missing(self) -> list[str]:
-        """What has not happened yet, each a line; empty: the demo is over, and all is well."""
+        """What has not happened yet, a line each; if empty, the demo is over and all is well."""
         lacks = []
         for each in self.keystores.values():
             if not each.enrolled:

@@ -1,4 +1,5 @@
-"""A SCEP CA on loopback, real, honest and small, to try and to test with. Production code never imports it."""
+"""A small but real and standard SCEP CA on loopback, for trying things out and for tests. Production code never
+imports it."""
 
 from certagent.lab.ca import LabCA
 from certagent.lab.generation import Generation, Settings

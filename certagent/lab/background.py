@@ -1,4 +1,4 @@
-"""The lab without a terminal: started by `--background`, ended by `stop`. Its lock says whether it runs, as whom."""
+"""The lab without a terminal: `--background` starts it, `stop` ends it. Its lock says whether it runs, and its PID."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from certagent import durable
 from certagent.errors import BusyError, ConfigError
 
 Ready = Callable[[str], None]
-"""Told once it listens, with what a person wants to know of it."""
+"""Called once the lab listens, with what the user wants to know about it."""
 
 
 def lock_of(directory: Path) -> Path:
@@ -24,9 +24,9 @@ def log_of(directory: Path) -> Path:
 
 
 def start(directory: Path, serve: Callable[[Ready], int]) -> int:
-    """`serve` in a process of its own, which this one leaves behind once it listens; the exit code if it does not.
+    """Run `serve` in its own process, which this one leaves behind once it listens; returns the exit code if it fails.
 
-    What keeps it from listening is told where we tell things: until then its streams are ours.
+    Until it listens, it uses our streams, so the user sees what goes wrong.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -56,7 +56,7 @@ def start(directory: Path, serve: Callable[[Ready], int]) -> int:
 
 
 def stop(directory: Path) -> int:
-    """End the lab that runs there, in the background or not, and wait until it is gone. Raises ConfigError."""
+    """End the lab that runs in this directory, in the background or not, and wait for its end. Raises ConfigError."""
     try:
         with durable.lock(lock_of(directory), ""):
             pass
@@ -70,14 +70,14 @@ def stop(directory: Path) -> int:
 
 
 def wait_for_the_end() -> None:
-    """Until SIGINT or SIGTERM. `hold_signals` came before, and before any thread."""
+    """Wait for SIGINT or SIGTERM. Call `hold_signals` first, before any thread starts."""
     signal.sigwait(_ENDS)
 
 
 def hold_signals() -> None:
-    """Have SIGINT and SIGTERM wait for `wait_for_the_end`, in this thread and those it will start."""
+    """Block SIGINT and SIGTERM until `wait_for_the_end`, in this thread and those it will start."""
     for number in _ENDS:
-        signal.signal(number, lambda *_: None)  # not ignored, as in a shell's background: those would be lost
+        signal.signal(number, lambda *_: None)  # a shell's background job ignores them, and loses them
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
 
 

@@ -1,4 +1,4 @@
-"""The lab CA: what it answers, and why. A test makes a misbehaving one by overriding a method.
+"""The lab CA: what it answers, and why. A test makes a misbehaving CA by overriding a method.
 
     respond_http     one HTTP exchange → capabilities | ca_certificates | next_ca | pki_operation
     pki_operation    SCEP message in, reply out: decide → reply
@@ -53,7 +53,7 @@ class LabCA:
         self.store = Store(directory)
         self.store.create()
         self.generations = Generations(self.store, self.settings, clock())
-        self.crl_url: str | None = None  # where a server of this CA answers with its CRL
+        self.crl_url: str | None = None  # where a server of this CA serves its CRL
         self.challenge = self.settings.challenge or self.store.challenge()
         self._lock = threading.Lock()
         self._issued = Issued(self.store)
@@ -90,11 +90,11 @@ class LabCA:
             case "PKIOperation":
                 return self.pki_operation(decode_message(call.message))
             case _:
-                # RFC 8894 §3.5.1: what is not advertised is not understood.
+                # RFC 8894 §3.5.1: an operation that is not advertised is not supported.
                 return HttpAnswer(400, "text/plain", b"unknown operation\n", "unknown operation")
 
     def capabilities(self) -> Sequence[str]:
-        """The words of GetCACaps: what `decide` really takes, and nothing else."""
+        """The words of GetCACaps: exactly what `decide` accepts."""
         weak = [word for name, word in (("3des", "DES3"), ("sha1", "SHA-1")) if name in self.settings.accept]
         next_ca = ["GetNextCACert"] if self.settings.rollover is not None else []
         return ("AES", "POSTPKIOperation", "Renewal", "SHA-256", "SHA-512", "SCEPStandard", *next_ca, *weak)
@@ -108,8 +108,8 @@ class LabCA:
         return next_ca_answer(self.generation, self.following, self.clock(), flat=self.settings.flat_next_ca)
 
     def crl(self, name: str = "") -> x509.CertificateRevocationList:
-        """Which of its certificates are no longer good, as of now; of the generation whose `crl_name` it is, else of
-        the current one."""
+        """The CRL of the generation with this `crl_name`, or of the current one: which of its certificates are revoked
+        now."""
         issuer = next((each for each in self.generations.all() if each.crl_name == name), self.generation).issuer
         settings = self.settings
         return issuing.revocation_list(
@@ -117,7 +117,7 @@ class LabCA:
         )
 
     def pki_operation(self, message: bytes) -> HttpAnswer:
-        """A SCEP message → the reply. What cannot be opened gets no reply, since nobody is known to reply to."""
+        """A SCEP message → the reply. A message that cannot be opened gets no reply: nobody knows whom to reply to."""
         try:
             request = open_request(message, self.generation, self.following, self.challenge.encode())
         except CertagentError as error:
@@ -130,7 +130,7 @@ class LabCA:
         return HttpAnswer(200, "application/x-pki-message", body, _note(request, answer))
 
     def decide(self, request: Request) -> Answer:
-        """What becomes of a request. Raises RejectedError for FAILURE."""
+        """The answer to a request. Raises RejectedError for FAILURE."""
         checks.algorithms(request, self.settings.accept)
         match request.message_type:
             case MessageType.PKCS_REQ | MessageType.RENEWAL_REQ:
@@ -143,10 +143,10 @@ class LabCA:
                 raise RejectedError("not a message for a CA", fail_info="badRequest")
 
     def authenticate(self, request: Request, csr: x509.CertificateSigningRequest) -> str:
-        """Whether whoever signed the request may have it: ENROLLMENT, RENEWAL or ROLLOVER, or raises RejectedError.
+        """Check that the signer of the request may have it; ENROLLMENT, RENEWAL or ROLLOVER, or raises RejectedError.
 
-        Signed by a self-signed certificate: the challenge password counts. Signed by a certificate issued
-        here: that counts, under either message type, for its own subject and no more names than it has.
+        Signed with a self-signed certificate: the challenge password must be right. Signed with a certificate issued
+        here: that is enough, under either message type, for the same subject and no names it does not have.
         """
         if (record := self._issued.of(request.signer)) is not None:
             grace = self.generations.grace_for(record.not_after)
@@ -186,7 +186,7 @@ class LabCA:
         return self.generation.signer
 
     def reply(self, request: Request, answer: Answer) -> bytes:
-        """The CertRep message, in the algorithms the request was made with, enveloped to its signer or as it was."""
+        """The CertRep message, with the algorithms of the request, enveloped to its signer or in the same way."""
         refused = answer.fail_info == FailInfo.BAD_ALG
         return encode_reply(
             status=answer.status,

@@ -1,4 +1,4 @@
-"""What the lab CA asks of a request. Each check raises RejectedError with the failInfo the reply will carry."""
+"""What the lab CA checks in a request. Each check raises RejectedError with the failInfo that the reply carries."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
 
 
 def read_csr(content: bytes) -> x509.CertificateSigningRequest:
-    """A PKCS#10 request (DER) that can be issued: well-formed, signed by its own key, a good key, some name.
+    """Read a PKCS#10 request (DER) that can be issued: well-formed, signed by its own key, a good key, some name.
 
     Raises RejectedError.
     """

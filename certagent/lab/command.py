@@ -29,7 +29,7 @@ _LONGEST_LIFE = 100 * 366 * 86400  # seconds; X.509 itself ends with the year 99
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`certagent lab [options]` serves; `approve`, `reject`, `revoke`, `list` and `stop` are a CA's operator."""
+    """`certagent lab [options]` serves; `approve`, `reject`, `revoke`, `list` and `stop` are for its operator."""
     add = parser.add_argument
     add("--dir", type=Path, default=_DIRECTORY, help="directory for its files (default: ./%(default)s)")
     add("--port", type=_port, default=8080, help="where it listens; 0 for any free port (default: %(default)s)")
@@ -70,7 +70,7 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
     def action(name: str, text: str, example: str) -> argparse.ArgumentParser:
         made = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         made.epilog = f"examples:\n  certagent lab {name}{example}\n  certagent lab {name}{example} --dir /tmp/lab"
-        # SUPPRESS: a --dir given before the action's name is not overwritten.
+        # SUPPRESS: keeps a --dir that was given before the action's name.
         made.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help=f"of the lab (default: ./{_DIRECTORY})")
         return made
 
@@ -206,7 +206,7 @@ def _schedule(ca: LabCA, rollover: timedelta) -> str:
 
 
 def _decide(directory: Path, transaction: str | None, decision: str) -> int:
-    """Note the decision on one request, or on all that wait."""
+    """Record the decision on one request, or on all that wait."""
     store = _existing(directory)
     open_requests = [waiting for waiting in store.all_waiting() if waiting.decision == "waiting"]
     chosen = open_requests if transaction is None else [_choose(store.all_waiting(), transaction)]

@@ -17,14 +17,14 @@ from certagent.scep import Signer
 
 @dataclass(frozen=True)
 class Settings:
-    """How a lab behaves. `challenge` None: the one kept in the directory, made at the first start.
+    """How a lab behaves. If `challenge` is None, the lab uses the one in its directory, made at the first start.
 
-    `ca_lifetime`, `ca_key`, `intermediate` and `ra` count when the CA is made; `ra` may also join a CA made
-    without. With an EC `ca_key` there is always an RA, since somebody needs an RSA key to receive requests.
-    `accept`: the weak algorithms (`sha1`, `3des`, `des`) of requests that are taken, and answered in kind.
-    `pss`: sign certificates and CRLs with RSASSA-PSS. `rollover`: so long before its end the CA's next
-    generation is made and announced, in the `flat_next_ca` form of the drafts or nested as RFC 8894 has it;
-    it begins `overlap` before that end. `crl_lifetime`: until a CRL's nextUpdate.
+    `ca_lifetime`, `ca_key`, `intermediate` and `ra` only matter when the CA is made; `ra` may also be added to a CA
+    made without one. With an EC `ca_key` there is always an RA, since requests must be encrypted to an RSA key.
+    `accept`: the weak algorithms (`sha1`, `3des`, `des`) that requests may use; the replies use them too.
+    `pss`: sign certificates and CRLs with RSASSA-PSS. `rollover`: this long before its end, the CA's next generation
+    is made and announced, in the `flat_next_ca` form of the drafts or nested as in RFC 8894; it begins `overlap`
+    before that end. `crl_lifetime`: until a CRL's nextUpdate.
     """
 
     lifetime: timedelta = timedelta(days=90)
@@ -46,8 +46,8 @@ class Settings:
 class Generation:
     """A CA with its RA, if it has one; otherwise the first three are the CA itself.
 
-    `issuer` signs certificates and CRLs, `signer` replies, and requests are enveloped to `recipient`. `above`:
-    the root, where the issuer is an intermediate CA. The next CA of a rollover is another generation.
+    `issuer` signs certificates and CRLs, `signer` signs replies, and requests are enveloped to `recipient`. `above`:
+    the root, if the issuer is an intermediate CA. The next CA of a rollover is another generation.
     """
 
     issuer: Signer
@@ -61,7 +61,7 @@ class Generation:
 
     @property
     def crl_name(self) -> str:
-        """What its CRL is called: each generation has one of its own."""
+        """The name of its CRL: each generation has one of its own."""
         key = self.issuer.certificate.public_key()
         return x509.SubjectKeyIdentifier.from_public_key(key).digest.hex()[:16]
 
@@ -75,13 +75,13 @@ class Generation:
 
     @property
     def certificates(self) -> Sequence[x509.Certificate]:
-        """What the CA publishes of itself: its own certificate first, for those who take no other for the issuer."""
+        """The certificates the CA publishes: its own first, because some clients take only the first as the issuer."""
         ra = (self.signer.certificate, self.recipient.certificate) if self.has_ra else ()
         return [self.issuer.certificate, *ra, *self.above]
 
 
 def open_generation(store: Store, settings: Settings, now: datetime, *, begins: datetime | None = None) -> Generation:
-    """What is kept in `store`; what is missing is made, valid from `begins` or a little before `now`."""
+    """Read the keys and certificates in `store`; make missing ones, valid from `begins` or a little before `now`."""
     root = _root(store, settings, now, begins)
     ec = not settings.ca_key.startswith("rsa")
     made_with_ra = settings.ra or ec or store.has("ra-signing")
@@ -107,7 +107,7 @@ def open_generation(store: Store, settings: Settings, now: datetime, *, begins: 
 
 
 def _root(store: Store, settings: Settings, now: datetime, begins: datetime | None) -> Signer | None:
-    """The root above the CA, if there is one, or is to be one."""
+    """The root above the CA, if there is one or the settings ask for one."""
     if not (store.has("root") or (settings.intermediate and not store.has("ca"))):
         return None
     return store.pair(

@@ -1,4 +1,4 @@
-"""What the lab CA gets and gives over HTTP, without a socket (`server` has those)."""
+"""The lab CA's HTTP requests and responses, without a socket (`server` has those)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from certagent.scep import degenerate, encode_next_ca
 
 @dataclass(frozen=True)
 class Call:
-    """One HTTP request. `message`: the query's `message` of a GET (text), or the body of a POST."""
+    """One HTTP request. `message`: for a GET, the query's `message` (text); for a POST, the body."""
 
     operation: str
     message: str | bytes
@@ -33,7 +33,7 @@ class HttpAnswer:
 
 
 def ca_certificate_answer(certificates: Sequence[x509.Certificate]) -> HttpAnswer:
-    """To GetCACert: a bare certificate, or several in a degenerate PKCS#7."""
+    """The answer to GetCACert: a single certificate, or several in a degenerate PKCS#7."""
     if len(certificates) == 1:
         body = certificates[0].public_bytes(Encoding.DER)
         return HttpAnswer(200, "application/x-x509-ca-cert", body, "the CA certificate")
@@ -42,9 +42,9 @@ def ca_certificate_answer(certificates: Sequence[x509.Certificate]) -> HttpAnswe
 
 
 def next_ca_answer(current: Generation, following: Generation | None, now: datetime, *, flat: bool) -> HttpAnswer:
-    """To GetNextCACert: the next CA under the signature of the current one; 404 while there is none.
+    """The answer to GetNextCACert: the next CA, signed by the current one; 404 if there is none.
 
-    In either form as clients read it: jscep and sscep look at this Content-Type, XiPKI at the signing time as well.
+    Clients can read both forms: jscep and sscep check this Content-Type, XiPKI also the signing time.
     """
     if following is None:
         return HttpAnswer(404, "text/plain", b"there is no next CA yet\n", "no next CA yet")
@@ -54,11 +54,11 @@ def next_ca_answer(current: Generation, following: Generation | None, now: datet
 
 
 def decode_message(message: str | bytes) -> bytes:
-    """The SCEP message of a call; of a GET, base64 (RFC 8894 §4.1). Nothing sensible: nothing."""
+    """The SCEP message of a call; in a GET it is base64 (RFC 8894 §4.1). Returns nothing if it cannot be decoded."""
     if isinstance(message, bytes):
         return message
     try:
-        # A "+" that was not percent-encoded arrives as a space; some clients break lines.
+        # A "+" that was not percent-encoded arrives as a space; some clients add line breaks.
         return base64.b64decode("".join(message.replace(" ", "+").split()), validate=True)
     except ValueError:
         return b""

@@ -1,4 +1,4 @@
-"""The certificates a lab CA has issued, found by what clients refer to them with. Its caller holds the lock."""
+"""The certificates a lab CA has issued, found by what clients refer to them with. The caller holds the lock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from certagent.lab.store import Record, Store
 
 class Issued:
     def __init__(self, store: Store) -> None:
-        """Read what is kept. Raises StateError."""
+        """Read the existing ones. Raises StateError."""
         self._store = store
         self._records: list[Record] = []
         self._by_transaction: dict[str, Record] = {}
@@ -27,7 +27,7 @@ class Issued:
         return self._by_transaction.get(transaction_id)
 
     def of(self, certificate: x509.Certificate) -> Record | None:
-        """The record of this very certificate; None if it is not one of ours."""
+        """The record of this certificate; None if it is not one of ours."""
         return self._by_fingerprint.get(_fingerprint(certificate))
 
     def with_serial(self, serial: int) -> Record | None:

@@ -14,7 +14,7 @@ from certagent.keys import PrivateKey, PublicKey
 from certagent.lab import checks
 from certagent.scep import Signer
 
-# id-kp-cmcRA, RFC 6402 §2.10: what tells an RA from any other holder of a certificate of this CA.
+# id-kp-cmcRA, RFC 6402 §2.10: it tells an RA from any other holder of a certificate of this CA.
 _CMC_RA = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")
 
 
@@ -38,9 +38,9 @@ def ca_certificate(
     root: bool = False,
     pss: bool = False,
 ) -> x509.Certificate:
-    """A CA certificate, self-signed or by `issuer`. `recipient`: requests are enveloped to it, there is no RA.
+    """A CA certificate, self-signed or by `issuer`. `recipient`: requests are enveloped to it, as there is no RA.
 
-    `begins`: not a little before `now`, but then. `root`: one more CA may stand between it and those it certifies.
+    `begins`: valid from then, not from a little before `now`. `root`: there may be one more CA below it.
     """
     start = begins or now - backdate(lifetime)
     subject = name("certagent lab root CA" if root else "certagent lab CA")
@@ -79,16 +79,16 @@ def leaf_certificate(
     crl_url: str | None = None,
     pss: bool = False,
 ) -> x509.Certificate:
-    """The certificate a checked request (see `checks`) gets. It lives within the CA's.
+    """The certificate for a checked request (see `checks`). It does not outlive the CA's.
 
-    `crl_url`: where the CRL is to be had, told in its distribution point.
+    `crl_url`: where the CRL is, for the certificate's distribution point.
     """
     key = checks.supported_key(csr)
-    now = now.replace(microsecond=0)  # X.509 counts whole seconds; a lifetime is exactly what was asked for
+    now = now.replace(microsecond=0)  # X.509 counts whole seconds; the lifetime is exactly as requested
     end = min(now + lifetime, issuer.certificate.not_valid_after_utc)
     start = _no_earlier(now - backdate(lifetime), issuer)
     builder = _builder(csr.subject, issuer.certificate.subject, key, start, end)
-    # An EC key cannot be used for key transport; saying so would be wrong in the other direction.
+    # An EC key cannot be used for key transport, so the certificate must not say so.
     usage = {"digital_signature"} | ({"key_encipherment"} if isinstance(key, rsa.RSAPublicKey) else set())
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -97,7 +97,7 @@ def leaf_certificate(
     builder = builder.add_extension(_authority_key(issuer), critical=False)
     names = checks.alternative_names(csr.extensions)
     if names:
-        # RFC 5280 §4.2.1.6: critical when it is all that names the subject.
+        # RFC 5280 §4.2.1.6: critical if the subject is empty.
         critical = not list(csr.subject)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=critical)
     if crl_url is not None:
@@ -109,7 +109,7 @@ def leaf_certificate(
 def revocation_list(
     revoked: Mapping[int, datetime], issuer: Signer, now: datetime, lifetime: timedelta, *, pss: bool = False
 ) -> x509.CertificateRevocationList:
-    """The CRL: serial number → when it was revoked. Numbered by the second it was made in."""
+    """The CRL: serial number → when it was revoked. Its number is the second it was made in."""
     now = now.replace(microsecond=0)
     builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
     builder = builder.last_update(now).next_update(now + lifetime)
@@ -122,7 +122,7 @@ def revocation_list(
 
 
 def backdate(lifetime: timedelta) -> timedelta:
-    """How far notBefore lies back, for clients whose clock is slow: little, whole seconds, none for short lives."""
+    """How far to backdate notBefore, for clients whose clock is slow: a few whole seconds, zero for short lives."""
     return timedelta(seconds=min(300, lifetime // timedelta(seconds=100)))
 
 
@@ -135,7 +135,7 @@ def _signed(builder: x509.CertificateBuilder, key: PrivateKey, *, pss: bool) -> 
 
 
 def _padding(key: PrivateKey, *, pss: bool) -> padding.PSS | None:
-    """None is PKCS#1 v1.5, and the only answer for EC keys."""
+    """None means PKCS#1 v1.5, and is always returned for EC keys."""
     if pss and isinstance(key, rsa.RSAPrivateKey):
         return padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
     return None

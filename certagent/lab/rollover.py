@@ -5,7 +5,7 @@
                               ╎ rollover ╎
                               ╎ announced├──────────────────────────┤  second, `overlap` earlier if there is one
 
-The first generation lies in the lab's directory itself, each further one in `generation-NUMBER/`, laid out alike.
+The first generation is in the lab's directory itself, each later one in `generation-NUMBER/` with the same layout.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from certagent.scep import Request, decode_request
 
 @dataclass(frozen=True)
 class ShadowRequest(Request):
-    """A request that was enveloped to the next CA: it asks for a certificate under that one, in advance."""
+    """A request that was enveloped to the next CA: it asks for a certificate under that CA in advance."""
 
 
 class Generations:
-    """The generations of one lab, oldest first. Its caller sees to it that only one thread at a time advances it."""
+    """The generations of one lab, oldest first. The caller makes sure that only one thread at a time advances it."""
 
     def __init__(self, store: Store, settings: Settings, now: datetime) -> None:
-        """Open what is kept, or make the first generation. Raises StateError if the last has expired for good."""
+        """Open the existing ones, or make the first generation. Raises StateError if the last has expired for good."""
         self._store = store
         self._settings = settings
         self._generations = [open_generation(store, settings, now)]
@@ -46,16 +46,16 @@ class Generations:
 
     @property
     def following(self) -> Generation | None:
-        """The next CA, once it is there."""
+        """The next CA, once it exists."""
         rest = self._generations[self._current + 1 :]
         return rest[0] if rest else None
 
     def all(self) -> Sequence[Generation]:
-        """Those before, the current one, and those to come."""
+        """The previous ones, the current one, and those to come."""
         return tuple(self._generations)
 
     def advance(self, now: datetime) -> None:
-        """Make the next generation, if its time to be announced has come, and change over, if that has."""
+        """Make the next generation when it is time to announce it, and switch to it when its time comes."""
         while True:
             rollover = self._settings.rollover
             if self.following is None and rollover is not None and now >= self.current.ends - rollover:
@@ -65,7 +65,7 @@ class Generations:
             self._current += 1
 
     def grace_for(self, issued_until: datetime) -> timedelta:
-        """For how long after its end a certificate may still be renewed: one that only ended with its CA may."""
+        """How long after its end a certificate may still be renewed: more than zero if it only ended with its CA."""
         ended_with_its_ca = any(issued_until == old.ends for old in self._generations[: self._current])
         return self._settings.rollover or timedelta(0) if ended_with_its_ca else timedelta(0)
 

@@ -1,4 +1,4 @@
-"""The lab CA's web side: the standard library's server, one thread per request, nothing kept alive."""
+"""The lab CA's web server: from the standard library, one thread per request, no connection kept alive."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class LabServer:
 
 
 def serve(ca: LabCA, host: str = "127.0.0.1", port: int = 0) -> LabServer:
-    """Bind the CA to an address, port 0 for any free one. Raises ConfigError if it cannot be had."""
+    """Bind the CA to an address, port 0 for any free one. Raises ConfigError if that fails."""
     try:
         return LabServer(ca, host, port)
     except (OSError, OverflowError) as error:
@@ -73,7 +73,7 @@ def serve(ca: LabCA, host: str = "127.0.0.1", port: int = 0) -> LabServer:
 
 class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # many devices knock at once; the library's 5 would turn some away
+    request_queue_size = 128  # many devices may connect at once; the library's default of 5 would turn some away
 
     def __init__(self, ca: LabCA, host: str, port: int) -> None:
         self.ca = ca
@@ -82,7 +82,7 @@ class _HttpServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
-        # A client that went away is one line; a fault of the lab's shows where.
+        # A client that went away gets one line; a bug of the lab's gets a traceback.
         log.error("%s: the exchange failed: %r", client_address[0], error, exc_info=not isinstance(error, OSError))
 
 
@@ -126,22 +126,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: HttpAnswer, operation: str) -> None:
         line = f"{self.server.ca.clock():%Y-%m-%dT%H:%M:%SZ} {operation} {answer.note}"
-        # What a client sent may hold anything; a log line stays a line, and a terminal a terminal.
+        # A client may send anything; in the log it must stay one line, and not control a terminal.
         log.info("%s", printable(line))
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
-        # A lab that is stopped and started again must not live on in connections of before.
+        # After a lab is stopped and started again, old connections must not live on.
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(answer.body)
 
     def log_message(self, *_: object) -> None:
-        """Silence: `_send` logs what a SCEP person wants to read."""
+        """Silent: `_send` logs what a SCEP user wants to read."""
 
 
 def _crl(ca: LabCA, name: str = "") -> HttpAnswer:
-    """The CRL as RFC 5280 §4.2.1.13 wants it behind an HTTP URI."""
+    """The CRL as RFC 5280 §4.2.1.13 requires it at an HTTP URI."""
     crl = ca.crl(name)
     return HttpAnswer(200, "application/pkix-crl", crl.public_bytes(Encoding.DER), f"{len(crl)} revoked")
 

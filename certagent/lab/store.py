@@ -1,17 +1,17 @@
-"""The lab CA's directory: keys, certificates, the challenge, what waits and what was issued.
+"""The lab CA's directory: keys, certificates, the challenge, waiting requests, issued certificates.
 
     ca.key ca.pem                          the CA; keys are 0600
     ra-signing.key ra-signing.pem          only with an RA
     ra-encryption.key ra-encryption.pem
     root.key root.pem                      only with an intermediate CA
     challenge                              the challenge password, if no other file was given
-    pending/TRANSACTION.pem                a request that waits for a person, and what the person said
-    issued/NUMBER-SERIAL.pem               a certificate, and the transaction it was issued in
-    revoked/SERIAL                         since when it is no longer good
+    pending/TRANSACTION.pem                a request that waits for the operator, and the decision
+    issued/NUMBER-SERIAL.pem               a certificate, and its transaction
+    revoked/SERIAL                         when it was revoked
     generation-NUMBER/                     the CA's later generations: ca.key, ca.pem and so on
-    version                                the version of all this; a lab of 0.1 began without
+    version                                the version of all this; a lab of 0.1 began without one
 
-The files of pending/ and issued/ are PEM with a few `word: value` lines before it, so that openssl
+The files of pending/ and issued/ are PEM after a few `word: value` lines, so that openssl
 reads them too. Transaction IDs are percent-encoded in names and lines: a client may choose any text.
 """
 
@@ -36,12 +36,12 @@ from certagent.scep import Signer
 
 VERSION = 1
 PUBLIC = durable.Ownership(0o644)
-_LONGEST_NAME = 240  # of a file, in bytes: common file systems end at 255, and the name gets a suffix
+_LONGEST_NAME = 240  # bytes of a file name: common file systems allow 255, and the name gets a suffix
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A request that a person decides on. `decision`: `waiting`, `approved` or `rejected`."""
+    """A request that waits for the operator. `decision`: `waiting`, `approved` or `rejected`."""
 
     transaction_id: str
     kind: str
@@ -52,9 +52,9 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Record:
-    """A certificate that was issued. `kind`: `enrollment`, `renewal` or `rollover`.
+    """An issued certificate. `kind`: `enrollment`, `renewal` or `rollover`.
 
-    `requester`: hex SHA-256 of the public key that signed the request, which is not always the certificate's.
+    `requester`: hex SHA-256 of the public key that signed the request; this may not be the certificate's key.
     """
 
     transaction_id: str
@@ -80,7 +80,7 @@ class Record:
 
 
 class Store:
-    """The directory. Raises StateError for a file that cannot be understood; never starts over it."""
+    """The directory. Raises StateError for a file that it cannot read; never starts again from nothing."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -96,7 +96,7 @@ class Store:
             durable.check_version(self._version, int(text), VERSION)
 
     def create(self) -> None:
-        """Make the directory, if it is not there. Raises ConfigError."""
+        """Make the directory if it is missing. Raises ConfigError."""
         try:
             durable.make_directory(self._pending)
             durable.make_directory(self._issued)
@@ -114,7 +114,7 @@ class Store:
     def pair(
         self, role: str, certify: Callable[[PrivateKey], x509.Certificate], key_type: KeyType = KeyType.RSA_2048
     ) -> Signer:
-        """The key and certificate kept under `role`; what is missing is made. A key alone is kept and certified."""
+        """The key and certificate of `role`; made if missing. A key without a certificate is kept and gets one."""
         key_path, certificate_path = self._path(role, "key"), self._path(role, "pem")
         if key_path.exists():
             key = keys.load_private(_read(key_path), None, str(key_path))
@@ -138,9 +138,9 @@ class Store:
         return self.directory / "challenge"
 
     def challenge(self) -> str:
-        """The challenge password of this directory, made at the first use."""
+        """The challenge password of this directory, made at its first use."""
         if not self.challenge_file.exists():
-            # Hexadecimal fits a PrintableString, which is what the oldest clients can send.
+            # Hexadecimal fits into a PrintableString, the only type that the oldest clients can send.
             durable.write(self.challenge_file, secrets.token_hex(16).encode() + b"\n")
         return read_challenge(self.challenge_file)
 
@@ -156,11 +156,11 @@ class Store:
         durable.write(self._pending_path(waiting.transaction_id), _lines(head) + waiting.csr.public_bytes(Encoding.PEM))
 
     def decide(self, waiting: Waiting, decision: str) -> None:
-        """Note what the person said; a running lab looks when the client polls."""
+        """Record the operator's decision; a running lab reads it when the client polls."""
         self.put_waiting(replace(waiting, decision=decision))
 
     def put_issued(self, record: Record) -> None:
-        """Keep an issued certificate; then nothing waits in its transaction any more."""
+        """Store an issued certificate, and remove its waiting request."""
         self._number += 1
         head = {"transaction": file_name(record.transaction_id), "kind": record.kind, "requester": record.requester}
         path = self._issued / f"{self._number:06}-{record.serial:x}.pem"
@@ -169,7 +169,7 @@ class Store:
 
     def remove_waiting(self, transaction_id: str) -> None:
         path = self._pending_path(transaction_id)
-        if path.exists():  # with automatic approval nothing ever waits, and syncing a directory costs
+        if path.exists():  # with automatic approval nothing ever waits, and syncing a directory is slow
             durable.remove(path)
 
     def all_issued(self) -> list[Record]:
@@ -180,13 +180,13 @@ class Store:
         return [_record(path) for path in paths]
 
     def revoke(self, serial: int, now: datetime) -> None:
-        """From `now` on; a running lab looks whenever it matters. What was revoked before stays as it was."""
+        """Revoke it as of `now`; a running lab reads this whenever it matters. An earlier revocation stays as is."""
         path = self._revoked / f"{serial:x}"
         if not path.exists():
             durable.write(path, _lines({"since": now.isoformat(timespec="seconds")}), PUBLIC)
 
     def revoked(self) -> dict[int, datetime]:
-        """Serial number → since when."""
+        """Serial number → when it was revoked."""
         return {int(path.name, 16): _since(path) for path in sorted(self._revoked.glob("[0-9a-f]*"))}
 
     def _pending_path(self, transaction_id: str) -> Path:
@@ -197,7 +197,7 @@ class Store:
 
 
 def read_challenge(path: Path) -> str:
-    """The challenge password in a file; one trailing newline is cut. Raises ConfigError."""
+    """The challenge password in a file; one trailing newline is removed. Raises ConfigError."""
     try:
         text = path.read_text("utf-8").removesuffix("\n")
     except (OSError, UnicodeDecodeError):
@@ -213,7 +213,7 @@ def file_name(transaction_id: str) -> str:
 
 
 def is_keepable(transaction_id: str) -> bool:
-    """Whether a transaction can be kept in a file of its own name."""
+    """Whether the transaction ID, encoded, can be a file name."""
     return 0 < len(file_name(transaction_id)) <= _LONGEST_NAME
 
 
@@ -244,7 +244,7 @@ def _lines(head: dict[str, str]) -> bytes:
 
 
 def _parse(path: Path) -> tuple[dict[str, str], x509.Certificate | x509.CertificateSigningRequest]:
-    """The lines before the PEM block, and what the block holds."""
+    """The lines before the PEM block, and the content of the block."""
     text, begin, block = _read(path).partition(b"-----BEGIN ")
     head = dict(re.findall(r"^([a-z]+): (\S+)$", text.decode("ascii", "replace"), re.MULTILINE))
     try:

@@ -1,4 +1,4 @@
-"""Requests on their way to a certificate: asked for, waiting for a person, polled, issued.
+"""Requests on their way to a certificate: received, waiting for the operator, polled, issued.
 
 The rule: one transaction ID and one key get one certificate, however often the request comes.
 """
@@ -28,7 +28,7 @@ ENROLLMENT, RENEWAL, ROLLOVER = "enrollment", "renewal", "rollover"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a SCEP request gets: SUCCESS with a certificate or a CRL, PENDING, or FAILURE."""
+    """The answer to a SCEP request: SUCCESS with a certificate or a CRL, PENDING, or FAILURE."""
 
     status: PkiStatus
     certificate: x509.Certificate | None = None
@@ -38,7 +38,7 @@ class Answer:
 
 
 class Issuer(Protocol):
-    """The CA, as a transaction needs it: who may ask, and what is issued."""
+    """The CA as a transaction needs it: who may request, and what to issue."""
 
     @property
     def settings(self) -> Settings: ...
@@ -54,7 +54,7 @@ class Issuer(Protocol):
 
 
 class Transactions:
-    """`lock` is held while a request is looked at. Both methods raise RejectedError for FAILURE."""
+    """`lock` is held while a request is handled. Both methods raise RejectedError for FAILURE."""
 
     def __init__(self, ca: Issuer, store: Store, issued: Issued, lock: threading.Lock) -> None:
         self._ca = ca
@@ -64,13 +64,13 @@ class Transactions:
         self._forget_interrupted()
 
     def enroll(self, request: Request) -> Answer:
-        """PKCSReq and RenewalReq."""
+        """Handle PKCSReq and RenewalReq."""
         csr = checks.read_csr(request.content)
         if not is_keepable(request.transaction_id):
             raise RejectedError("the transaction ID is empty or too long", fail_info="badRequest")
         with self._lock:
             known = self._issued.in_transaction(request.transaction_id)
-            # A client that derives the ID from a key it keeps reuses the ID to renew what it got under it.
+            # A client that keeps its key and derives the ID from it uses the same ID again for the renewal.
             if known is not None and request.signer != known.certificate:
                 checks.same_key(csr, known.certificate)
                 return Answer(PkiStatus.SUCCESS, known.certificate)
@@ -80,13 +80,13 @@ class Transactions:
                 return self._settle(waiting)
             kind = self._ca.authenticate(request, csr)
             waiting = Waiting(request.transaction_id, kind, _requester(request.signer), csr)
-            if self._ca.settings.manual:  # an operator may change it
+            if self._ca.settings.manual:  # so that an operator may change the decision
                 self._store.put_waiting(waiting)
                 return Answer(PkiStatus.PENDING)
             return self._issue(waiting)
 
     def poll(self, request: Request) -> Answer:
-        """CertPoll, RFC 8894 §3.3.3: by transaction ID, and by whoever made the request."""
+        """Handle CertPoll, RFC 8894 §3.3.3: by transaction ID, for the signer of the original request only."""
         try:
             issuer, subject = parse_issuer_and_subject(request.content)
         except CertagentError as error:
@@ -118,20 +118,20 @@ class Transactions:
         if self._ca.clock() >= self._ca.generation.issuer.certificate.not_valid_after_utc:
             raise RejectedError("this CA has expired", fail_info="badRequest")
         try:
-            # A rollover that was approved after the next CA took over is a plain issue: that CA is the current one.
+            # If a rollover is approved after the next CA took over, it is a normal issue: that CA is the current one.
             following = self._ca.following if waiting.kind == ROLLOVER else None
             if following is not None:
                 certificate = self._ca.issue_shadow(waiting.csr, following)
             else:
                 certificate = self._ca.issue(waiting.csr)
         except ValueError:
-            # `cryptography` reads some names that it will not write.
+            # `cryptography` reads some names that it cannot write.
             raise RejectedError("the names in the request cannot be certified", fail_info="badRequest") from None
         self._issued.add(Record(waiting.transaction_id, waiting.kind, waiting.requester, certificate))
         return Answer(PkiStatus.SUCCESS, certificate)
 
     def _forget_interrupted(self) -> None:
-        """Remove requests that were issued, but whose removal a power cut prevented."""
+        """Remove requests that were issued, but were not removed because of a power cut."""
         for waiting in self._store.all_waiting():
             known = self._issued.in_transaction(waiting.transaction_id)
             issued = known is not None and (known.kind, known.requester) == (waiting.kind, waiting.requester)

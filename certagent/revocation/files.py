@@ -1,4 +1,4 @@
-"""Putting CRLs where a consumer reads them. One file alone changes: it is replaced in one step, without a journal."""
+"""Putting CRLs where a consumer reads them. Each file changes alone, in one step, so no journal is needed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from certagent.keystore.files import explained, ownership
 from certagent.mounts import Mounts
 from certagent.trust import crl
 
-# Of the lists of several CAs, in PEM.
+# For the CRLs of several CAs, in PEM.
 LIMIT = 2 * crl.MAX_SIZE
 _NAME = re.compile(r"[0-9a-f]{8}\.r[0-9]{1,4}")
 
 
 @dataclass(frozen=True)
 class Lists:
-    """CRLs in PEM, each with the hash of its issuer's name by which OpenSSL looks for it, in the CAs' order."""
+    """CRLs in PEM, in the CAs' order; each with the hash of the issuer's name that OpenSSL looks it up by."""
 
     every: tuple[tuple[str, bytes], ...]
 
@@ -36,9 +36,9 @@ class Lists:
 
 
 def put(file: CrlFile, lists: Lists) -> bool:
-    """Have the file, or the directory, hold the lists; whether it did not before. Raises KeystoreError.
+    """Make the file, or the directory, hold the lists; returns whether that changed anything. Raises KeystoreError.
 
-    What is there is replaced if it is a file of CRLs, or in a directory our own, and the same as a moment before.
+    Replaces an existing file only if it holds CRLs (in a directory: if it is ours), and is unchanged since the look.
     """
     path = Path(file.path)
     if file.apart:
@@ -59,7 +59,7 @@ def put(file: CrlFile, lists: Lists) -> bool:
 
 
 def check(file: CrlFile) -> None:
-    """Whether `put` would find a place for it, as far as it can be known. Raises KeystoreError."""
+    """Check that `put` can write it, as far as that can be known. Raises KeystoreError."""
     path = Path(file.path)
     with explained(f"write to {path}"), reach(path / A_NAME if file.apart else path, last="follow") as place:
         found = None if file.apart else place.look(LIMIT)
@@ -79,8 +79,8 @@ def _ownership(file: CrlFile, found: Look | None) -> durable.Ownership:
 
 
 def _put_apart(file: CrlFile, lists: Lists, directory: Directory) -> bool:
-    """A file for each: what is new first, then what is ours and wanted no more goes. OpenSSL stops at the first number
-    that is missing, so none is left out."""
+    """A file for each list: first write the new ones, then remove ours that are no longer wanted. OpenSSL stops at the
+    first missing number, so the numbers have no gaps."""
     found = dict(_names(file, directory))
     placed: dict[str, bytes] = {}
     for prefix, pem in lists.every:
@@ -104,18 +104,18 @@ _OURS = object()
 
 
 def _names(file: CrlFile, directory: Directory) -> Iterator[tuple[str, Look | None]]:
-    """The names of CRLs in it, with a look at each file of ours; None: somebody else's."""
+    """The names of CRLs in the directory, each with a look at the file if it is ours, else with None."""
     for name in directory.names():
         if not _NAME.fullmatch(name):
             continue
         look = None
-        with suppress(OSError, KeystoreError):  # a link, a directory, what we may not read: another's
+        with suppress(OSError, KeystoreError):  # a link, a directory, or unreadable: not ours
             look = directory.look(name, LIMIT)
         yield name, look if look is not None and look.content.startswith(_first_line(file)) else None
 
 
 def _first_line(file: CrlFile) -> bytes:
-    """By which ours are told from others', and those of several keystores from each other."""
+    """The line that tells our files from others', and one keystore's files from another's."""
     whose = f"keystore {file.keystore}" if file.keystore else f"authority {file.authority}"
     return f"# certagent keeps this file, for {whose}\n".encode()
 
@@ -134,7 +134,7 @@ def _replace(place: Place, content: bytes, wanted: durable.Ownership, found: Loo
 
 
 def _write_into(place: Place, content: bytes, found: Look) -> None:
-    """Not in one step: a reader may see a part, and what a power cut leaves is written anew by the next run."""
+    """Not in one step: a reader may see a part, and after a power cut the next run writes the file again."""
     with place.directory.open(place.name, LIMIT) as (descriptor, now):
         if now.content != found.content:
             raise _changed(place)
@@ -152,7 +152,7 @@ def _changed(place: Place) -> KeystoreError:
 
 
 def read(file: CrlFile) -> bytes | None:
-    """What the consumer reads; None for no file. Raises KeystoreError."""
+    """What the consumer reads; None if there is no file. Raises KeystoreError."""
     path = Path(file.path)
     with explained(f"read {path}"):
         try:
@@ -168,13 +168,13 @@ def read(file: CrlFile) -> bytes | None:
 
 
 def signature(file: CrlFile) -> str:
-    """As `state.watch` has it: any change by anybody changes it; in a directory, what is added, removed or put in
-    another's place."""
+    """A signature like `state.watch`'s: any change to the file changes it; for a directory, if a file is added,
+    removed or replaced."""
     return state.watch([file.path])[file.path]
 
 
 def holds_crls(content: bytes) -> bool:
-    """Whether a file may be replaced by CRLs: it is one of them, whole or in part, or empty."""
+    """Whether a file may be replaced by CRLs: it holds a CRL, whole or in part, or is empty."""
     if b"PRIVATE KEY-----" in content or b"CERTIFICATE-----" in content:
         return False
     return not content.strip() or content.lstrip().startswith(b"-----BEGIN X509 CRL-----") or crl.is_one(content)

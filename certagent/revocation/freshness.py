@@ -1,4 +1,4 @@
-"""When the CRLs of an authority are fetched again. Pure: values and `now` in, answer out."""
+"""When to fetch an authority's CRLs again. Pure: values and `now` in, answer out."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from certagent import policy
 from certagent.moments import later
 from certagent.policy import Lifetime, Past
 
-# In a list's life, less up to so much of it by host.
+# The share of a list's life after which it is fetched, minus up to this much jitter by host.
 _SHARE, _JITTER = 0.5, 0.1
-# What was revoked since is to be known within a day, however long the list is good for.
+# New revocations must be known within a day, however long the list is valid.
 _LONGEST = timedelta(days=1)
-# Of what is left of a list that came late: its CA has not published the next one yet.
+# Divides the rest of the life of a list that came late: its CA has not published the next one yet.
 _REST = 4
 _LONGEST_PAUSE = timedelta(hours=1)
 _SOONEST = timedelta(seconds=1)
 
 Validity = tuple[datetime, datetime | None]
-"""thisUpdate and nextUpdate of a list; None where its CA does not say when the next one comes."""
+"""thisUpdate and nextUpdate of a list; None if the CA does not say when the next one comes."""
 
 
 def fetch_again(lists: Iterable[Validity], fetched_at: datetime, share: float) -> datetime:
-    """When to fetch next, all having gone well at `fetched_at`. `share`: this host's, in [0, 1)."""
+    """When to fetch next, if everything went well at `fetched_at`. `share`: this host's, in [0, 1)."""
     moments = [_again(begins, ends, fetched_at, share) for begins, ends in lists]
     day = later(fetched_at, _LONGEST * (1 - _JITTER * share))
     return max(min([day, *moments]), later(fetched_at, _SOONEST))
@@ -37,8 +37,8 @@ def _again(begins: datetime, ends: datetime | None, fetched_at: datetime, share:
 
 
 def pause(past: Past, lists: Iterable[Validity], now: datetime) -> datetime:
-    """When to try again after failures: as renewals are, but so that the list that ends first is tried for many times
-    before, and each hour when none is good any more."""
+    """When to try again after failures: like for renewals, but with many tries before the first list ends, and every
+    hour once none is valid."""
     ends = [Lifetime(begins, end) for begins, end in lists if end is not None]
     first = min(ends, key=lambda each: each.not_after, default=None)
     return min(policy.backoff(past.kind, past.failures, first, now, past.wait), later(now, _LONGEST_PAUSE))
@@ -47,7 +47,7 @@ def pause(past: Past, lists: Iterable[Validity], now: datetime) -> datetime:
 def next_fetch(
     lists: Iterable[Validity], fetched_at: datetime | None, past: Past, share: float, now: datetime
 ) -> datetime:
-    """When the next fetch is due. A moment that no rule could have set by now is of a clock that was wrong: at once."""
+    """When the next fetch is due; at once if the planned moment is so late that only a wrong clock can have set it."""
     every = list(lists)
     if past.failures:
         latest = pause(past, every, now)

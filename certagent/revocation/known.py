@@ -1,4 +1,4 @@
-"""Which certificates of ours are revoked, as far as the lists in hand say so."""
+"""Which of our certificates are revoked, according to the lists we have."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from certagent.trust import crl
 
 
 class Revocations:
-    """What the last fetch found of the certificates in place; each authority's memory is read once."""
+    """What the last fetch found about the certificates in place; each authority's memory is read once."""
 
     def __init__(self, state_dir: Path) -> None:
         self._authorities = StateDirectory(state_dir).authorities
         self._known: dict[str, Memory] = {}
 
     def since(self, authority: str, keystore: str, serial: str) -> datetime | None:
-        """Since when the keystore's certificate with this serial number (hex) is revoked; None where it is not."""
+        """Since when the keystore's certificate with this serial number (hex) is revoked; None if it is not."""
         if authority not in self._known:
             try:
                 self._known[authority] = memory.recall(self._authorities / authority)
-            except CertagentError:  # who keeps it says so
+            except CertagentError:  # whoever maintains it reports it
                 self._known[authority] = Memory()
         for each in self._known[authority].revoked:
             if (each.keystore, each.serial) == (keystore, serial):
@@ -40,7 +40,7 @@ class Revocations:
 def revoked_since(
     directory: Path, certificate: x509.Certificate, cas: Sequence[x509.Certificate], accept: frozenset[str]
 ) -> datetime | None:
-    """Since when the list in hand has this certificate, of whichever keystore; None where none has it.
+    """Since when this certificate, of any keystore, is revoked, according to the list we have; None if it is not.
 
     `directory`: of its authority in the state directory; `cas`: those that are trusted now.
     """

@@ -1,9 +1,9 @@
-"""What is remembered of an authority's CRLs: crl.json, beside the lists themselves. No cryptography is loaded here.
+"""What certagent remembers of an authority's CRLs: crl.json, next to the lists. No cryptography is loaded here.
 
-    state_dir/authorities/NAME/crl.json   when they were fetched, what came of it, which files hold them
-                               crl/ID     each CA's list, as it was last believed (DER): older ones are not taken
+    state_dir/authorities/NAME/crl.json   when they were fetched, with what result, which files hold them
+                               crl/ID     each CA's list as last verified (DER): older ones are refused
 
-The lists are what counts, and proven each time; crl.json is a convenience, made again where it is damaged or lost.
+The lists are what counts, and are verified each time; crl.json is a convenience, made again if it is damaged or lost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ VERSION = 1
 
 
 class Attempts(msgspec.Struct, frozen=True, kw_only=True):
-    """How the attempts before went, that failed in a row."""
+    """How the last attempts went, if they failed."""
 
     failures: int = 0
     retry_at: Moment | None = None
@@ -40,8 +40,8 @@ class Attempts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Issue(msgspec.Struct, frozen=True, kw_only=True):
-    """One CA's list. `issuer` in RFC 4514 form, `number` as text, empty where it has none; `points`: where certificates
-    say it lies, remembered because the last of them may be gone."""
+    """One CA's list. `issuer` in RFC 4514 form; `number` as text, empty if it has none; `points`: where certificates
+    say the list is, remembered because the last of these certificates may be gone."""
 
     issuer: str
     this_update: Moment
@@ -67,7 +67,7 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Revoked(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate of ours that a list has. `serial` in hex."""
+    """A certificate of ours that is on a list. `serial` in hex."""
 
     keystore: str
     serial: str
@@ -75,8 +75,8 @@ class Revoked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """`issues` by CA (its name and key), `files` by path; `definition` stands for what is configured of them, `share`
-    for the host: who only looks goes by it."""
+    """`issues` by CA (its name and key), `files` by path; `definition` stands for their configuration, `share` for the
+    host: commands that only look use it."""
 
     version: int = VERSION
     fetched_at: Moment | None = None
@@ -93,12 +93,12 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ends(self) -> datetime | None:
-        """When the first of the lists runs out; None where none says so."""
+        """When the first of the lists expires; None if no list says so."""
         return min((end for _, end in self.validities if end is not None), default=None)
 
     @property
     def errors(self) -> list[LastError]:
-        """What went wrong last, with the fetch and with each file."""
+        """The last errors, of the fetch and of each file."""
         every = (self.attempts, *(each.attempts for each in self.files.values()))
         return [each.last_error for each in every if each.last_error is not None and each.failures]
 
@@ -108,7 +108,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def next_look(memory: Memory, now: datetime) -> datetime:
-    """When a worker has something to do next: a fetch, or a file, or a hook that failed."""
+    """When a worker has something to do next: a fetch, a file, or a hook that failed."""
     moments = [freshness.next_fetch(memory.validities, memory.fetched_at, memory.attempts.past, memory.share, now)]
     for each in memory.files.values():
         if each.attempts.failures:
@@ -119,7 +119,7 @@ def next_look(memory: Memory, now: datetime) -> datetime:
 
 
 def file_due(placed: Placed, now: datetime) -> datetime:
-    """When what failed for a file is tried again."""
+    """When to try again what failed for a file."""
     past = placed.attempts.past
     if not past.failures or past.retry_at is None:
         return now
@@ -132,7 +132,7 @@ def load(directory: Path) -> Memory | None:
 
 
 def recall(directory: Path) -> Memory:
-    """A fresh one where there is none, or a damaged one. Raises StateError."""
+    """A new one if there is none, or it is damaged. Raises StateError."""
     try:
         return load(directory) or Memory()
     except DamagedError:
@@ -144,6 +144,6 @@ def save(directory: Path, memory: Memory) -> None:
 
 
 def somebody_changed(memory: Memory, signatures: Mapping[str, str]) -> bool:
-    """Whether a file is not as the last worker left it; of one that could not be written it waits for the next try."""
+    """Whether a file changed since the last worker; a file that could not be written waits for the next try."""
     known = {path: placed for path, placed in memory.files.items() if not placed.attempts.failures}
     return any(path in known and known[path].seen != seen for path, seen in signatures.items())

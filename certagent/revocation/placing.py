@@ -1,4 +1,4 @@
-"""The CRLs into each consumer's file, and its hooks `crl_changed`: each by itself, until it has succeeded."""
+"""Puts CRLs into each consumer's file and runs its hooks `crl_changed`: each separately, until it succeeds."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ Log = Callable[[str], None]
 def place(
     memory: Memory, files: Sequence[CrlFile], lists: Lists, run: Run, *, at_once: bool
 ) -> tuple[Memory, tuple[str, ...]]:
-    """Put the lists into each file, and run what is owed for it; which files changed. Nothing is put for no lists.
+    """Put the lists into each file, and run the hooks owed for it; returns the files that changed. Without lists, puts
+    nothing.
 
-    What failed before waits for its time, unless `at_once`.
+    What failed before waits until its retry is due, unless `at_once`.
     """
     if not lists.every:
         return msgspec.structs.replace(memory, files={}), ()
@@ -57,7 +58,7 @@ def place(
 
 @dataclass(frozen=True)
 class Run:
-    """The hooks of one attempt. `once`: those that are run for all files at once, and what came of it."""
+    """The hooks of one attempt. `once`: those that run once for all files, with their results."""
 
     clock: Callable[[], datetime]
     log: Log
@@ -65,7 +66,7 @@ class Run:
     once: dict[HookCommand, HookError | None] = field(default_factory=dict)
 
     def hooks(self, file: CrlFile, placed: Placed) -> Placed:
-        """Run what has not succeeded for what is in place now. One that fails keeps no other from its turn."""
+        """Run the hooks that have not succeeded for what is in place now. If one fails, the others still run."""
         told = {
             "CERTAGENT_CRL_FILE": "" if file.apart else file.path,
             "CERTAGENT_CRL_DIRECTORY": file.path if file.apart else "",

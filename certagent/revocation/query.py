@@ -1,4 +1,4 @@
-"""GetCRL (RFC 8894 §3.3.4): the CRL of the authority's CA over SCEP, asked for with a certificate that the CA knows."""
+"""GetCRL (RFC 8894 §3.3.4): the CRL of the authority's CA over SCEP, requested with a certificate that the CA knows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from certagent.wall_clock import may_say
 def get_crls(
     contact: Contact, identities: Iterable[Identity], accept: Collection[str], now: datetime
 ) -> tuple[x509.CertificateRevocationList, ...]:
-    """What the CA answers; nothing of it is believed yet. The first of `identities` with an RSA key asks, since the
-    answer is encrypted to it. Raises ConfigError, RejectedError, TransientError, TrustError.
+    """What the CA answers; nothing is verified yet. The first of `identities` with an RSA key sends the request, since
+    the answer is encrypted to it. Raises ConfigError, RejectedError, TransientError, TrustError.
     """
     if contact.believed.recipient is None:
         raise ConfigError("GetCRL needs an RSA key of the CA's or its RA's", "set `crl_url`, if the CA publishes one")

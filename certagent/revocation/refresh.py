@@ -1,8 +1,8 @@
-"""One attempt at an authority's CRLs: fetched if due, verified, kept, put where consumers read them, hooks run.
+"""One attempt at an authority's CRLs: fetch if due, verify, keep, put where consumers read them, run hooks.
 
-    lock → what consumers' files hold by now → fetch → believe → keep → put → hooks → our own certificates in them
+    lock → what consumers' files hold now → fetch → verify → keep → put → hooks → look for our own certificates
 
-A list that runs out stays where it is: what comes of it, its consumer decides. None takes the place of a newer one.
+A list that has expired stays where it is: its consumer decides what to do. A list never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ List = x509.CertificateRevocationList
 @dataclass(frozen=True)
 class Work:
     """An authority whose CRLs are to be kept fresh. `cas`: those to trust now. `certificates`: of its keystores, read
-    only where they are needed to learn where a list lies. `serials`: of the certificates in place, by keystore.
+    only if needed to learn where a list is. `serials`: of the certificates in place, by keystore.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Work:
     files: tuple[CrlFile, ...]
     urls: tuple[str, ...]
     source: tuple[str, ...]
-    """What is configured of where lists come from."""
+    """Where lists come from, as configured."""
     accept: frozenset[str]
     timeout: timedelta
     proxy: str | None
@@ -55,26 +55,26 @@ class Work:
     serials: Callable[[], Iterable[tuple[str, str, str]]]
     """Keystore, issuer in RFC 4514 form, serial number in hex."""
     query: Callable[[], Sequence[List]] | None = None
-    """Asks the CA itself for its list; None where that is not configured."""
+    """Asks the CA itself for its list; None if that is not configured."""
     fetched: dict[str, List | CertagentError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Done:
-    """What an attempt came to. `revoked`: those of our certificates that the lists have; `newly`: not known before."""
+    """The result of an attempt. `revoked`: those of our certificates on the lists; `newly`: not known before."""
 
     memory: Memory
     changed: tuple[str, ...] = ()
     newly: tuple[Revoked, ...] = ()
     fetched: bool = False
     waits: bool = False
-    """No certificate says yet where a list lies: keystores are to be enrolled first."""
+    """No certificate says yet where a list is: keystores must be enrolled first."""
 
 
 def refresh(work: Work, *, at_once: bool) -> Done:
-    """Do what is due; `at_once`: fetch, whether that is due or not. Raises BusyError, StateError; OSError.
+    """Do what is due; `at_once`: fetch even if it is not due. Raises BusyError, StateError; OSError.
 
-    What went wrong otherwise stands in the memory, and is tried again.
+    Other errors are recorded in the memory, and tried again.
     """
     place = AuthorityDirectory(work.directory)
     with durable.lock(place.crl_lock, f"the CRLs of {work.name}"):
@@ -114,7 +114,7 @@ def refresh(work: Work, *, at_once: bool) -> Done:
 
 
 def try_out(work: Work) -> tuple[list[List], list[CertagentError]]:
-    """What a fetch would bring now, and what is wrong with it; nothing is kept, nor put anywhere."""
+    """What a fetch would bring now, and what is wrong with it; keeps and puts nothing."""
     try:
         before = memory.recall(work.directory)
         cas = tuple(work.cas())
@@ -143,7 +143,7 @@ def _order(cas: Sequence[x509.Certificate]) -> list[str]:
 
 
 def _lists(cas: Sequence[x509.Certificate], kept: Mapping[str, List]) -> Lists:
-    """In the order of the CAs; one that was renewed with its key has one list."""
+    """In the order of the CAs; a CA that was renewed with the same key has one list."""
     by_ca = {sources.ca_id(ca): ca for ca in reversed(cas)}
     return Lists(tuple((hash_of(by_ca[ca]), kept[ca].public_bytes(Encoding.PEM)) for ca in _order(cas) if ca in kept))
 
@@ -155,7 +155,7 @@ def _points(
 
 
 def _kept(work: Work, cas: Sequence[x509.Certificate]) -> dict[str, List]:
-    """The list of each CA as it was last believed, and is still."""
+    """The list of each CA as last verified, if it still verifies."""
     found = {}
     for ca in cas:
         path = AuthorityDirectory(work.directory).crls / sources.ca_id(ca)
@@ -174,7 +174,7 @@ def _kept(work: Work, cas: Sequence[x509.Certificate]) -> dict[str, List]:
 
 
 def _adopted(work: Work, before: Memory, cas: Sequence[x509.Certificate], kept: Mapping[str, List]) -> dict[str, List]:
-    """The lists that somebody else put into a consumer's file, and that are newer than ours: they stay."""
+    """Lists that somebody else put into a consumer's file and that are newer than ours: they stay."""
     found: dict[str, List] = {}
     for file in work.files:
         placed = before.files.get(file.path)
@@ -183,7 +183,7 @@ def _adopted(work: Work, before: Memory, cas: Sequence[x509.Certificate], kept: 
         try:
             content = read(file)
         except KeystoreError:
-            continue  # who puts the list there says so
+            continue  # whoever puts the list there reports it
         for each in crl.read_all(content) if content else ():
             try:
                 _take(work, each, cas, {**kept, **found}, found)
@@ -195,7 +195,7 @@ def _adopted(work: Work, before: Memory, cas: Sequence[x509.Certificate], kept: 
 def _take(
     work: Work, each: List, cas: Sequence[x509.Certificate], kept: Mapping[str, List], found: dict[str, List]
 ) -> str:
-    """Believe a list, and have it in `found` if it is newer than the one in hand; whose it is. Raises TrustError."""
+    """Verify a list, and add it to `found` if it is newer than the one we have; returns its CA. Raises TrustError."""
     issuer = crl.check(each, cas, work.accept, work.clock())
     crl.check_whole(each)
     ca = sources.ca_id(issuer)
@@ -216,7 +216,7 @@ def _fetch_all(
     kept: Mapping[str, List],
     found: dict[str, List],
 ) -> list[CertagentError]:
-    """Fetch the list of each CA that says where it is, and join it to `found` if it is news; what went wrong."""
+    """Fetch the list of each CA that says where it is, and add it to `found` if it is newer; returns the errors."""
     order = _order(cas)
 
     def take(each: List) -> str:
@@ -237,14 +237,14 @@ def _fetch_all(
         ]
     for ca in order:
         failure = _from_addresses(work, ca, uris.get(ca, ()), take)
-        # Configured addresses are asked for every CA: of one above or to come there may be none there.
+        # Every CA is looked for at the configured addresses; the lists of a higher or next CA may not be there.
         if failure is not None and (not work.urls or ca == order[0]):
             errors.append(failure)
     return errors
 
 
 def _from_addresses(work: Work, ca: str, uris: Sequence[str], take: Callable[[List], str]) -> CertagentError | None:
-    """The list of this CA from the first address that has it; why none has."""
+    """The list of this CA from the first address that has it; returns the error if none has."""
     failure: CertagentError | None = None
     for uri in uris:
         try:
@@ -260,7 +260,7 @@ def _from_addresses(work: Work, ca: str, uris: Sequence[str], take: Callable[[Li
 
 
 def _fetched(work: Work, uri: str) -> List:
-    """Each address is asked once a run. Raises CertagentError."""
+    """Fetch a list; each address only once a run. Raises CertagentError."""
     if uri not in work.fetched:
         try:
             work.fetched[uri] = crl.fetch(uri, timeout=work.timeout, proxy=work.proxy)
@@ -273,7 +273,7 @@ def _fetched(work: Work, uri: str) -> List:
 
 
 def _keep(work: Work, found: Mapping[str, List], wanted: set[str]) -> None:
-    """Durably, before any consumer has it: an older one is refused from now on. Raises OSError."""
+    """Save them durably before any consumer gets it: an older list is refused from now on. Raises OSError."""
     place = AuthorityDirectory(work.directory).crls
     if found:
         durable.make_directory(place)
@@ -303,7 +303,7 @@ def _remembered(
 
 
 def _stale(lists: Iterable[List], now: datetime) -> list[CertagentError]:
-    """Those that ran out and that no newer one has followed."""
+    """Lists that have expired without a newer one."""
     return [
         TransientError(
             f"the newest CRL of {facts.name_text(each.issuer)} ran out {span(now - each.next_update_utc)} ago",
@@ -329,7 +329,7 @@ def _went_well(after: Memory, now: datetime) -> Memory:
 def _with_revoked(
     work: Work, cas: Sequence[x509.Certificate], kept: Mapping[str, List], after: Memory
 ) -> tuple[Memory, tuple[Revoked, ...]]:
-    """Which of our own certificates the lists have."""
+    """Record which of our own certificates are on the lists; returns also those that were not known before."""
     ours: dict[str, dict[int, list[tuple[str, str]]]] = {}
     names = {facts.subject_text(ca): sources.ca_id(ca) for ca in cas}
     for keystore, issuer, serial in work.serials():

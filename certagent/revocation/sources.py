@@ -1,4 +1,4 @@
-"""Where the CRL of each CA is to be had: as configured, or as the certificates say that it issued."""
+"""Where to get the CRL of each CA: as configured, or as the certificates that it issued say."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from certagent.errors import TrustError
 from certagent.trust import crl
 from certagent.trust.proof import comes_from
 
-# Of an authority with ten thousand keystores as many certificates are looked at for what they all say.
+# With ten thousand keystores, at most this many certificates are read; they should all say the same.
 _LOOKS = 25
 
 
 def ca_id(ca: x509.Certificate) -> str:
-    """Of a CA by its name and key: one that was renewed with its key has one list."""
+    """Identifies a CA by its name and key: a CA that was renewed with the same key has one list."""
     key = ca.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(ca.subject.public_bytes() + key).hexdigest()[:32]
 
@@ -28,9 +28,9 @@ def points(
     certificates: Iterable[x509.Certificate],
     remembered: Mapping[str, tuple[str, ...]],
 ) -> dict[str, tuple[str, ...]]:
-    """The addresses of each CA's list, by `ca_id`; CAs of which nothing says where are left out.
+    """The addresses of each CA's list, by `ca_id`; leaves out CAs whose address is not known.
 
-    `certificates`: of keystores, in use or staged; no more of them are read than there is need for.
+    `certificates`: of keystores, in use or staged; no more of them are read than necessary.
     """
     found: dict[str, tuple[str, ...]] = {}
     wanted = {ca_id(ca) for ca in cas}
