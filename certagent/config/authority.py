@@ -143,7 +143,7 @@ class Authority(Definition, frozen=True, kw_only=True):
             raise ValueError("has the same url twice; remove one")
         if (self.https_ca_file or self.https_client_key) and not all(each.startswith("https://") for each in self.urls):
             raise ValueError("has https_… keys but an http:// url; write https://, or remove them")
-        if isinstance(self.capabilities, tuple):  # and no stand-in for what is wrong in itself
+        if isinstance(self.capabilities, tuple):  # not a stand-in for an invalid value
             _check_capabilities(frozenset(self.capabilities))
         if self.key_transport == "password" and self.challenge is None:
             raise ValueError("has key_transport: password and no challenge; the challenge is that password")
@@ -184,7 +184,7 @@ class Authority(Definition, frozen=True, kw_only=True):
 
 
 def _check_capabilities(said: frozenset[Capability]) -> None:
-    """What a CA takes that can neither is said in so many words: the weak ones are never meant by silence."""
+    """A CA with nothing better must name its weak cipher or digest: leaving it out never means the weak one."""
     if not said & {"aes", "3des"}:
         raise ValueError("has capabilities without a cipher; add aes, or 3des if the CA supports nothing better")
     if not said & {"sha256", "sha512", "sha1"}:

@@ -1,8 +1,8 @@
-"""What a configuration says, held against itself and against this host: names, paths, secrets, programs.
+"""Checks a configuration against itself and against this host: names, paths, secrets, programs.
 
-What is wrong in the text stops everything. What is missing on the host stops the keystore or authority that needs it,
-at the moment it does; here it is only found, for `check` and the agent's log to tell. Nothing is opened but the
-programs of hooks, for their first lines.
+A fault in the text stops everything. Something missing on the host stops the keystore or authority that needs it, and
+only when it needs it; here it is only found, so that `check` and the agent's log can report it. Only the programs of
+hooks are opened, for their first lines.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def check_host(decoder: Decoder) -> Problems:
 
 
 def _add_faults(decoder: Decoder, checks: Mapping[str, Callable[[Any], Fault]], problems: Problems) -> None:
-    known: dict[tuple[str, Any], Fault] = {}  # a thousand keystores with one hook: it is looked at once
+    known: dict[tuple[str, Any], Fault] = {}  # a thousand keystores may share one hook: look once
     for found in decoder.to_check:
         if found.check not in checks:
             continue
@@ -74,7 +74,7 @@ def _check_references(decoder: Decoder, authorities: Mapping[str, Any], keystore
 
 
 def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterable[str]) -> None:
-    """No file is written twice, nor inside a directory of certagent's own, nor over what is read."""
+    """Check that no file is written twice, is inside one of certagent's own directories, or replaces one that is read."""
     paths = _Paths()
     roots = {word: paths.real(path) for word, path in directories.items()}
     _check_directories(decoder.problems, decoder.places, roots)
@@ -116,20 +116,20 @@ def _check_directories(problems: Problems, places: Mapping[KeyPath, Location], r
     state, live = roots["state_dir"], roots["live_dir"]
     if _within(state, live) or _within(live, state):
         word = "live_dir" if ("live_dir",) in places else "state_dir"
-        # Both at their defaults never meet, so at least one of the two stands in the file.
+        # Two defaults never collide, so at least one of the two is in the file.
         problems.add(
             places[word,], (word,), "one of state_dir and live_dir is inside the other", "use two separate directories"
         )
 
 
 class _Paths:
-    """What paths stand for. Of each directory it is found out once: many keystores share few."""
+    """What paths resolve to. Each directory is resolved once: many keystores share a few."""
 
     def __init__(self) -> None:
         self._directories: dict[str, str] = {}
 
     def real(self, path: str) -> str:
-        # POSIX leaves two leading slashes alone; for Linux they are one.
+        # POSIX leaves two leading slashes undefined; for Linux they are one.
         path = "/" + path.lstrip("/") if path.startswith("/") else path
         parent, name = os.path.split(path)
         if name in ("", ".", "..") or os.path.islink(path):  # noqa: PTH114  without a Path
@@ -137,7 +137,7 @@ class _Paths:
         return f"{self._directory(parent).removesuffix('/')}/{name}"
 
     def target(self, path: str, live_dir: str) -> str:
-        """What a write to `path` replaces. With `swap: symlink` the path itself is a link into `live_dir`."""
+        """The path that a write to `path` replaces. With `swap: symlink`, `path` itself is a link into `live_dir`."""
         real = self.real(path)
         parent, name = os.path.split(path)
         return f"{self.real(parent)}/{name}" if _within(real, live_dir) else real
@@ -210,7 +210,7 @@ def _check_program(argv: tuple[str, ...]) -> Fault:
 
 
 def _not_found(program: str) -> Fault:
-    """A file that can only be run by others than us counts as missing."""
+    """A file that others can run but we cannot counts as missing."""
     if not program.startswith("/"):
         return f"begins with {printable(program, 60)}, which is not on PATH", "install it, or write its absolute path"
     if fault := place_fault(program):
@@ -229,7 +229,7 @@ def _check_url(url: str) -> Fault:
         if parts.hostname and parts.port != 0:
             return None
     except ValueError:
-        pass  # a port that is no number, an unclosed bracket
+        pass  # a port that is not a number, an unclosed bracket
     return "is a URL with an invalid host or port", "write e.g. http://scep.example.net:8080/scep"
 
 

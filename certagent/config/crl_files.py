@@ -1,4 +1,4 @@
-"""Who reads an authority's CRLs: the files that are configured, whose they are, and their hooks. Pure."""
+"""Who reads an authority's CRLs: the configured files, their keystores and their hooks. Pure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ EVENT = "crl_changed"
 
 @dataclass(frozen=True)
 class CrlFile:
-    """A file that holds an authority's CRLs, or a directory (`apart`) with a file for each. `keystore`: whose it is;
-    empty for the authority's own.
+    """A file with an authority's CRLs, or a directory (`apart`) with a file for each CRL. `keystore`: the one it
+    belongs to; empty for the authority's own.
 
-    `in_place`: the new content is written into the file itself.
+    `in_place`: the new content is written into the existing file.
     """
 
     path: str
@@ -63,7 +63,7 @@ def _of_keystore(name: str, it: KeystoreDefinition) -> Iterator[CrlFile]:
 
 
 def digest(files: Iterable[CrlFile], urls: Iterable[str]) -> str:
-    """Of what is configured of an authority's CRLs: it changes when that does."""
+    """A digest of the configuration of an authority's CRLs: it changes when the configuration does."""
     what = [
         [
             (f.path, f.keystore, f.apart, f.owner, f.group, None if f.mode is None else int(f.mode), f.in_place),
@@ -75,7 +75,7 @@ def digest(files: Iterable[CrlFile], urls: Iterable[str]) -> str:
 
 
 def hook_keys(file: CrlFile) -> list[tuple[str, HookCommand]]:
-    """Each hook with what stays the same wherever in its list it stands."""
+    """Each hook with a key that does not depend on its place in the list."""
     found: list[tuple[str, HookCommand]] = []
     for command in file.hooks:
         key = hashlib.sha256(msgspec.json.encode(command.run)).hexdigest()[:16]

@@ -1,8 +1,8 @@
 """A tree of YAML nodes → definitions, field by field, so that one fault never hides the next.
 
-The walk is driven by the types of the definitions alone; every fault goes to `Problems` with file, line,
-the path of the key and a hint. Values of text fields are not repeated in messages: a secret may have
-been written where the name of its file belongs.
+The types of the definitions drive the walk; every fault goes to `Problems` with file, line, the path of the key and a
+hint. Messages do not repeat the values of text fields: somebody may have written a secret where the name of its file
+belongs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from certagent.config.values import VALUE_TYPES
 from certagent.text import with_hint
 
 KeyPath = tuple[str, ...]
-"""Where a value stands: ("keystores", "web", "san", "[0]")."""
+"""Where a value is: ("keystores", "web", "san", "[0]")."""
 
 
 class Location(Struct, frozen=True, gc=False):
@@ -43,7 +43,7 @@ class Scalar(Struct, frozen=True, gc=False):
     place: Location
     text: str
     value: str | float | bool | None
-    """What plain YAML makes of it; equal to `text` for anything written in quotes."""
+    """The value in plain YAML; equal to `text` for anything written in quotes."""
 
 
 class Sequence(Struct, frozen=True, gc=False):
@@ -54,19 +54,19 @@ class Sequence(Struct, frozen=True, gc=False):
 class Table(Struct, frozen=True, gc=False):
     place: Location
     entries: dict[str, tuple[Location, Node]]
-    """By key: where the key stands, and its value."""
+    """By key: where the key is, and its value."""
 
 
 Node = Scalar | Sequence | Table
 
 
 def dotted(path: KeyPath) -> str:
-    """The path as a person writes it: `keystores.web.san[0]`."""
+    """The path as it is written: `keystores.web.san[0]`."""
     return "".join(part if part.startswith("[") else f".{_word(part)}" for part in path).removeprefix(".")
 
 
 def _word(key: str) -> str:
-    """A key as it can stand in a one-line message."""
+    """A key, made fit for a one-line message."""
     return key if re.fullmatch(r"[\w-][\w.-]{0,63}", key) else repr(key[:64])
 
 
@@ -86,7 +86,7 @@ class Problems:
         return len(self._found)
 
     def lines(self) -> tuple[str, ...]:
-        """One line each, in the order a person reads the files."""
+        """One line each, in the order in which the files are read."""
         ordered = sorted(self._found, key=lambda found: (self.files.index(found[0].file), found[0].line))
         return tuple(dict.fromkeys(line for _, line in ordered))
 
@@ -102,7 +102,7 @@ _SOURCE = "do not write the secret itself here; write e.g. {file: /etc/certagent
 
 
 class ValueToCheck(Struct, frozen=True, gc=False):
-    """A value that is right in itself and still has to be held against others, or against the host: see checks.py."""
+    """A value that is valid by itself, but must still be checked against others or the host: see checks.py."""
 
     check: str
     path: KeyPath
@@ -111,7 +111,7 @@ class ValueToCheck(Struct, frozen=True, gc=False):
 
 
 class _Bad:
-    """Stands for a value whose fault is reported already."""
+    """Stands for a value whose fault is already reported."""
 
 
 BAD: Any = _Bad()
@@ -119,7 +119,7 @@ BAD: Any = _Bad()
 
 @dataclass
 class Decoder:
-    """Walks nodes. Whatever it returns is only to be used if `problems` is empty in the end."""
+    """Walks nodes. Its results may only be used if `problems` is empty in the end."""
 
     problems: Problems
     to_check: list[ValueToCheck] = field(default_factory=list)
@@ -148,7 +148,7 @@ class Decoder:
     def decode_table(
         self, node: Node, types: tuple[Any, Any], path: KeyPath, into: dict[str, Any], inherited: Mapping[str, Any]
     ) -> None:
-        """Add the named entries of a table to `into`; a name that is there already is a fault."""
+        """Add the named entries of a table to `into`; a name that exists already is a fault."""
         if not isinstance(node, Table):
             self._mismatch(node, path, "a table of names", "indent each name below the key")
             return
@@ -164,7 +164,7 @@ class Decoder:
             into[name] = self.decode_struct(value, _strip(value_type)[0], here, inherited)
 
     def decode_struct(self, node: Node, wanted: Any, path: KeyPath, inherited: Mapping[str, Any]) -> Any:
-        """A definition, of one type or of a union told apart by tag; what is not given comes from `inherited`."""
+        """A definition, of one type or of a union told apart by its tag; missing fields come from `inherited`."""
         tagged = _tagged(wanted)
         if not isinstance(node, Table):
             known = ", ".join(f.name for f in fields_of(wanted)) if not tagged else "type, authority and others"
@@ -176,7 +176,7 @@ class Decoder:
         before = len(self.problems)
         values = {**inherited, **self.decode_fields(untagged, cls, path)}
         if cls is Secret and len(self.problems) > before:
-            return BAD  # what names its source badly names none: one fault
+            return BAD  # a bad source is a single fault, not also a missing one
         place = self.places.get(path, node.place)
         for info in fields_of(cls):
             if info.required and info.name not in values:
@@ -190,13 +190,13 @@ class Decoder:
             return BAD
 
     def decode_fields(self, node: Table, cls: type[Struct], path: KeyPath) -> dict[str, Any]:
-        """The fields of `cls` that a table gives; a key that names none of them is a fault."""
+        """The fields of `cls` that a table gives; an unknown key is a fault."""
         by_name = _by_name(cls)
         values = {}
         for name, (place, value) in node.entries.items():
             here = (*path, name)
             if name not in by_name:
-                # In braces, a secret itself may stand where its source belongs: it is not repeated.
+                # Inside the braces, a secret itself may be where its source belongs, so it is not repeated.
                 where, what = (path, "holds an unknown key") if cls is Secret else (here, "is not a known key")
                 hint = _SOURCE if cls is Secret else did_you_mean(name, by_name)
                 self.problems.add(place, where, *_of_another_type(name, cls) or (what, hint))
@@ -206,7 +206,7 @@ class Decoder:
         return values
 
     def _tagged(self, node: Table, tagged: Mapping[str, type[Struct]], path: KeyPath) -> type[Struct]:
-        """The type a table names; if it names none, the one its keys fit best, so that its other faults are told."""
+        """The type a table names; otherwise the type its keys fit best, so that its other faults are reported too."""
         likely = max(tagged, key=lambda tag: len(node.entries.keys() & set(tagged[tag].__struct_fields__)))
         tag_field = str(tagged[likely].__struct_config__.tag_field)
         here = (*path, tag_field)
@@ -254,7 +254,7 @@ class Decoder:
             return self._mismatch(node, path, "a single value", hint)
         if base in VALUE_TYPES:
             return self._decode_value(node, base, path)
-        if _choices(base):  # YAML 1.1 reads some words as yes or no; a choice means the word as it is written
+        if _choices(base):  # YAML 1.1 reads some words as yes or no; a choice means the word as written
             return self._decode_choice(node.text, base, path, node.place)
         if base is not str:
             return self._decode_number(node, wanted, metas, path)
@@ -319,7 +319,7 @@ class Decoder:
 
 
 def _of_another_type(name: str, cls: type[Struct]) -> tuple[str, str] | None:
-    """What to say of a key that is right in keystores of other types; None if it is in none."""
+    """What to say about a key that is valid in keystores of other types; None if it is valid in none."""
     types = get_args(KeystoreDefinition)
     having = [str(each.__struct_config__.tag) for each in types if name in each.__struct_fields__]
     if cls is KeystoreDefaults and having:
@@ -337,7 +337,7 @@ def describe(info: FieldInfo) -> str:
     return next((meta.description for meta in _strip(info.type)[1] if meta.description), "")
 
 
-@cache  # msgspec evaluates the annotations anew each time: nine tenths of loading ten thousand keystores
+@cache  # msgspec evaluates the annotations each time: nine tenths of loading ten thousand keystores
 def fields_of(cls: type[Struct]) -> tuple[FieldInfo, ...]:
     """The fields of a definition."""
     return msgspec.structs.fields(cls)
@@ -350,13 +350,13 @@ def _by_name(cls: type[Struct]) -> dict[str, FieldInfo]:
 
 @cache
 def _tagged(union: Any) -> dict[str, type[Struct]]:
-    """The types of a union by their tags; none of what is no union."""
+    """The types of a union by their tags; empty if it is not a union."""
     return {str(each.__struct_config__.tag): each for each in get_args(union)}
 
 
 @cache
 def _strip(wanted: Any) -> tuple[Any, tuple[Meta, ...]]:
-    """The bare type, and what is said about it."""
+    """The type without its annotations, and the annotations."""
     if get_origin(wanted) is Annotated:
         base, *metas = get_args(wanted)
         return base, tuple(metas)

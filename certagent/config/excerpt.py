@@ -1,4 +1,4 @@
-"""From a configuration that was read to what the agent keeps of it. Pure."""
+"""Makes what the agent keeps from a configuration that was read. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certagent.config.decode import Node, Scalar, Sequence, Table
 from certagent.config.parts import HookCommand
 from certagent.config.served import Served, ServedAuthority, ServedCrls, ServedKeystore, quoted, table
 
-# What a worker for a batch has no use for, and the tables that are cut down.
+# What a worker for a batch does not need, and the tables that are cut to its keystores.
 _LEFT_OUT = ("include", "authorities", "keystores")
 
 
@@ -22,8 +22,8 @@ def served(
     digests: Mapping[str, bytes],
     lacking: tuple[str, ...],
 ) -> Served:
-    """`main`, `included`: the tables of agent.yaml and the files it includes. `digests`: empty, or none, for those of
-    which no file shows all.
+    """`main`, `included`: the tables of agent.yaml and the files it includes. `digests`: empty, or missing, for
+    keystores whose content no file shows.
     """
     files = (main, *included)
     settings = ((key, written(node)) for key, (_, node) in main.entries.items() if key not in _LEFT_OUT)
@@ -64,7 +64,7 @@ def _shared(configuration: Configuration) -> dict[str, tuple[int, ...]]:
 
 
 def written(node: Node) -> str:
-    """A node as text that reads back as the same."""
+    """A node as text that is read back as the same node."""
     match node:
         case Table():
             return table((key, written(value)) for key, (_, value) in node.entries.items())
@@ -82,5 +82,5 @@ def _entries(files: Iterable[Table], word: str) -> dict[str, str]:
 
 
 def _plain(length: timedelta) -> timedelta:
-    """Without what a definition's own type adds, which no message can carry."""
+    """The same as a plain timedelta, which is all a message can carry."""
     return timedelta(seconds=length.total_seconds())

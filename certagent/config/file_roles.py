@@ -1,7 +1,7 @@
-"""The files of a keystore by what they are for: the one table of them.
+"""The files of a keystore by role: the only table of roles.
 
-A definition's `paths` says which file has which role; a driver says what each is to hold; `keystore/swap` puts them
-in place and keeps old ones under the role's name. Journals keep roles by their words, so a word once used stays.
+A definition's `paths` says which file has which role; a driver says what each contains; `keystore/swap` puts them
+in place and keeps old ones under the role's name. Journals store these names, so a name once used must stay.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from enum import StrEnum
 from typing import Literal, Self
 
 Swap = Literal["rename", "symlink", "in-place"]
-"""How files take their places (docs/swap.md). Not said: by rename, but for files that are mounted by themselves."""
+"""How files are replaced (docs/swap.md). The default is rename, except for files that are mounted by themselves."""
 
-_PUBLIC = False  # holds no key: anybody may read it, unless the configuration says otherwise
+_PUBLIC = False  # no key inside: anybody may read it, unless the configuration says otherwise
 
 
 class FileRole(StrEnum):
-    """What a file is for: its word, the ending of kept copies, and whether it is private (the default).
+    """A file's role: its word, the suffix of kept copies, and whether it is private (the default).
 
-    The order is the order in which a swap replaces files: trust before what needs it, then what must match, side by
-    side, and what points to it last. A new file that is private gets mode 0600, any other 0644.
+    The order is the order in which a swap replaces files: first trust, before what needs it; then files that must
+    match, next to each other; last what points to them. A new private file gets mode 0600, any other 0644.
     """
 
     private: bool
@@ -33,7 +33,7 @@ class FileRole(StrEnum):
         return role
 
     CA = "ca", "pem", _PUBLIC
-    TRUSTED = "trusted", "pem", _PUBLIC  # one of the files in ca_directory: there may be several, or none
+    TRUSTED = "trusted", "pem", _PUBLIC  # one of the files in ca_directory: there may be any number
     CHAIN = "chain", "pem", _PUBLIC
     PKCS12 = "pkcs12", "p12"
     KEY = "key"
@@ -43,5 +43,5 @@ class FileRole(StrEnum):
 
     @property
     def kept_name(self) -> str:
-        """What a file of this role is called in `previous` and in a generation."""
+        """The name of a file with this role in `previous` and in a generation."""
         return f"{self}.{self.ending}"

@@ -1,4 +1,4 @@
-"""agent.yaml and the files it includes → a `Configuration`, or every fault in them at once.
+"""agent.yaml and the files it includes → a `Configuration`, or all faults in them at once.
 
     read      bounded, owned by root or us, not writable by others  (source.py); YAML → nodes that know their lines
     decode    nodes → definitions, field by field                        (decode.py)
@@ -48,10 +48,10 @@ from certagent.text import printable
 from certagent.uncollected import uncollected
 
 _DEPTH_LIMIT = 20  # a hook's argv stands at depth 6
-_NODE_LIMIT = 100_000  # aliases counted as often as they are used
+_NODE_LIMIT = 100_000  # an alias counts each time it is used
 
 _SHARED = {"authorities": (Name, Authority), "keystores": (Name, KeystoreDefinition)}
-"""The tables that included files may hold too."""
+"""The tables that included files may contain too."""
 
 # libyaml is ten times faster; a router may have a PyYAML built without it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -66,7 +66,7 @@ def load_configuration(path: Path) -> Configuration:
 
 
 def load_for_host(path: Path) -> tuple[Configuration, tuple[str, ...]]:
-    """The same, and what of it this host lacks now: lines of the same form. Raises as `load_configuration` does."""
+    """Like `load_configuration`, also with what this host lacks for it now: lines of the same form."""
     loaded = _load(path)
     return loaded.configuration, check_host(loaded.decoder).lines()
 
@@ -78,15 +78,15 @@ def load_for_agent(path: Path) -> Served:
     digests = {
         name: bytes.fromhex(digest_of(definition, loaded.configuration.authority_of(definition)))
         for name, definition in loaded.configuration.keystores.items()
-        if not isinstance(definition, Pkcs11Keystore)  # what changes in a token no file shows
+        if not isinstance(definition, Pkcs11Keystore)  # no file shows what changes in a token
     }
     return served(loaded.configuration, main, included, digests, check_host(loaded.decoder).lines())
 
 
 def load_handed(descriptor: int) -> Configuration | None:
-    """What the agent handed on this descriptor, of some keystores alone; None where it handed nothing.
+    """The configuration of some keystores that the agent passed on this descriptor; None if it passed nothing.
 
-    It is believed as a file would be: if it belongs to root or to us, and nobody else may write to it. Raises
+    It is trusted under the same conditions as a file: it belongs to root or us, and nobody else may write to it. Raises
     ConfigError.
     """
     path, problems = Path(f"/dev/fd/{descriptor}"), Problems()
@@ -138,9 +138,9 @@ def _decode(path: Path, main: Table | None, problems: Problems) -> _Loaded:
 
 
 def state_dir_of(path: Path) -> Path:
-    """Where the state lives, out of a configuration that may be broken elsewhere.
+    """Where the state is, even if the configuration is broken elsewhere.
 
-    Never raises. A file that cannot be read, or that others may write to, is not believed: the default.
+    Never raises. If the file cannot be read, or others may write to it, returns the default.
     """
     default = Path(Configuration().state_dir)
     problems = Problems()
@@ -158,7 +158,7 @@ def state_dir_of(path: Path) -> Path:
 
 
 def digest_of(definition: KeystoreDefinition, authority: Authority) -> str:
-    """A stable hash of what is configured for one keystore: it changes when, and only when, that does."""
+    """A stable hash of one keystore's configuration: it changes if, and only if, the configuration does."""
     return hashlib.sha256(b"[%b,%b]" % (_encoded(definition), _encoded_once(authority))).hexdigest()
 
 
@@ -166,7 +166,7 @@ def _encoded(part: KeystoreDefinition | Authority) -> bytes:
     return msgspec.json.encode(part, enc_hook=_plain, order="deterministic")
 
 
-_encoded_once = cache(_encoded)  # of an authority, which many keystores share
+_encoded_once = cache(_encoded)  # for authorities, which many keystores share
 
 
 def _plain(value: object) -> object:
@@ -201,7 +201,7 @@ def _decode_defaults(decoder: Decoder, main: Table) -> dict[str, Any]:
 
 
 def _included(path: Path, patterns: Any, places: dict[KeyPath, Location], problems: Problems) -> dict[Path, Table]:
-    """The files the patterns name, sorted, each once."""
+    """The files that match the patterns, sorted, each once."""
     tables: dict[Path, Table] = {}
     seen = {path.resolve()}
     for pattern in (patterns,) if isinstance(patterns, str) else patterns if isinstance(patterns, tuple) else ():
@@ -248,7 +248,7 @@ class _TooLargeError(Exception):
 
 
 def _parse(text: str, file: str, problems: Problems, *, may_be_empty: bool = False) -> Table | None:
-    """The top table of a YAML text; None, with a problem added, if there is none."""
+    """The top table of a YAML text; None, after adding a problem, if there is none."""
     place = Location(file)
     try:
         _check_depth(text)
@@ -272,7 +272,7 @@ def _parse(text: str, file: str, problems: Problems, *, may_be_empty: bool = Fal
 
 
 def _check_depth(text: str) -> None:
-    """Before anything recurses over it: libyaml's composer would run off the stack."""
+    """Runs before anything recurses into the text: libyaml's composer would overflow the stack."""
     depth = 0
     for event in yaml.parse(text, _Loader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -287,7 +287,7 @@ def _report_syntax(error: yaml.MarkedYAMLError, text: str, file: str, problems: 
     mark = error.problem_mark or error.context_mark
     before = text[: mark.index] if mark else ""
     if sum(map(before.count, "[{")) - sum(map(before.count, "]}")) > _DEPTH_LIMIT:
-        # PyYAML looks ahead: of that many open brackets it may have had enough before we do.
+        # PyYAML looks ahead: it may give up on that many open brackets before we do.
         problems.add(Location(file), (), *_TOO_LARGE)
         return
     number = mark.line + 1 if mark else 0
@@ -297,7 +297,7 @@ def _report_syntax(error: yaml.MarkedYAMLError, text: str, file: str, problems: 
         problems.add(Location(file, number), (), "is indented with a tab", "indent with spaces")
         return
     hint = "check this line and the one above it"
-    what = re.sub(r"(alias|anchor|tag handle) .*", r"\1", str(error.problem or error.context))  # repeats no value
+    what = re.sub(r"(alias|anchor|tag handle) .*", r"\1", str(error.problem or error.context))  # never repeats a value
     problems.add(Location(file, number), (), f"is not valid YAML: {_in_plain_words(what)}", hint)
 
 
@@ -316,15 +316,15 @@ _PLAIN_WORDS = {
 
 
 def _in_plain_words(what: str) -> str:
-    """What libyaml says, as somebody says it who has not read YAML's grammar."""
+    """libyaml's message in words for somebody who has not read YAML's grammar."""
     return next((words for theirs, words in _PLAIN_WORDS.items() if what.startswith(theirs)), what)
 
 
 class _Reader:
-    """Turns what the YAML library composed into nodes of our own."""
+    """Turns the nodes of the YAML library into our own."""
 
     _PREFIX = "tag:yaml.org,2002:"
-    _TEXT = ("str", "timestamp", "value")  # a date is the text of a date here
+    _TEXT = ("str", "timestamp", "value")  # a date stays text
     _PLAIN = ("int", "float", "bool", "null")
     _KNOWN = frozenset((*_TEXT, *_PLAIN, "map", "seq"))
     _MERGE = f"{_PREFIX}merge"
@@ -342,7 +342,7 @@ class _Reader:
         place = Location(self._file, raw.start_mark.line + 1)
         tag = raw.tag.removeprefix(self._PREFIX)
         if tag not in self._KNOWN:
-            # Not repeated: the text may be a password that happens to begin with an exclamation mark.
+            # Not repeated: the text may be a password that begins with an exclamation mark.
             self._problems.add(place, path, "begins with a YAML tag (!...)", "remove it, or put the value in quotes")
         if isinstance(raw, yaml.MappingNode):
             return Table(place, self._entries(raw, path, depth))
@@ -357,7 +357,7 @@ class _Reader:
             self._problems.add(place, path, "has an escape sequence that is not a character", "remove it")
             text = self._NO_TEXT.sub("?", text)
         value: Any = text
-        if tag in self._PLAIN and len(text) < 64:  # longer digits are no number anybody means, and slow to read
+        if tag in self._PLAIN and len(text) < 64:  # nobody means a longer number, and it is slow to read
             try:
                 value = yaml.constructor.SafeConstructor().construct_object(raw)
             except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""What was meant, perhaps, by a value that is wrong: words for its message."""
+"""Guesses for messages: what a wrong value was perhaps meant to be."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = tuple(EXAMPLES)
 
 
 def likely_name(text: str) -> str:
-    """The hint for a name whose kind is not said, or in other words: as OpenSSL prints it, for one."""
+    """The hint for a name without a kind, or with another word for it, for example as OpenSSL prints it."""
     word, parted, rest = text.partition(":")
     kind = {"ip address": "ip", "othername": "upn", "url": "uri", "mail": "email"}.get(word.lower(), word.lower())
     value, kind = (rest.strip(), kind) if parted and kind in KINDS else (text.strip(), "")
@@ -34,7 +34,7 @@ _PAIR = re.compile(r"[A-Za-z][A-Za-z0-9.]*=[^=,+\\\"<>;#]+")
 
 
 def likely_subject(text: str) -> str:
-    """The hint for what is not an RFC 4514 name: as OpenSSL prints a subject (spaces, slashes), or a bare name."""
+    """The hint for a subject not in RFC 4514 form: as OpenSSL prints it (spaces, slashes), or a name alone."""
     parts = re.split(r"/(?=\w+\s*=)" if text.startswith("/") else r"\s*[,;]\s*", text.strip().removeprefix("/"))
     pairs = [re.sub(r"\s*=\s*", "=", part.strip()) for part in parts]
     if all(map(_PAIR.fullmatch, pairs)):
@@ -48,7 +48,7 @@ _LENGTH = re.compile(r"([0-9]{1,6}) *(?:(s)(?:ec(?:ond)?s?)?|(m)(?:in(?:ute)?s?)
 
 
 def likely_duration(text: str) -> str:
-    """The hint for what is not a duration: `30 days`, or a number without a unit."""
+    """The hint for an invalid duration: `30 days`, or a number without a unit."""
     found = _LENGTH.fullmatch(text.strip().lower())
     if found is None:
         return "write e.g. 90s, 15m, 6h or 30d"
@@ -58,7 +58,7 @@ def likely_duration(text: str) -> str:
 
 
 def likely_threshold(text: str) -> str:
-    """The hint for what is neither a share of a lifetime nor a time before its end."""
+    """The hint for something that is neither a share of a lifetime nor a time before its end."""
     if re.fullmatch(r"[0-9]{1,2}", text):
         return f"write {text}% or {text}d"
     hint = likely_duration(text)
@@ -66,7 +66,7 @@ def likely_threshold(text: str) -> str:
 
 
 def url_fault(text: str) -> str:
-    """What is wrong with a URL, to follow its key; empty where that is not known."""
+    """What is wrong with a URL, worded to follow its key; empty if that is not known."""
     if not re.match(r"https?://", text, re.IGNORECASE):
         other = re.match(r"(\w+)://", text)
         return (
@@ -81,7 +81,7 @@ def url_fault(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint: the known word most like `word`, else all of them."""
+    """A hint: the known word most similar to `word`, or else all of them."""
     known = sorted(known)
     if close := closest(word, known):
         return f"did you mean {close}?"
@@ -89,9 +89,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def one_of(word: str, known: Iterable[str]) -> str:
-    """A hint for a message that has listed all of them."""
+    """A hint for a message that has already listed all of them."""
     known = tuple(known)
-    same = next((each for each in known if _bare(word).startswith(_bare(each))), "")  # AES-128 is meant as aes
+    same = next((each for each in known if _bare(word).startswith(_bare(each))), "")  # AES-128 means aes
     return f"did you mean {close}?" if (close := same or closest(word, known)) else "write one of them"
 
 
@@ -100,7 +100,7 @@ def _bare(word: str) -> str:
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """The known word that was meant, perhaps; empty if none is like it. Not one that differs in its numbers alone."""
+    """The known word that was perhaps meant; empty if none is similar. Never one that differs only in its numbers."""
     import difflib  # noqa: PLC0415  a file without faults needs no guesses
 
     by_lower = {each.lower(): each for each in known}

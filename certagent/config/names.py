@@ -1,6 +1,6 @@
-"""What names and usages may be asked for, and how they may be spelled: X.520's attributes and bounds, DNS labels. Pure.
+"""Which names and usages may be requested, and how to spell them: X.520's attributes and bounds, DNS labels. Pure.
 
-The agent loads no cryptography: here stand words, object identifiers and lengths; `certificate` makes names of them.
+The agent loads no cryptography: this module has words, object identifiers and lengths; `certificate` makes names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Attribute:
-    """One kind of attribute of a subject. `longest` in characters: RFC 5280 appendix A, X.520; None: no bound."""
+    """One kind of attribute of a subject. `longest` in characters: RFC 5280 appendix A, X.520; None if unbounded."""
 
     oid: str
     longest: int | None
@@ -20,7 +20,7 @@ class Attribute:
     shortest: int = 1
 
 
-# As RFC 4514 and openssl write them; any letter case is understood, and so are the aliases.
+# As RFC 4514 and openssl write them; letter case does not matter, and aliases are accepted.
 ATTRIBUTES = {
     "CN": Attribute("2.5.4.3", 64, ("commonName",)),
     "SN": Attribute("2.5.4.4", 32768, ("surname",)),
@@ -61,9 +61,9 @@ _BLANKS = re.compile(r"(?<!\\)([,+])\s+")
 
 
 def written_subject(text: str) -> str:
-    """A subject of RFC 4514's shape with the names of its attributes as in ATTRIBUTES, without blanks after commas.
+    """A subject of RFC 4514's shape with the attribute names of ATTRIBUTES, and without blanks after commas.
 
-    Raises ValueError, `WHAT; HINT`, for an attribute that is not known and for a value out of bounds.
+    Raises ValueError, `WHAT; HINT`, for an unknown attribute and for a value out of bounds.
     """
     text = _BLANKS.sub(r"\1", text)
     return _SUBJECT_PART.sub(lambda found: _part(found["key"], found["value"]), text)
@@ -114,7 +114,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 
 def check_dns(value: str) -> None:
-    """Whether a certificate can hold this as a DNS name (RFC 5280 §4.2.1.6, RFC 1034 §3.5). Raises ValueError."""
+    """Check that a certificate can hold this DNS name (RFC 5280 §4.2.1.6, RFC 1034 §3.5). Raises ValueError."""
     if len(value) > 253:
         raise ValueError(f"the DNS name has {len(value)} characters; at most 253 are allowed; shorten it")
     labels = value.removeprefix("*.").split(".")
@@ -131,7 +131,7 @@ def check_dns(value: str) -> None:
 
 
 def check_email(value: str) -> None:
-    """Raises ValueError for what is no mailbox (RFC 5280 §4.2.1.6), or too long for one (RFC 5321 §4.5.3.1)."""
+    """Raises ValueError if it is not a mailbox (RFC 5280 §4.2.1.6), or is too long (RFC 5321 §4.5.3.1)."""
     local, at, domain = value.rpartition("@")
     if not (local and at and domain):
         raise ValueError(f"{value!r} is not an e-mail address; write e.g. email:device@example.net")
@@ -140,7 +140,7 @@ def check_email(value: str) -> None:
 
 
 def check_uri(value: str) -> None:
-    """Raises ValueError for what is no absolute URI (RFC 5280 §4.2.1.6)."""
+    """Raises ValueError if it is not an absolute URI (RFC 5280 §4.2.1.6)."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:.+", value):
         raise ValueError(f"{value!r} is not an absolute URI; write it with its scheme, e.g. uri:https://example.net/")
 
@@ -172,7 +172,7 @@ def _camel(word: str) -> str:
 
 
 def _spellings(words: Iterable[str], prefix: str = "") -> dict[str, str]:
-    """Each word as RFC 5280 and openssl write it, too: `serverAuth`, `id-kp-serverAuth`."""
+    """Each word, also as RFC 5280 and openssl write it: `serverAuth`, `id-kp-serverAuth`."""
     spelled = {word: word for word in words}
     camel = {_camel(word): word for word in spelled}
     return spelled | camel | ({f"{prefix}{word}": meant for word, meant in camel.items()} if prefix else {})
@@ -195,7 +195,7 @@ PURPOSE_PATTERN = rf"^({'|'.join(sorted(_PURPOSE_WORDS))}|[0-2](\.[0-9]+)+)$"
 
 
 def written_usage(text: str) -> str:
-    """A key usage as in KEY_USAGES, however it was spelled. Raises ValueError."""
+    """A key usage as in KEY_USAGES, in whatever spelling it was given. Raises ValueError."""
     return _meant(text, _USAGES, "a key usage", KEY_USAGES)
 
 

@@ -1,7 +1,7 @@
-"""What several definitions are made of: secrets, hooks, the probe.
+"""Parts that several definitions share: secrets, hooks, the probe.
 
-Pure, as all definitions: nothing here reads a file or a clock. The types are msgspec structs, so that the decoder, the
-error messages and `certagent schema` all come from these very lines (docs/decisions/0001).
+Pure, like all definitions: nothing here reads a file or a clock. The types are msgspec structs, so the decoder, the
+error messages and `certagent schema` are all generated from these lines (docs/decisions/0001).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Hooks(Definition, frozen=True, kw_only=True):
 
     @property
     def once(self) -> tuple[HookCommand, ...]:
-        """Those that are run once for all keystores that have them, each once."""
+        """The commands that run once for all keystores that have them, without duplicates."""
         commands = (*self.commands("ca_changed"), *self.commands("post"))
         return tuple(dict.fromkeys(command for command in commands if command.once))
 
@@ -124,5 +124,5 @@ class Probe(Definition, frozen=True, kw_only=True):
 
     @property
     def asked(self) -> str:
-        """Whom it asks: the server's address, or the program."""
+        """Where it connects: the server's address, or the program."""
         return self.tls or (self.run or ("",))[0]

@@ -1,9 +1,9 @@
-"""What is wrong with a command, where its exit code does not say so: words for a shell, a script that cannot start,
-a program that others may write.
+"""What is wrong with a command when its exit code does not say so: shell syntax, a script that cannot start, a program
+that others may write.
 
-The first two leave the operator with `No such file or directory` about a file that is there, or with a hook that does
-nothing. `check` tells it beforehand, and a hook that failed in its own line. Of a program no more than its beginning is
-read. What others may write is not run.
+The first two leave the operator with `No such file or directory` about a file that exists, or with a hook that does
+nothing. `check` reports them in advance, and a failed hook in its own line. Only the beginning of a program is read.
+certagent does not run what others may write.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HEAD = 64 * 1024
 _ELF = b"\x7fELF"
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "fish", "busybox"})
-# What comes after one of these is read by a shell, on this host or another.
+# After one of these, a shell reads the words, on this host or another.
 _GIVE_TO_A_SHELL = _SHELLS | {"ssh", "su", "runuser", "eval"}
 _INTERPRETER = re.compile(rf"{'|'.join(sorted(_SHELLS))}|(python|perl|ruby|lua|php|node|tclsh)[0-9.]*")
 _SHELLS_OWN = re.compile(r"\.|cd|source|export|set|unset|eval|exec|trap|umask|ulimit|if|for|while|case")
@@ -38,7 +38,7 @@ _ONE_BY_ONE = "write the program and each argument as separate words, or use [sh
 
 
 def shell_fault(argv: Sequence[str], path: str | None = None) -> Fault:
-    """Words that mean something to a shell alone; `path` is where programs are looked up, our own PATH by default."""
+    """Words that mean something only to a shell; `path` is where programs are looked up, our own PATH by default."""
     program = argv[0]
     if not shutil.which(program, path=path) and not Path(program).exists():
         if len(program.split()) > 1:
@@ -61,7 +61,7 @@ def shell_fault(argv: Sequence[str], path: str | None = None) -> Fault:
 
 
 def _wrong_call(argv: Sequence[str]) -> Fault:
-    """A shell takes a command line after `-c`, all of it in one word, and else the name of a script."""
+    """A shell takes either `-c` and a command line in one word, or the name of a script."""
     first, *rest = argv[1:] or [""]
     if first == "-c" and len(rest) > 1 and re.fullmatch(r"[\w./-]+", rest[0]):
         return "gives a shell more than one word after -c, but it runs only the first", (
@@ -73,7 +73,7 @@ def _wrong_call(argv: Sequence[str]) -> Fault:
 
 
 def _read_by_nobody(argv: Sequence[str]) -> list[str]:
-    """The words up to a shell that is called, but for the `;` that ends find's -exec."""
+    """The words before a shell that is called, except the `;` that ends find's -exec."""
     words: list[str] = []
     for word in argv:
         if word.rpartition("/")[2] in _GIVE_TO_A_SHELL:
@@ -84,7 +84,7 @@ def _read_by_nobody(argv: Sequence[str]) -> list[str]:
 
 
 def script_fault(program: str, path: str | None = None) -> Fault:
-    """Why the kernel, or a shell, will not take a script as it is. None also where there is nothing to be seen."""
+    """Why the kernel, or a shell, cannot run a script as it is. None also if we cannot tell."""
     file = shutil.which(program, path=path)
     head = _beginning(file) if file else b""
     if file is None or head.startswith(_ELF):
@@ -128,7 +128,7 @@ def _interpreter_fault(head: bytes, name: str, path: str | None) -> Fault:
 
 
 def owner_fault(argv: Sequence[str], path: str | None = None) -> Fault:
-    """What of a command others than root and we may write, or exchange: they would be run with our rights."""
+    """Which file of a command others than root and we may write or replace: it would run with our rights."""
     for file in _run(argv, path):
         if fault := file_fault(Path(file)):
             return f"would run {printable(file, 200)}, which {fault[0]}", fault[1]
@@ -136,7 +136,7 @@ def owner_fault(argv: Sequence[str], path: str | None = None) -> Fault:
 
 
 def _run(argv: Sequence[str], path: str | None) -> Iterator[str]:
-    """The files that are run: the program, what interprets it, the script that it interprets."""
+    """The files that run: the program, its interpreter, the script that it interprets."""
     program = shutil.which(argv[0], path=path)
     if program is None:
         return
@@ -154,7 +154,7 @@ def _beginning(file: str) -> bytes:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
-        return _ELF  # what may not be read may well be run
+        return _ELF  # a file we cannot read may still run
     try:
         return os.read(descriptor, _HEAD) if stat.S_ISREG(os.fstat(descriptor).st_mode) else _ELF
     except OSError:
@@ -164,10 +164,10 @@ def _beginning(file: str) -> bytes:
 
 
 def place_fault(program: str) -> Fault:
-    """Whether a program lies where the kernel runs none."""
+    """Whether a program is where the kernel runs none."""
     try:
         runs_none = program.startswith("/") and os.statvfs(program).f_flag & os.ST_NOEXEC
-    except (OSError, ValueError):  # not there; a NUL
+    except (OSError, ValueError):  # missing; a NUL
         return None
     if not runs_none:
         return None

@@ -13,9 +13,9 @@ from certagent.config.values import VALUE_TYPES
 
 
 def json_schema() -> dict[str, object]:
-    """JSON Schema 2020-12 of a file as a person writes it: value types are text, what has a default may be left out.
+    """JSON Schema 2020-12 of the file as it is written: value types are text, and keys with a default may be left out.
 
-    It holds for included files too. What takes more than one value to judge (does the authority exist?) is
+    It is also valid for included files. Checks that need more than one value (does the authority exist?) are
     left to `certagent check`.
     """
     made = msgspec.json.schema(_written(Configuration, {}))
@@ -34,7 +34,7 @@ def json_schema() -> dict[str, object]:
 
 
 def _written(wanted: Any, done: dict[Any, Any]) -> Any:
-    """The type of what stands in the file for a value of type `wanted`."""
+    """The type of the written form of a value of type `wanted`."""
     origin: Any = get_origin(wanted)
     if origin is Annotated:
         base, *metas = get_args(wanted)
@@ -45,17 +45,17 @@ def _written(wanted: Any, done: dict[Any, Any]) -> Any:
     if wanted in VALUE_TYPES:
         return Annotated[str, _shown(Meta(pattern=wanted.pattern))]
     if isinstance(wanted, type) and issubclass(wanted, Struct):
-        if wanted not in done:  # one struct for one definition: two of a name would be two $defs
+        if wanted not in done:  # one struct for one definition: two with the same name would be two $defs
             done[wanted] = _written_struct(wanted, done)
         return done[wanted]
     return wanted
 
 
 def _shown(meta: Meta) -> Meta:
-    """The same, its pattern for the eye only.
+    """The same, with its pattern only shown.
 
-    msgspec (0.19 to 0.22) overruns its memory when it makes a type of `str with a pattern | tuple`, which is what
-    `fingerprint` is. Nothing is decoded with these types, so no pattern need be compiled.
+    msgspec (0.19 to 0.22) corrupts its memory when it makes a type of `str with a pattern | tuple`, which is what
+    `fingerprint` is. Nothing is decoded with these types, so patterns need not be compiled.
     """
     if meta.pattern is None:
         return meta
@@ -63,7 +63,7 @@ def _shown(meta: Meta) -> Meta:
 
 
 def _written_struct(cls: type[Struct], done: dict[Any, Any]) -> type[Struct]:
-    """`cls` with each field as it is written."""
+    """`cls` with each field in its written form."""
     found: list[Any] = []
     for info in msgspec.structs.fields(cls):
         wanted = _written(info.type, done)
@@ -72,7 +72,7 @@ def _written_struct(cls: type[Struct], done: dict[Any, Any]) -> type[Struct]:
         elif info.default is None or isinstance(info.default, str | int):
             found.append((info.name, wanted, info.default))
         else:
-            # Any factory: the field may be left out, and the schema shows no default for it.
+            # Any factory will do: the field may be left out, and the schema shows no default for it.
             found.append((info.name, wanted, msgspec.field(default_factory=object)))
     tag = cls.__struct_config__.tag
     return msgspec.defstruct(

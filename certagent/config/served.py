@@ -1,6 +1,6 @@
-"""What the agent knows of a configuration, and what it hands to its workers: light, for it stays in memory. Pure.
+"""What the agent keeps of a configuration, and passes to its workers: small, because it stays in memory. Pure.
 
-A worker's part is text, read by the same strict rules as a file, so that its start costs by its batch.
+A worker's part is text, read by the same strict rules as a file, so its start takes time in proportion to its batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import timedelta
 from msgspec import Struct
 
 SIZE_LIMIT = 1 << 20
-"""No file of a configuration is larger, in bytes; nor what is handed."""
+"""Largest file of a configuration, in bytes; also the most that is passed to a worker."""
 
 
 class ServedAuthority(Struct, frozen=True, gc=False, array_like=True):
@@ -24,9 +24,9 @@ class ServedAuthority(Struct, frozen=True, gc=False, array_like=True):
 
 
 class ServedKeystore(Struct, frozen=True, gc=False, array_like=True):
-    """`written`: as text; `authority`: where in the list of those its own stands.
+    """`written`: as text; `authority`: the index of its own in the list of authorities.
 
-    `digest` is of its definition; empty for a keystore in a token: what changes in there no file shows.
+    `digest` is of its definition; empty for a keystore in a token, because no file shows what changes in there.
     """
 
     written: str
@@ -35,7 +35,7 @@ class ServedKeystore(Struct, frozen=True, gc=False, array_like=True):
 
 
 class ServedCrls(Struct, frozen=True, gc=False, array_like=True):
-    """The CRLs of an authority: a digest of what is configured of them, and the files that hold them."""
+    """The CRLs of an authority: a digest of their configuration, and the files that hold them."""
 
     name: str
     digest: str
@@ -43,10 +43,10 @@ class ServedCrls(Struct, frozen=True, gc=False, array_like=True):
 
 
 class Served(Struct, frozen=True, tag=True):
-    """A configuration without fault. `settings` is its rest as text, which names the authority `default`, if any.
+    """A valid configuration. `settings` is the rest of it as text, which names the authority `default`, if any.
 
-    `lacking`: lines about what this host lacks. `shared`: hooks, as numbers, that are run once for all keystores that
-    have them; no entry for a keystore without such.
+    `lacking`: lines about what this host lacks. `shared`: hooks, as numbers, that run once for all keystores that
+    have them; keystores without such hooks are left out.
     """
 
     state_dir: str
@@ -63,8 +63,8 @@ class Served(Struct, frozen=True, tag=True):
     crls: tuple[ServedCrls, ...] = ()
 
     def excerpt(self, names: Iterable[str]) -> bytes:
-        """The configuration of these keystores alone; empty if it is larger than any may be, and a worker has to read
-        all of it. Raises KeyError for one that is not configured.
+        """The configuration of these keystores alone; empty if it is too large, so that a worker has to read all of it.
+        Raises KeyError for a keystore that is not configured.
         """
         chosen = {name: self.keystores[name] for name in names}
         numbers = dict.fromkeys(each.authority for each in chosen.values())
@@ -81,7 +81,7 @@ class Served(Struct, frozen=True, tag=True):
 
 
 class Refused(Struct, frozen=True, tag=True):
-    """Why a configuration is none: the parts of a ConfigError."""
+    """Why a configuration is not valid: the parts of a ConfigError."""
 
     message: str
     hint: str
@@ -93,7 +93,7 @@ def table(entries: Iterable[tuple[str, str]]) -> str:
 
 
 def quoted(text: str) -> str:
-    """In quotes as JSON and YAML both read them; what is not plain print is escaped as YAML wants it."""
+    """The text in quotes that JSON and YAML both read; characters that are not plain print are escaped for YAML."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return re.sub(r"[^\x20-\x7e]", _escaped, json.dumps(text, ensure_ascii=False))

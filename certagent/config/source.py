@@ -14,9 +14,9 @@ from certagent.config.served import SIZE_LIMIT
 
 
 def read_text(path: Path, problems: Problems) -> str | None:
-    """None, with a problem added, for what cannot be read or believed."""
+    """The text of the file; None, after adding a problem, if it cannot be read or trusted."""
     try:
-        # O_NONBLOCK: a FIFO must not hold us up before fstat can tell.
+        # O_NONBLOCK: a FIFO must not block us before fstat can tell that it is one.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         _unreadable(path, error, problems)
@@ -28,7 +28,7 @@ def read_text(path: Path, problems: Problems) -> str | None:
 
 
 def read_descriptor(descriptor: int, path: Path, problems: Problems) -> str | None:
-    """The same of an open file, from its beginning wherever another reader left it; `path` is what it is called."""
+    """Like `read_text`, for an open file, from its beginning wherever its offset is; `path` is its name in messages."""
     place = Location(str(path))
     problems.files.append(place.file)
     try:

@@ -1,6 +1,6 @@
 """The small value types of a configuration: durations, shares of a lifetime, fingerprints, names, modes.
 
-Pure. Every one has `parse(text)`, which raises ValueError with a message fit for a user, and the
+Pure. Each has `parse(text)`, which raises ValueError with a message for users, and the
 `pattern` that the JSON Schema shows.
 """
 
@@ -42,7 +42,7 @@ class Duration(timedelta):
         if not re.fullmatch(cls.pattern, text):
             raise ValueError(f"{text!r} is not a duration; {likely_duration(text)}")
         seconds = float(text[:-1]) * _UNITS[text[-1]]
-        # A century: what is longer is a slip, and would leave the calendar when added to a date.
+        # A century: a longer time is a mistake, and added to a date it would leave the calendar.
         if not 0.001 <= seconds <= 36525 * 86400:
             raise ValueError(f"{text!r} is not between 1 millisecond and 100 years; write e.g. 90s, 15m, 6h or 30d")
         return cls(seconds=seconds)
@@ -82,7 +82,7 @@ class Threshold:
         return cls(before_end=Duration.parse(text))
 
     def moment(self, start: datetime, end: datetime) -> datetime:
-        """When the threshold is passed in the lifetime from `start` to `end`; never before `start`."""
+        """When the threshold is reached in the lifetime from `start` to `end`; never before `start`."""
         if self.passed is not None:
             return start + (end - start) * float(self.passed)
         return max(start, later(end, -(self.before_end or timedelta(0))))
@@ -108,7 +108,7 @@ class Fingerprint:
     def parse(cls, text: str) -> Self:
         found = re.fullmatch(r"(?:(?:(\w+)(?: fingerprint)?\s*[:=])\s*)?([^\s=]+)\s*", text, re.IGNORECASE)
         algorithm, digits = (found[1] or "", found[2]) if found else ("", "")
-        if re.fullmatch(r"[0-9a-fA-F]{2}", algorithm):  # the first byte of bare ones with colons
+        if re.fullmatch(r"[0-9a-fA-F]{2}", algorithm):  # the first byte of digits with colons and no algorithm
             algorithm, digits = "", text
         try:
             digest = bytes.fromhex(digits.strip().replace(":", ""))
@@ -154,7 +154,7 @@ class AlternativeName:
             try:
                 address = ipaddress.ip_address(value)
                 if "%" in value:
-                    raise ValueError  # a zone is this host's own affair, not a certificate's
+                    raise ValueError  # a zone only means something on this host, not in a certificate
                 value = str(address)
             except ValueError:
                 raise ValueError(f"{value!r} is not an IP address; write e.g. ip:192.0.2.7") from None
@@ -199,7 +199,7 @@ class AcceptedName:
         return cls(kind, value.lower() if kind == "dns" else value)
 
     def covers(self, word: str) -> bool:
-        """Whether it names `word`, a name as `certificate.alternative_names` writes it."""
+        """Whether it allows `word`, a name as `certificate.alternative_names` writes it."""
         if word == str(self):
             return True
         if not self.value.startswith("*.") and not self.value.endswith("*"):
@@ -299,8 +299,8 @@ class KeyType(StrEnum):
     EC_P384 = "ec:p384"
 
 
-# What a loader must know beyond the type stands in `extra`, in this project's own words: `what` and `hint` say
-# what the pattern wants, `check` names what has to be held against the host (checks.py).
+# `extra` holds what a loader must know beyond the type: `what` and `hint` say what the pattern requires,
+# `check` names what must be checked against the host (checks.py).
 _FILE_PATTERN = r"^/([^\x00]*[^/\x00])$"
 _FILE = {"what": "an absolute file path", "hint": "start it with /, e.g. /etc/ssl/web.pem"}
 SecretFile = Annotated[str, Meta(pattern=_FILE_PATTERN, extra={**_FILE, "check": "secret_file"})]

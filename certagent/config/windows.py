@@ -1,7 +1,7 @@
-"""Times of the week, as `activate_in` has them: `Sat-Sun 02:00-05:00`. Pure.
+"""Times of the week, as in `activate_in`: `Sat-Sun 02:00-05:00`. Pure.
 
-They are of the host's local time, and what its clock on the wall shows at a moment is all that counts: in the hour that
-is skipped in spring no window is open, and one in the hour that comes twice in autumn is open twice.
+They are in the host's local time, and only what its wall clock shows at a moment counts: no window is open in the hour
+that is skipped in spring, and a window in the hour that comes twice in autumn is open twice.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from certagent.moments import later
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-_FAR = datetime(9000, 1, 1, tzinfo=UTC)  # no week there, lest one leave the calendar
+_FAR = datetime(9000, 1, 1, tzinfo=UTC)  # the search for a window stops here, before it leaves the calendar
 _CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _NAME = rf"(?:{'|'.join(_DAYS)})"
 
 Local = Callable[[datetime], datetime]
-"""A moment as its place's clock shows it, with its offset from UTC."""
+"""A moment as the clock at some place shows it, with its offset from UTC."""
 
 
 def of_this_host(moment: datetime) -> datetime:
-    """By TZ, or /etc/localtime."""
+    """Local time by TZ, or /etc/localtime."""
     return moment.astimezone()
 
 
 @dataclass(frozen=True)
 class Window:
-    """The same hours of some days of the week. `days` counts from Monday, 0, `start` and `end` from midnight; where the
+    """The same hours on some days of the week. `days` counts from Monday, 0, `start` and `end` from midnight; if the
     end is not after the start, it is on the next day.
     """
 
@@ -55,14 +55,14 @@ class Window:
         return cls(_days(named[0]) if named else frozenset(range(7)), start, end)
 
     def holds(self, wall: datetime) -> bool:
-        """Whether it is open when the clock shows this."""
+        """Whether the window is open when the clock shows this."""
         day, time = wall.weekday(), wall - _midnight(wall)
         if self.start < self.end:
             return day in self.days and self.start <= time < self.end
         return (day in self.days and self.start <= time) or ((day - 1) % 7 in self.days and time < self.end)
 
     def begins_in(self, wall: datetime) -> timedelta:
-        """How long until it begins next, if nobody sets the clock; more than nothing."""
+        """How long until it begins next, if nobody sets the clock; more than zero."""
         begins = (_midnight(wall) + number * _DAY + self.start for number in range(8))
         return next(each - wall for each in begins if each > wall and each.weekday() in self.days)
 
@@ -72,7 +72,7 @@ class Window:
 
 
 def next_opening(windows: Sequence[Window], now: datetime, local: Local = of_this_host) -> datetime:
-    """The first moment, `now` or later, at which one of them is open. There has to be one."""
+    """The first moment, `now` or later, at which one of them is open. There must be at least one."""
     moment = now
     while moment < _FAR:
         shown = local(moment)
@@ -87,14 +87,14 @@ def next_opening(windows: Sequence[Window], now: datetime, local: Local = of_thi
 
 
 def shown(moment: datetime, local: Local = of_this_host) -> str:
-    """For a person: `Sat 28 Nov 02:00`, as the host's clock will show it."""
+    """For people: `Sat 28 Nov 02:00`, as the host's clock will show it."""
     wall = local(moment)
     months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
     return f"{_DAYS[wall.weekday()]} {wall.day} {months[wall.month - 1]} {wall:%H:%M}"
 
 
 def _clock_is_set(before: datetime, after: datetime, local: Local) -> datetime:
-    """The moment between these two, to the second, from which the offset from UTC is another."""
+    """The moment between these two, to the second, at which the offset from UTC changes."""
     offset = local(before).utcoffset()
     while after - before > _SECOND:
         middle = before + (after - before) / 2

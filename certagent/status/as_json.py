@@ -13,7 +13,7 @@ from certagent.text import iso
 
 
 def as_json(snapshots: Iterable[Snapshot]) -> dict[str, Any]:
-    """What `status --json` prints (docs/commands.md): null where something is not known, times in UTC."""
+    """What `status --json` prints (docs/commands.md): null for what is not known, times in UTC."""
     return {"keystores": {each.name: _entry(each) for each in snapshots}}
 
 

@@ -1,4 +1,4 @@
-"""The CRLs of each authority, as they are known: for `status`, `health`, `plan` and the metrics. Nothing is fetched."""
+"""What is known of each authority's CRLs, for `status`, `health`, `plan` and the metrics. Nothing is fetched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from certagent.text import date, iso
 
 @dataclass(frozen=True)
 class CrlStatus:
-    """`memory` None: nothing is known yet. `fault`: why it cannot be read."""
+    """If `memory` is None, nothing is known yet. `fault`: why it cannot be read."""
 
     authority: str
     memory: Memory | None
@@ -30,7 +30,7 @@ class CrlStatus:
 
     @property
     def errors(self) -> list[LastError]:
-        """What went wrong last, each once."""
+        """What went wrong last, without duplicates."""
         told = {each.message: each for each in (*([self.fault] if self.fault else []), *self.known.errors)}
         return list(told.values())
 
@@ -40,14 +40,14 @@ class CrlStatus:
 
     @property
     def ends(self) -> datetime | None:
-        """When the first of the lists runs out."""
+        """When the first of the lists expires."""
         return self.known.ends
 
     def ran_out(self, now: datetime) -> bool:
         return self.ends is not None and self.ends <= now
 
     def is_short(self, now: datetime) -> bool:
-        """Whether less than a tenth of the life of some list is left."""
+        """Whether some list has less than a tenth of its life left."""
         lives = [Lifetime(begins, ends) for begins, ends in self.known.validities if ends is not None]
         return any(each.remaining_share(now) < 0.1 for each in lives)
 
@@ -56,7 +56,7 @@ class CrlStatus:
 
 
 def take_crls(configuration: Configuration, now: datetime, keystores: Collection[str] | None = None) -> list[CrlStatus]:
-    """Of each authority that has a crl_file; `keystores`: of those that these use alone."""
+    """For each authority that has a crl_file; with `keystores`, only for the authorities that these use."""
     used = None if keystores is None else {configuration.keystores[name].authority for name in keystores}
     directory = StateDirectory(Path(configuration.state_dir))
     return [
@@ -74,7 +74,7 @@ def _status(name: str, directory: Path, now: datetime) -> CrlStatus:
 
 
 def events(statuses: Iterable[CrlStatus], until: datetime, now: datetime) -> list[Event]:
-    """The next fetch of each authority's, in order; under its name."""
+    """The next fetch of each authority's CRLs, in order; under the authority's name."""
     found = []
     for each in statuses:
         at = max(each.next_fetch(now), now)
@@ -85,7 +85,7 @@ def events(statuses: Iterable[CrlStatus], until: datetime, now: datetime) -> lis
 
 
 def as_json(statuses: Iterable[CrlStatus], now: datetime) -> dict[str, Any]:
-    """What `status --json` has under `crls`; times in UTC, null where something is not known."""
+    """What `status --json` has under `crls`; times in UTC, null for what is not known."""
     return {each.authority: _entry(each, now) for each in statuses}
 
 

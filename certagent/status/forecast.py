@@ -1,8 +1,8 @@
-"""What lies ahead of each keystore: the worker's next step, asked for again and again at the times it names. Pure.
+"""What happens to each keystore in the future: the worker's next step, computed again and again at the times it names.
 
-Where the future rests on others it is assumed that the CA goes on as it does: each successor lives as long as the
-certificate in place, cut off at its CA's end, and a next CA that is known takes over when it said it would. A next
-CA that is not known yet ends the view at the end of the present one.
+Where the future depends on others, the CA is assumed to go on as it does: each successor lives as long as the
+certificate in place, cut off at its CA's end, and a known next CA takes over when it said it would. If the next
+CA is not known yet, the view ends at the end of the present one. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from certagent.transaction import next_step
 from certagent.transaction.next_step import Situation
 
 LIMIT = 24
-"""So many steps of one keystore are foretold; certificates of seconds would fill a year with millions."""
+"""At most this many steps per keystore: certificates that live for seconds would fill a year with millions."""
 
 
 class What(StrEnum):
@@ -39,7 +39,7 @@ class What(StrEnum):
     SWITCH = "switch"
     EXPIRES = "expires"  # the certificate, without a successor
     CA_EXPIRES = "CA expires"
-    CRL = "CRL"  # an authority's are fetched
+    CRL = "CRL"  # an authority's CRLs are fetched
     AND_SO_ON = "and so on"
 
 
@@ -48,7 +48,7 @@ _OF_ACTION = {action: What(action.value) for action in Action}
 
 
 class Event(Struct, frozen=True):
-    """One thing ahead. `assumed`: it rests on certificates that are not there yet; `bad`: let it not come to that."""
+    """One future event. `assumed`: it depends on certificates that do not exist yet; `bad`: it should not happen."""
 
     at: datetime
     keystore: str
@@ -59,9 +59,9 @@ class Event(Struct, frozen=True):
 
 
 def events(snapshots: Iterable[Snapshot], until: datetime, now: datetime) -> list[Event]:
-    """Everything that happens after `now` and not after `until`, in order; what is due already happens at `now`.
+    """Everything that happens after `now` and not after `until`, in order; what is already due happens at `now`.
 
-    With a clock that cannot be believed nothing happens.
+    If the clock cannot be trusted, nothing happens.
     """
     if not policy.clock_is_sane(now):
         return []
@@ -70,15 +70,15 @@ def events(snapshots: Iterable[Snapshot], until: datetime, now: datetime) -> lis
 
 
 def _begin(snapshot: Snapshot, now: datetime) -> datetime:
-    """From when anything is done: not before the clock is believed."""
+    """When certagent starts to do anything: not before it trusts the clock."""
     doubt = snapshot.situation.doubt
     return now if doubt is None else doubt.until
 
 
 def horizon(snapshots: Iterable[Snapshot], now: datetime) -> datetime:
-    """How far to look unless told: two lifetimes of the longest-lived certificate, and past a rollover begun.
+    """How far to look by default: two lifetimes of the longest-lived certificate, and past the end of a begun rollover.
 
-    Behind `now` in any case, unless that is the last moment there is.
+    Always after `now`, unless `now` is the last moment there is.
     """
     furthest = [now]
     for each in snapshots:
@@ -109,7 +109,7 @@ def _of(it: Snapshot, until: datetime, now: datetime) -> Iterator[Event]:
 
 
 class _Future:
-    """One keystore in the time to come: what is there at the moment `at`."""
+    """One keystore in the future: its state at the moment `at`."""
 
     def __init__(self, it: Snapshot, now: datetime) -> None:
         self.at = now
@@ -120,15 +120,15 @@ class _Future:
         self._next_ca = self._rollover.next_ca
         self._shadow = self._rollover.shadow
         self._ended: list[Ca] = []  # left behind by a switch
-        # Of those there are: one may be cut off at its CA's end.
+        # Of the existing ones: one may be cut off at its CA's end.
         there = [each for each in (self._now.lifetime, self._shadow and self._shadow.lifetime) if each]
         self._length = max((each.length for each in there), default=timedelta(0))
         self._assumed = False
-        self._identity_waits = self._rollover_waits = it.assessment.action is None  # for a person
+        self._identity_waits = self._rollover_waits = it.assessment.action is None  # for somebody to act
         self._of_rollover = Decision(None, None, "")
 
     def next_step(self) -> Decision | None:
-        """What comes next, by the worker's own rules; None: nothing that can be foreseen."""
+        """What comes next, by the worker's own rules; None if nothing can be foreseen."""
         nothing = Decision(None, None, "")
         identity = nothing if self._identity_waits else next_step.identity_step(self._now, self.at)
         if identity.action is Action.RENEW and self._ends_with_its_ca():
@@ -145,7 +145,7 @@ class _Future:
         """Let the step happen at `at`."""
         action = decision.action
         if action is None:
-            raise AssertionError  # that is no step
+            raise AssertionError  # not a step
         certain = action is Action.SWITCH and self._shadow is not None and self._shadow.serial != ""
         assumed, self.at = self._assumed and not certain, at
         if action is Action.SWITCH:
@@ -186,8 +186,8 @@ class _Future:
         return again or f"{verb}, until {date(lifetime.not_after, self.at)}"
 
     def _waits_for_its_hour(self) -> bool:
-        """Whether the successor that is there now does not take over at once."""
-        if not self._now.defined.activate_in:  # as nearly always, and there may be ten thousand
+        """Whether the existing successor does not take over at once."""
+        if not self._now.defined.activate_in:  # true for nearly all, and there may be ten thousand
             return False
         ready = structs.replace(self._now, transaction=Open(keeps_hours=True))
         if not next_step.identity_step(ready, self.at).waits:
@@ -231,7 +231,7 @@ class _Future:
         return Lifetime(starts, min(ends, ca.lifetime.not_after) if ca else ends)
 
     def end(self, until: datetime, now: datetime) -> Iterator[Event]:
-        """The certificate that nothing foreseeable follows."""
+        """The end of a certificate if no foreseeable certificate follows it."""
         lifetime = self._now.lifetime
         if lifetime is None or not now < lifetime.not_after <= until:
             return
@@ -239,7 +239,7 @@ class _Future:
         yield Event(lifetime.not_after, self._it.name, What.EXPIRES, detail, assumed=self._assumed, bad=True)
 
     def ends_of_cas(self, until: datetime, now: datetime) -> Iterator[Event]:
-        """CAs that end: those left behind leave what is trusted."""
+        """CAs that end: the old ones are removed from what is trusted."""
         behind = [*self._ended, *self._rollover.old]
         cas = dict.fromkeys([*behind, *([self._ca] if self._ca else [])])
         for ca in cas:

@@ -137,7 +137,7 @@ def _escaped(text: str) -> str:
 
 
 def write_metrics(path: Path, text: str) -> None:
-    """Replace the metrics file, readable for everybody: node-exporter is another user. Raises ConfigError."""
+    """Replace the metrics file, readable for everybody: node-exporter runs as another user. Raises ConfigError."""
     try:
         with reach(path, last="itself") as place:
             fd = place.directory.descriptor

@@ -1,6 +1,6 @@
-"""The rollover of one keystore, as far as it is known: the CA of today, the next CA, the shadow under it.
+"""What is known of one keystore's rollover: the current CA, the next CA, the shadow under it.
 
-For `status`, `plan`, `health` and the metrics; what a worker does about it stands in `transaction/rollover.py`.
+For `status`, `plan`, `health` and the metrics; what a worker does about it is in `transaction/rollover.py`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _START_AGAIN = "look at the keystore's rollover/ in the state directory; if you 
 
 @dataclass(frozen=True)
 class Ca:
-    """A CA of today, of tomorrow or of before. `fingerprint` as the configuration writes it.
+    """A current, next or previous CA. `fingerprint` as the configuration writes it.
 
-    `proof`: why a next CA is believed, in words. `renewed`: it goes on, with the same key in another certificate.
+    `proof`: why a next CA is trusted, in words. `renewed`: the same CA goes on, with the same key in a new certificate.
     """
 
     subject: str
@@ -39,7 +39,7 @@ class Ca:
 
 @dataclass(frozen=True)
 class Shadow:
-    """A certificate under the next CA that waits for it; `serial` in hex."""
+    """A certificate under the next CA that waits until that CA takes over; `serial` in hex."""
 
     serial: str
     lifetime: Lifetime
@@ -49,8 +49,8 @@ class Shadow:
 class RolloverStatus:
     """How far a rollover has come.
 
-    `ca` issued the certificate in place; it is None where that is not the authority's CA. `old` are the CAs before
-    it that `ca_file` still holds. At `begins_at` the next CA is asked for. `phase` is that of the shadow's
+    `ca` issued the certificate in place; it is None if that is not the authority's CA. `old` are the earlier CAs
+    that `ca_file` still holds. At `begins_at` certagent asks for the next CA. `phase` is that of the shadow's
     transaction; `shadow` and `switch_at` are set once the shadow is complete. `last_error` is of the newest attempt.
     """
 
@@ -65,16 +65,16 @@ class RolloverStatus:
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything to show of it."""
+        """Whether there is anything to show."""
         return self.next_ca is not None or self.phase is not None or self.last_error is not None
 
     @property
     def refused(self) -> bool:
-        """Whether a next CA was not believed, or did not give a certificate: somebody has to look."""
+        """Whether a next CA was not trusted, or did not issue a certificate: somebody has to look."""
         return self.last_error is not None and self.last_error.kind in ("trust", "unfit", "rejected")
 
     def late(self, now: datetime) -> bool:
-        """Whether the CA expires soon, and no next one is believed yet."""
+        """Whether the CA expires soon, and no next CA is trusted yet."""
         return self.ca is not None and self.next_ca is None and policy.next_ca_is_late(self.ca.lifetime, now)
 
 
@@ -85,7 +85,7 @@ def rollover_status(
     rollover: Transaction | None,
     track: Track,
 ) -> RolloverStatus | None:
-    """What is known of the rollover; None before the first contact, and under a CA that is not the authority's.
+    """What is known of the rollover; None before the first contact, or if the CA is not the authority's.
 
     `above` is the authority's CA that issued the certificate in place. Raises StateError.
     """
@@ -104,7 +104,7 @@ def rollover_status(
 
 
 def _next(known: Known, above: x509.Certificate | None) -> Ca | None:
-    """The CA that takes over: the one announced; the authority's own if the certificate is still of an old one."""
+    """The CA that takes over: the announced one; or the authority's own if the certificate is still from an old one."""
     following = known.issuer if above in known.old else next(iter(known.next_chain), None)
     if following is None or following == above:
         return None

@@ -1,7 +1,7 @@
 """What is known of each keystore, as one snapshot: for `status`, `check` and the metrics file.
 
-Read without a lock and without touching a key, while workers may be busy: every file is replaced whole, so each
-part is right by itself, and the next look settles what changed in between.
+Read without a lock and without touching a key, while workers may be busy: files are always replaced whole, so each
+part is correct by itself, and the next look corrects what changed in between.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class InPlace:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One keystore at one moment: `situation` is what is there, `assessment` what follows from it.
+    """One keystore at one moment: `situation` is what exists, `assessment` what follows from it.
 
-    Where something could not be read (`situation.readable`), `last_error` says why, and the rest is what could.
-    `renew_at_note` says how `renew_at` was replaced where the certificate's lifetime has no room for it; else empty.
-    `pace_notes` say where its CA's certificates leave no room for it, `exposed` which files show the key to everybody.
-    `rollover` is None where nothing is known of one. `lacks`: what the certificate lacks that the definition asks for.
+    If something could not be read (`situation.readable`), `last_error` says why, and the rest is what could be read.
+    `renew_at_note` says what replaces a `renew_at` that does not fit into the certificate's lifetime; else it is empty.
+    `pace_notes` say how its CA keeps it from being renewed as planned, `exposed` which files let everybody read the key.
+    `rollover` is None if none is known. `lacks`: what the definition asks for and the certificate lacks.
     """
 
     name: str
@@ -91,7 +91,7 @@ def take_snapshots(
 ) -> list[Snapshot]:
     """A snapshot of each configured keystore, or of those named.
 
-    A fault of ours with one of them is shown there and costs the others nothing; with `debug` it is raised.
+    A bug of ours with one keystore is shown there and does not affect the others; with `debug` it is raised.
     """
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     revocations = Revocations(Path(configuration.state_dir))
@@ -109,7 +109,7 @@ def take_snapshots(
 
 
 def _unseen(name: str, definition: KeystoreDefinition, error: CertagentError, now: datetime) -> Snapshot:
-    """Of a keystore that could not be looked at."""
+    """The snapshot of a keystore that could not be read."""
     rules = policy.Rules(definition.renew_at, definition.jitter, share=0, can_enroll=False)
     situation = Situation(rules, readable=False)
     return Snapshot(
@@ -131,8 +131,8 @@ def take_snapshot(
     doubt: Doubt | None = None,
     revocations: Revocations | None = None,
 ) -> Snapshot:
-    """Look at one keystore and what is remembered of its authority. Raises nothing for what it finds. A certificate
-    that is as its worker saw it is not read again (docs/decisions/0041)."""
+    """Look at one keystore and at what is remembered of its authority. Does not raise for what it finds. A certificate
+    that its worker has already seen as it is now is not read again (docs/decisions/0041)."""
     definition = configured.definition
     faults: list[CertagentError] = []
     known = _tried(faults, lambda: authorities.known(definition.authority))
@@ -143,14 +143,14 @@ def take_snapshot(
     seen, changed = remembered(memory, configured.digest, signed, lambda: state.watch(memory.watched)), False
     if seen is None:
         seen = _tried(faults, lambda: _see(configured, known))
-        # As the worker does: what somebody changed is looked at without waiting for the pause after a failure.
+        # As the worker does: after somebody changed the files, do not wait for the pause after a failure.
         changed = somebody_changed(memory, configured.digest, state.watch(configured.keystore.watched()))
     track, lifetime = memory.rollover, Lifetime(seen.not_before, seen.not_after) if seen else None
     above = _above(seen, known)
     found = situation_of(
         configured.rules,
         lifetime,
-        # An old CA is another than the authority's.
+        # An old CA is not the authority's.
         policy.lifetime_of(above) if known and above not in known.old else None,
         transaction=transaction,
         rollover=preparation,
@@ -195,7 +195,7 @@ def _see(configured: ConfiguredKeystore, known: Known | None) -> Seen | None:
 
 
 def _exposed(configured: ConfiguredKeystore) -> tuple[str, ...]:
-    return _tried([], configured.keystore.exposed) or ()  # whoever needs the key says that it cannot be read
+    return _tried([], configured.keystore.exposed) or ()  # whoever needs the key reports that it cannot be read
 
 
 def _above(seen: Seen | None, known: Known | None) -> x509.Certificate | None:
@@ -218,7 +218,7 @@ def _in_place(seen: Seen, lifetime: Lifetime, rules: policy.Rules) -> InPlace:
 
 
 def _dated(error: CertagentError, name: str, before: LastError | None, now: datetime) -> LastError:
-    """The error as of now; if a worker met the very same one, as of then."""
+    """The error as of now; or as of then, if a worker had the same error."""
     error.hint = named(error.hint, name)
     return before if before is not None and before.message == str(error) else LastError.of(error, now)
 
