@@ -1,20 +1,20 @@
-"""SCEP, the Simple Certificate Enrolment Protocol (RFC 8894, and draft-nourse-scep-11 where servers still speak it).
+"""SCEP, the Simple Certificate Enrolment Protocol (RFC 8894, and draft-nourse-scep-11 for servers that still use it).
 
     Client                one URL, or several of one CA: get_capabilities, get_ca_certificates,
                           get_next_ca_certificates, pki_operation
-    build_csr             what a certificate is asked for with: subject, names, extensions, challenge password
+    build_csr             the CSR: subject, names, extensions, challenge password
     encode_request        CSR, poll or query → a signed and encrypted pkiMessage, as bytes
-    decode_reply          bytes → Issued | Pending | Rejected, verified in every respect that the protocol knows
+    decode_reply          bytes → Issued | Pending | Rejected, verified in every way that the protocol allows
     read_ca_certificates, read_next_ca, Capabilities.parse      the other answers, from bytes
 
-An enrollment is: capabilities and CA certificates; whoever calls decides which of these to believe; a key, a CSR,
+An enrollment is: capabilities and CA certificates; the caller decides which of these to trust; a key, a CSR,
 `self_signed`, `encode_request`; `pki_operation`; `decode_reply`. A renewal signs with the certificate in place
-instead. A pending request is asked after with `issuer_and_subject` (CertPoll), certificates and CRLs of old with
-`issuer_and_serial` (GetCert, GetCRL).
+instead. `issuer_and_subject` (CertPoll) polls for a pending request, and `issuer_and_serial` gets earlier certificates
+and CRLs (GetCert, GetCRL).
 
-Messages are plain bytes, so that they can be kept before they are sent; nothing here keeps anything, looks at a
-clock, or trusts by itself: `signers`, `accept` and the time are arguments. Only `Client` and `Transport` do I/O.
-Keys are `cryptography`'s, wherever they live. Every error is one of certagent.errors, with a hint.
+Messages are plain bytes, so that they can be stored before they are sent. Nothing here stores anything, reads a
+clock, or decides about trust: `signers`, `accept` and the time are arguments. Only `Client` and `Transport` do I/O.
+Keys are `cryptography`'s, wherever they are kept. Every error is one of certagent.errors, with a hint.
 BER is read, DER is written. The server's side, for labs and tests: decode_request, encode_reply, encode_next_ca.
 """
 
@@ -107,7 +107,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """HTTP is loaded by those who ask somebody: it is a third of what a worker with nothing to do would load."""
+    """Load HTTP only when it is used: it would be a third of what a worker with nothing to do loads."""
     if name not in ("Answer", "Transport", "Witness"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from certagent.scep import transport  # noqa: PLC0415

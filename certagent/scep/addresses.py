@@ -1,7 +1,7 @@
-"""The addresses of one authority: where one cannot be reached, or is out of order (HTTP 5xx), the next is asked.
+"""The addresses of one authority: if one cannot be reached, or is out of order (HTTP 5xx), the next one is asked.
 
-A refusal (HTTP 4xx, or a signed one) and an answer that cannot be believed are the authority's, whichever server gave
-them: nobody else is asked then.
+A refusal (HTTP 4xx, or a signed one) and an answer that cannot be trusted count as the authority's, whichever server
+gave them: then no other server is asked.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ Answer = TypeVar("Answer")
 
 
 class Addresses:
-    """In order of preference. Who answered last is asked first, so that one server hears a whole conversation.
+    """The addresses in order of preference. The one that answered last is asked first: one server, one conversation.
 
-    Who could not be reached is asked no more as long as somebody else can be: a dead address costs its time once, not
-    with every message. `passed_over` says why others were asked.
+    An address that could not be reached is not asked again while another one works: a dead address costs its timeout
+    once, not with every message. `passed_over` says why others were asked.
     """
 
     def __init__(self, transports: Sequence[Transport]) -> None:
         self._transports = tuple(transports)
         self._unreachable: set[str] = set()
         self.answered = ""
-        self.server = ""  # what it says it is, in its Server header
+        self.server = ""  # from its Server header
         self.passed_over: list[TransientError] = []
 
     def ask(self, exchange: Callable[[Transport], Answer], first: str = "") -> Answer:
         """The first answer; `first` is asked before the others. Raises what `exchange` raises.
 
-        Where nobody answers, the last HTTP error counts, or the last error, with the others in its hint.
+        If no address answers, the last HTTP error counts, or the last error, with the others in its hint.
         """
         failures: list[TransientError] = []
         for transport in self._in_order(first):
@@ -57,11 +57,11 @@ class Addresses:
 
     @property
     def wait(self) -> timedelta | None:
-        """How long the one that answered last asked to be left alone; None where it did not."""
+        """How long the server that answered last asked certagent to wait; None if it did not."""
         return next((each.wait for each in self._transports if each.url == self.answered), None)
 
     def others(self) -> tuple[Transport, ...]:
-        """Those that were not heard of yet: neither asked and silent, nor the one that answers."""
+        """The addresses not heard from yet: neither the unreachable ones, nor the one that answers."""
         heard = {*self._unreachable, self.answered}
         return tuple(each for each in self._transports if each.url not in heard)
 

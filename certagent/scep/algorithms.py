@@ -1,4 +1,4 @@
-"""The algorithms SCEP messages are made of: their names here, in ASN.1 and in `cryptography`."""
+"""The algorithms that SCEP messages use: their names here, in ASN.1 and in `cryptography`."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Algorithms:
 
 @dataclass(frozen=True)
 class Signer:
-    """A certificate and its key: signs what is sent, opens what comes back.
+    """A certificate and its key: signs what is sent, decrypts what comes back.
 
-    An EC key signs (ECDSA) but opens nothing: its envelopes are locked with a password (RFC 8894 §3.1).
+    An EC key signs (ECDSA) but cannot decrypt: its envelopes are locked with a password (RFC 8894 §3.1).
     """
 
     key: PrivateKey
@@ -55,7 +55,7 @@ class Cipher:
 
     def algorithm(self, key: bytes) -> BlockCipherAlgorithm:
         if self.key_size == 8:
-            # Single DES is 3DES with one key three times; `cryptography` has no other way to it.
+            # Single DES is 3DES with the same key three times; `cryptography` has no other way to do it.
             return TripleDES(key * 3)
         return TripleDES(key) if self.block_size == 8 else AES(key)
 
@@ -72,7 +72,7 @@ AEADS: dict[str, Cipher] = {
     "aes192-gcm": Cipher("2.16.840.1.101.3.4.1.26", 24, 16),
     "aes256-gcm": Cipher("2.16.840.1.101.3.4.1.46", 32, 16),
 }
-"""In GCM (RFC 5084), which SCEP does not know: read in answers, never sent."""
+"""In GCM (RFC 5084), which SCEP does not have: read in answers, never sent."""
 
 CIPHER_NAMES = {cipher.oid: name for name, cipher in CIPHERS.items()}
 AEAD_NAMES = {cipher.oid: name for name, cipher in AEADS.items()}

@@ -1,4 +1,4 @@
-"""The seam to asn1crypto: BER in, DER out, and its many exceptions turned into ours."""
+"""What SCEP needs around asn1crypto: BER in, DER out, and its many exceptions turned into ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from certagent.certificate import WRITTEN_WRONG, load_der, to_der, unreadable_pa
 from certagent.errors import TransientError, TrustError
 from certagent.scep import words
 
-# Everything asn1crypto and cryptography were seen to raise on bytes that are not what they claim to be.
+# Everything that asn1crypto and cryptography were seen to raise on malformed bytes.
 _PARSE_ERRORS = (
     ValueError,
     TypeError,
@@ -27,15 +27,15 @@ _PARSE_ERRORS = (
     x509.UnsupportedGeneralNameType,
 )
 
-# Far above what any sender makes of a message, far below what would keep us busy: a library that looks at
-# every element takes some 10 µs for each. Only headers count; what a string holds is never walked.
+# Far more than any real message has, and far less than would keep us busy: a library that looks at
+# every element takes some 10 µs for each. Only headers count; the walk does not look into strings.
 _MAX_ELEMENTS = 20_000
 MAX_CERTIFICATES = 100
-_MAX_CERTIFICATE = 64 * 1024  # bytes; extensions are strings to the walk over headers, and may hold as much as fits
-MAX_TOGETHER = 512 * 1024  # bytes of certificates that come together; a hundred with RSA-8192 keys have half of that
-MAX_LISTED = 500_000  # where a CRL may be inside, whose entries no library of ours looks at
+_MAX_CERTIFICATE = 64 * 1024  # bytes; the walk over headers does not look into extensions, which are strings
+MAX_TOGETHER = 512 * 1024  # bytes of certificates in one answer; a hundred with RSA-8192 keys take half of that
+MAX_LISTED = 500_000  # for data that may hold a CRL, whose entries no library of ours reads
 _MAX_DEPTH = 64
-_MAX_OID = 64  # bytes; asn1crypto's time grows with the square of it
+_MAX_OID = 64  # bytes; asn1crypto's time grows with its square
 _MAX_NAME = 8 * 1024  # bytes of an issuer's name, which is compared character by character
 _MAX_CHUNK_DEPTH = 4
 
@@ -63,9 +63,9 @@ def tlv(contents: bytes, tag: int = 0x31) -> bytes:
 
 
 def outer(data: bytes, what: str, hint: str = "check the CA's log") -> None:
-    """Check that `data` is one whole BER SEQUENCE of a bearable number of elements, and nothing else.
+    """Check that `data` is exactly one whole BER SEQUENCE with an acceptable number of elements.
 
-    Raises TransientError for what is no ASN.1 at all, with the `hint`, or was cut short; TrustError for anything else.
+    Raises TransientError, with the `hint`, if it is not ASN.1 at all or is cut short; TrustError for anything else.
     """
     if beyond := len(data) - first(data, what, hint):
         raise TrustError(
@@ -75,7 +75,7 @@ def outer(data: bytes, what: str, hint: str = "check the CA's log") -> None:
 
 
 def first(data: bytes, what: str, hint: str) -> int:
-    """Where the BER SEQUENCE ends that `data` begins with. Raises what `outer` raises, but for what comes after it."""
+    """Where the BER SEQUENCE at the start of `data` ends; more may follow. Otherwise raises what `outer` raises."""
     if not data.startswith(b"\x30"):
         kind = "empty" if not data else "a web page" if words.is_page(data) else "not SCEP"
         said = words.told(data)
@@ -88,9 +88,9 @@ def first(data: bytes, what: str, hint: str) -> int:
 
 
 def measure(data: bytes, start: int = 0, elements: int = _MAX_ELEMENTS) -> int:
-    """Where the BER element that begins at `start` ends, after a walk over the headers of all it is made of.
+    """Where the BER element that begins at `start` ends, after a walk over the headers of everything in it.
 
-    `elements`: how many may be honest; 1 µs for each. Raises ValueError if it is cut short, malformed, or too much.
+    `elements`: the most that is accepted; 1 µs for each. Raises ValueError if it is cut short, malformed, or too much.
     """
     ends: list[int | None] = []  # of the constructed elements around `at`; None: at their end-of-contents octets
     at = start
@@ -128,7 +128,7 @@ def _check_fits(data: bytes, end: int, ends: Sequence[int | None]) -> None:
 
 
 def _header(data: bytes, at: int) -> tuple[int, int, int | None]:
-    """First byte, begin of the contents, and their length (None: indefinite) of the BER element at `at`."""
+    """First byte, start of the contents, and their length (None: indefinite) of the BER element at `at`."""
     try:
         first, begin = data[at], at + 1
         if first & 0x1F == 0x1F:
@@ -154,7 +154,7 @@ def _header(data: bytes, at: int) -> tuple[int, int, int | None]:
 def content_info(
     data: bytes, expected: str, what: str, *, or_else: str = ""
 ) -> cms.SignedData | cms.EnvelopedData | cms.AuthEnvelopedData:
-    """The content of a CMS ContentInfo of the `expected` type (asn1crypto's word), or of another that will do.
+    """The content of a CMS ContentInfo of the `expected` type (asn1crypto's word), or of another accepted type.
 
     Raises TrustError.
     """
@@ -167,14 +167,14 @@ def content_info(
 
 
 def no_more(sequence: core.Sequence) -> core.Sequence:
-    """The same value, if it has no element after those its type has: asn1crypto lets such pass. Raises ValueError."""
+    """The same value, if it has no extra elements, which asn1crypto ignores. Raises ValueError if it has."""
     if len(sequence) > len(sequence._fields):
         raise ValueError("more elements than the type has")
     return sequence
 
 
 def load_certificate(der: bytes, what: str) -> x509.Certificate:
-    """A certificate whose names, key, validity and extensions are known to be readable. Raises TrustError."""
+    """A certificate whose names, key, validity and extensions can all be read. Raises TrustError."""
     with parsing(f"a certificate in {what}"):
         if len(der) > _MAX_CERTIFICATE:
             raise ValueError("an absurdly large certificate")
@@ -186,9 +186,9 @@ def load_certificate(der: bytes, what: str) -> x509.Certificate:
 
 
 def certificates_of(signed: cms.SignedData, what: str) -> tuple[x509.Certificate, ...]:
-    """The X.509 certificates a SignedData carries, in its order. They prove nothing by being there.
+    """The X.509 certificates in a SignedData, in its order. Their presence proves nothing.
 
-    What cannot be read is not there, unless nothing else is. Raises TrustError.
+    Those that cannot be read are left out, unless there are no others. Raises TrustError.
     """
     with parsing(what):
         found = _sequences(signed["certificates"])
@@ -196,7 +196,7 @@ def certificates_of(signed: cms.SignedData, what: str) -> tuple[x509.Certificate
 
 
 def readable(ders: Sequence[bytes], what: str) -> tuple[x509.Certificate, ...]:
-    """Those of the certificates that can be read. Raises TrustError if none of them can, or there are too many."""
+    """The certificates that can be read. Raises TrustError if none can, or there are too many."""
     if len(ders) > MAX_CERTIFICATES:
         raise TrustError(f"{what} holds {len(ders)} certificates", f"no honest CA sends more than {MAX_CERTIFICATES}")
     if (size := sum(map(len, ders))) > MAX_TOGETHER:
@@ -213,13 +213,13 @@ def readable(ders: Sequence[bytes], what: str) -> tuple[x509.Certificate, ...]:
 
 
 def revocations_of(signed: cms.SignedData, what: str) -> tuple[x509.CertificateRevocationList, ...]:
-    """The CRLs a SignedData carries, in its order. Raises TrustError for one that cannot be read."""
+    """The CRLs in a SignedData, in its order. Raises TrustError for one that cannot be read."""
     with parsing(f"a CRL in {what}"):
         return tuple(load_revocations(der) for der in _sequences(signed["crls"]))
 
 
 def load_revocations(der: bytes) -> x509.CertificateRevocationList:
-    """A CRL whose issuer, times and extensions are known to be readable; its entries are not looked at."""
+    """A CRL whose issuer, times and extensions can be read; its entries are not read."""
     if _beside_entries(der) > _MAX_CERTIFICATE:
         raise ValueError("a CRL with something other than entries")
     revocations = x509.load_der_x509_crl(der)
@@ -229,7 +229,7 @@ def load_revocations(der: bytes) -> x509.CertificateRevocationList:
 
 
 def _beside_entries(der: bytes) -> int:
-    """How many bytes of a CRL are something else than its entries (RFC 5280 §5.1). Raises ValueError."""
+    """How many bytes of a CRL are not its entries (RFC 5280 §5.1). Raises ValueError."""
     _, at, _ = _header(der, 0)
     _, at, length = _header(der, at)
     if length is None:
@@ -247,13 +247,13 @@ def _beside_entries(der: bytes) -> int:
 
 
 def _sequences(choices: core.Asn1Value) -> list[bytes]:
-    """Of a SET OF CHOICE the plain alternative, a SEQUENCE: certificates, CRLs. The others carry tags."""
+    """The plain alternative of a SET OF CHOICE, a SEQUENCE: certificates, CRLs. The others have tags."""
     contents = b"" if isinstance(choices, core.Void) else choices.contents
     return [element for element in split(contents) if element[0] == 0x30]
 
 
 def split(contents: bytes) -> list[bytes]:
-    """The elements that the contents of a constructed value are made of. Raises ValueError."""
+    """The elements in the contents of a constructed value. Raises ValueError."""
     elements: list[bytes] = []
     at = 0
     while at < len(contents):
@@ -269,14 +269,14 @@ def split(contents: bytes) -> list[bytes]:
 
 
 def contents(element: bytes) -> bytes:
-    """What is inside an encoded element of definite length. Raises ValueError."""
+    """The contents of an encoded element of definite length. Raises ValueError."""
     return bytes(parser.parse(element, strict=True)[4])
 
 
 def octets(element: bytes, depth: int = 0) -> bytes:
-    """The bytes of an encoded OCTET STRING under any tag, its chunks joined. Raises ValueError.
+    """The bytes of an encoded OCTET STRING under any tag, with its chunks joined. Raises ValueError.
 
-    By hand, because asn1crypto refuses chunks inside a definite length, which micromdm's servers send.
+    Done by hand, because asn1crypto refuses chunks inside a definite length, which micromdm's servers send.
     """
     class_, constructed, tag, _, contents, _ = parser.parse(element, strict=True)
     if depth and (class_, tag) != (0, 4):
@@ -299,12 +299,12 @@ def encapsulated(signed: cms.SignedData) -> bytes | None:
 
 
 def is_content_info(der: bytes) -> bool:
-    """A ContentInfo starts with an OBJECT IDENTIFIER; a certificate, say, with another SEQUENCE. Raises ValueError."""
+    """Whether it starts with an OBJECT IDENTIFIER; a certificate starts with a SEQUENCE. Raises ValueError."""
     return bool(parser.parse(der)[4][:1] == b"\x06")
 
 
 def names_certificate(identifier: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:
-    """Whether a SignerIdentifier or RecipientIdentifier means `certificate`. Raises ValueError."""
+    """Whether a SignerIdentifier or RecipientIdentifier names `certificate`. Raises ValueError."""
     theirs, ours = identifier.chosen, _load(certificate)
     if len(identifier.dump()) > _MAX_NAME:
         raise ValueError("an absurdly large name")
@@ -314,7 +314,7 @@ def names_certificate(identifier: cms.SignerIdentifier, certificate: x509.Certif
         return False
     if theirs["issuer"].dump() == ours.issuer.dump():
         return True
-    # asn1crypto compares names as RFC 5280 §7.1 says: other string types and case are the same name.
+    # asn1crypto compares names as RFC 5280 §7.1 says: string types and case do not matter.
     return bool(theirs["issuer"] == ours.issuer)
 
 
@@ -324,9 +324,9 @@ def issuer_and_serial(certificate: x509.Certificate) -> cms.IssuerAndSerialNumbe
 
 
 def certificate_set(certificates: Sequence[x509.Certificate]) -> cms.CertificateSet:
-    """The `certificates` field of a SignedData, in this order, which asn1crypto would make DER's.
+    """The `certificates` field of a SignedData, in this order, although asn1crypto would sort it as DER does.
 
-    RFC 5652 §5 wants DER of signed attributes alone; jscep takes the first CA that it finds here for the issuer.
+    RFC 5652 §5 requires DER only for signed attributes; jscep takes the first CA in this field as the issuer.
     """
     return cms.CertificateSet(contents=b"".join(map(to_der, certificates)))
 

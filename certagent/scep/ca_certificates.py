@@ -1,4 +1,4 @@
-"""GetCACert: from what a CA answers to certificates (RFC 8894 §4.2). Whether to believe them is for `trust`."""
+"""GetCACert: from a CA's answer to certificates (RFC 8894 §4.2). `trust` decides which of them to trust."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _WHAT = "the CA's answer to GetCACert"
 _ADDRESS = "is the authority's url the CA's SCEP address?"
 _BLOCK = b"-----BEGIN "
 _SEQUENCE = b"\x30"
-_BETWEEN = b"\r\n\t "  # how servers end a line
+_BETWEEN = b"\r\n\t "  # what servers put between elements
 
 
 def read_ca_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
     """The certificates of an answer, in its order: DER certificates and PKCS#7 bundles, one or several in a row.
 
-    The bytes decide, whatever the Content-Type said; PEM and bare base64 are read too, and a line may end after
-    either. Raises TransientError for what is none of these (a web page, a truncated answer), TrustError for something
-    malformed or a bundle of nothing.
+    The bytes decide, whatever the Content-Type says; PEM and bare base64 are read too, and line ends may follow
+    each element. Raises TransientError if it is none of these (a web page, a truncated answer), TrustError if it is
+    malformed or an empty bundle.
     """
     is_pem = _BLOCK in data and not data.startswith(_SEQUENCE)
     ders = _blocks(data) if is_pem else _in_a_row(_decoded(data))
@@ -38,20 +38,20 @@ def read_ca_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
 
 
 def _blocks(data: bytes) -> list[bytes]:
-    """What the PEM blocks hold."""
+    """The content of the PEM blocks."""
     count = data.count(_BLOCK)
     if count > asn1.MAX_CERTIFICATES:
         raise TrustError(f"{_WHAT} holds {count} PEM blocks", f"no honest CA sends more than {asn1.MAX_CERTIFICATES}")
     with asn1.parsing(_WHAT):
         blocks = [der for _, _, der in pem.unarmor(data, multiple=True)]
-        asn1.measure(asn1.tlv(b"".join(blocks), 0x30))  # all together are not more than one bundle may be
+        asn1.measure(asn1.tlv(b"".join(blocks), 0x30))  # together they may be no larger than one bundle
     for der in blocks:
         asn1.outer(der, _WHAT)
     return blocks
 
 
 def _decoded(data: bytes) -> bytes:
-    """The bytes that bare base64 stands for; anything else as it is."""
+    """The decoded bytes of bare base64; anything else unchanged."""
     if data.startswith(_SEQUENCE):
         return data
     try:
@@ -62,7 +62,7 @@ def _decoded(data: bytes) -> bytes:
 
 
 def _in_a_row(data: bytes) -> list[bytes]:
-    """The elements one after the other, with the ends of lines after each left out."""
+    """The elements one after the other, without the line ends after each."""
     found: list[bytes] = []
     rest = data
     while rest or not found:
@@ -70,7 +70,7 @@ def _in_a_row(data: bytes) -> list[bytes]:
         found.append(rest[:end])
         rest = rest[end:].lstrip(_BETWEEN)
         if rest and not rest.startswith(_SEQUENCE):
-            asn1.outer(found[-1] + rest, _WHAT)  # says what is wrong
+            asn1.outer(found[-1] + rest, _WHAT)  # raises the right error
         if rest and (len(data) > asn1.MAX_TOGETHER or len(found) == asn1.MAX_CERTIFICATES):
             raise TrustError(f"{_WHAT} is {len(data) // 1024} KiB long, one of many", "no honest CA sends that much")
     return found

@@ -1,4 +1,4 @@
-"""GetCACaps: what a CA says it can do (RFC 8894 §3.5.2), and what a person says it can."""
+"""GetCACaps: what a CA says it can do (RFC 8894 §3.5.2), and what the configuration says it can do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certagent.config.values import Capability
 from certagent.scep import words
 from certagent.scep.algorithms import Algorithms
 
-# The RFC's words, and what servers write in their place; of each only letters and digits count.
+# The RFC's words, and what servers write instead; only letters and digits are compared.
 _SPELLINGS = {
     "AES": ("aes", "aes128", "aes128cbc", "aes192", "aes192cbc", "aes256", "aes256cbc"),
     "DES3": ("des3", "3des", "tripledes", "desede3", "desede3cbc", "des3cbc", "3descbc"),
@@ -42,15 +42,15 @@ _CONFIGURED: dict[Capability, str] = {
 
 @dataclass(frozen=True)
 class Capabilities:
-    """The known words a CA answered with, in their canonical spelling. Nothing here is authenticated."""
+    """The known words in a CA's answer, in their canonical spelling. Nothing here is authenticated."""
 
     names: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read a GetCACaps answer: words in lines, or parted by blanks and commas, in any case and spelling known.
+        """Read a GetCACaps answer: words in lines, or separated by blanks and commas, in any known case and spelling.
 
-        Unknown words count for nothing. A page or a UTF-16 file is read as its text; a line of which half is unknown
+        Unknown words are ignored. A page or a UTF-16 file is read as its text; a line with half of its words unknown
         is prose, not a list.
         """
         found: set[str] = set()
@@ -63,7 +63,7 @@ class Capabilities:
 
     @classmethod
     def configured(cls, said: Collection[Capability]) -> Self:
-        """What a person says the CA can."""
+        """What the configuration says the CA can do."""
         return cls(frozenset(_CONFIGURED[each] for each in said))
 
     @property
@@ -83,9 +83,9 @@ class Capabilities:
         return "GetNextCACert" in self.names
 
     def algorithms(self) -> Algorithms:
-        """The best algorithms both sides have; 3DES and SHA-1 with a CA that claims nothing better.
+        """The best algorithms that both sides have; 3DES and SHA-1 with a CA that claims nothing better.
 
-        A CA without SHA-1 among its words is an old draft's, which meant MD5 and single DES; RFC 8894
+        A CA that does not list SHA-1 follows an old draft, which meant MD5 and single DES; RFC 8894
         forbids both, so they are never chosen.
         """
         cipher = "aes128-cbc" if "AES" in self._meant else "3des"
@@ -96,7 +96,7 @@ class Capabilities:
     def lost(self, since: Capabilities) -> frozenset[str]:
         """The words whose disappearance makes `algorithms()` weaker than it was `since`; empty = no downgrade.
 
-        A person in the middle can drop words from an answer nobody signs.
+        An attacker in the middle can remove words from the answer, because nobody signs it.
         """
         gone = (since._meant - self._meant) & {"AES", "SHA-256", "SHA-512"}
         if {"SHA-256", "SHA-512"} & self._meant:

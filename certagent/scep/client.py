@@ -1,4 +1,4 @@
-"""The SCEP operations against one URL, as bytes and certificates. Whom to believe is for the caller."""
+"""The SCEP operations against one URL, as bytes and certificates. The caller decides what to trust."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from certagent.text import with_hint
 if TYPE_CHECKING:
     from certagent.scep.transport import Transport, Witness
 
-_NO_POST = (405, 501)  # of what was not even looked at
-_NOT_HERE = (400, 403, 404, 410, 422)  # at GetCACert, which is asked first
+_NO_POST = (405, 501)  # statuses of requests that the server did not even look at
+_NOT_HERE = (400, 403, 404, 410, 422)  # at GetCACert, which is the first request
 _TOO_LONG = 414
 _ADDRESS = "check the CA's log; is the authority's url the CA's SCEP address?"
 _WHICH_CA = "is the authority's url the CA's SCEP address, and does the CA need a ca_identifier?"
-_OUT_OF_ORDER = (429, 502, 503, 504)  # too many requests, and a gateway's words for a server that is down
+_OUT_OF_ORDER = (429, 502, 503, 504)  # too many requests, and the statuses of a gateway whose server is down
 
 
 class Client:
-    """A SCEP server at `url`, or at several addresses, of which the next is asked where one is silent (addresses.py).
+    """A SCEP server at `url`, or at several addresses; if one does not answer, the next is asked (addresses.py).
 
-    Every method raises TransientError when none can be reached; `timeout` is that of one address.
-    `ca_file` and `client_certificate` are for https, see Transport, as are the errors it raises when it is made.
-    `witness` is told of every exchange, for a capture.
+    Every method raises TransientError if none can be reached; `timeout` is per address.
+    `ca_file` and `client_certificate` are for https; see Transport, also for the errors its constructor raises.
+    `witness` is called with every exchange, for a capture.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Client:
         client_certificate: tuple[Path, Path] | None = None,
         witness: Witness | None = None,
     ) -> None:
-        from certagent.scep.transport import Transport  # noqa: PLC0415 -- HTTP is loaded by those who ask somebody
+        from certagent.scep.transport import Transport  # noqa: PLC0415 -- loads HTTP, which only clients need
 
         self.addresses = Addresses(
             [
@@ -67,14 +67,14 @@ class Client:
 
     @property
     def wait(self) -> timedelta | None:
-        """How long the newest answer asked to be left alone; None where it did not."""
+        """How long the newest answer asked certagent to wait; None if it did not."""
         return self.addresses.wait
 
     def get_capabilities(self, before: Capabilities | None = None) -> Capabilities:
-        """GetCACaps (RFC 8894 §3.5). An HTTP error or a web page comes from a CA without the operation: none.
+        """GetCACaps (RFC 8894 §3.5). An HTTP error or a web page means a CA without this operation: no capabilities.
 
-        Not so a status that speaks of now: taken for an answer, it would pass for a downgrade. `before`: what the CA
-        could do when it was last asked, which stands (the same object) where there is no answer at the moment.
+        A temporary status does not: as an answer, it would look like a downgrade. `before`: the capabilities when the
+        CA was last asked; returned (the same object) if there is no answer at the moment.
         """
 
         def asked(transport: Transport) -> Capabilities:
@@ -95,7 +95,7 @@ class Client:
         return self._read(self.addresses.ask(self._get_ca_certificates))
 
     def look_at_others(self) -> Iterator[tuple[str, tuple[x509.Certificate, ...] | CertagentError]]:
-        """GetCACert of the addresses that had nothing to say yet: each with what it answers, or why it does not."""
+        """GetCACert at the addresses that have not been asked yet: each with its answer, or its error."""
         for each in self.addresses.others():
             try:
                 yield each.url, self._read(self._get_ca_certificates(each))
@@ -115,25 +115,25 @@ class Client:
         try:
             return read_ca_certificates(answer)
         except TransientError as error:
-            if words.is_text(answer):  # not one that was cut short
+            if words.is_text(answer):  # not a truncated one
                 self._wonder_which(error)
             raise
 
     def _wonder_which(self, error: TransientError) -> None:
-        """A refusal in words is how servers of many CAs say that they were not told which."""
+        """Many CAs on one server answer like this, in words, if the request does not say which CA is meant."""
         if self._ca_identifier is None:
             error.hint = _WHICH_CA
 
     def get_next_ca_certificates(self, *, signers: Sequence[x509.Certificate], accept: Collection[str]) -> NextCA:
-        """GetNextCACert (RFC 8894 §4.7), verified by `read_next_ca`: TrustError for what cannot be believed."""
+        """GetNextCACert (RFC 8894 §4.7), verified by `read_next_ca`: TrustError if the answer cannot be trusted."""
         answer = self.addresses.ask(lambda each: each.get("GetNextCACert", self._ca_identifier))
         return read_next_ca(answer, signers=signers, accept=accept)
 
     def pki_operation(self, message: bytes, *, post: bool, first: str = "") -> bytes:
         """PKIOperation (RFC 8894 §4.1); `post` as the capabilities say, GET puts the message into the URL.
 
-        `first`: the address that is asked before the others, for it knows the transaction. Where POST is refused as a
-        method, by a proxy perhaps, the message goes by GET.
+        `first`: the address to ask before the others, because it knows the transaction. If the POST method is refused,
+        perhaps by a proxy, the message goes by GET.
         """
         return self.addresses.ask(
             lambda each: (
@@ -163,7 +163,7 @@ def _get(transport: Transport, message: bytes) -> bytes:
     try:
         return transport.get("PKIOperation", message)
     except HttpError as error:
-        if error.status == _TOO_LONG or "404.15" in str(error):  # IIS, which has no status of its own for it
+        if error.status == _TOO_LONG or "404.15" in str(error):  # IIS, which has no separate status for it
             error.hint = (
                 "the request is too long for a query: the server must accept POST (add post to `capabilities`), "
                 "or longer queries (IIS: maxQueryString)"

@@ -1,4 +1,4 @@
-"""EncryptedContentInfo (RFC 5652 §6.1): in CBC, as SCEP has it, or in GCM (RFC 5084), as some servers answer."""
+"""EncryptedContentInfo (RFC 5652 §6.1): in CBC, as SCEP requires, or in GCM (RFC 5084), as some servers answer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from certagent.scep.algorithms import AEAD_NAMES, AEADS, CIPHERS
 from certagent.scep.password import cipher_of
 
 _TAG_SIZES = range(12, 17)  # bytes, RFC 5084 §3.2
-_NONCE_SIZES = range(8, 17)  # bytes; 12 is what everybody sends
+_NONCE_SIZES = range(8, 17)  # bytes; everybody sends 12
 _CONSTRUCTED_SEQUENCE, _PRIMITIVE_SEQUENCE = 0x30, 0x10
 _OCTET_STRING, _TAGGED_4 = 0x04, 0x84
 
 
 @dataclass(frozen=True)
 class EncryptedContent:
-    """`cipher`: its word in CIPHERS, or in AEADS where there is a `tag`, which covers `beside` too: open attributes."""
+    """`cipher`: its word in CIPHERS, or in AEADS if there is a `tag`, which also covers `beside`: open attributes."""
 
     cipher: str
     iv: bytes
@@ -34,9 +34,9 @@ class EncryptedContent:
     def read(
         cls, info: cms.EncryptedContentInfo, what: str, *, tag: bytes | None = None, beside: bytes = b""
     ) -> EncryptedContent:
-        """Parse it. `tag`: as AuthEnvelopedData has it; in an EnvelopedData it is the ciphertext's end.
+        """Parse it. `tag`: given in an AuthEnvelopedData; in an EnvelopedData, the end of the ciphertext is the tag.
 
-        Raises TrustError for an unknown cipher, ValueError for what is malformed.
+        Raises TrustError for an unknown cipher, ValueError if it is malformed.
         """
         algorithm = info["content_encryption_algorithm"]
         _, encoded, ciphertext = asn1.split(info.contents)
@@ -54,7 +54,7 @@ class EncryptedContent:
         return cls(name, nonce, octets, tag, beside)
 
     def open(self, key: bytes) -> bytes:
-        """The content. ValueError for whatever is wrong."""
+        """The content. Raises ValueError for every failure."""
         chosen = CIPHERS[self.cipher] if self.tag is None else AEADS[self.cipher]
         if len(key) != chosen.key_size:
             raise ValueError
@@ -72,9 +72,10 @@ class EncryptedContent:
 
 
 def _gcm_parameters(encoded: bytes) -> tuple[bytes, int]:
-    """Nonce and size of the tag: GCMParameters, as RFC 5084 §3.2 has them and as Go's pkcs7 libraries write them.
+    """Nonce and size of the tag: GCMParameters, as in RFC 5084 §3.2, or as Go's pkcs7 libraries write them.
 
-    Those have one SEQUENCE in another, whose tag is a primitive value's, and the nonce under [4]. Raises ValueError.
+    Those put one SEQUENCE in another, with a tag byte for a primitive value, and the nonce under [4]. Raises
+    ValueError.
     """
     if encoded[0] == _PRIMITIVE_SEQUENCE:
         (encoded,) = asn1.split(asn1.contents(encoded))

@@ -31,9 +31,9 @@ def enveloped_data(
     key_transport: KeyTransport = "rsa",
     password: bytes | None = None,
 ) -> bytes:
-    """A DER ContentInfo of EnvelopedData. By `rsa` or `oaep` for `recipient`, by `password` for who knows it.
+    """A DER ContentInfo of EnvelopedData: by `rsa` or `oaep` for `recipient`, by `password` for whoever knows it.
 
-    Raises TrustError if the recipient's key is not RSA, or if what the `key_transport` needs is not given.
+    Raises TrustError if the recipient's key is not RSA, or if what the `key_transport` needs is missing.
     """
     chosen = CIPHERS[cipher]
     key, iv = secrets.token_bytes(chosen.key_size), secrets.token_bytes(chosen.block_size)
@@ -102,7 +102,7 @@ def _oaep(digest: str, mask_digest: str) -> padding.OAEP:
 
 @dataclass(frozen=True)
 class RsaLock:
-    """An envelope's key as an RSA recipient gets it."""
+    """An envelope's key, encrypted for an RSA recipient."""
 
     recipient: cms.RecipientIdentifier
     scheme: AsymmetricPadding
@@ -110,7 +110,7 @@ class RsaLock:
 
     @classmethod
     def read(cls, info: cms.KeyTransRecipientInfo, what: str) -> RsaLock:
-        """Parse it. Raises TrustError for an unknown scheme, ValueError for what is malformed."""
+        """Parse it. Raises TrustError for an unknown scheme, ValueError if it is malformed."""
         algorithm = info["key_encryption_algorithm"]
         scheme = _scheme(algorithm)
         if scheme is None:
@@ -139,7 +139,7 @@ def _scheme(algorithm: cms.KeyEncryptionAlgorithm) -> AsymmetricPadding | None:
 
 @dataclass(frozen=True)
 class Envelope:
-    """An envelope as it came, closed. `lock`: what holds its key."""
+    """A received envelope, still closed. `lock`: what holds its key."""
 
     content: EncryptedContent
     lock: RsaLock | PasswordLock
@@ -171,7 +171,7 @@ class Envelope:
 
     @property
     def key_transport(self) -> KeyTransport:
-        """How its key came, which is how an answer's may go."""
+        """How its key was sent, and so how the answer's key may be sent."""
         if isinstance(self.lock, PasswordLock):
             return "password"
         return "oaep" if isinstance(self.lock.scheme, padding.OAEP) else "rsa"
@@ -184,9 +184,9 @@ class Envelope:
     def open(self, owners: Sequence[Signer], password: bytes | None = None) -> bytes:
         """Decrypt with the key of the one of `owners` that the envelope names, or with `password`.
 
-        Where there is one owner alone, its key is what counts: servers write the names of an issuer anew, or name
+        If there is only one owner, its key is used without a check: servers write an issuer's name differently, or name
         a recipient by its key.
-        Every failure to decrypt is the same TrustError, whatever its cause: telling a bad padding from a
+        Every failure to decrypt is the same TrustError, whatever its cause: a difference between a bad padding and a
         bad key would answer an attacker's questions about the key (Bleichenbacher, Vaudenay).
         """
         lock = self.lock
@@ -211,7 +211,7 @@ class Envelope:
         return self._opened(lambda: key.decrypt(lock.encrypted_key, lock.scheme), *refusal)
 
     def _opened(self, key: Callable[[], bytes], refusal: str, hint: str) -> bytes:
-        """The content, by the key inside the lock."""
+        """The content, decrypted with the key from the lock."""
         try:
             return self.content.open(key())
         except ValueError:

@@ -1,4 +1,4 @@
-"""pkiMessage (RFC 8894 §3) as a client has it: requests out, replies in. Who may sign is told, not decided here."""
+"""pkiMessage (RFC 8894 §3) on the client's side: requests out, replies in. The caller says who may sign."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ _FAIL_WORDS = {
 
 @dataclass(frozen=True)
 class Issued:
-    """SUCCESS: what the CA sent, in its order, and whose signature vouches for it.
+    """SUCCESS: what the CA sent, in its order, and whose signature proves it.
 
-    Which of the certificates is the one asked for is not said here, nor whether a CRL is the CA's: that has a
-    signature of its own (`certificate.crl_issued_by`).
+    This does not say which of the certificates is the one asked for, nor whether a CRL is the CA's: that has its
+    own signature (`certificate.crl_issued_by`).
     """
 
     certificates: tuple[x509.Certificate, ...]
@@ -102,12 +102,12 @@ class Issued:
 
 @dataclass(frozen=True)
 class Pending:
-    """PENDING: a person or a process at the CA has yet to decide."""
+    """PENDING: a person or a process at the CA still has to decide."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """FAILURE. `fail_info` None: the CA gave none, or none of the RFC's; `text` its own words, one line, or empty."""
+    """FAILURE. `fail_info` None: no value, or none of the RFC's; `text`: the CA's own words in one line, or empty."""
 
     fail_info: FailInfo | None
     text: str
@@ -129,10 +129,10 @@ def encode_request(
     password: bytes | None = None,
     signing_time: datetime | None = None,
 ) -> bytes:
-    """A DER pkiMessage (RFC 8894 §3.1): `content` enveloped, and signed with RSA or ECDSA as `signer`'s key is.
+    """A DER pkiMessage (RFC 8894 §3.1): `content` in an envelope, signed with RSA or ECDSA, as `signer`'s key requires.
 
-    `content` is a DER CSR, or what `issuer_and_subject` or `issuer_and_serial` make. The envelope is for
-    `recipient` by RSA PKCS#1 v1.5 (`rsa`) or RSA-OAEP with SHA-256 (`oaep`); or for who knows the `password`,
+    `content` is a DER CSR, or the result of `issuer_and_subject` or `issuer_and_serial`. The envelope is for
+    `recipient` by RSA PKCS#1 v1.5 (`rsa`) or RSA-OAEP with SHA-256 (`oaep`); or for whoever knows the `password`,
     which is the challenge password's bytes, and then `recipient` does not matter. `signing_time` None: the message
     does not say when it was signed.
     Raises TrustError if `recipient` cannot receive an envelope.
@@ -152,10 +152,9 @@ def sign_again(
     digest: str,
     signing_time: datetime | None = None,
 ) -> bytes:
-    """The request once more: its envelope, with the CSR in it, to the byte, under a new signature.
+    """The request again: the same envelope, with the CSR in it, byte for byte, under a new signature.
 
-    So what was kept of a request is enough, and need hold no secret. `request` is one of `encode_request`. Raises
-    TrustError.
+    So a stored request is enough, and need not hold a secret. `request` comes from `encode_request`. Raises TrustError.
     """
     body = asn1.content_info(request, "signed_data", _KEPT)
     with asn1.parsing(_KEPT):
@@ -188,13 +187,13 @@ def decode_reply(
     message_type: MessageType = MessageType.PKCS_REQ,
     password: bytes | None = None,
 ) -> Reply:
-    """Verify and read a CertRep (RFC 8894 §3.3.2); nothing of it is believed before its signature is.
+    """Verify and read a CertRep (RFC 8894 §3.3.2); nothing in it is used before its signature is verified.
 
-    `signers` are the only certificates a signature is believed from, never one the message brings.
-    `accept` names the weak algorithms (sha1, md5, 3des, des) still believed. `message_type` is the request's: a
-    GetCRL wants a CRL, everything else a certificate. An envelope is opened with the `decrypter`'s RSA key, or
-    with the `password` if it is locked with one. Raises TransientError for what is no SCEP message at all,
-    TrustError for one that cannot be believed.
+    Only certificates in `signers` may sign it, never one that the message brings.
+    `accept` names the weak algorithms (sha1, md5, 3des, des) still accepted. `message_type` is the request's: a
+    GetCRL needs a CRL, everything else a certificate. An envelope is opened with the `decrypter`'s RSA key, or
+    with the `password` if it is locked with one. Raises TransientError if it is not a SCEP message at all,
+    TrustError if it cannot be trusted.
     """
     asn1.outer(data, _REPLY)
     signed = verify(asn1.content_info(data, "signed_data", _REPLY), signers, _REPLY, content_types=MESSAGE_CONTENT)
@@ -242,7 +241,7 @@ def _rejected(signed: Signed) -> Rejected:
     try:
         return Rejected(FailInfo(number), text)
     except ValueError:
-        # Dogtag uses 5 to 12 for reasons of its own.
+        # Dogtag gives 5 to 12 its own meanings.
         return Rejected(None, text or (f"failInfo {number}" if number >= 0 else ""))
 
 
@@ -250,16 +249,16 @@ def _rejected(signed: Signed) -> Rejected:
 
 
 def string_of(signed: Signed, oid: str) -> str:
-    """A string attribute, of whatever string type; empty if it is absent or none."""
+    """A string attribute, of any string type; empty if it is absent or not a string."""
     value = signed.attributes.get(oid)
     try:
         return str(value.native) if isinstance(value, core.AbstractString) else ""
-    except ValueError:  # not the characters its type promises
+    except ValueError:  # characters that its type does not allow
         return ""
 
 
 def number_of(signed: Signed, oid: str) -> int:
-    """A number written as decimal digits in a string; -1 if it is absent or something else."""
+    """A number written as decimal digits in a string; -1 if it is absent or anything else."""
     text = string_of(signed, oid)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else -1
 

@@ -29,11 +29,11 @@ _UNSIGNED = "a next CA must be announced under the current CA's signature; it wa
 
 @dataclass(frozen=True)
 class NextCA:
-    """The next CA's certificate and its RAs', in the answer's order, and who of the present authority vouches.
+    """The next CA's certificate and its RAs', in the answer's order, and who in the current authority vouches for them.
 
-    `nested`: the form of RFC 8894, where the signature covers the certificates, and `signed_by` made it. In the
+    `nested`: the form of RFC 8894, in which the signature covers the certificates, and `signed_by` made it. In the
     flat form of the drafts it covers nothing: anybody may have put other certificates in, `signed_by` is None,
-    and only another proof (a configured fingerprint, a pinned root, a cross-certificate) makes them believable.
+    and only another proof (a configured fingerprint, a pinned root, a cross-certificate) lets them be trusted.
     """
 
     certificates: tuple[x509.Certificate, ...]
@@ -44,9 +44,9 @@ class NextCA:
 def read_next_ca(data: bytes, *, signers: Sequence[x509.Certificate], accept: Collection[str]) -> NextCA:
     """Verify and read an answer to GetNextCACert, in either form.
 
-    `signers` are the certificates of the present authority that may sign it, `accept` the weak digests still
-    believed of them. An answer without one right signature by one of them is refused in the flat form too: it is
-    not from this CA. Raises TransientError for what is no CMS at all, TrustError for what cannot be believed.
+    `signers` are the certificates of the current authority that may sign it, `accept` the weak digests that they
+    may still use. In the flat form too, an answer without a right signature by one of them is refused: it is not
+    from this CA. Raises TransientError if it is not CMS at all, TrustError if it cannot be trusted.
     """
     asn1.outer(data, _WHAT)
     with asn1.parsing(_WHAT):
@@ -59,7 +59,7 @@ def read_next_ca(data: bytes, *, signers: Sequence[x509.Certificate], accept: Co
     if not is_signed:
         how = "contains certificates that nobody signed" if content else "holds certificates but no signature"
         raise TrustError(f"{_WHAT} {how}", _UNSIGNED)
-    # A signature without attributes is over the content, and that is no SET of attributes: it is read as a SEQUENCE.
+    # A signature without attributes covers the content, which is read as a SEQUENCE, never as a SET of attributes.
     signed = verify(outer, signers, _WHAT, content_types=("data", "signed_data"), bare=True)
     if MESSAGE_TYPE in signed.attributes:
         raise TrustError(f"{_WHAT} is the answer to another request", _UNSIGNED)
@@ -88,8 +88,8 @@ def encode_next_ca(
 ) -> bytes:
     """The server's side: the answer to GetNextCACert, nested (RFC 8894 §4.7.1) or flat (the drafts).
 
-    Without `signed_attributes` the signature is over the content itself, as OpenXPKI has it. `content_type` of what is
-    nested: OpenSSL, and sscep with it, reads `data` alone, XiPKI writes `signed_data`.
+    Without `signed_attributes`, the signature is over the content itself, as OpenXPKI makes it. `content_type` of the
+    nested content: OpenSSL, and so sscep, reads only `data`; XiPKI writes `signed_data`.
     """
     content = degenerate(certificates) if nested else None
     attributes = _attributes(content, digest, content_type, signing_time) if signed_attributes else None

@@ -1,6 +1,6 @@
 """PasswordRecipientInfo (RFC 5652 §6.2.4, RFC 8894 §3.1): an envelope's key under a password.
 
-A key-encryption key comes from the password by PBKDF2 (RFC 8018 §5.2) and wraps by PWRI-KEK (RFC 3211 §2.3).
+A key-encryption key is derived from the password by PBKDF2 (RFC 8018 §5.2) and wraps by PWRI-KEK (RFC 3211 §2.3).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from certagent.scep.algorithms import CIPHER_NAMES, CIPHERS, DIGESTS
 
 _PWRI_KEK = "1.2.840.113549.1.9.16.3.9"
 _ITERATIONS = 100_000  # 15 ms on a server; a challenge should not be guessable anyway (RFC 8894 §7)
-_MAX_ITERATIONS = 2_000_000  # whoever makes the envelope chooses how long we work at it
+_MAX_ITERATIONS = 2_000_000  # the sender of the envelope chooses how long we work on it
 _MAX_SALT = 1024  # bytes
 _SALT = 16  # bytes
 
 
 @dataclass(frozen=True)
 class PasswordLock:
-    """An envelope's key as one who knows the password gets it. `cipher` wraps it: a word of CIPHERS."""
+    """An envelope's key, encrypted with a password. `cipher` wraps it: a word of CIPHERS."""
 
     digest: str
     salt: bytes
@@ -37,7 +37,7 @@ class PasswordLock:
 
     @staticmethod
     def make(key: bytes, password: bytes, cipher: str) -> cms.PasswordRecipientInfo:
-        """`key` wrapped under `password`; the same `cipher` as the content's wraps."""
+        """`key` wrapped under `password`, with the same `cipher` as the content."""
         chosen = CIPHERS[cipher]
         salt, iv = secrets.token_bytes(_SALT), secrets.token_bytes(chosen.block_size)
         lock = PasswordLock("sha256", salt, _ITERATIONS, cipher, iv, b"")
@@ -54,7 +54,7 @@ class PasswordLock:
 
     @classmethod
     def read(cls, info: cms.PasswordRecipientInfo, what: str) -> PasswordLock:
-        """Parse it. Raises TrustError for what is unknown or too much work, ValueError for what is malformed."""
+        """Parse it. Raises TrustError for what is unknown or too much work, ValueError if it is malformed."""
         derivation, wrapping = info["key_derivation_algorithm"], info["key_encryption_algorithm"]
         if isinstance(derivation, core.Void) or derivation["algorithm"].native != "pbkdf2":
             raise TrustError(f"{what} derives its key from the password in an unknown way", "CMS requires PBKDF2")
@@ -91,12 +91,12 @@ class PasswordLock:
         return encryptor.update(encryptor.update(plain)) + encryptor.finalize()
 
     def open(self, password: bytes) -> bytes:
-        """RFC 3211 §2.3.2. ValueError, whatever is wrong."""
+        """RFC 3211 §2.3.2. Raises ValueError for every failure."""
         size, wrapped = CIPHERS[self.cipher].block_size, self.encrypted_key
         if len(wrapped) < 2 * size or len(wrapped) % size:
             raise ValueError
         derived = self._derived(password)
-        # The second pass went on from the last block of the first: that block, decrypted, is where it began.
+        # The second pass continued from the last block of the first: that block, decrypted, is its IV.
         last = _decrypted(derived, wrapped[-2 * size : -size], wrapped[-size:])
         plain = _decrypted(derived, self.iv, _decrypted(derived, last, wrapped))
         length, check, key = plain[0], plain[1:4], plain[4:]
@@ -116,7 +116,7 @@ def _decrypted(algorithm: BlockCipherAlgorithm, iv: bytes, data: bytes) -> bytes
 
 
 def cipher_of(algorithm: cms.EncryptionAlgorithm, what: str) -> str:
-    """Its word in CIPHERS. Raises TrustError for another one."""
+    """Its word in CIPHERS. Raises TrustError for any other."""
     oid = algorithm["algorithm"].dotted
     if oid not in CIPHER_NAMES:
         raise TrustError(f"{what} uses the unknown cipher {oid}", "set AES-128 in CBC mode at the CA; SCEP requires it")

@@ -1,4 +1,4 @@
-"""Which proxy a URL is asked through: the configured one, else the environment's, as everywhere on the host."""
+"""Which proxy is used for a URL: the configured one, otherwise that of the environment, as everywhere on the host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from certagent.text import one_line
 
 
 def proxies_for(url: str, configured: str | None, host: str) -> dict[str, str]:
-    """As `requests` takes them. Raises TransientError, which names `host`, for a kind that is not supported."""
+    """The proxies in the form of `requests`. Raises TransientError, which names `host`, for an unsupported kind."""
     if configured:
         return {"http": configured, "https": configured}
     proxies = get_environ_proxies(url)
@@ -33,6 +33,6 @@ def remedy(url: str, configured: str | None) -> str:
 
 
 def _variable(url: str) -> str:
-    """The variable of the environment that names the proxy for this URL."""
+    """The environment variable that names the proxy for this URL."""
     names = (f"{urlsplit(url).scheme}_proxy", "all_proxy")
     return next((word for name in names for word in (name, name.upper()) if os.environ.get(word)), names[0])

@@ -1,4 +1,4 @@
-"""What a request holds: the CSR, the self-signed certificate of a first request, IDs and nonces."""
+"""The parts of a request: the CSR, the self-signed certificate of a first request, IDs and nonces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 -- an OID
 _PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,./:=?-]*")
 _STRONG = ("sha256", "sha384", "sha512")
 # A self-signed certificate serves one transaction: backdated for clocks behind ours (some CAs compare),
-# long enough for any poll_limit a person would set.
+# and valid for longer than any poll_limit a person would set.
 _BACKDATED = timedelta(days=1)
 _LIFETIME = timedelta(days=366)
 
@@ -39,16 +39,16 @@ def build_csr(
     extensions: Iterable[x509.Extension[x509.ExtensionType]] = (),
     digest: str = "sha256",
 ) -> bytes:
-    """A DER PKCS#10 request (RFC 2986), signed by `key` wherever it lives.
+    """A DER PKCS#10 request (RFC 2986), signed by `key`, wherever that is kept.
 
     An empty `subject` with a `san` is allowed, and marks the names critical (RFC 5280 §4.2.1.6).
-    `challenge` becomes a challengePassword: PrintableString where its characters allow, else UTF8String.
-    `extensions` are asked for beside the `san`: see `kept_extensions`, `certificate_template`. ConfigError for
+    `challenge` becomes a challengePassword: PrintableString if its characters allow that, otherwise UTF8String.
+    `extensions` are requested in addition to the `san`: see `kept_extensions`, `certificate_template`. ConfigError for
     one that is given twice.
 
-    `digest` is the messages'; where that is SHA-1, for a CA that claims nothing better, the request is signed
-    over SHA-256 all the same. Capabilities speak of messages, the CSR goes on to the CA proper, and those have
-    verified SHA-256 for longer than they have refused SHA-1.
+    `digest` is the messages'; if that is SHA-1, for a CA that claims nothing better, the CSR is still signed
+    with SHA-256. Capabilities are about messages, but the CSR goes on to the CA software itself, which supported
+    SHA-256 before it began to refuse SHA-1.
     """
     attributes = []
     if challenge is not None:
@@ -91,10 +91,10 @@ def _encoded(extensions: Sequence[x509.Extension[x509.ExtensionType]]) -> list[d
 
 
 def certificate_template(name: str) -> x509.Extension[x509.ExtensionType]:
-    """Microsoft's extension that tells an NDES or AD CS which template to issue by.
+    """Microsoft's extension that tells an NDES or AD CS which template to use.
 
-    A name (`WebServer`) makes the V1 extension 1.3.6.1.4.1.311.20.2; an OID, with `:major` and `:minor` versions
-    or without (`1.3.6.1.4.1.311.21.8.1.2:100:3`), the V2 extension 1.3.6.1.4.1.311.21.7. Raises ConfigError.
+    A name (`WebServer`) makes the V1 extension 1.3.6.1.4.1.311.20.2; an OID, with or without `:major` and `:minor`
+    versions (`1.3.6.1.4.1.311.21.8.1.2:100:3`), the V2 extension 1.3.6.1.4.1.311.21.7. Raises ConfigError.
     """
     if version := _TEMPLATE.fullmatch(name):
         oid, major, minor = version.groups()
@@ -118,9 +118,9 @@ _TEMPLATE_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2")
 
 
 def kept_extensions(certificate: x509.Certificate) -> tuple[x509.Extension[x509.ExtensionType], ...]:
-    """What a renewal asks for again: the usages and the template of the certificate in place, as critical as there.
+    """What a renewal asks for again: usages and template of the certificate in place, critical where they are now.
 
-    Not the alternative names, which have an argument of their own, and nothing that is the issuer's to say.
+    Not the alternative names, which have a separate argument, and nothing that only the issuer decides.
     TrustError if the extensions cannot be read.
     """
     with asn1.parsing("a certificate's extensions"):
@@ -151,9 +151,9 @@ def csr_challenge(request: bytes) -> str | None:
 
 
 def self_signed(key: PrivateKey, subject: x509.Name, now: datetime) -> x509.Certificate:
-    """The certificate that signs a first request and that its reply is encrypted to (RFC 8894 §2.3).
+    """The certificate that signs a first request and to which its reply is encrypted (RFC 8894 §2.3).
 
-    It carries the subject asked for; with an empty one, which RFC 5280 forbids an issuer, a placeholder.
+    It has the subject asked for; if that is empty, which RFC 5280 forbids for an issuer, a placeholder.
     """
     name = subject if list(subject) else x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "SCEP request")])
     usage = x509.KeyUsage(
@@ -186,7 +186,7 @@ def issuer_and_subject(issuer: x509.Name, subject: x509.Name) -> bytes:
 
 
 def parse_issuer_and_subject(data: bytes) -> tuple[bytes, bytes]:
-    """The two DER names of a CertPoll, to be compared by `same_name`. Raises TrustError."""
+    """The two DER names of a CertPoll, to compare with `same_name`. Raises TrustError."""
     with asn1.parsing("the poll"):
         names = core.SequenceOf.load(data, spec=asn1_x509.Name, strict=True)
         if len(names) != 2:
@@ -195,19 +195,19 @@ def parse_issuer_and_subject(data: bytes) -> tuple[bytes, bytes]:
 
 
 def issuer_and_serial(issuer: x509.Name, serial: int) -> bytes:
-    """The DER content of a GetCert or GetCRL: which certificate is meant (RFC 8894 §3.3.4, RFC 5652 §10.2.4)."""
+    """The DER content of a GetCert or GetCRL: which certificate it is about (RFC 8894 §3.3.4, RFC 5652 §10.2.4)."""
     return asn1.tlv(issuer.public_bytes() + core.Integer(serial).dump(), tag=0x30)
 
 
 def parse_issuer_and_serial(data: bytes) -> tuple[bytes, int]:
-    """The DER name, to be compared by `same_name`, and serial number of a query. Raises TrustError."""
+    """The DER name, to compare with `same_name`, and the serial number in a query. Raises TrustError."""
     with asn1.parsing("the query"):
         query = cms.IssuerAndSerialNumber.load(data, strict=True)
         return bytes(query["issuer"].dump()), int(query["serial_number"].native)
 
 
 def same_name(der: bytes, name: x509.Name) -> bool:
-    """Whether a DER name is this one; string types, case and blanks do not count (RFC 5280 §7.1)."""
+    """Whether a DER name equals `name`; string types, case and blanks do not count (RFC 5280 §7.1)."""
     with asn1.parsing("a name"):
         return bool(asn1_x509.Name.load(der, strict=True) == asn1_x509.Name.load(name.public_bytes()))
 
@@ -218,7 +218,7 @@ def new_transaction_id(public_key: PublicKey) -> str:
 
 
 def random_transaction_id() -> str:
-    """For requests that are about no key of their own, and for `rekey: never`."""
+    """For requests that are not about a key of their own, and for `rekey: never`."""
     return secrets.token_hex(32)
 
 

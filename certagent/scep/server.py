@@ -1,4 +1,4 @@
-"""pkiMessage (RFC 8894 §3) as a CA has it: requests in, replies out. For the lab CA and the tests."""
+"""pkiMessage (RFC 8894 §3) on the CA's side: requests in, replies out. For the lab CA and the tests."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _REQUEST = "the request"
 
 @dataclass(frozen=True)
 class Request:
-    """A request as a CA sees it: signed by `signer`, which came with it and so proves possession and no more.
+    """A request as a CA sees it, signed by `signer`, a certificate in the message: that proves possession and no more.
 
     `key_transport`: how its envelope was locked. An answer to an EC `signer` can only be locked with the password.
-    `signing_time`: when it says that it was signed.
+    `signing_time`: the signing time in the message.
     """
 
     message_type: MessageType
@@ -53,12 +53,12 @@ class Request:
 
 
 def decode_request(data: bytes, *, recipients: Sequence[Signer], password: bytes | None = None) -> Request:
-    """Verify and open a request. Raises TrustError, and TransientError for what is no message at all.
+    """Verify and open a request. Raises TrustError, and TransientError if it is not a message at all.
 
     An envelope is opened with the key of the one of `recipients` it is for, or with the `password` it is locked with.
 
     The signature is checked with the one certificate in the message that the signature names: this proves
-    possession of its key; whether the certificate means anything is for the CA to decide.
+    possession of its key; the CA decides whether the certificate means anything.
     """
     asn1.outer(data, _REQUEST)
     body = asn1.content_info(data, "signed_data", _REQUEST)
@@ -77,14 +77,14 @@ def decode_request(data: bytes, *, recipients: Sequence[Signer], password: bytes
         sender_nonce=nonce,
         signer=signed.signer,
         content=envelope.open(recipients, password),
-        algorithms=Algorithms(envelope.cipher.replace("-gcm", "-cbc"), signed.digest),  # what an answer can be made in
+        algorithms=Algorithms(envelope.cipher.replace("-gcm", "-cbc"), signed.digest),  # usable in an answer
         key_transport=envelope.key_transport,
         signing_time=_moment(signed.attributes.get(SIGNING_TIME)),
     )
 
 
 def _moment(value: core.Asn1Value | None) -> datetime | None:
-    """A signingTime; None where it is absent or none."""
+    """A signingTime; None if it is absent or malformed."""
     try:
         return value.native if isinstance(value, core.UTCTime | core.GeneralizedTime) else None
     except ValueError:
@@ -109,8 +109,8 @@ def encode_reply(
     signing_time: datetime | None = None,
 ) -> bytes:
     """A DER CertRep (RFC 8894 §3.3.2). SUCCESS needs the certificates asked for, or the CRL (DER), and somebody
-    to envelope them to: the `recipient`, who is the request's signer, or whoever knows the `password`.
-    XiPKI's client believes no reply without a `signing_time`.
+    to encrypt them to: the `recipient`, who is the request's signer, or whoever knows the `password`.
+    XiPKI's client accepts no reply without a `signing_time`.
     """
     attributes = reply_attributes(
         status=status,

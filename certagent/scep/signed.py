@@ -1,4 +1,4 @@
-"""SignedData (RFC 5652 §5): made, verified, and the degenerate form that only carries certificates."""
+"""SignedData (RFC 5652 §5): making it, verifying it, and the degenerate form that only carries certificates."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CONTENT_TYPE = "1.2.840.113549.1.9.3"
 MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
 SIGNING_TIME = "1.2.840.113549.1.9.5"
 MESSAGE_CONTENT = ("data", "enveloped_data")
-"""What a pkiMessage may say that it signs: RFC 8894 §3.2 wants plain data, XiPKI names the envelope that it is."""
-_ECDSA_KEY = "1.2.840.10045.2.1"  # id-ecPublicKey, which some write where the algorithm belongs
+"""The content types that a pkiMessage may sign: RFC 8894 §3.2 wants plain data, XiPKI says that it is an envelope."""
+_ECDSA_KEY = "1.2.840.10045.2.1"  # id-ecPublicKey, which some write in place of the algorithm
 
 
 @dataclass(frozen=True)
 class Signed:
-    """What a verified SignedData says, and who says it. `attributes`: the signed ones, value by dotted OID."""
+    """The content of a verified SignedData, and who signed it. `attributes`: the signed ones, value by dotted OID."""
 
     content: bytes | None
     attributes: Mapping[str, core.Asn1Value]
@@ -61,7 +61,7 @@ def signed_data(
 def signed_attributes(
     content: bytes | None, attributes: Mapping[str, core.Asn1Value], digest: str, content_type: str = "data"
 ) -> cms.CMSAttributes:
-    """contentType and messageDigest, which RFC 5652 §5.3 wants, unless `attributes` brings its own."""
+    """contentType and messageDigest, which RFC 5652 §5.3 requires, unless `attributes` has its own."""
     complete = {
         CONTENT_TYPE: cms.ContentType(content_type),
         MESSAGE_DIGEST: core.OctetString(_hash(content or b"", digest)),
@@ -71,7 +71,7 @@ def signed_attributes(
 
 
 def signing_time_value(moment: datetime) -> core.Asn1Value:
-    """The value of signingTime: UTCTime as long as that can say the year (RFC 5652 §11.3)."""
+    """The value of signingTime: UTCTime as long as it can express the year (RFC 5652 §11.3)."""
     second = moment.astimezone(UTC).replace(microsecond=0)
     return core.UTCTime(second) if second.year < 2050 else core.GeneralizedTime(second)
 
@@ -85,7 +85,7 @@ def assemble(
     *,
     content_type: str = "data",
 ) -> bytes:
-    """The ContentInfo around signed attributes that are ready; None: the signature covers the content itself."""
+    """The ContentInfo around finished signed attributes; None: the signature covers the content itself."""
     signature = sign(signer.key, attributes.dump() if attributes is not None else content or b"", digest)
     fields = {
         "version": "v1",
@@ -141,25 +141,25 @@ def read_degenerate(
 
 
 def sign(key: PrivateKey, data: bytes, digest: str) -> bytes:
-    """RSA PKCS#1 v1.5 or ECDSA over `data`, by whatever holds the key."""
+    """RSA PKCS#1 v1.5 or ECDSA over `data`, wherever the key is kept."""
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(data, padding.PKCS1v15(), DIGESTS[digest]())
     return key.sign(data, ec.ECDSA(DIGESTS[digest]()))
 
 
 def _signature_algorithm(key: PrivateKey, digest: str) -> str:
-    # For RSA the plain rsaEncryption OID: strongSwan takes no other in a SignerInfo, and everybody takes this one.
+    # For RSA the plain rsaEncryption OID: strongSwan accepts no other in a SignerInfo, and everybody accepts this one.
     return "rsassa_pkcs1v15" if isinstance(key, rsa.RSAPrivateKey) else f"{digest}_ecdsa"
 
 
 class _Encapsulated(cms.EncapsulatedContentInfo):  # type: ignore[misc]  # asn1crypto has no types
-    """Any type of content in an OCTET STRING, where asn1crypto knows better for SignedData."""
+    """Content of any type in an OCTET STRING, because asn1crypto expects something else for SignedData."""
 
     _oid_specs: ClassVar[dict[str, type]] = {}
 
 
 def _encapsulated(content: bytes | None, content_type: str) -> cms.ContentInfo | cms.EncapsulatedContentInfo:
-    # For asn1crypto these are a PKCS#7 ContentInfo in version 1 and a CMS EncapsulatedContentInfo in version 3.
+    # asn1crypto has a PKCS#7 ContentInfo for version 1 and a CMS EncapsulatedContentInfo for version 3.
     plain = content_type == "data"
     kind, octets = (cms.ContentInfo, core.OctetString) if plain else (_Encapsulated, core.ParsableOctetString)
     if content is None:
@@ -184,12 +184,12 @@ def verify(
     content_types: Sequence[str] = ("data",),
     bare: bool = False,
 ) -> Signed:
-    """Check the one signature against the only certificates it may come from (RFC 5652 §5.6).
+    """Check the one signature against the only certificates that may have made it (RFC 5652 §5.6).
 
-    Demands signed attributes, each once and with one value, a contentType that is the content's (or none: quirk
-    of old servers; not where the content says that it is an envelope) and a messageDigest that fits. `bare`: a
-    signature without attributes, over the content itself, will do too; only for content that cannot be taken for
-    attributes, which begin with the byte 0x31. Raises TrustError; weak digests are left for the caller to judge.
+    Requires signed attributes, each once and with one value, a contentType that is the content's (or none: quirk of old
+    servers; not if the content says that it is an envelope) and a messageDigest that matches. `bare`: also accept a
+    signature without attributes, over the content itself; only for content that cannot be mistaken for attributes,
+    which begin with the byte 0x31. Raises TrustError; the caller has to judge weak digests.
     """
     with asn1.parsing(what):
         info = _only_signer(signed, what)
@@ -233,20 +233,20 @@ def _only_signer(signed: cms.SignedData, what: str) -> cms.SignerInfo:
 
 
 def _raw_attributes(info: cms.SignerInfo) -> bytes | None:
-    """The signed attributes as they were signed: as a SET, in the order they came (RFC 5652 §5.4); None: absent."""
+    """The signed attributes as they were signed: as a SET, in the received order (RFC 5652 §5.4); None: absent."""
     attributes = info["signed_attrs"]
     if isinstance(attributes, core.Void):
         return None
-    # dump() of an indefinite-length SET writes it as DER first.
+    # For an indefinite-length SET, dump() converts it to DER first.
     der = attributes.untag().dump()
     return bytes(der)
 
 
 def _orders(raw: bytes) -> tuple[bytes, ...]:
-    """What a signature over these attributes may cover: the SET as it was sent, and in DER's order.
+    """The encodings of these attributes that a signature may cover: the SET as it was sent, and in DER's order.
 
-    RFC 5652 §5.4 wants the latter signed, also by those who send another. Either says the same: no attribute is there
-    twice.
+    RFC 5652 §5.4 requires a signature over DER, even from a sender that sends something else. Both have the same
+    meaning, because no attribute is there twice.
     """
     in_order = asn1.tlv(b"".join(sorted(asn1.split(asn1.contents(raw)))))
     return (raw,) if in_order == raw else (raw, in_order)
@@ -261,14 +261,14 @@ def _digest_of(info: cms.SignerInfo, what: str) -> str:
 
 @dataclass(frozen=True)
 class _Check:
-    """How a signature is to be checked. `scheme`: for RSA keys; None: ECDSA."""
+    """How to check a signature. `scheme`: for RSA keys; None: ECDSA."""
 
     scheme: padding.PKCS1v15 | padding.PSS | None
     digest: hashes.HashAlgorithm
 
 
 def _check_of(algorithm: algos.SignedDigestAlgorithm, digest: str) -> _Check | None:
-    """RSA PKCS#1 v1.5, RSA-PSS (RFC 4056) or ECDSA, over the very digest the SignerInfo names; None: another."""
+    """RSA PKCS#1 v1.5, RSA-PSS (RFC 4056) or ECDSA, over the same digest that the SignerInfo names; None: another."""
     word = algorithm["algorithm"].native
     made = DIGESTS[digest]()
     if word in ("rsassa_pkcs1v15", f"{digest}_rsa"):
@@ -288,7 +288,7 @@ def _check_of(algorithm: algos.SignedDigestAlgorithm, digest: str) -> _Check | N
 
 
 def _signed_by(certificate: x509.Certificate, check: _Check, signature: bytes, covered: Sequence[bytes]) -> bool:
-    """Whether it made the signature over one of `covered`."""
+    """Whether its key made the signature over one of `covered`."""
     key = certificate.public_key()
     return any(_is_signature(key, check, signature, data) for data in covered)
 

@@ -1,8 +1,8 @@
-"""What a TLS server must show to be believed, and what we show it: said here, the same on every Python and library.
+"""What certagent requires of a TLS server, and what it shows the server: the same on every Python and library.
 
-ssl.create_default_context() and urllib3 have tastes of their own, which change: since Python 3.13 both refuse what
-RFC 5280 asks of issuers but nobody used to miss. A device must not lose its CA by an upgrade of its interpreter.
-Ciphers and the security level stay the host's (openssl.cnf): they are its administrator's to say.
+ssl.create_default_context() and urllib3 have their own rules, which change: since Python 3.13 both refuse certificates
+without things that RFC 5280 asks of issuers but nobody used to miss. A device must not lose its CA because its
+interpreter was upgraded. Ciphers and the security level stay the host's (openssl.cnf): its administrator sets them.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ Pair = tuple[Path, Path]
 """PEM files: a certificate with its chain, and its unencrypted key."""
 
 _VERIFY = (
-    # A certificate that is believed ends the chain, also where the server sends it under another issuer, too.
+    # The chain ends at a trusted certificate, even if the server also sends that one under another issuer.
     ssl.VERIFY_X509_TRUSTED_FIRST
-    # What https_ca_file holds is believed because it is in there, root or not: whoever names the intermediate CA, or
-    # the one server's certificate, believes less than with the root. curl does the same.
+    # A certificate in https_ca_file is trusted, root or not: naming only the intermediate CA, or
+    # only the server's certificate, trusts less than naming the root. curl does the same.
     | ssl.VERIFY_X509_PARTIAL_CHAIN
 )
-# Left out: VERIFY_X509_STRICT. It refuses chains for what they lack by the letter (a key identifier, a `critical`),
-# though every signature, date, name and CA flag on them holds: private CAs of ten years ago, which devices depend on.
+# Left out: VERIFY_X509_STRICT. It refuses chains that lack a formal detail (a key identifier, a `critical`),
+# though every signature, date, name and CA flag is right: devices depend on private CAs of ten years ago.
 
 
 def context_for(ca_file: Path | None, pair: Pair | None = None) -> ssl.SSLContext:
-    """Believes what chains to a certificate in `ca_file`, else to the host's trust store (as openssl finds it:
-    SSL_CERT_FILE, SSL_CERT_DIR); shows `pair` to who asks. Raises ConfigError for files that do not serve.
+    """Trusts chains to a certificate in `ca_file`, or else to the host's trust store (where openssl finds it:
+    SSL_CERT_FILE, SSL_CERT_DIR); shows `pair` to servers that ask. Raises ConfigError for unusable files.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and host name
-    context.hostname_checks_common_name = False  # the name stands in subjectAltName, or it does not stand there
+    context.hostname_checks_common_name = False  # the name must be in subjectAltName
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("DEFAULT")  # OpenSSL's, not the list that some builds of Python bring
+    context.set_ciphers("DEFAULT")  # OpenSSL's list, not the one that some builds of Python set
     context.verify_flags = _VERIFY
-    context.post_handshake_auth = True  # IIS asks for our certificate once it knows the path
+    context.post_handshake_auth = True  # IIS asks for our certificate only after it knows the path
     if ca_file is None:
         context.set_default_verify_paths()
     else:
@@ -49,7 +49,7 @@ def context_for(ca_file: Path | None, pair: Pair | None = None) -> ssl.SSLContex
 def _load_roots(context: ssl.SSLContext, ca_file: Path) -> None:
     try:
         context.load_verify_locations(ca_file)
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # ssl.SSLError is an OSError
         raise ConfigError(
             f"https_ca_file {ca_file} cannot be used: {reason(error)}", "it must hold the trusted certificates as PEM"
         ) from None
@@ -57,7 +57,7 @@ def _load_roots(context: ssl.SSLContext, ca_file: Path) -> None:
 
 def _load_pair(context: ssl.SSLContext, pair: Pair) -> None:
     try:
-        # Without the empty passphrase an encrypted key would be asked for at the terminal.
+        # Without the empty passphrase, OpenSSL would ask for an encrypted key's passphrase at the terminal.
         context.load_cert_chain(*pair, password="")
     except OSError as error:
         raise ConfigError(
@@ -98,7 +98,7 @@ def trouble(host: str, error: ssl.SSLError) -> tuple[str, str]:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = one_line(error.verify_message)
         return f"{host} has a TLS certificate that is not trusted: {why}", _TO_DO.get(error.verify_code, _ASK)
-    # TLS 1.3 servers miss a client certificate only after the handshake, and may be gone before they can say so.
+    # TLS 1.3 servers notice a missing client certificate only after the handshake, and may close before they say so.
     gone = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
     why = "it closed the connection" if gone else (error.reason or "unknown").lower().replace("_", " ")
     if gone or "alert" in why:

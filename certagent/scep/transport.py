@@ -1,8 +1,8 @@
-"""HTTP, and nothing of SCEP but its URLs (RFC 8894 §4.1). The one door to `requests`.
+"""HTTP, and nothing of SCEP but its URLs (RFC 8894 §4.1). Only this module uses `requests`.
 
-A server is given no trust: size, time and redirects are bounded, and nothing is unpacked for it. What TLS servers must
-show stands in scep/tls.py. Of the environment only the proxies count, where none is configured: http_proxy,
-https_proxy, all_proxy and no_proxy, as everywhere on the host; not ~/.netrc, not the variables of `requests`.
+No server is trusted: size, time and redirects are limited, and nothing is decompressed for it. scep/tls.py says what
+TLS servers must show. Of the environment, only the proxies count, if none is configured: http_proxy, https_proxy,
+all_proxy and no_proxy, as everywhere on the host; not ~/.netrc, not the variables of `requests`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from certagent.text import one_line
 log = logging.getLogger(__name__)
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes; a CA chain or a CertRep is a few KiB, a large CRL does not come this way
-# What HTTP wants everybody to take (RFC 9110 §4.1), and what Apache, nginx and Tomcat do take of a whole request line.
-# An enrollment with an RSA-2048 key comes to some 3,500 bytes, with RSA-4096 to 5,300; a large certificate adds to it.
+# What HTTP recommends that everybody supports (RFC 9110 §4.1), and Apache, nginx and Tomcat accept as a request line.
+# An enrollment with an RSA-2048 key takes some 3,500 bytes, with RSA-4096 5,300; a large certificate adds to it.
 MAX_URL = 8000  # bytes
 _MAX_REDIRECTS = 3
 _FAULT = "check the CA's log"
@@ -51,14 +51,15 @@ _HINTS = {
     504: _AWAY,
 }
 _CHUNK = 16 * 1024
-_LONGEST_WAIT = timedelta(days=7)  # whoever waits has shorter limits of its own
-_PACKINGS = ("gzip", "deflate", "compress", "br", "zstd")  # other words servers write there change nothing
+_LONGEST_WAIT = timedelta(days=7)  # callers that wait have shorter limits of their own
+_PACKINGS = ("gzip", "deflate", "compress", "br", "zstd")  # servers write other words there too, which change nothing
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP answer, of whatever status. `server`: what the Server header says, one line; untrusted. `wait`: what
-    its Retry-After says.
+    """A whole HTTP answer, of any status.
+
+    `server`: the Server header in one line; untrusted. `wait`: from its Retry-After header.
     """
 
     status: int
@@ -67,13 +68,13 @@ class Answer:
     wait: timedelta | None = None
 
 
-# Is told of every exchange: the operation, the message that was sent (if any), the answer.
+# Called for every exchange with the operation, the message that was sent (if any), and the answer.
 Witness = Callable[[str, bytes | None, Answer], None]
 
 
 @dataclass
 class _Exchange:
-    """One request and its answer, carried out on a thread of its own and abandoned at the deadline."""
+    """One request and its answer, carried out on its own thread and abandoned at the deadline."""
 
     method: str
     url: str
@@ -84,14 +85,14 @@ class _Exchange:
 
 
 class _Adapter(HTTPAdapter):
-    """Connects with TLS contexts of ours, and once: when to try again is the caller's to decide."""
+    """Connects with our TLS contexts, and only once: the caller decides when to try again."""
 
     def __init__(self, ca_file: Path | None, client_certificate: tls.Pair | None) -> None:
         super().__init__(max_retries=0)
         self._ca_file = ca_file
         self._client_certificate = client_certificate
 
-    # Each once, and only if it is needed: a host's trust store takes 30 ms to load.
+    # Each is made once, and only if it is needed: a host's trust store takes 30 ms to load.
     @cached_property
     def server_context(self) -> ssl.SSLContext:
         return tls.context_for(self._ca_file, self._client_certificate)
@@ -120,22 +121,22 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, *_: object, **__: object) -> None:
-        """`requests` would add certifi's roots to what the context believes."""
+        """`requests` would add certifi's roots to those that the context trusts."""
 
 
 class _Session(requests.Session):
-    """Sees no redirect: they are ours to follow, and requests would first read all that comes with one, unpacked."""
+    """Does not follow redirects: we do, because requests would first read a redirect's body, decompressed."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
 
 
 class Transport:
-    """Exchanges with one SCEP URL. `timeout` bounds a whole exchange, from the name lookup to the last byte.
+    """Exchanges with one SCEP URL. `timeout` is for a whole exchange, from the name lookup to the last byte.
 
-    For https, `ca_file` (PEM) holds the only certificates that a chain may end at, and `client_certificate` is ours:
+    For https, only certificates in `ca_file` (PEM) may end a chain, and `client_certificate` is ours:
     PEM files of the certificate and its unencrypted key. Every method raises TransientError naming the host, with the
-    server's own words where it gave any. ConfigError for a url that is none, and for files that do not serve.
+    server's own words if it gave any. ConfigError for an invalid url, and for unusable files.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class Transport:
         max_size: int = MAX_SIZE,
     ) -> None:
         self.url = url
-        self.server = ""  # what the last answer's Server header said
+        self.server = ""  # the last answer's Server header
         self._witness = witness
         self._max_size = max_size
         self.host = _host(url)
@@ -161,17 +162,17 @@ class Transport:
         self._session.trust_env = False
         adapter = _Adapter(ca_file, client_certificate)
         if ca_file or client_certificate:
-            _ = adapter.server_context  # a fault of the files is the configuration's, and told at once
+            _ = adapter.server_context  # unusable files are an error of the configuration, reported at once
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, adapter)
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "certagent"})
 
     def get(self, operation: str, message: str | bytes | None = None) -> bytes:
-        """`operation` by GET; bytes travel as base64, both percent-encoded."""
+        """`operation` by GET; bytes are sent as base64, and everything is percent-encoded."""
         return self.whole(self.try_get(operation, message))
 
     def try_get(self, operation: str, message: str | bytes | None = None) -> Answer:
-        """As `get`, but an HTTP error is an answer too."""
+        """Like `get`, but an HTTP error counts as an answer too."""
         answer = self._exchange("GET", self._address(operation, message), None)
         return self._seen(operation, message if isinstance(message, bytes) else None, answer)
 
@@ -181,7 +182,7 @@ class Transport:
         return self.whole(self._seen(operation, body, answer))
 
     def download(self) -> bytes:
-        """What lies at the URL itself, without an operation: a CRL."""
+        """The content of the URL itself, without an operation: a CRL."""
         return self.whole(self._exchange("GET", self.url, None))
 
     def _seen(self, operation: str, message: bytes | None, answer: Answer) -> Answer:
@@ -216,8 +217,8 @@ class Transport:
                 "the CA must support POSTPKIOperation; or use shorter keys and names",
             )
         exchange = _Exchange(method, url, body, time.monotonic() + self._timeout)
-        # A socket timeout is per read: a server that sends a byte now and then would hold us for ever, and a
-        # name lookup has no timeout at all. So the exchange is left behind when its time is over.
+        # A socket timeout is per read: a server that sends a byte now and then could hold us for ever, and a
+        # name lookup has no timeout at all. So the exchange is abandoned when its time is over.
         thread = threading.Thread(target=self._carry_out, args=(exchange,), name="scep-exchange", daemon=True)
         try:
             thread.start()
@@ -233,7 +234,7 @@ class Transport:
         return exchange.answer
 
     def _log(self, exchange: _Exchange) -> None:
-        """A line for who wants to know (-v). Of the query the operation alone: the rest is the message."""
+        """A debug line (-v). Of the query, only the operation: the rest is the message."""
         took = self._timeout - (exchange.deadline - time.monotonic())
         address, _, query = exchange.url.partition("?")
         operation = f" {query.partition('&')[0].partition('=')[2]}" if query else ""
@@ -246,7 +247,7 @@ class Transport:
         try:
             exchange.answer = self._follow(exchange)
         except (requests.RequestException, HTTPError, CertagentError, OSError, ValueError) as error:
-            # ValueError: urllib3's and http.client's for addresses and headers beyond repair.
+            # ValueError: from urllib3 and http.client, for unusable addresses and headers.
             exchange.error = error
 
     def _follow(self, exchange: _Exchange) -> Answer:
@@ -280,8 +281,8 @@ class Transport:
                 f"{self.host} compresses its answer with {one_line(packed)}, which was not requested",
                 "turn off compression for the SCEP address, at the CA or the proxy in front of it",
             )
-        body = BytesIO()  # whose value is no second copy
-        # As it comes: how much a few packed bytes may become is no question then.
+        body = BytesIO()  # its value is not a second copy
+        # Not decompressed, so a few bytes cannot grow large.
         for chunk in response.raw.stream(_CHUNK, decode_content=False):
             body.write(chunk)
             if body.tell() > self._max_size:
@@ -294,7 +295,7 @@ class Transport:
         return body.getvalue()
 
     def _redirected(self, url: str, target: str) -> str:
-        """Where a redirect leads: the same host, never from https to http (the answers may be secret)."""
+        """The target of a redirect: the same host, never from https to http (the answers may be secret)."""
         new = urljoin(url, target)
         before, after = urlsplit(url), urlsplit(new)
         downgrade = before.scheme == "https" and after.scheme != "https"
@@ -346,7 +347,7 @@ class Transport:
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """How long the server asks to be left alone (RFC 9110 §10.2.3); a date counts from the server's own Date."""
+    """How long the server asks us to wait (RFC 9110 §10.2.3); a date is relative to the server's own Date."""
     said = headers.get("Retry-After", "").strip()
     try:
         if said.isascii() and said.isdigit():
@@ -359,7 +360,7 @@ def retry_after(headers: Mapping[str, str]) -> timedelta | None:
 
 
 def _host(url: str) -> str:
-    """Host and port, for people; not the user and password a URL may hold."""
+    """Host and port, for people; without the user and password that a URL may hold."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port is not None else ""
@@ -372,17 +373,17 @@ def _host(url: str) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what urllib3 wrapped: from the outside in."""
+    """The error, and the errors that urllib3 wrapped, from the outside in."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
         inner = seen.args[0] if seen.args and isinstance(seen.args[0], BaseException) else None
-        wrapped = getattr(seen, "reason", None)  # of an SSLError, only text
+        wrapped = getattr(seen, "reason", None)  # for an SSLError, it is only text
         seen = (wrapped if isinstance(wrapped, BaseException) else None) or inner or seen.__cause__ or seen.__context__
 
 
 def _reason(error: BaseException) -> str:
-    """The operating system's words at the bottom of what urllib3 wraps around them."""
+    """The operating system's words, from inside the errors that urllib3 wraps around them."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.strerror:
             return one_line(cause.strerror)

@@ -1,7 +1,7 @@
-"""Connections on which no server keeps us busy with lines: of headers, of chunks, of `100 Continue`, of trailers.
+"""Connections that limit a server's lines: of headers, of chunks, of `100 Continue`, of trailers.
 
-urllib3 and http.client bound each line, and the headers of one answer, but not how many lines come before, between and
-after. The body's own length is for the transport to bound.
+urllib3 and http.client limit each line, and the headers of one answer, but not how many lines come before, between and
+after. The transport limits the length of the body itself.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _MAX_BYTES = 512 * 1024
 
 
 class EndlessError(HTTPError):
-    """An answer of more lines than any honest one has."""
+    """An answer with more lines than any honest one has."""
 
 
 class _Lines:
-    """A connection's file, whose lines are counted."""
+    """A connection's file that counts its lines."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -64,4 +64,4 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 POOLS: dict[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _SecurePool}
-"""What urllib3's managers make their connections with, by scheme."""
+"""The classes with which urllib3's managers make their connections, by scheme."""

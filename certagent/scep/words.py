@@ -1,6 +1,6 @@
-"""What a server's answer says to people: text in whatever encoding, or a web page without its tags. Pure.
+"""A server's answer as text for people: text in any encoding, or a web page without its tags. Pure.
 
-Everything is read in one pass, and of the first 64 KiB only: nobody has proven anything yet.
+Everything is read in one pass, and only the first 64 KiB: the server has not proven anything yet.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from certagent.text import one_line
 
 _MOST = 64 * 1024  # bytes
-_ENOUGH = 16  # bytes to know UTF-16 by
-_LONGEST = 300  # characters of a page that are told
+_ENOUGH = 16  # bytes needed to recognise UTF-16
+_LONGEST = 300  # characters of a page that are shown
 _BYTE_ORDERS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -27,7 +27,7 @@ _COMMENT = "!--"
 
 
 def decoded(body: bytes) -> str:
-    """The text, by its byte order mark, as UTF-16 where every other byte is zero to begin with, or as UTF-8."""
+    """The text: by its byte order mark, as UTF-16 if every other byte at the start is zero, or as UTF-8."""
     head = body[:_MOST]
     for mark, encoding in _BYTE_ORDERS:
         if head.startswith(mark):
@@ -40,19 +40,19 @@ def decoded(body: bytes) -> str:
 
 
 def is_page(body: bytes) -> bool:
-    """Whether it is a web page, or some other text in tags, rather than text."""
+    """Whether it is a web page, or other text in tags, and not plain text."""
     return decoded(body).lstrip().startswith("<")
 
 
 def lines(body: bytes) -> list[str]:
-    """What stands in the lines of a text, or of a page as a browser shows it; without the empty ones."""
+    """The lines of a text, or of a page as a browser shows it; without the empty ones."""
     text = decoded(body)
     shown = "".join(_shown(text)) if text.lstrip().startswith("<") else text
     return [line for each in shown.splitlines() if (line := " ".join(each.split()))]
 
 
 def told(body: bytes) -> str:
-    """One printable line for people: the first of a text, and of a page whatever it says, no line twice; or empty."""
+    """One printable line for people: the first line of a text, or the words of a page, no line twice; or empty."""
     if not is_text(body):
         return ""
     if not is_page(body):
@@ -67,17 +67,17 @@ def told(body: bytes) -> str:
 
 
 def is_text(body: bytes) -> bool:
-    """Whether a person can read it, on the whole. A CA's DER says nothing to one."""
+    """Whether a person can read most of it. A CA's DER, for example, is not text."""
     start = decoded(body)[:_LONGEST]
     legible = sum((each.isprintable() and each != "\N{REPLACEMENT CHARACTER}") or each.isspace() for each in start)
     return legible * 10 >= len(start) * 8 > 0
 
 
 def _shown(page: str) -> Iterator[str]:
-    """The text between the tags; those that end a line become one."""
+    """The text between the tags; tags that end a line become a newline."""
     before, *parts = page.split("<")
     yield html.unescape(before)
-    unseen = ""  # what is being skipped: an element by its name, or a comment
+    unseen = ""  # what is being skipped: an element's name, or a comment
     for part in parts:
         if unseen == _COMMENT or part.startswith(_COMMENT):
             _, closed, text = part.partition("-->")

@@ -110,8 +110,7 @@ class Authorities:
     def doubt(self, name: str, believed: Believed | None = None) -> News | None:
         """What to say if the disk remembers a CA that nothing proves; None if all is well.
 
-        `believed`: the authority that answers now. A person may have named the renewed certificate of the remembered
-        CA.
+        `believed`: the authority that answers now. A person may have named the remembered CA's renewed certificate.
         """
         look = self._memories[name].look()
         if look.written is None or look.known is not None:
