@@ -1,4 +1,4 @@
-"""The commands. Each module holds one command or a family of them; heavy imports happen inside, when needed."""
+"""The commands. Each module has one command or a family of them; heavy imports are inside functions, when needed."""
 
 from certagent.cli.main import main
 

@@ -1,4 +1,4 @@
-"""From a configuration to the keystores being worked on: the edge where clock, host and log come from."""
+"""Makes the keystores' contexts from a configuration: clock, host and log come in here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def clock() -> datetime:
 
 
 def host() -> str:
-    """What spreads the renewals of siblings: the machine ID, else the host name. A copy may have the same."""
+    """Spreads the renewals of similar hosts: the machine ID, else the host name. A copy may have the same."""
     try:
         return Path("/etc/machine-id").read_text().strip() or socket.gethostname()
     except OSError:
@@ -48,7 +48,7 @@ def contexts(
 ) -> list[Context]:
     """A context per keystore; `log` and `say` take the keystore's name and a line.
 
-    `whole` reads all of a configuration of which `configuration` is an excerpt: a move may have begun in any keystore.
+    `whole` reads the full configuration if `configuration` is an excerpt: a move may have begun in any keystore.
     """
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     here, seen = host(), this_host()

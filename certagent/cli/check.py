@@ -1,7 +1,7 @@
-"""`certagent check`: is all in order, and what would happen at the next renewal? Changes nothing, sends no secret.
+"""`certagent check`: is everything in order, and what would the next renewal do? Changes nothing, sends no secret.
 
-Findings come in groups, each printed as soon as it is known: the configuration on this host (and what is left of
-keystores that are configured no more), every authority, every keystore.
+Findings come in groups, each printed as soon as it is known: the configuration on this host (with the remains of
+keystores that are no longer configured), every authority, every keystore.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _AS_ROOT = "run certagent as root, or give its user access"
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """0 all in order, warnings included; 1 something is wrong. A wrong configuration raises ConfigError."""
+    """0 if all is in order, also with warnings; 1 if something is wrong. A wrong configuration raises ConfigError."""
     if arguments.syntax:
         count = len(assemble.chosen(load_configuration(arguments.config), arguments.names))
         if arguments.json:
@@ -62,7 +62,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def look(config: Path, names: Sequence[str], report: Report, *, offline: bool = False, debug: bool = False) -> int:
-    """Look at all of it, or at the keystores named and their authorities, and tell `report`; the exit code."""
+    """Check everything, or the keystores named and their authorities, and tell `report`; returns the exit code."""
     configuration, lacking = load_for_host(config)
     for title, findings in _groups(configuration, config, lacking, names, offline=offline):
         report.begin(title)
@@ -73,7 +73,7 @@ def look(config: Path, names: Sequence[str], report: Report, *, offline: bool = 
 
 
 def _guarded(findings: Findings, *, debug: bool) -> Findings:
-    """The findings of a group, up to an error that ends it as the last of them; the next group is looked at all the
+    """The findings of a group; an error ends the group, as its last finding, and the next group is checked all the
     same."""
     try:
         yield from findings
@@ -89,7 +89,7 @@ def _guarded(findings: Findings, *, debug: bool) -> Findings:
 def _groups(
     configuration: Configuration, path: Path, lacking: Sequence[str], wanted: Sequence[str], *, offline: bool
 ) -> Iterator[tuple[str, Findings]]:
-    """Titles, and what stands below them; nothing is looked at before its turn. `wanted`: keystores, or none for all.
+    """Titles with their findings; nothing is checked before its turn. `wanted`: keystores, or empty for all.
 
     Raises ConfigError for one that is not configured.
     """
@@ -98,7 +98,7 @@ def _groups(
     authorities, files = Authorities(configuration.authorities, Path(configuration.state_dir)), crl_files(configuration)
     reached: dict[str, Contact] = {}
     if os.path.lexists(configuration.state_dir) and not os.path.isdir(configuration.state_dir):  # noqa: PTH112
-        return  # told above; whatever else would be looked at is in there
+        return  # already reported; everything else would be in there
     secrets = Secrets.on_this_host(configuration, lacking)
     names = assemble.chosen(configuration, wanted)
     used = dict.fromkeys(configuration.keystores[each].authority for each in names)
@@ -142,7 +142,7 @@ def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -
 
 
 def _directories(configuration: Configuration) -> Findings:
-    """What is wrong with certagent's own directories, and the metrics'."""
+    """What is wrong with certagent's own directories, and with the directory of the metrics file."""
     directories = {"state_dir": Path(configuration.state_dir)}
     if any(definition.swap == "symlink" for definition in configuration.keystores.values()):
         directories["live_dir"] = Path(configuration.live_dir)
@@ -156,7 +156,7 @@ def _directories(configuration: Configuration) -> Findings:
 
 
 def _state(directory: Path, *, deep: bool) -> Findings:
-    """What is remembered in there, if nobody else may have written it."""
+    """What is wrong with the owner and mode of what certagent remembers there."""
     try:
         believed.check_state(directory, deep=deep)
     except StateError as error:
@@ -169,7 +169,7 @@ def _state(directory: Path, *, deep: bool) -> Findings:
 
 
 def _directory_faults(directory: Path, *, made_when_missing: bool) -> Iterator[CertagentError]:
-    """Why nothing can be written there; where it is made when it is missing, the nearest one above it counts."""
+    """Why nothing can be written there; if it is made when missing, the nearest directory above it counts."""
     nearest = next(each for each in (directory, *directory.parents) if os.path.lexists(each))
     if not nearest.is_dir():
         yield ConfigError(f"{nearest} is not a directory", "move it away, or correct the path")
@@ -234,7 +234,7 @@ def _identity(keystore: Keystore, name: str) -> Identity | None:
 
 
 def _replaced_key(keystore: Keystore, definition: KeystoreDefinition, identity: Identity | None) -> Findings:
-    """A key without a certificate, which an enrollment does not use."""
+    """A key without a certificate; an enrollment does not use it."""
     key = definition.paths.get(FileRole.KEY)
     if identity is None and key is not None and keystore.read_certificate() is None and key.exists():
         hint = "to use that key, put its certificate in place too"
@@ -253,10 +253,10 @@ def _files(keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Fi
             faults.append(Finding(Mark.WRONG, str(error), error.hint))
     if not any(each.mark is Mark.WRONG for each in faults):
         try:
-            keystore.check_targets()  # as before a certificate is asked for
+            keystore.check_targets()  # the same check as before requesting a certificate
         except CertagentError as error:
             faults.append(Finding(Mark.WRONG, str(error), error.hint))
-    yield from dict.fromkeys(faults)  # one that all of them share is told once
+    yield from dict.fromkeys(faults)  # a fault that all of them share is reported once
     if not any(each.mark is Mark.WRONG for each in faults):
         yield Finding(Mark.FINE, f"can write {', '.join(map(str, paths + cas))}")
 
@@ -275,20 +275,20 @@ def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: 
     written, rights = (target, os.W_OK) if keeps_inode else (target.parent, os.W_OK | os.X_OK)
     if not os.access(written, rights, effective_ids=True):
         yield Finding(Mark.WRONG, f"{written} is not writable", _AS_ROOT)
-    if os.geteuid() == 0 or keeps_inode:  # which keeps its owner, too
+    if os.geteuid() == 0 or keeps_inode:  # root can change owners, and an inode keeps its owner
         return
     if wanted.uid not in (None, os.geteuid()) or wanted.gid not in (None, *own_groups(target.parent)):
         yield Finding(Mark.WRONG, f"only root can give {target} its owner and group", "run certagent as root")
 
 
 def own_groups(directory: Path) -> list[int]:
-    """Those that we may give a new file in this directory to; a setgid directory gives its own."""
+    """The groups that we may give a new file in this directory; a setgid directory sets its own."""
     status = directory.stat()
     return [os.getegid(), *os.getgroups(), *([status.st_gid] if status.st_mode & stat.S_ISGID else [])]
 
 
 def _other_readers(found: Look, swap: Swap | None) -> Findings:
-    """Those who would keep the old file after a swap: of its hard links, and of mounts of the file alone."""
+    """Who would keep reading the old file after a swap: through hard links, and mounts of the file alone."""
     if swap == "in-place":
         return
     if found.status.st_nlink > 1:
@@ -312,7 +312,7 @@ def _other_readers(found: Look, swap: Swap | None) -> Findings:
 
 
 def _strays(configuration: Configuration) -> Findings:
-    """Keystores with a state on the disk that are configured no more."""
+    """Keystores with a state on the disk that are no longer configured."""
     state_dir = Path(configuration.state_dir)
     keystores = StateDirectory(state_dir).keystores
     with explained(f"look at {keystores}"):

@@ -1,4 +1,4 @@
-"""`certagent check`: one authority: who answers, whether it is trusted, and what comes after it."""
+"""`certagent check` for one authority: who answers, whether it is trusted, and which CA comes next."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def about_authority(
     secrets: Secrets,
     now: datetime,
 ) -> Findings:
-    """One authority; `authorities` None: it is not contacted. Who answers and is believed joins `reached`."""
+    """One authority; if `authorities` is None, it is not contacted. If it answers and is trusted, it is added to
+    `reached`."""
     yield from _on_this_host(name, authority, secrets)
     if any(secrets.is_lacking(f"authorities.{name}.{word}") for word in _CONTACT_FILES):
         yield Finding(Mark.WARNING, f"{name} was not contacted", "first correct its files, see above")
@@ -92,7 +93,7 @@ def _answer(authority: Authority, contact: Contact, now: datetime) -> Finding:
 
 
 def _unedited(authority: Authority) -> Findings:
-    """What was left as agent.yaml.example has it."""
+    """Values that are still as in agent.yaml.example."""
     if any(not any(each.digest) for each in authority.fingerprints):
         hint = "write what `openssl x509 -noout -fingerprint -sha256 -in ca.pem` prints for your CA"
         yield Finding(Mark.WRONG, "`fingerprint` is still the example's zeros", hint)
@@ -102,7 +103,7 @@ def _unedited(authority: Authority) -> Findings:
 
 
 def _recipe(authority: Authority, contact: Contact | None) -> Findings:
-    """Where to read on, if it has the marks of a CA that docs/cas.md is about."""
+    """Which part of docs/cas.md to read, if it looks like one of the CAs described there."""
     addresses = contact.client.addresses if contact else None
     url = addresses.answered if addresses else authority.urls[0]
     name = known_ca(url, contact.capabilities if contact else None, addresses.server if addresses else "")
@@ -112,7 +113,7 @@ def _recipe(authority: Authority, contact: Contact | None) -> Findings:
 
 
 def _other_addresses(contact: Contact) -> Findings:
-    """Whether those that are not asked as long as the first one answers could take its place."""
+    """Whether the addresses that are not used while the first one answers could replace it."""
     for url, found in contact.client.look_at_others():
         if isinstance(found, CertagentError):
             yield Finding(Mark.WARNING, f"{url} cannot take over: {found}", found.hint)

@@ -1,4 +1,4 @@
-"""What `certagent check` finds of an authority's CRLs: whether they can be had, and put where consumers read them."""
+"""What `certagent check` finds about an authority's CRLs: can they be fetched, and put where consumers read them?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_crls(
     reached: Mapping[str, Contact],
     now: datetime,
 ) -> Iterator[Finding]:
-    """`files` are all of one authority. Nobody is asked where that was not `reached`."""
+    """`files` are all of one authority. Nothing is fetched if the authority was not `reached`."""
     name = files[0].authority
     for file in files:
         try:

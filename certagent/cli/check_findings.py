@@ -1,4 +1,4 @@
-"""What would happen to a keystore next, in plain words, and what a person may not have meant that way. Pure."""
+"""What would happen to a keystore next, in plain words, and what the user may not have meant that way. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STANDS = {
 
 @dataclass(frozen=True)
 class Seen:
-    """A keystore as `check` found it. `contact` None: its authority was not, or could not be, contacted."""
+    """A keystore as `check` found it. If `contact` is None, its authority was not, or could not be, contacted."""
 
     definition: KeystoreDefinition
     authority: Authority
@@ -49,7 +49,7 @@ class Seen:
 
 
 def capability_words(capabilities: Capabilities) -> str:
-    """What a request to this CA would be made of: `AES, SHA-256, POST`."""
+    """The algorithms and method of a request to this CA: `AES, SHA-256, POST`."""
     algorithms = capabilities.algorithms()
     way = "POST" if capabilities.post else "GET"
     return f"{_CIPHERS[algorithms.cipher]}, {_DIGESTS[algorithms.digest]}, {way}"
@@ -128,7 +128,7 @@ def _swap(definition: KeystoreDefinition) -> str:
 
 
 def misnamed(definition: KeystoreDefinition) -> Iterator[Finding]:
-    """Names that are listed twice, or under a kind that no consumer looks for."""
+    """Names that are listed twice, or under a kind that no consumer checks."""
     for name, times in Counter(definition.san).items():
         if times > 1:
             yield Finding(Mark.WARNING, f"san has {name} {times} times", "remove all but one")
@@ -191,7 +191,7 @@ def _words(command: HookCommand) -> str:
 
 
 def _hours(seen: Seen) -> str:
-    """A first certificate does not wait."""
+    """The time window; a first certificate does not wait."""
     windows = seen.definition.activate_in if seen.certificate is not None else ()
     return f" in {' or '.join(map(str, windows))}" if windows else ""
 
@@ -204,7 +204,7 @@ def planned(seen: Seen) -> PlannedRequest:
 
 
 def request_words(seen: Seen, request: PlannedRequest) -> str:
-    """Which message, who signs it, and whether the challenge password is in it."""
+    """Which message, who signs it, and whether it contains the challenge password."""
     definition = seen.definition
     message = "request" if request.message is None else _MESSAGES[request.message]
     first = seen.snapshot.certificate is None
@@ -214,7 +214,7 @@ def request_words(seen: Seen, request: PlannedRequest) -> str:
 
 
 def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
-    """What is allowed, but may not be what was meant."""
+    """What is allowed, but may not be what the user meant."""
     it = seen.snapshot
     if it.last_error is not None:
         ago = span(now - it.last_error.at)
@@ -254,7 +254,7 @@ def _challenge_warnings(seen: Seen) -> Iterator[Finding]:
 
 
 def _name_warnings(seen: Seen, certificate: x509.Certificate) -> Iterator[Finding]:
-    """A renewal keeps the names in place. Raises ConfigError for names that cannot be made sense of."""
+    """A renewal keeps the names in place. Raises ConfigError for names that cannot be understood."""
     definition = seen.definition
     hint = (
         f"a renewal keeps what is in place; `certagent enroll --force {seen.snapshot.name}` requests the configured one"

@@ -1,4 +1,4 @@
-"""How `check` tells what it finds: line by line as it is known, or as one piece of JSON at the end."""
+"""How `check` reports its findings: line by line as they are known, or as one piece of JSON at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LEVELS = {Mark.FINE: "fine", Mark.WARNING: "warning", Mark.WRONG: "fault"}
 
 
 class Report(Protocol):
-    """`counts` has how many findings of each kind there were."""
+    """`counts`: how many findings of each kind there were."""
 
     counts: dict[Mark, int]
 
@@ -24,7 +24,7 @@ class Report(Protocol):
 
 
 class Shown:
-    """For a person. `quiet`: faults and warnings alone, and no sum where there is none."""
+    """For people. `quiet`: only faults and warnings, and no total if there are none."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.counts = dict.fromkeys(Mark, 0)

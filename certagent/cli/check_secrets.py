@@ -1,4 +1,4 @@
-"""`certagent check`: secrets that cannot be read, and those that more people can read than need to."""
+"""`certagent check`: secrets that cannot be read, and secrets that too many people can read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from certagent.hooks import read_secret
 class Secrets:
     """`lacking`: lines about files, variables and programs that the host lacks; they are not repeated.
 
-    `readers`: groups that have to read secrets: root's, and those of the user that certagent runs as.
+    `readers`: groups that need to read secrets: root's, and those of the user that certagent runs as.
     """
 
     lacking: Sequence[str]
@@ -42,7 +42,7 @@ class Secrets:
     def findings(self, what: str, secret: Secret | None, key: str, *, group: str | None = None) -> Iterator[Finding]:
         """About one secret, configured at `key`. `group`: that of its keystore's files, which may need it too.
 
-        A command is not run: it may cost a one-time password.
+        A command is not run: it may use up a one-time password.
         """
         if secret is None or secret.command is not None or self.is_lacking(key):
             return

@@ -1,4 +1,4 @@
-"""Every command: where its code is, what it takes, and what is told of it in `--help`, manual and completion."""
+"""Every command: where its code is, what it takes, and its text in `--help`, manual and completion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from certagent.errors import CertagentError
 
 DEFAULT_CONFIG = Path("/etc/certagent/agent.yaml")
-_FEW = 12  # names that fit into a line
+_FEW = 12  # this many names fit into a line
 
 Add = Callable[[argparse.ArgumentParser], None]
 
@@ -21,9 +21,9 @@ CONFIG, JSON, VERBOSE, QUIET = "config", "json", "verbose", "quiet"
 class Command:
     """`module` below certagent, and its function that takes the arguments and returns the exit code.
 
-    Modules are imported when their command is chosen: the agent must stay without cryptography, and `recover` runs at
-    boot in milliseconds. `brings`: the module has `add_arguments`, which loads what it needs. `interrupted`: what
-    Ctrl-C leaves behind, where that can be said of the command as a whole.
+    A module is imported only when its command is used: the agent must stay without cryptography, and `recover` runs in
+    milliseconds at boot. `brings`: the module has `add_arguments`, which loads what it needs. `interrupted`: what
+    Ctrl-C leaves behind, if that is the same for the whole command.
     """
 
     module: str
@@ -42,7 +42,7 @@ class Command:
 
 
 def examples(*pairs: tuple[str, str]) -> str:
-    """Command lines, and beside each what it does."""
+    """Command lines, each with what it does next to it."""
     width = max((len(line) for line, what in pairs if what), default=0) + 3
     return "examples:\n" + "\n".join(f"  {line:{width}}{what}".rstrip() for line, what in pairs)
 
@@ -63,7 +63,7 @@ def _names(parser: argparse.ArgumentParser, default: str = "all keystores") -> N
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
-    # For the agent, which reads its configuration in a process of its own.
+    # For the agent, which reads its configuration in a separate process.
     parser.add_argument("--definitions-to-stdout", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -96,12 +96,13 @@ def _renew(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--force", action="store_true", help="renew even if it is not due; an open request is abandoned")
     how.add_argument("--compromised", action="store_true", help="make a new key, because others know the present one")
-    # For the agent, which knows them already: as `-c` would read them, of the keystores named alone; and writes metrics
+    # For the agent, which already knows the definitions: like `-c`, for the named keystores only. It writes metrics
     # when all its workers are done.
     parser.add_argument("--definitions-from-stdin", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--only-metrics", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
-    # For a worker of ours: what is open and no more; hooks that it runs once for several keystores.
+    # For processes that a worker starts: finish what is open, and begin nothing. The worker itself runs the hooks
+    # that several keystores share.
     how.add_argument("--finish", action="store_true", help=argparse.SUPPRESS)
     _worker(parser)
 
@@ -304,7 +305,7 @@ COMMANDS = {
 
 
 def offered(given: Sequence[str]) -> str:
-    """The keystores that are configured, for somebody who named none; empty where they cannot be known, or are many."""
+    """The configured keystores, for a user who named none; empty if they are not known, or too many."""
     from certagent.config.load import load_configuration  # noqa: PLC0415 -- only a wrong command line pays for it
 
     try:
@@ -317,7 +318,7 @@ def offered(given: Sequence[str]) -> str:
 
 
 def configured_at(given: Sequence[str]) -> Path:
-    """What -c says on a command line that may be wrong elsewhere."""
+    """The value of -c on a command line that may be wrong elsewhere."""
     path = DEFAULT_CONFIG
     for word, following in zip(given, [*given[1:], ""], strict=True):
         if word in ("-c", "--config") and following:

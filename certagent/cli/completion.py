@@ -1,6 +1,6 @@
-"""`certagent completion`: what a shell offers at the Tab key. The scripts only ask; what there is, the parser knows.
+"""`certagent completion`: what a shell offers at the Tab key. The scripts only ask; the parser has the answers.
 
-So a script never grows old: it calls the certagent it completes for, which answers from its own parser.
+So a script never gets out of date: it calls the certagent it completes for, which answers from its own parser.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from certagent.cli import commands, parser
 from certagent.cli.parser import Parser
 from certagent.errors import CertagentError
 
-# A line that begins so is no word: the shell knows files better.
+# A line that starts with this is not a word: the shell itself knows files best.
 FILES = ":files"
 
 BASH = """\
@@ -77,7 +77,7 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 def add_arguments(made: argparse.ArgumentParser) -> None:
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("shell", nargs="?", choices=tuple(SCRIPTS), metavar="SHELL", help="bash, zsh or fish")
-    # For the scripts: the line as far as it is typed.
+    # For the scripts: the line as typed so far.
     what.add_argument("--line", help=argparse.SUPPRESS)
 
 
@@ -91,7 +91,7 @@ def completion(arguments: argparse.Namespace) -> int:
 
 
 def offered(line: str) -> Iterator[tuple[str, str]]:
-    """What can follow `line`, or can become of its last word; each with what it is."""
+    """What can follow `line`, or complete its last word; each with its description."""
     typed = [*line.split(), *([""] if line[-1:].isspace() else [])][1:]
     if not typed:
         return
@@ -136,7 +136,7 @@ class _Reading:
             self.parser = below or self.parser
 
     def positionals(self) -> list[argparse.Action]:
-        """Those that words can be for: the next one, or the last where it takes several."""
+        """The arguments that a word can be for: the next one, or the last if it takes several."""
         found = [each for each in self._actions if not each.option_strings and not parser.subparsers_of(each)]
         return found[self._taken :] or [each for each in found[-1:] if each.nargs in ("*", "+")]
 
@@ -167,7 +167,7 @@ _CONFIGURED = ("names", "name", "old", "new", "into")
 
 
 def _configured(metavar: str, before: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Keystores, or authorities, that are not named yet; none where the configuration cannot be read."""
+    """Keystores, or authorities, that are not named yet; none if the configuration cannot be read."""
     from certagent.config.load import load_configuration  # noqa: PLC0415 -- for words that may be names alone
 
     try:

@@ -1,4 +1,4 @@
-"""`certagent crl`: the authorities' CRLs, kept fresh for their consumers. The agent and the timer come this way too."""
+"""`certagent crl`: keeps the authorities' CRLs fresh for their consumers. The agent and the timer use it too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from certagent.trust.authorities import Authorities
 
 
 class Report(msgspec.Struct, frozen=True):
-    """One authority's line for programs. `keystores`: those whose certificate was found revoked just now."""
+    """One authority's line for programs. `keystores`: those whose certificate was newly found to be revoked."""
 
     authority: str
     result: str
@@ -76,9 +76,9 @@ def serve(
     as_json: bool = False,
     quiet: bool = False,
 ) -> Iterator[Report]:
-    """One authority after the other, told as soon as it is done; of what is not due (`due`) nothing is said.
+    """One authority after the other, each reported as soon as it is done; with `due`, nothing about those not due.
 
-    `quiet`: what failed is told, and no more.
+    `quiet`: only failures are reported.
     """
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     for name, files in chosen.items():
@@ -182,20 +182,20 @@ def work_for(
 
 
 def _identities(configuration: Configuration, names: Sequence[str], here: str) -> Iterator[Identity]:
-    """Of the keystores in files."""
+    """The identities of keystores in files."""
     for name in names:
         if isinstance(configuration.keystores[name], Pkcs11Keystore):
             continue
         try:
             found = configured_keystore(configuration, name, here).keystore.read()
         except CertagentError:
-            continue  # its own worker says so
+            continue  # its own worker reports it
         if found is not None:
             yield found
 
 
 def _certificates(configuration: Configuration, names: Sequence[str], here: str) -> Iterator[x509.Certificate]:
-    """Of the keystores, those in place and those that wait for the next CA."""
+    """The keystores' certificates: those in place, and those that wait for the next CA."""
     for name in names:
         configured = configured_keystore(configuration, name, here)
         if (found := certificate_in_place(configured.keystore)) is not None:
@@ -205,11 +205,11 @@ def _certificates(configuration: Configuration, names: Sequence[str], here: str)
             if staged is not None and staged.certificate:
                 yield load_der(staged.certificate)
         except (CertagentError, ValueError):
-            continue  # its own worker says so
+            continue  # its own worker reports it
 
 
 def _serials(configuration: Configuration, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Of the certificates in place, as their workers last saw them."""
+    """The serial numbers of the certificates in place, as their workers last saw them."""
     directory = StateDirectory(Path(configuration.state_dir))
     for name in names:
         try:

@@ -3,7 +3,7 @@
 0 OK        all is in order
 1 WARNING   somebody should look: failed attempts, a request pending for long, no next CA or a refused one,
             nothing done that was due
-2 CRITICAL  a service is about to fail, or does: expired, failing in the last tenth of the life, key and
+2 CRITICAL  a service is failing, or about to: expired, failing in the last tenth of the life, key and
             certificate that cannot be used
 3 UNKNOWN   the configuration or the state cannot be read, or the clock is not set
 """
@@ -27,7 +27,7 @@ from certagent.status.crls import CrlStatus, take_crls
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import ahead, iso, printable, span
 
-_LONG = timedelta(days=1)  # a person may take so much time to approve a request, or a tenth of the certificate's life
+_LONG = timedelta(days=1)  # the operator may take this long to approve a request, or a tenth of the certificate's life
 
 
 class Level(IntEnum):
@@ -57,12 +57,12 @@ def health(arguments: argparse.Namespace) -> int:
 
 
 def _patience(configuration: Configuration) -> timedelta:
-    """How late a due action may be before nobody seems to be there to do it."""
+    """How late a due action may be before it seems that nothing runs to do it."""
     return configuration.check_every + configuration.worker_timeout
 
 
 def _say(arguments: argparse.Namespace, level: Level, text: str, figures: dict[str, int] | None = None) -> int:
-    """The line; what a monitor draws behind the bar. Of each keystore the metrics file tells more."""
+    """Print the line; a monitor draws what follows the bar. The metrics file has more about each keystore."""
     figures = figures or {}
     if arguments.json:
         print(indented({"level": level.name, "text": printable(text), **figures}))
@@ -76,7 +76,7 @@ def _say(arguments: argparse.Namespace, level: Level, text: str, figures: dict[s
 def judged(
     taken: Sequence[Snapshot], now: datetime, patience: timedelta, crls: Sequence[CrlStatus] = ()
 ) -> tuple[Level, str]:
-    """The worst of all keystores and CRLs, and a line that names everything that is not in order, the worst first."""
+    """The worst level of all keystores and CRLs, and a line that names everything not in order, the worst first."""
     if not policy.clock_is_sane(now):
         return Level.UNKNOWN, f"the clock says {iso(now)}: nothing is done until it is set"
     if doubts := [each.situation.doubt for each in taken if each.situation.doubt is not None]:
@@ -95,7 +95,7 @@ def judged(
 
 
 def _nothing(it: Snapshot, failing: str) -> tuple[Level, str] | None:
-    """What is said where no certificate is to be seen."""
+    """What to say if there is no certificate to look at."""
     if not it.situation.readable:
         unknown = it.last_error is not None and it.last_error.kind == "state"
         return (Level.UNKNOWN if unknown else Level.CRITICAL), f"cannot be read{failing}"
@@ -151,7 +151,7 @@ def crl_faults(it: CrlStatus, now: datetime, patience: timedelta) -> Iterator[tu
 
 def _failing(it: Snapshot, lifetime: Lifetime | None, why: str, now: datetime) -> tuple[Level, str]:
     if it.last_error is not None and it.last_error.kind == "owed":
-        # As long as hooks fail, the service may still use the certificate from before.
+        # As long as hooks fail, the service may still use the old certificate.
         used_until = it.transaction.old_not_after if it.transaction else None
         over = used_until is not None and used_until <= now
         return (Level.CRITICAL if over else Level.WARNING), it.last_error.message
@@ -172,7 +172,7 @@ def _pending(it: Snapshot, since: datetime, now: datetime) -> Iterator[tuple[Lev
 
 
 def _rollover(it: Snapshot, now: datetime) -> Iterator[tuple[Level, str]]:
-    """Refusals are failures too, and were told as such."""
+    """Refusals also count as failures, and were reported as such."""
     if it.rollover is not None and it.rollover.ca is not None and it.rollover.late(now) and not it.situation.failures:
         yield (
             Level.WARNING,
@@ -191,7 +191,7 @@ def _all_well(taken: Sequence[Snapshot], now: datetime) -> str:
 
 
 def _figures(taken: Sequence[Snapshot], now: datetime) -> dict[str, int]:
-    """Numbers of keystores; `least_left`: seconds of the life that ends first."""
+    """Numbers of keystores; `least_left`: seconds of the shortest remaining life."""
     failing = sum(each.situation.failures > 0 or not each.situation.readable for each in taken)
     staged = sum(each.rollover is not None and each.rollover.switch_at is not None for each in taken)
     figures = {"keystores": len(taken), "failing": failing, "staged": staged}

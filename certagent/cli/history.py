@@ -32,7 +32,7 @@ def history(arguments: argparse.Namespace) -> int:
     for name in names:
         try:
             told += [(name, event) for event in _events(configuration, name)]
-        except StateError as error:  # of this one; the others have theirs
+        except StateError as error:  # of this keystore; the others have their own
             unread += 1
             print_error(error)
     told.sort(key=lambda each: each[1].at)
@@ -52,7 +52,7 @@ def history(arguments: argparse.Namespace) -> int:
 
 
 def _remembered(configuration: Configuration, names: Sequence[str]) -> list[str]:
-    """The keystores whose history is asked for; one that is not configured any more still has its own."""
+    """The keystores whose history to show; one that is no longer configured still has its own."""
     directory = StateDirectory(Path(configuration.state_dir)).keystores
     try:
         on_disk = sorted(each.name for each in directory.iterdir()) if directory.is_dir() else []
@@ -74,7 +74,7 @@ def _events(configuration: Configuration, name: str) -> list[Event]:
 
 
 def _event_line(name: str, event: Event) -> dict[str, Any]:
-    """One line of `history --json`: what is empty is left out."""
+    """One line of `history --json`, without empty values."""
     rest = {key: value for key, value in msgspec.structs.asdict(event).items() if value and key != "at"}
     times = {key: iso(value) for key, value in rest.items() if isinstance(value, datetime)}
     return {"at": iso(event.at), "keystore": name, **rest, **times}
@@ -110,7 +110,7 @@ _EVENT_STYLES = {
 
 
 def _print_events(console: Console, told: Sequence[tuple[str, Event]]) -> None:
-    from rich.table import Table  # noqa: PLC0415 -- loaded where somebody looks on
+    from rich.table import Table  # noqa: PLC0415 -- loaded only to show this to people
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)

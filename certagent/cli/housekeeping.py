@@ -1,6 +1,6 @@
 """`certagent cancel`, `remove` and `rename`: a keystore's records by hand. Consumers' files stay as they are.
 
-Each says first what it will do, and does it once it was confirmed: by `y`, or by --yes where nobody is asked.
+Each first says what it will do, and does it once that is confirmed: with `y`, or with --yes if nobody can be asked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from certagent.transaction.journal import Journal, Phase, Transaction
 
 
 def cancel(arguments: argparse.Namespace) -> int:
-    """Give an open transaction up, and a rollover in preparation."""
+    """Give up an open transaction, and a rollover in preparation."""
     configuration = load_configuration(arguments.config)
     names = chosen(configuration, [arguments.name])
     [context] = contexts(configuration, names, _log, lambda _name, _line: None)
@@ -44,13 +44,13 @@ def cancel(arguments: argparse.Namespace) -> int:
             _log(arguments.name, message)
         for journal, seen in found.items():
             now = journal.open()
-            if now is not None and now.id == seen.id:  # no other that was begun meanwhile
+            if now is not None and now.id == seen.id:  # not another one that began meanwhile
                 walk.give_up(replace(context, journal=journal), AbandonedError("by hand"))
     return _end(arguments, arguments.name, told, done=True)
 
 
 def _open(place: KeystoreDirectory) -> dict[Journal, Transaction]:
-    """The transaction of a keystore, and its rollover in preparation, by their journals. Raises StateError."""
+    """A keystore's transaction, and its rollover in preparation, by their journals. Raises StateError."""
     journals = (Journal(place.path), Journal(place.path, ROLLOVER))
     return {journal: found for journal in journals if (found := journal.open()) is not None}
 
@@ -86,7 +86,7 @@ def remove(arguments: argparse.Namespace) -> int:
 
 
 def rename(arguments: argparse.Namespace) -> int:
-    """Let what is kept of OLD be NEW's, which is configured in its stead."""
+    """Give the records of OLD to NEW, which is configured in its place."""
     configuration, old, new = load_configuration(arguments.config), arguments.old, arguments.new
     if old in configuration.keystores or new not in configuration.keystores:
         raise ConfigError(
@@ -105,7 +105,7 @@ def rename(arguments: argparse.Namespace) -> int:
     with _locked(source.path, old), _locked(target.path, new):
         if message := recovery.recover_keystore(Journal(source.path)):
             _log(old, message)
-        durable.remove(target.path)  # what a first look left there
+        durable.remove(target.path)  # left there by a first look
         durable.replace(source.path, target.path)
     return _end(arguments, old, told, done=True)
 
@@ -120,7 +120,7 @@ def _state_of(configuration: Configuration, name: str) -> KeystoreDirectory:
 
 
 def _is_name(text: str) -> bool:
-    """Whether a keystore may be called so: what is no name, nothing at all for one, would be another directory."""
+    """Whether a keystore can have this name: an invalid one, such as an empty name, would be another directory."""
     try:
         msgspec.convert(text, Name)
     except msgspec.ValidationError:
@@ -129,7 +129,7 @@ def _is_name(text: str) -> bool:
 
 
 def _confirmed(arguments: argparse.Namespace, name: str, told: Sequence[str]) -> bool:
-    """Say what will be done, and whether it is to be. Raises ConfigError where nobody can be asked."""
+    """Say what will be done, and return whether to do it. Raises ConfigError if nobody can be asked."""
     if not arguments.json:
         for line in told:
             print(f"{name}: {line}")
@@ -144,7 +144,7 @@ def _confirmed(arguments: argparse.Namespace, name: str, told: Sequence[str]) ->
 
 
 def _end(arguments: argparse.Namespace, name: str, told: Sequence[str], *, done: bool) -> int:
-    """The same for programs; nothing more for people, who were told before, unless there was nothing to do."""
+    """Report the end to programs; to people, who were told before, only if there was nothing to do."""
     if arguments.json:
         lines = [printable(line) for line in told]
         print(json.dumps({"keystore": name, "command": arguments.command, "done": done, "messages": lines}))

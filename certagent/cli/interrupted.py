@@ -1,4 +1,4 @@
-"""What Ctrl-C leaves of a keystore that was being worked on, and how to go on: from its journals, which outlive it."""
+"""What Ctrl-C leaves of a keystore that was being worked on, and how to go on: read from its journals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEFT = {
 
 
 def outcome(context: Context) -> Outcome:
-    """The report of a keystore that an interrupted command was at. Reads the journals alone."""
+    """The report of the keystore that an interrupted command was working on. Reads only the journals."""
     name = context.configured.name
     for journal in (context.journal, context.configured.rollover):
         try:

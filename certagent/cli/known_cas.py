@@ -1,7 +1,7 @@
-"""Which well-known CA an address and capabilities are those of: for a pointer to docs/cas.md, and for nothing else.
+"""Which well-known CA has this address and these capabilities: only used to point to docs/cas.md.
 
-Exact marks alone, each its product's own; whoever has none of them is not guessed at. OpenXPKI has none: its address is
-everybody's.
+Only exact marks count, each of a single product; without one there is no guess. OpenXPKI has none: any CA could have
+its address.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from certagent.scep import Capabilities
 
-# The path that a product answers at, wherever it stands → its heading in docs/cas.md.
+# The path that a product answers at, wherever it is installed → its heading in docs/cas.md.
 _PATHS = {
     r"(?i:/certsrv/mscep/mscep\.dll)(/pkiclient\.exe)?": "NDES",
     r"/ejbca/publicweb/apply/scep/([^/]+/)?pkiclient\.exe": "EJBCA",
@@ -19,15 +19,15 @@ _PATHS = {
     r"/ca/cgi-bin/pkiclient\.exe": "Dogtag",
     r"/v1/[^/].*/scep": "Vault",
 }
-# The address that RFC 8894 §4.1 has for an example is everybody's; the router says what it is in its Server header.
+# Any CA could use RFC 8894 §4.1's example address; the router names itself in its Server header.
 _PATHS_OF_IOS = {r"/cgi-bin/pkiclient\.exe": "Cisco IOS"}
-# Both are made with micromdm's library, and say this, no word more or less.
+# Both are built with micromdm's library, and list exactly these words.
 _MICROMDM_WORDS = {"AES", "DES3", "POSTPKIOperation", "Renewal", "SCEPStandard", "SHA-1", "SHA-256"}
 _PATHS_OF_MICROMDM_WORDS = {r"/scep": "micromdm", r"/scep/[^/]+": "step-ca"}
 
 
 def known_ca(url: str, capabilities: Capabilities | None, server: str = "") -> str:
-    """Its heading in docs/cas.md; empty if there are no marks of one. `capabilities` None: it was not asked."""
+    """Its heading in docs/cas.md; empty if nothing marks it as one. `capabilities` is None if they are not known."""
     paths = dict(_PATHS)
     if server == "cisco-IOS":
         paths |= _PATHS_OF_IOS

@@ -1,4 +1,4 @@
-"""One command from its command line to its end, and the one place where errors become lines and exit codes.
+"""Runs one command from its command line to its end; the only place where errors become lines and exit codes.
 
 Exit codes: 0 done; 1 at least one keystore failed; 2 usage or configuration; 3 waiting (pending); 130 Ctrl-C. `health`
 has its own.
@@ -21,9 +21,9 @@ from certagent.errors import CertagentError, ConfigError, internal_fault
 from certagent.uncollected import uncollected
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it: 128 and SIGINT's number."""
+"""The exit code after Ctrl-C, as shells define it: 128 plus SIGINT's number."""
 
-# They end soon, and look at ten thousand keystores perhaps: what is looked for in them costs, and finds nothing.
+# Short commands, perhaps for ten thousand keystores: garbage collection would cost time and find nothing.
 _SHOW = ("status", "plan", "health", "history")
 
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     streams.complete()
     if not sys.warnoptions:
-        # cryptography warns of odd certificates, whoever made them; whether they are accepted is ours to say.
+        # cryptography warns about odd certificates, whoever made them; certagent itself decides whether to accept them.
         warnings.simplefilter("ignore")
     try:
         return _run(parser.read(sys.argv[1:] if argv is None else list(argv)))
@@ -47,13 +47,13 @@ def _run(arguments: argparse.Namespace) -> int:
     command = COMMANDS[arguments.command]
     code = 0
     streams.hushed.set(arguments.quiet)
-    if arguments.verbose and arguments.command != "run":  # the agent's log goes another way, and its workers have -v
+    if arguments.verbose and arguments.command != "run":  # the agent sets up its own log, and passes -v to its workers
         streams.tell_all()
     try:
         run = getattr(importlib.import_module(f"certagent.{command.module}"), command.function)
         with uncollected() if arguments.command in _SHOW else nullcontext():
             code = int(run(arguments))
-        sys.stdout.flush()  # what it still holds may find no room
+        sys.stdout.flush()  # there may be no room for buffered output
         return code
     except CertagentError as error:
         if arguments.debug:
@@ -72,14 +72,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _unwritten(error: Exception) -> CertagentError | None:
-    """What a full disk below our output raises names no file."""
+    """The error of a full disk for our output; it names no file."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) and not error.filename:
         return CertagentError(f"the output cannot be written: {error.strerror}", "check where it is sent")
     return None
 
 
 def print_error(error: CertagentError) -> None:
-    """What is wrong, each fault a line, and what to do about it."""
+    """Print what is wrong, each fault on a line, and what to do about it."""
     problems = error.problems if isinstance(error, ConfigError) else ()
     for line in problems or (str(error),):
         print(f"certagent: {line}", file=sys.stderr)

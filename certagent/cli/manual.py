@@ -1,4 +1,4 @@
-"""`certagent man`: the manual pages, made of what they describe: the parser, and the schema of the configuration."""
+"""`certagent man`: the manual pages, generated from what they describe: the parser, and the configuration's schema."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def man(arguments: argparse.Namespace) -> int:
 
 
 def _date() -> str:
-    """Today, or what a reproducible build says."""
+    """Today, or the date that a reproducible build sets."""
     said = os.environ.get("SOURCE_DATE_EPOCH", "")
     moment = datetime.fromtimestamp(int(said), UTC) if said.isdigit() else datetime.now(UTC)
     return f"{moment:%Y-%m-%d}"
@@ -115,13 +115,13 @@ def _command(each: Parser) -> list[str]:
 
 
 def _arguments(of: Parser) -> list[str]:
-    """Options and arguments, but for those that all have."""
+    """Options and arguments, except those that all commands have."""
     lines: list[str] = []
     for action in parser.actions(of):
         if action.help == argparse.SUPPRESS or action.dest == "help" or parser.subparsers_of(action):
             continue
         if action.default == argparse.SUPPRESS and action.dest in parser.COMMON:
-            continue  # told once, of all
+            continue  # described once for all commands
         value = "" if action.nargs == 0 else f" {_value(action)}"
         name = ", ".join(f"{option}{value}" for option in action.option_strings) or _value(action)
         default = {"default": action.default, "prog": of.prog}
@@ -255,7 +255,7 @@ def _title(name: str, section: int, date: str, package: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """One line of text, for roff: its own signs stay signs, and a hyphen can be copied."""
+    """One line of text for roff: its special characters are escaped, and a hyphen can be copied."""
     text = (
         text.replace("\\", r"\e").replace("-", r"\-").replace("`", r"\(ga").replace("'", r"\(aq").replace("^", r"\(ha")
     )
@@ -264,7 +264,7 @@ def _escaped(text: str) -> str:
 
 
 def _bare(text: str) -> list[str]:
-    """A paragraph, a line for each sentence."""
+    """A paragraph, one line per sentence."""
     return [_escaped(line) for line in re.split(r"(?<=[.:;]) +", " ".join(text.split())) if line]
 
 

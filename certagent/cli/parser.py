@@ -1,6 +1,6 @@
-"""The argument parser: how `--help` looks, what every command takes, and what is said of a wrong command line.
+"""The argument parser: how `--help` looks, what every command takes, and the errors for a wrong command line.
 
-Everything that is told of the commands (--help, man page, completion) comes from what is built here of `commands.py`.
+All texts about the commands (--help, man page, completion) come from what is built here from `commands.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MORE = "`certagent COMMAND --help` tells more of each; `certagent man` prints t
 
 
 COMMON = ("config", "json", "verbose", "quiet", "debug")
-"""What stands on either side of a command, by its `dest`."""
+"""Options that may be on either side of a command, by their `dest`."""
 
 
 class Help(argparse.HelpFormatter):
@@ -42,7 +42,7 @@ class Help(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """One line for what is wrong, and one for what to do; argparse prints the whole usage, and its own words."""
+    """One line for what is wrong, and one for what to do; argparse would print the whole usage, in its own words."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{"formatter_class": Help, **options})
@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
         return message, hint
 
     def _none_of(self, name: str, word: str, hint: str) -> tuple[str, str]:
-        """Of a word that is none of those known."""
+        """The error for a word that is not a known one."""
         known = next((_words(each) for each in actions(self) if name in (*each.option_strings, each.metavar)), [])
         close = _closest(word, known)
         meant = f"did you mean {close}?" if close else ""
@@ -76,7 +76,7 @@ class Parser(argparse.ArgumentParser):
         return f"{name}: {word!r} is not one of {', '.join(known)}", meant or hint
 
     def unknown(self, words: Sequence[str]) -> NoReturn:
-        """What is left over, told by the parser it was meant for."""
+        """Report words that are left over, by the parser they were meant for."""
         known = [option for action in actions(self) for option in action.option_strings if option.startswith("--")]
         word = words[0].partition("=")[0]
         close = _closest(word, known) if word.startswith("--") else ""
@@ -98,7 +98,7 @@ def _closest(word: str, known: Sequence[str]) -> str:
 
 
 def read(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of one command line; SystemExit, with what is wrong told, for a wrong one."""
+    """The arguments of one command line; for a wrong one, prints what is wrong and raises SystemExit."""
     parser = build(argv)
     arguments, left = parser.parse_known_args(argv)
     chosen = _chosen(parser, arguments)
@@ -128,12 +128,12 @@ def actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def subparsers_of(action: argparse.Action) -> dict[str, Parser]:
-    """The commands behind an argument; empty for one that is none."""
+    """The commands behind an argument; empty if it has none."""
     return dict(action.choices) if isinstance(action, argparse._SubParsersAction) else {}  # noqa: SLF001
 
 
 def subparsers(parser: argparse.ArgumentParser) -> list[dict[str, Parser]]:
-    """The commands of a parser, by their names; empty for one that has none."""
+    """The commands of a parser, by their names; empty if it has none."""
     return [found for found in map(subparsers_of, actions(parser)) if found]
 
 
@@ -144,7 +144,7 @@ def summaries(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 
 def build(argv: Sequence[str], *, whole: bool = False) -> Parser:
-    """The parser. Commands that bring arguments of their own are asked for them where `argv` names them, or `whole`."""
+    """The parser. Commands with arguments of their own add them if `argv` names the command, or with `whole`."""
     parser = Parser(prog="certagent", description=f"{_ABOUT}\n\n{_MORE}", epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"certagent {__version__}")
     _add_common(parser, COMMON, top=True)
@@ -162,7 +162,7 @@ def build(argv: Sequence[str], *, whole: bool = False) -> Parser:
 
 
 def _add_common(parser: argparse.ArgumentParser, takes: Sequence[str], *, top: bool = False) -> None:
-    """What stands on either side of the command. Below, a value given before is not overwritten (SUPPRESS)."""
+    """The options on either side of the command. After it, an earlier value is not overwritten (SUPPRESS)."""
 
     def missing(value: object) -> Any:
         return value if top else argparse.SUPPRESS

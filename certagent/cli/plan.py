@@ -1,5 +1,5 @@
-"""`certagent plan`: every event ahead, as a table and, in a terminal, a timeline; from the decisions that the worker
-makes (`status.forecast`)."""
+"""`certagent plan`: every future event, as a table and, in a terminal, a timeline; from the same decisions as the
+worker's (`status.forecast`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-# What the timeline shows an event with; where two meet in one cell, the later of this list.
+# How the timeline shows an event; if two fall into one cell, the later one in this list.
 _SIGNS = {
     What.AND_SO_ON: ("…", "dim"),
     What.HOOKS: ("↻", "yellow"),
@@ -47,7 +47,7 @@ _LINES = ("cyan", "magenta", "blue")
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    """Raises ConfigError for a date that is none, or that has passed."""
+    """Raises ConfigError for an invalid date, or one that has passed."""
     configuration = load_configuration(arguments.config)
     now = assemble.clock()
     names = assemble.chosen(configuration, arguments.names)
@@ -109,7 +109,7 @@ def _entry(event: Event) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Row:
-    """Keystores to which the same happens at once."""
+    """Keystores to which the same happens at the same time."""
 
     event: Event
     names: list[str]
@@ -117,7 +117,7 @@ class _Row:
 
     @property
     def cells(self) -> tuple[str, str, str, str, str]:
-        distance = ahead(self.event.at, self.now).removeprefix("in ")  # the column is called so
+        distance = ahead(self.event.at, self.now).removeprefix("in ")  # the column's title says so
         word = _WORDS.get(self.event.what) or self.event.what.value
         detail = printable(self.event.detail)
         return (
@@ -136,8 +136,8 @@ def _rows(events: Sequence[Event], now: datetime) -> list[_Row]:
 
 
 def _table(rows: Sequence[_Row], width: int) -> Table:
-    """Where it is narrow, without the times."""
-    from rich.table import Table  # noqa: PLC0415 -- loaded where somebody looks on
+    """The events as a table; a narrow one has no times."""
+    from rich.table import Table  # noqa: PLC0415 -- loaded only to show this to people
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
@@ -167,7 +167,7 @@ def _sign(event: Event) -> tuple[str, str]:
 
 
 def _timeline(events: Sequence[Event], names: Sequence[str], now: datetime, until: datetime, width: int) -> Text:
-    """A line per keystore from `now` to `until`, its colour changing with the CA, above an axis with dates."""
+    """A line per keystore from `now` to `until`, whose colour changes with the CA, above an axis with dates."""
     from rich.text import Text  # noqa: PLC0415 -- as above
 
     name_width = max(4, min(max(map(len, names)), 24, width // 4))
@@ -184,7 +184,7 @@ def _timeline(events: Sequence[Event], names: Sequence[str], now: datetime, unti
 
 
 class _Scale:
-    """Time on cells: `cells` of them from `start` to `end`."""
+    """Maps time to cells: `cells` of them from `start` to `end`."""
 
     def __init__(self, start: datetime, end: datetime, cells: int) -> None:
         self._start, self._end, self._cells = start, end, cells

@@ -1,4 +1,4 @@
-"""`certagent recover`: at boot, before the consumers start. Works even where the configuration is broken."""
+"""`certagent recover`: at boot, before the consumers start. Works even if the configuration is broken."""
 
 from __future__ import annotations
 

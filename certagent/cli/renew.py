@@ -1,4 +1,4 @@
-"""`certagent renew` and `certagent enroll`: the worker that the agent starts, and the command a person types."""
+"""`certagent renew` and `certagent enroll`: the worker that the agent starts, and the command that people type."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def renew(arguments: argparse.Namespace) -> int:
 
 
 def enroll(arguments: argparse.Namespace) -> int:
-    """Raises KeystoreError for a living identity, unless --force was said."""
+    """Raises KeystoreError for a valid identity, unless --force was given."""
     configuration = load_configuration(arguments.config)
     names = chosen(configuration, arguments.names)
     if arguments.into:
@@ -71,7 +71,7 @@ def enroll(arguments: argparse.Namespace) -> int:
 
 
 def _move(configuration: Configuration, names: Sequence[str], arguments: argparse.Namespace) -> int:
-    """`enroll NAME --into NEW`: the identity in NAME asks for one in NEW; what it holds is only read."""
+    """`enroll NAME --into NEW`: requests a certificate for NEW with the identity in NAME, which is only read."""
     into = chosen(configuration, [arguments.into])
     if names == into:
         raise ConfigError(
@@ -98,7 +98,7 @@ def _refuse_living(context: Context) -> None:
 
 
 def _refuse_unreadable(context: Context) -> None:
-    """What is in place and cannot be used is told first: perhaps it only has to be restored."""
+    """Report files in place that cannot be used before anything else: perhaps they only have to be restored."""
     try:
         context.configured.keystore.read()
     except KeystoreError as error:
@@ -115,10 +115,10 @@ def _serve(
     *,
     excerpt: bool = False,
 ) -> int:
-    """One keystore after the other, a line of report each as soon as it is done; then the metrics.
+    """One keystore after the other, each with a line of report as soon as it is done; then the metrics.
 
-    The hooks that several of them share come when the last of these is through. `excerpt`: the configuration is one,
-    of these keystores alone, that the agent handed us.
+    Hooks that several of them share run after the last of these. `excerpt`: the configuration is an excerpt for these
+    keystores only, which the agent passed to us.
     """
     file, stopping = arguments.config, _asked_to_stop()
     at_work: list[Context] = []
@@ -135,7 +135,7 @@ def _serve(
         apart = token_workers.wants_its_own(context, names)
         try:
             return (serve_apart if apart else advance)(context, wish, stopping)
-        except Exception as fault:  # ours, and with one keystore: it must not cost the others
+        except Exception as fault:  # a bug of ours with one keystore must not affect the others
             if arguments.debug:
                 raise
             error = internal_fault(fault)
@@ -153,13 +153,13 @@ def _serve(
         return INTERRUPTED
     if wish is Wish.DUE and not arguments.names and doubt is None and not stopping():
         results += _crls(configuration, quiet=arguments.quiet)
-    if not excerpt:  # else the agent has them written, once for all its workers
+    if not excerpt:  # otherwise the agent writes them, once for all its workers
         _write_metrics(configuration, debug=arguments.debug)
     return _exit_code(results, wish)
 
 
 def _crls(configuration: Configuration, *, quiet: bool) -> list[Result]:
-    """The authorities' CRLs that are due: who looks at all keystores looks at these too."""
+    """The authorities' CRLs that are due: a command that looks at all keystores looks at these too."""
     from certagent.cli.crl import serve  # noqa: PLC0415 -- the agent's workers fetch none
     from certagent.config.crl_files import crl_files  # noqa: PLC0415
 
@@ -174,7 +174,7 @@ def _as_json(arguments: argparse.Namespace) -> bool:
 def _tell_each(
     outcomes: Iterator[Outcome], at_work: Sequence[Context], arguments: argparse.Namespace
 ) -> list[Result] | None:
-    """A line of report each. None after Ctrl-C, of which those that were `at_work` are told."""
+    """A line of report each. None after Ctrl-C; then only those that were `at_work` are reported."""
     tell = _report_json if _as_json(arguments) else _report_text
     results = []
     try:
@@ -196,7 +196,7 @@ def _is_told(outcome: Outcome, *, quiet: bool) -> bool:
 
 
 def _asked_to_stop() -> Callable[[], bool]:
-    """Whether SIGTERM asked us to stop, from now on: at the next durable point. Ctrl-C ends us where we are."""
+    """Whether SIGTERM has asked us to stop, at the next durable point. Ctrl-C ends us where we are."""
     stop = False
 
     def stopping() -> bool:
@@ -218,7 +218,7 @@ def _outcomes(
     *,
     leave_once: bool,
 ) -> Iterator[Outcome]:
-    """What becomes of each. Where hooks are to be run once for several, IN_PLACE comes first, and then the end.
+    """The outcome of each. If several share hooks that run once, IN_PLACE comes first, and the end later.
 
     `leave_once`: those hooks are left to whoever started us.
     """
@@ -243,7 +243,7 @@ def _exit_code(results: Sequence[Result], wish: Wish) -> int:
 
 
 def _bring_strays_to_an_end(configuration: Configuration) -> None:
-    """Keystores that left the configuration in the middle of a transaction: finish the swap, say what is left."""
+    """Keystores that left the configuration in the middle of a transaction: finish the swap, report what is left."""
     state_dir = Path(configuration.state_dir)
     strays = list(recovery.open_transactions(state_dir, apart_from=configuration.keystores))
     if not strays:
@@ -284,7 +284,7 @@ def _report_json(outcome: Outcome) -> None:
 
 
 def _report_text(outcome: Outcome) -> None:
-    """One line for a person."""
+    """One line for people."""
     line = f"{outcome.keystore}: {report.words(outcome)}"
     if outcome.next_action is not None and outcome.next_action_at is not None:
         line += f", next {outcome.next_action} at {iso(outcome.next_action_at)}"
@@ -301,7 +301,7 @@ def _silent(_keystore: str, _line: str) -> None:
 
 @contextmanager
 def _progress(*, quiet: bool, lines: bool) -> Iterator[Line]:
-    """What is being done, for a person: a spinner in a terminal, lines elsewhere, nothing for the agent."""
+    """Shows people what is being done: a spinner in a terminal, lines elsewhere, nothing for the agent."""
     if quiet:
         yield _silent
     elif lines or not sys.stderr.isatty():
@@ -314,7 +314,7 @@ def _progress(*, quiet: bool, lines: bool) -> Iterator[Line]:
 
 
 def _foretell(configuration: Configuration, names: Sequence[str], arguments: argparse.Namespace) -> int:
-    """--dry-run: what would be done, from the same decisions; nothing is contacted or changed."""
+    """--dry-run: what would be done, from the same decisions; contacts and changes nothing."""
     from certagent.status.snapshot import take_snapshots  # noqa: PLC0415 -- as above
 
     now = clock()

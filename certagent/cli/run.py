@@ -1,5 +1,5 @@
-"""`certagent run`: hand over to the agent; or tell it what it wants to know of the configuration: it does not load all
-that it takes to read one.
+"""`certagent run`: starts the agent; or prints what the agent needs to know of the configuration, because the agent
+itself does not load all the code that reads one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 
 from certagent.errors import ConfigError
 
-# Each loads what its own process needs.
+# Each function imports what its own process needs.
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`certagent status`: what is there, and what happens next."""
+"""`certagent status`: what is in place, and what happens next."""
 
 from __future__ import annotations
 
@@ -125,12 +125,12 @@ def _next(coming: Assessment, now: datetime) -> str:
 
 
 def _date(coming: Assessment, now: datetime) -> str:
-    """The moment itself; nothing for now."""
+    """The moment itself; empty if it is now."""
     return short_date(coming.at, now) if coming.action and coming.at and coming.at > now else ""
 
 
 def staged(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
-    """The shadows that wait for a next CA, those that share one and its time in one line."""
+    """The shadows that wait for a next CA; those that share a CA and its time are in one line."""
     shared: dict[tuple[str, datetime], list[str]] = {}
     for each in taken:
         found = each.rollover
@@ -143,7 +143,7 @@ def staged(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
 
 
 def waiting(taken: Iterable[Snapshot]) -> list[Finding]:
-    """Those that wait for a window of `activate_in`, what waits for the same in one line."""
+    """Keystores that wait for a window of `activate_in`; those that wait for the same are in one line."""
     shared: dict[str, list[str]] = {}
     for each in taken:
         if each.assessment.waits:
@@ -175,7 +175,7 @@ def _ago(moment: datetime | None, now: datetime) -> str:
 
 
 def rollover_rows(it: Snapshot, found: RolloverStatus, now: datetime) -> list[tuple[str, str]]:
-    """The rollover of one keystore, from the identity in place to the CAs before: a word, and what is to be said."""
+    """The rollover of one keystore, from the identity in place to the previous CAs: a word, and its text."""
     rows, retry_at = [], it.situation.rollover_past.retry_at
     if it.certificate is not None:
         rows.append(("identity", f"{it.certificate.serial}, {ends(it.certificate.lifetime.not_after, now)}"))
@@ -221,7 +221,7 @@ def _print_rollover(console: Console | None, rows: Sequence[tuple[str, str]]) ->
 
 
 def notices(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
-    """What does not fit into a table: errors with their hints, each once however many keystores share it."""
+    """What does not fit into the table: errors with their hints, each once, however many keystores share it."""
     errors: dict[tuple[str, str], list[tuple[str, LastError]]] = {}
     found = []
     for each in taken:
@@ -259,8 +259,8 @@ def _summary(taken: Sequence[Snapshot]) -> str:
 
 
 def _print_table(console: Console, rows: Sequence[_Row]) -> None:
-    """Whatever the width: first the subjects give way, then they go."""
-    from rich.table import Table  # noqa: PLC0415 -- loaded where somebody looks on
+    """Fits any width: first the subjects are shortened, then they are left out."""
+    from rich.table import Table  # noqa: PLC0415 -- loaded only to show this to people
     from rich.text import Text  # noqa: PLC0415
 
     wide = console.width >= WIDE
@@ -296,7 +296,7 @@ def _print_table(console: Console, rows: Sequence[_Row]) -> None:
 
 
 def _bar(row: _Row, width: int) -> Text:
-    """What is left of the life, from the left; a living certificate always shows a trace."""
+    """The rest of the life, as a bar from the left; a valid certificate always shows at least a trace."""
     from rich.text import Text  # noqa: PLC0415 -- as above
 
     halves = max(round(row.share * width * 2), 1 if row.share else 0)

@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr as they come: closed, full, or with nobody at the other end; and what -v adds on stderr."""
+"""stdin, stdout and stderr as they are: closed, full, or with nobody at the other end; and what -v adds on stderr."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import TextIO
 from certagent.text import printable
 
 about: ContextVar[str] = ContextVar("about", default="")
-"""The keystore that is at work: what -v tells begins with its name."""
+"""The keystore being worked on: lines of -v begin with its name."""
 
 hushed: ContextVar[bool] = ContextVar("hushed", default=False)
-"""-q: only what is wrong is told."""
+"""-q: report only what is wrong."""
 
 
 def complete() -> None:
-    """Give a stream that our starter closed a place that takes everything.
+    """Open /dev/null for each standard stream that our parent closed.
 
-    Else a key file opened next would get its number, and whatever is printed would be written into that.
+    Otherwise the next key file to be opened would get its number, and printed text would be written into it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def let_go(stream: TextIO | None) -> None:
-    """Drop what a stream still holds and nobody takes: the interpreter would try again, and end with 120 for it."""
+    """Drop buffered output that nobody reads: otherwise the interpreter would try again, and exit with 120."""
     if stream is None or stream.closed:
         return
     try:
@@ -42,7 +42,7 @@ def let_go(stream: TextIO | None) -> None:
 
 
 def say(line: str, stream: TextIO) -> None:
-    """A line for whoever listens: what cannot be told is dropped, and keeps nothing from being done."""
+    """Print a line for whoever listens; if that fails, it is dropped, so that the work goes on."""
     try:
         print(line, file=stream, flush=True)
     except OSError:
@@ -50,7 +50,7 @@ def say(line: str, stream: TextIO) -> None:
 
 
 def tell_all() -> None:
-    """-v: what is exchanged and run, a line each on stderr, from here on."""
+    """-v: from now on, print everything that is exchanged and run to stderr, a line each."""
     handler = _Telling()
     logger = logging.getLogger("certagent")
     logger.addHandler(handler)

@@ -1,6 +1,6 @@
-"""How commands speak to a person: colours and wrapping in a terminal, plain lines anywhere else.
+"""How commands print for people: colours and wrapping in a terminal, plain lines anywhere else.
 
-rich is imported only where a terminal is there; NO_COLOR and TERM=dumb are its business.
+rich is imported only if there is a terminal; it handles NO_COLOR and TERM=dumb.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Mark(StrEnum):
-    """How good a finding is. Plain signs, so that they say the same without colours."""
+    """How good a finding is. Plain signs, so that they mean the same without colours."""
 
     FINE = "✓"
     WARNING = "!"
@@ -41,7 +41,7 @@ _STYLES = {Mark.FINE: "green", Mark.WARNING: "yellow", Mark.WRONG: "bold red"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of what is so, and one of what to do about it."""
+    """One line about what is found, and one about what to do."""
 
     mark: Mark
     text: str
@@ -49,20 +49,20 @@ class Finding:
 
 
 def indented(found: object) -> str:
-    """As JSON for programs, and for people who look; in ASCII, whatever the locale."""
+    """As JSON, for programs and readable for people; in ASCII, whatever the locale."""
     text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
     # The library's own encoder takes a second for ten thousand keystores.
     return text if text.isascii() and "\x7f" not in text else json.dumps(found, indent=2)
 
 
 def terminal() -> Console | None:
-    """The terminal on stdout; None if stdout is none."""
+    """The terminal on stdout; None if stdout is not a terminal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A locale without these signs shall cost a sign, not the whole output.
+        # If the locale lacks these signs, only a sign is lost, not the whole output.
         sys.stdout.reconfigure(errors="replace")
     if not sys.stdout.isatty():
         return None
-    from rich.console import Console  # noqa: PLC0415 -- loaded where somebody looks on
+    from rich.console import Console  # noqa: PLC0415 -- loaded only for a terminal
 
     return Console(highlight=False, markup=False, emoji=False)
 
@@ -98,12 +98,12 @@ def print_title(console: Console | None, title: str) -> None:
 
 
 def shortened(names: Sequence[str]) -> str:
-    """Names in a line, the first of many."""
+    """Names in a line; if there are many, only the first."""
     return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} others"
 
 
 def print_plain(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns, the last one as long as it likes."""
+    """Aligned columns, the last one of any length."""
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
     for row in (headings, *rows):
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -1,6 +1,6 @@
-"""Keystores in tokens, each served by a process of its own: a vendor's module may crash or hang at any call.
+"""Keystores in tokens, each in its own process: a vendor's module may crash or hang at any call.
 
-It then costs its keystore one failed attempt, and the other keystores of the batch nothing.
+That costs its keystore one failed attempt, and the other keystores of the batch nothing.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _COMMANDS = {
     Wish.COMPROMISED: ("renew", "--compromised"),
     Wish.FINISH: ("renew", "--finish"),
 }
-# Of the time the agent gives a worker without a report: it must not run out on us while we wait for ours.
+# Share of the time that the agent gives a worker without a report: it must not run out while we wait for ours.
 _SHARE = 0.5
 
 
 def wants_its_own(context: Context, names: Sequence[str]) -> bool:
-    """Whether a keystore of this batch is served apart. Alone in its batch it has the process to itself."""
+    """Whether a keystore of this batch gets its own process. Alone in its batch, it already has one."""
     return len(names) > 1 and isinstance(context.configured.definition, Pkcs11Keystore)
 
 
@@ -45,9 +45,9 @@ def advance_apart(
     *,
     excerpt: bool,
 ) -> Outcome:
-    """`renewal.advance` in a process of its own, by the command a person would type.
+    """`renewal.advance` in a process of its own, by the command that people would type.
 
-    `excerpt`: the configuration came on our standard input, where this process finds it too.
+    `excerpt`: the configuration came on our standard input, and this process reads it from there too.
     """
     command = (*_COMMANDS[wish], "--definitions-from-stdin") if excerpt else _COMMANDS[wish]
     words = ("-c", str(file.absolute()), *command, "--leave-once", "--report", "json", context.configured.name)
@@ -65,7 +65,7 @@ def advance_apart(
 
 
 def _reported(printed: bytes) -> Outcome | None:
-    """The report; None for a process that did not come so far. The module may have printed anything, too."""
+    """The report; None if the process did not get that far. The module may have printed anything, too."""
     return next(filter(None, map(report.decode, printed.splitlines())), None)
 
 

@@ -1,4 +1,4 @@
-"""What certagent's confined units need beyond what they are shipped with, by the configuration. Pure, but for
+"""What this configuration needs from certagent's confined units beyond how they are shipped. Pure, except for
 `Host.look`."""
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
 
-# As the units are shipped: hooks write there, too (`nginx -t` its log and its PID file).
+# Writable in the shipped units: hooks write there too (`nginx -t` its log and its PID file).
 _HOOKS_WRITE = ("/var", "/run", "/srv", "/opt", "/mnt")
-_PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108 -- the directories that PrivateTmp= takes away
+_PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108 -- the directories that PrivateTmp= replaces
 _TPM = ("/dev/tpmrm0", "/dev/tpm0")
 
 
 @dataclass(frozen=True)
 class Host:
-    """What is looked up on this host: where links lead, and the groups of devices."""
+    """Facts about this host: where links lead, and the groups of devices."""
 
     real: dict[str, str] = field(default_factory=dict)
     device_groups: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ def _module(definition: KeystoreDefinition) -> str:
 def drop_in(configuration: Configuration, host: Host, user: str = "") -> str:
     """The lines of a drop-in for each of the units."""
     writable = _writable(configuration, host)
-    # Reset first: below /etc nothing else is written to then.
+    # Reset first: then nothing else below /etc is writable.
     lines = ["[Service]", "ReadWritePaths=", *(f'ReadWritePaths="-{_escaped(path)}"' for path in writable)]
     if any(_within(path, root) for path in writable for root in _PRIVATE):
         lines.append("PrivateTmp=no")
@@ -83,7 +83,7 @@ def drop_in(configuration: Configuration, host: Host, user: str = "") -> str:
 
 
 def _groups(configuration: Configuration, host: Host, *, uses_tpm: bool) -> list[str]:
-    """A user may give files only to groups that he is in, and opens devices and tokens by theirs."""
+    """A user may give files only to their own groups, and needs a device's group to open it, or a token."""
     wanted = [each.group for each in configuration.keystores.values() if each.group]
     wanted += host.device_groups if uses_tpm else ()
     if any("softhsm" in PurePath(module).name for module in modules_of(configuration)):
@@ -93,22 +93,22 @@ def _groups(configuration: Configuration, host: Host, *, uses_tpm: bool) -> list
 
 
 def _writable(configuration: Configuration, host: Host) -> list[str]:
-    """The directories that files are replaced in, without those that lie in another of them."""
+    """The directories that files are replaced in, without those that are inside another of them."""
     directories = {str(PurePath(path).parent) for path in _all(files_of(configuration), host)}
     directories.update(_all(directories_of(configuration), host))
     if modules_of(configuration):
-        directories.add("/etc/tpm2_pkcs11")  # where tpm2-pkcs11 keeps its store, unless told otherwise
+        directories.add("/etc/tpm2_pkcs11")  # where tpm2-pkcs11 keeps its store by default
     every = {*directories, *_HOOKS_WRITE}
     return sorted(each for each in every if not any(other != each and _within(each, other) for other in every))
 
 
 def _all(paths: Iterable[str], host: Host) -> list[str]:
-    """As configured, and where links lead."""
+    """The paths as configured, and where links lead."""
     return [each for path in paths if path for each in dict.fromkeys((str(path), host.real.get(str(path), str(path))))]
 
 
 def _escaped(path: str) -> str:
-    """As a quoted word of a unit: systemd.unit(5) has specifiers after %, systemd.syntax(7) what a quote ends."""
+    """A quoted word of a unit: systemd.unit(5) has specifiers after %, systemd.syntax(7) says what ends a quote."""
     return path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
 
 

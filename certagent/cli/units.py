@@ -1,4 +1,4 @@
-"""`certagent units`: systemd's units, with what this configuration needs of them."""
+"""`certagent units`: systemd's units, with what this configuration needs from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHIPPED_DOCUMENTS = "file:/usr/share/doc/certagent"
 
 
 def units(arguments: argparse.Namespace) -> int:
-    """Raises ConfigError for a user that is not there, or where somebody else's file is in the way."""
+    """Raises ConfigError for a user that does not exist, or if somebody else's file is in the way."""
     configuration = load_configuration(arguments.config)
     if arguments.user:
         _check_user(arguments.user)
@@ -53,7 +53,7 @@ def _check_user(name: str) -> None:
 
 
 def _wanted(configuration: Configuration, config: Path, root: Path, user: str) -> dict[Path, str]:
-    """What is to be written, by path: a drop-in for each service; the units where no package brought them."""
+    """What to write, by path: a drop-in for each service; and the units themselves if no package installed them."""
     found: dict[Path, str] = {}
     paths = [
         *unit_needs.files_of(configuration),
@@ -71,7 +71,7 @@ def _wanted(configuration: Configuration, config: Path, root: Path, user: str) -
 
 
 def _here(text: str, config: Path) -> str:
-    """A shipped unit, for the program, the configuration and the pages that are really here."""
+    """A shipped unit with the actual paths of the program, the configuration and the pages."""
     here = {
         _SHIPPED_PROGRAM: _program(),
         _SHIPPED_CONFIG: str(config.absolute()),
@@ -83,13 +83,13 @@ def _here(text: str, config: Path) -> str:
 
 
 def _program() -> str:
-    """How this very certagent is started. A link on PATH stays what it is: an update may move what it leads to."""
+    """How this certagent is started. A link on PATH is kept: an update may change where it leads."""
     started = shutil.which(sys.argv[0]) if Path(sys.argv[0]).name == "certagent" else None
     return str(Path(started).absolute()) if started else f"{sys.executable} -m certagent"
 
 
 def _check_ours(path: Path) -> None:
-    """Nothing that somebody else wrote is overwritten; what is as shipped is nobody's work."""
+    """Check that nothing written by somebody else is overwritten; files as shipped may be."""
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:

@@ -74,7 +74,7 @@ def _check_references(decoder: Decoder, authorities: Mapping[str, Any], keystore
 
 
 def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterable[str]) -> None:
-    """Check that no file is written twice, is inside one of certagent's own directories, or replaces one that is read."""
+    """Check that no file is written twice, is in one of certagent's own directories, or replaces one that is read."""
     paths = _Paths()
     roots = {word: paths.real(path) for word, path in directories.items()}
     _check_directories(decoder.problems, decoder.places, roots)

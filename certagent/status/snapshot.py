@@ -64,8 +64,8 @@ class Snapshot:
 
     If something could not be read (`situation.readable`), `last_error` says why, and the rest is what could be read.
     `renew_at_note` says what replaces a `renew_at` that does not fit into the certificate's lifetime; else it is empty.
-    `pace_notes` say how its CA keeps it from being renewed as planned, `exposed` which files let everybody read the key.
-    `rollover` is None if none is known. `lacks`: what the definition asks for and the certificate lacks.
+    `pace_notes` say how its CA keeps it from being renewed as planned, `exposed` which files let everybody read the
+    key. `rollover` is None if none is known. `lacks`: what the definition asks for and the certificate lacks.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""What a first configuration is made of, and whether each word of it will do: judged as the configuration would be.
+"""The parts of a first configuration, and whether each is valid: judged as the configuration would be.
 
-The faults are those of agent.yaml, in the same words: an answer is decoded by what decodes the file.
+The faults are those of agent.yaml, in the same words: the same code decodes an answer and the file.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ KINDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Answers:
-    """`names`: alternative names; the first is the subject's, where none is given. `challenge`: as agent.yaml has it,
-    empty for none. `secret`: one that was typed, to be kept in the file that `challenge` names.
+    """`names`: alternative names; the first is used for the subject if none is given. `challenge`: as in agent.yaml,
+    empty for none. `secret`: one that was typed, to be stored in the file that `challenge` names.
     """
 
     url: str
@@ -47,14 +47,14 @@ class Answers:
 
 
 def fault(kind: str, text: str) -> str:
-    """What is wrong with an answer, and what to do about it, in a line; empty where it will do."""
+    """What is wrong with an answer, and what to do about it, in a line; empty if it is valid."""
     problems = Problems([""])
     Decoder(problems).decode(Scalar(Location("", 0), text, text), KINDS[kind], (kind,))
     return problems.lines()[0].partition(f"{kind}: ")[2] if problems else ""
 
 
 def alternative_name(text: str) -> str:
-    """A name as it is typed: where its kind is not said, it is a DNS name."""
+    """A name as it was typed: without a kind, it is a DNS name."""
     return text if ":" in text else f"dns:{text}"
 
 

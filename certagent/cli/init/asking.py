@@ -1,4 +1,4 @@
-"""Questions at a terminal. What is typed wrongly is told at once, and asked again; a secret is never shown."""
+"""Questions at a terminal. A wrong answer is reported at once, and the question repeated; a secret is never shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Fault = Callable[[str], str]
 
 
 def ask(question: str, fault: Fault, *, default: str = "") -> str:
-    """An answer without a fault. Raises ConfigError where the terminal has no more to say (Ctrl-D)."""
+    """An answer without a fault. Raises ConfigError at the end of input (Ctrl-D)."""
     while True:
         answer = _line(f"{question}{f' [{default}]' if default else ''}: ").strip() or default
         if not answer:
@@ -24,7 +24,7 @@ def ask(question: str, fault: Fault, *, default: str = "") -> str:
 
 
 def choose(question: str, choices: Sequence[tuple[str, str]], fault: Fault, *, default: str) -> str:
-    """One of some words, each shown with what it means."""
+    """One of several words, each shown with its meaning."""
     print(question)
     width = max(len(word) for word, _ in choices)
     for word, what in choices:
@@ -33,7 +33,7 @@ def choose(question: str, choices: Sequence[tuple[str, str]], fault: Fault, *, d
 
 
 def secret(question: str) -> str:
-    """What is typed without being shown; empty for nothing."""
+    """What is typed, without showing it; empty for nothing."""
     try:
         return getpass.getpass(f"{question}: ")
     except EOFError:

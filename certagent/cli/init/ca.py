@@ -1,4 +1,4 @@
-"""The CA of a first configuration: fetched by `certagent scep`'s own ways, and believed for a fingerprint alone."""
+"""The CA of a first configuration: fetched like `certagent scep` does, and trusted only for its fingerprint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from certagent.config.values import Fingerprint
 from certagent.errors import ConfigError
 from certagent.trust.rules import Pins, believe
 
-_FEWEST = 8  # hex digits: enough that no other CA has them by chance; who is to be deceived compares them all
+_FEWEST = 8  # hex digits: no other CA has them by chance; against an attack, compare all of them
 
 
 def request(url: str, arguments: argparse.Namespace, fingerprints: Sequence[Fingerprint] = ()) -> argparse.Namespace:
@@ -35,7 +35,7 @@ def request(url: str, arguments: argparse.Namespace, fingerprints: Sequence[Fing
 
 
 def offered(url: str, arguments: argparse.Namespace) -> list[x509.Certificate]:
-    """What the URL offers; nobody is believed yet. Raises ConfigError, TransientError, TrustError."""
+    """What the URL offers; nothing is trusted yet. Raises ConfigError, TransientError, TrustError."""
     return list(contact.client(request(url, arguments)).get_ca_certificates())
 
 
@@ -48,13 +48,13 @@ def show(certificates: Sequence[x509.Certificate]) -> None:
 
 
 def believed(certificates: Sequence[x509.Certificate], pin: Fingerprint, accept: Sequence[str]) -> Fingerprint:
-    """The pin, if the CA is one it names or leads to. Raises TrustError, with both fingerprints."""
+    """The pin, if it names the CA or one above it. Raises TrustError, with both fingerprints."""
     believe(list(certificates), Pins((pin,), (), frozenset(accept)), clock())
     return pin
 
 
 def compared(certificates: Sequence[x509.Certificate]) -> Fingerprint:
-    """The fingerprint of the CA that a person has compared. Raises ConfigError where it was not the right one."""
+    """The fingerprint of the CA, after the user has compared it. Raises ConfigError if it was not the right one."""
     print("Ask the CA's operator for the fingerprint, not over this network, and compare it with the one above.")
     cas = [each for each in certificates if facts.is_ca(each)] or list(certificates)
     question = f"Type its first {_FEWEST} digits or more, as the operator gave them; `yes` if you compared it; or `no`"
@@ -69,7 +69,7 @@ def compared(certificates: Sequence[x509.Certificate]) -> Fingerprint:
 
 
 def matching(cas: Sequence[x509.Certificate], typed: str) -> tuple[x509.Certificate | None, str]:
-    """The certificate that was meant; else why none."""
+    """The certificate that was meant; otherwise why there is none."""
     if typed.lower() == "yes":
         return (cas[0], "") if len(cas) == 1 else (None, "there are several: type the digits of the one that is meant")
     digits = re.sub(r"[\s:]", "", re.sub(r"(?i)^sha256( fingerprint)?\s*[:=]", "", typed)).lower()

@@ -1,6 +1,6 @@
-"""`certagent init`: a first agent.yaml, by asking at a terminal, or by options alone.
+"""`certagent init`: a first agent.yaml, from questions at a terminal, or from options alone.
 
-Everything is asked and compared first; then the files are written, one after the other, or none of them; then `check`.
+First everything is asked and compared; then all files are written, one after the other, or none; then `check` runs.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _consumers() -> dict[str, str]:
-    """Whom there is a definition for, with its text; and `pem`. The example's is that of `pem`."""
+    """The consumers with a shipped definition, with its text; and `pem`, whose text is the example's."""
     try:
         found = {each.stem: each.read_text("utf-8") for each in sorted(shipped.directory("keystores").glob("*.yaml"))}
         return {texts.PLAIN: shipped.example().read_text("utf-8"), **found}
-    except (ConfigError, OSError):  # told when it is run
+    except (ConfigError, OSError):  # reported when `init` runs
         return {}
 
 
@@ -89,7 +89,7 @@ def init(arguments: argparse.Namespace) -> int:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    """Every option that has a fault, at once. Raises ConfigError."""
+    """Report all options that have a fault, at once. Raises ConfigError."""
     given = {kind: [value] for kind in KINDS if isinstance(value := getattr(arguments, kind, None), str)}
     given["name"] = [alternative_name(each) for each in arguments.name or ()]
     faults = [
@@ -105,7 +105,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 
 def _check_complete(arguments: argparse.Namespace) -> None:
-    """Without a terminal nobody can be asked. Raises ConfigError that names all that is missing."""
+    """Without a terminal nobody can be asked. Raises ConfigError that names everything that is missing."""
     needed = {"--url": arguments.url, "--fingerprint": arguments.fingerprint, "--for": arguments.consumer}
     missing = [option for option, value in {**needed, "--name": arguments.name}.items() if not value]
     if not (arguments.challenge_file or arguments.challenge_command or arguments.no_challenge):
@@ -124,7 +124,7 @@ def _check_free(arguments: argparse.Namespace, path: Path) -> None:
 
 
 def _authority(arguments: argparse.Namespace, *, ask: bool) -> tuple[str, Fingerprint]:
-    """The URL, and the fingerprint of the CA that answers there. An address that was typed is asked for again."""
+    """The URL, and the fingerprint of the CA that answers there. Asks again for a typed address that fails."""
     while True:
         url = arguments.url or asking.ask("URL of the CA's SCEP service", lambda text: fault("url", text))
         try:
@@ -140,7 +140,7 @@ def _authority(arguments: argparse.Namespace, *, ask: bool) -> tuple[str, Finger
 
 
 def _answers(arguments: argparse.Namespace, url: str, pin: Fingerprint, consumers: Mapping[str, str]) -> Answers:
-    """What was given, and what is asked for besides."""
+    """The options given, and the answers to the remaining questions."""
 
     def unknown(word: str) -> str:
         return "" if word in consumers else did_you_mean(word, consumers)
@@ -218,7 +218,7 @@ class _File:
 
 
 def _files(config: Path, answers: Answers, definition: str, name: str) -> dict[Path, _File]:
-    """What is to be written, agent.yaml last: with it the configuration begins to be there."""
+    """The files to write, agent.yaml last: only with it does the configuration exist."""
     here = config.absolute().parent
     text = texts.keystore(definition, answers, name).replace("/etc/certagent/", f"{here}/")
     files = {}
@@ -232,14 +232,14 @@ def _files(config: Path, answers: Answers, definition: str, name: str) -> dict[P
 
 
 def _templates(definition: str) -> Iterator[Path]:
-    """Those of the shipped files that a definition names to be read from beside it."""
+    """The shipped templates that a definition reads from its own directory."""
     for each in sorted(shipped.directory("keystores").iterdir()):
         if each.suffix != ".yaml" and f"/etc/certagent/keystores/{each.name}" in definition:
             yield each
 
 
 def _write(files: Mapping[Path, _File]) -> None:
-    """All of them, or none that was not there before. Raises ConfigError."""
+    """Write all files, or leave none that was not there before. Raises ConfigError."""
     new = [path for path in files if not path.exists()]
     try:
         with interrupt.held():

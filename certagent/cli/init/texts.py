@@ -1,6 +1,6 @@
-"""The files of a first configuration, made of those that come along: agent.yaml.example and keystores/. Pure.
+"""The files of a first configuration, made from the shipped ones: agent.yaml.example and keystores/. Pure.
 
-Nothing of them is repeated here, so they cannot drift apart: lines are found by their keys and given other values.
+Nothing of them is repeated here, so they cannot differ: lines are found by their keys and get new values.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import re
 from certagent.cli.init.answers import Answers
 
 PLAIN = "pem"
-"""The consumer that is none of those in keystores/: two files, as the example has them."""
+"""The consumer that is not in keystores/: two files, as in the example."""
 
 _EXAMPLE_KEYSTORE = "web"
 _SAFE = re.compile(r"[\w./:@=,+*-]+")
-# "Copy beside agent.yaml as keystores/nginx.yaml, change the names.": it was done.
+# "Copy beside agent.yaml as keystores/nginx.yaml, change the names.": no longer needed.
 _BREAK = r"\s(?:# )?"  # a sentence goes on in the next line of a comment
 _COPY = re.compile(
     " Copy" + r" beside agent\.yaml as keystores/\S+?\.yaml(?:, change the names)?\.".replace(" ", _BREAK)
@@ -25,7 +25,7 @@ _COPY = re.compile(
 def agent_yaml(example: str, answers: Answers) -> str:
     """agent.yaml: the example's, without its keystores."""
     head, _, rest = example.partition("\nstate_dir:")
-    text = f"state_dir:{rest}".partition("\nkeystores:")[0]  # which stand in files of their own
+    text = f"state_dir:{rest}".partition("\nkeystores:")[0]  # which get files of their own
     text = re.sub(r" +# [1-5]: .*", "", text)
     text = _set(text, "url", _written(answers.url))
     text = _set(text, "fingerprint", str(answers.fingerprint))
@@ -46,7 +46,7 @@ def agent_yaml(example: str, answers: Answers) -> str:
 
 
 def keystore(definition: str, answers: Answers, name: str) -> str:
-    """A file below keystores/: the shipped one for this consumer, or the example's keystore, with the names given."""
+    """A file below keystores/: the shipped one for this consumer, or the example's keystore, with the given names."""
     if answers.consumer == PLAIN:
         definition = definition[definition.index("\nkeystores:") + 1 :]
         definition = definition.replace(f"\n  {_EXAMPLE_KEYSTORE}:\n", f"\n  {name}:\n")
@@ -66,7 +66,7 @@ def keystore(definition: str, answers: Answers, name: str) -> str:
 
 
 def name_of(definition: str) -> str:
-    """What a definition calls its keystore."""
+    """The name of the keystore in a definition."""
     found = re.search(r"(?m)^keystores:\n  ([\w.-]+):", definition)
     return found[1] if found else ""
 
@@ -78,7 +78,7 @@ def about(definition: str) -> str:
 
 
 def _set(text: str, key: str, value: str, *, drop: bool = False) -> str:
-    """Give a key of an authority or keystore another value; its comment stays."""
+    """Give a key of an authority or keystore another value; keeps its comment."""
     line = rf"(?m)^    {key}: (?:\[[^\]\n]*\]|\{{[^}}\n]*\}}|\S+)(.*)"
     return re.sub(
         line, lambda found: f"    # {key}:" if drop else f"    {key}: {value}{found[1]}".rstrip(), text, count=1
@@ -86,5 +86,5 @@ def _set(text: str, key: str, value: str, *, drop: bool = False) -> str:
 
 
 def _written(value: str) -> str:
-    """A value as YAML has it: in quotes where it would be taken for something else."""
+    """A value as YAML writes it: in quotes if it would otherwise be read as something else."""
     return value if _SAFE.fullmatch(value) else json.dumps(value, ensure_ascii=False)

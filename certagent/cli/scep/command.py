@@ -1,6 +1,6 @@
-"""`certagent scep`: the protocol by hand, without a configuration. What sscep's users have in their scripts.
+"""`certagent scep`: the protocol by hand, without a configuration, for scripts that used sscep.
 
-The authority is believed as everywhere: through a fingerprint or a certificate given, never on first use.
+The authority is trusted as everywhere: through a given fingerprint or certificate, never on first use.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise
 
 
-# Hints speak of keys in agent.yaml; here these are options.
+# Hints mention keys in agent.yaml; here these are options.
 _OPTIONS = (
     ("the authority's `accept`", "--accept, each with its own"),
     ("the authority's `fingerprint` list", "--fingerprint"),
@@ -59,7 +59,7 @@ _OPTIONS = (
 
 
 def getcaps(arguments: argparse.Namespace) -> int:
-    """GetCACaps, a word a line. Nobody signs them."""
+    """GetCACaps, one word a line. Nobody signs them."""
     words = sorted(client(arguments).get_capabilities().names)
     if arguments.json:
         print(indented({"capabilities": [printable(word) for word in words]}))
@@ -73,7 +73,7 @@ def getcaps(arguments: argparse.Namespace) -> int:
 
 
 def getca(arguments: argparse.Namespace) -> int:
-    """GetCACert. Writes only what is verified, or what --unverified asks for in so many words."""
+    """GetCACert. Writes only what is verified, unless --unverified asks for more."""
     if arguments.fingerprint or arguments.ca:
         believed = reach(arguments).believed
         _write_authority(arguments, believed)
@@ -98,7 +98,7 @@ def getca(arguments: argparse.Namespace) -> int:
 def _tell(
     arguments: argparse.Namespace, parts: Sequence[tuple[str, x509.Certificate]], verified: str, starts: str = ""
 ) -> None:
-    """Certificates, each with what it is; why they are believed (empty: they are not); when they take over."""
+    """Certificates, each with what it is; why they are trusted (empty if they are not); when they take over."""
     if arguments.json:
         found = [{"role": role, **_facts(each)} for role, each in parts]
         told = {"verified": bool(verified), "certificates": found, **({"starts": starts} if starts else {})}
@@ -165,7 +165,7 @@ def _write_authority(arguments: argparse.Namespace, believed: Believed) -> None:
 
 
 def getnextca(arguments: argparse.Namespace) -> int:
-    """GetNextCACert. What is not authenticated is never written (TrustError)."""
+    """GetNextCACert. Never writes what is not authenticated (TrustError)."""
     contact = reach(arguments)
     if not contact.capabilities.next_ca:
         progress("the CA does not advertise GetNextCACert; asking anyway")
@@ -230,7 +230,7 @@ _EXAMPLES = {
 
 
 def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The value's own words as argparse's error."""
+    """Makes the value's own error message argparse's."""
 
     def typed(text: str) -> Any:
         try:
@@ -247,7 +247,7 @@ def _seconds(text: str) -> float:
 
 
 def _serial(text: str) -> int:
-    """Hexadecimal, as openssl prints it (0x and colons allowed); `dec:` and decimal digits."""
+    """Hexadecimal, as openssl prints it (0x and colons allowed); or `dec:` and decimal digits."""
     digits = text.removeprefix("dec:")
     try:
         return int(digits) if digits != text else int(text.replace(":", ""), 16)

@@ -1,4 +1,4 @@
-"""What the commands of `certagent scep` share: reaching an authority, believing it, asking it."""
+"""What the commands of `certagent scep` share: contacting an authority, verifying it, sending it requests."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from certagent.wall_clock import may_say
 
 
 def say(text: str, *, beside: str | None = "", lines: bool = False) -> None:
-    """A line for people: on stdout, but on stderr where `beside`, the output file, is stdout itself.
+    """Print a line for people: to stdout, or to stderr if `beside`, the output file, is stdout itself.
 
-    `lines`: it is several, and was made printable before.
+    `lines`: the text has several lines, and is already printable.
     """
     stream = sys.stderr if beside == files.STANDARD else sys.stdout
     print(text if lines else printable(text), file=stream, flush=True)
 
 
 def progress(line: str) -> None:
-    """A line about what goes on, on stderr; -q does without."""
+    """Print a line about progress to stderr; -q turns it off."""
     if not streams.hushed.get():
         warn(line)
 
 
 def warn(line: str) -> None:
-    """A line that nobody should miss, on stderr."""
+    """Print a line that everybody should see to stderr."""
     print(printable(line), file=sys.stderr, flush=True)
 
 
 def client(arguments: argparse.Namespace) -> Client:
-    """Raises ConfigError for a URL that is none or holds a password, or a capture directory that cannot be had."""
+    """Raises ConfigError for a URL that is invalid or contains a password, or an unusable capture directory."""
     for word in ("url", "proxy"):
         if "@" in (getattr(arguments, word) or ""):
             raise ConfigError(f"--{word} contains a user or password that everybody can see", "give a URL without one")
@@ -60,26 +60,26 @@ def client(arguments: argparse.Namespace) -> Client:
 
 
 def pins(arguments: argparse.Namespace) -> Pins:
-    """What --fingerprint and --ca say may be believed; perhaps nothing."""
+    """What --fingerprint and --ca allow us to trust; perhaps nothing."""
     anchors = tuple(found for name in arguments.ca for found in files.certificates(name))
     return Pins(tuple(arguments.fingerprint), anchors, frozenset(arguments.accept))
 
 
 def reach(arguments: argparse.Namespace) -> Contact:
-    """GetCACert and GetCACaps of an authority that is believed. Raises ConfigError, TransientError, TrustError."""
+    """GetCACert and GetCACaps of an authority that is trusted. Raises ConfigError, TransientError, TrustError."""
     if not (arguments.fingerprint or arguments.ca):
         raise ConfigError("no trusted CA is given", "give --fingerprint, or --ca with the CA's certificate")
     named, made = pins(arguments), client(arguments)
     offered = made.get_ca_certificates()
     believed = believe(offered, named, clock())
     if arguments.encryption_certificate:
-        # A person's own word, like a fingerprint.
+        # The user vouches for it, as with a fingerprint.
         believed = replace(believed, recipient=files.certificate(arguments.encryption_certificate))
     return Contact(made, made.get_capabilities(), believed, offered)
 
 
 def algorithms(arguments: argparse.Namespace, contact: Contact) -> Algorithms:
-    """The best that both sides have, but for what --cipher and --digest say."""
+    """The best algorithms that both sides have, unless --cipher and --digest say otherwise."""
     best = contact.capabilities.algorithms()
     return Algorithms(arguments.cipher or best.cipher, arguments.digest or best.digest)
 
@@ -93,7 +93,7 @@ def ask(
     transaction_id: str,
     signer: Signer,
 ) -> Reply:
-    """One PKIOperation, there and back, everything verified. Raises TransientError, TrustError."""
+    """One PKIOperation, request and reply, everything verified. Raises TransientError, TrustError."""
     nonce, now = scep.new_nonce(), clock()
     message = scep.encode_request(
         message_type,
@@ -124,7 +124,7 @@ def refused(reply: scep.Rejected) -> RejectedError:
 
 
 def signer(arguments: argparse.Namespace) -> Signer | None:
-    """The pair of --sign-key and --sign-certificate; None for neither. Raises ConfigError, KeystoreError."""
+    """The pair of --sign-key and --sign-certificate; None without them. Raises ConfigError, KeystoreError."""
     if not (arguments.sign_key or arguments.sign_certificate):
         return None
     if not (arguments.sign_key and arguments.sign_certificate):
@@ -135,7 +135,7 @@ def signer(arguments: argparse.Namespace) -> Signer | None:
 
 
 def check_pair(pair: Signer, key: str, certificate: str) -> None:
-    """A signer must be able to open what comes back. Raises ConfigError."""
+    """Check that the signer can decrypt the reply. Raises ConfigError."""
     if not isinstance(pair.key, rsa.RSAPrivateKey):
         raise ConfigError(f"the key of {key} is not RSA, so replies cannot be encrypted to it", "sign with an RSA key")
     if not keys.match(pair.key, pair.certificate.public_key()):
@@ -143,7 +143,7 @@ def check_pair(pair: Signer, key: str, certificate: str) -> None:
 
 
 def describe(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Two lines: who and how long; the fingerprint that a person compares."""
+    """Two lines: the name and the validity; the fingerprint, for people to compare."""
     valid = f"{certificate.not_valid_before_utc:%F %T} to {certificate.not_valid_after_utc:%F %T} UTC"
     return (
         f"{facts.subject_text(certificate)}, serial {facts.serial_hex(certificate)}, valid {valid}",

@@ -1,9 +1,9 @@
-"""`certagent scep enroll`: one certificate, asked for by hand; the first one, or a successor.
+"""`certagent scep enroll`: one certificate, requested by hand; the first one, or a successor.
 
-    trust → key → request → signer → send → poll while pending → hold the answer against what was asked → write
+    trust → key → request → signer → send → poll while pending → compare the answer with the request → write
 
-A run that ends while the request is pending (exit code 3) is gone on with by running the same command again: the
-transaction is named after the key, so the CA takes it for the same one.
+A run that ends while the request is pending (exit code 3) is continued by running the same command again: the
+transaction ID is derived from the key, so the CA sees the same transaction.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Names = x509.SubjectAlternativeName | None
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for, and with what."""
+    """What is requested, and with what."""
 
     csr: bytes
     key: bytes  # SubjectPublicKeyInfo
@@ -48,18 +48,18 @@ class Wanted:
 
 
 def enroll(arguments: argparse.Namespace) -> int:
-    """Raises whatever a step raises; nothing is written at --out but an accepted certificate."""
+    """Raises what its steps raise; writes nothing to --out but an accepted certificate."""
     _check_usage(arguments)
     old = signer(arguments)
     request = files.request(arguments.request) if arguments.request else None
     subject, names = _subject_and_names(arguments, request, old)
-    contact = reach(arguments)  # trust first: without it no key is made and no secret read
+    contact = reach(arguments)  # trust first: without it, make no key and read no secret
     key = _key(arguments, request)
     csr = (
         request.public_bytes(Encoding.DER) if request else _make_request(arguments, contact, key, (subject, names), old)
     )
     public = keys.public_bytes(key.public_key())
-    # With the key kept, its hash would name the transaction that made the old certificate.
+    # If the key is kept, its hash would identify the transaction that made the old certificate.
     same_key = old is not None and keys.match(key, old.certificate.public_key())
     transaction_id = scep.random_transaction_id() if same_key else scep.new_transaction_id(key.public_key())
     by = old or _self_signed(arguments, key, subject)
@@ -85,7 +85,7 @@ def enroll(arguments: argparse.Namespace) -> int:
 
 
 def _check_usage(arguments: argparse.Namespace) -> None:
-    """What argparse cannot say. Raises ConfigError."""
+    """Checks that argparse cannot do. Raises ConfigError."""
     if arguments.request and (arguments.subject or arguments.san or arguments.challenge_file):
         raise ConfigError(
             "--request already contains the subject, names and challenge password",
@@ -105,7 +105,7 @@ def _check_usage(arguments: argparse.Namespace) -> None:
 def _subject_and_names(
     arguments: argparse.Namespace, request: x509.CertificateSigningRequest | None, old: Signer | None
 ) -> tuple[x509.Name, Names]:
-    """From the request, from --subject and --san, or from the certificate that is renewed."""
+    """From the request, from --subject and --san, or from the certificate to renew."""
     if request is not None:
         try:
             return request.subject, request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -125,7 +125,7 @@ def _subject_and_names(
 
 
 def _key(arguments: argparse.Namespace, request: x509.CertificateSigningRequest | None) -> PrivateKey:
-    """The key in the file; where there is none yet, a new one, on the disk before it is used."""
+    """The key in the file; if there is none yet, a new one, written to disk before it is used."""
     path = Path(arguments.key)
     if arguments.key == files.STANDARD or path.exists() or path.is_symlink():
         key = files.private_key(arguments.key)
@@ -160,9 +160,9 @@ def _make_request(
 
 
 def _self_signed(arguments: argparse.Namespace, key: PrivateKey, subject: x509.Name) -> Signer:
-    """Who signs a first request, and all polls for it: the key with a self-signed certificate.
+    """The signer of a first request, and of all its polls: the key with a self-signed certificate.
 
-    No reply can be encrypted to an EC key, so an RSA key made for this run stands in for it.
+    A reply cannot be encrypted to an EC key, so an RSA key made for this run replaces it.
     """
     if not isinstance(key, rsa.RSAPrivateKey):
         if arguments.self_signed:
@@ -202,7 +202,7 @@ def _obtain(arguments: argparse.Namespace, contact: Contact, wanted: Wanted) -> 
 
 
 def _send(arguments: argparse.Namespace, contact: Contact, wanted: Wanted) -> Reply:
-    """PKCSReq, or RenewalReq where the CA has it; refused, that is asked for once more as PKCSReq (EJBCA, OpenXPKI)."""
+    """Send a PKCSReq, or a RenewalReq if the CA supports it; if refused, once more as PKCSReq (EJBCA, OpenXPKI)."""
 
     def send(message_type: MessageType) -> Reply:
         return ask(

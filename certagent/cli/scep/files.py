@@ -48,7 +48,7 @@ def certificate(name: str) -> x509.Certificate:
 
 
 def request(name: str) -> x509.CertificateSigningRequest:
-    """A PKCS#10 request whose own signature is right. Raises ConfigError."""
+    """A PKCS#10 request whose own signature is valid. Raises ConfigError."""
     data = read(name)
     try:
         found = x509.load_pem_x509_csr(data) if _PEM in data else x509.load_der_x509_csr(data)
@@ -78,7 +78,7 @@ def private_key(name: str) -> keys.PrivateKey:
 
 
 def write_key(name: str, key: keys.PrivateKey) -> None:
-    """A new key file, PEM and 0600. The caller knows that there is none yet. Raises KeystoreError."""
+    """A new key file, PEM and 0600. The caller knows that it does not exist yet. Raises KeystoreError."""
     try:
         durable.write(Path(name), keys.to_pem(key))
     except OSError as error:
@@ -86,7 +86,7 @@ def write_key(name: str, key: keys.PrivateKey) -> None:
 
 
 def write(name: str, content: bytes) -> None:
-    """Replace a file for everybody to read, durably; or write to stdout, or to what is no regular file.
+    """Replace a file that everybody may read, durably; or write to stdout, or to something that is not a regular file.
 
     Raises KeystoreError.
     """
@@ -95,7 +95,7 @@ def write(name: str, content: bytes) -> None:
         if name == STANDARD:
             sys.stdout.buffer.write(content)
             sys.stdout.buffer.flush()
-        elif path.exists() and not path.is_file():  # /dev/null, a FIFO: no rename over these
+        elif path.exists() and not path.is_file():  # /dev/null, a FIFO: never rename over these
             path.write_bytes(content)
         else:
             durable.write(path.resolve(), content, _PUBLIC)
@@ -137,7 +137,7 @@ To look at a message, at who signed it and for what transaction, at the certific
 
 
 class Capture:
-    """Keeps every exchange in `directory`, 0600 in 0700, as the transport's witness. It must be new or empty."""
+    """Saves every exchange to `directory`, 0600 in 0700, as the transport reports it. It must be new or empty."""
 
     def __init__(self, directory: Path) -> None:
         """Raises ConfigError."""

@@ -1,4 +1,4 @@
-"""`certagent scep getcert` and `getcrl`: what a CA issued before, and what it revoked."""
+"""`certagent scep getcert` and `getcrl`: certificates that a CA issued earlier, and what it revoked."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def getcrl(arguments: argparse.Namespace) -> int:
 
 
 def _serial(arguments: argparse.Namespace, certificate: x509.Certificate | None) -> int:
-    """--serial, or that of --certificate, or of the certificate that signs."""
+    """--serial, or the serial number of --certificate, or of the certificate that signs."""
     if arguments.serial is not None:
         return int(arguments.serial)
     if certificate is None and arguments.certificate:
@@ -101,7 +101,7 @@ def _asker(arguments: argparse.Namespace) -> Signer:
 def _from_points(
     arguments: argparse.Namespace, subject: x509.Certificate, now: datetime
 ) -> tuple[x509.CertificateRevocationList, x509.Certificate]:
-    """The first believed list of those the certificate points at. Raises the last one's error if there is none."""
+    """The first valid list at the certificate's distribution points. If there is none, raises the last one's error."""
     issuers = [
         each
         for each in _pool(arguments)
@@ -130,7 +130,7 @@ def _from_points(
 
 
 def _pool(arguments: argparse.Namespace) -> Sequence[x509.Certificate]:
-    """The CA certificates that are believed: those of --ca, or with --url what the authority proves."""
+    """The trusted CA certificates: those of --ca, or with --url what the authority proves."""
     if arguments.url:
         return reach(arguments).believed.chain
     anchors = pins(arguments).anchors
