@@ -1,6 +1,6 @@
-"""Where identities live. `open_keystore` gives the driver for a definition.
+"""Where identities are kept. `open_keystore` returns the driver for a definition.
 
-Importing this package loads no cryptography (the agent and `certagent recover` use `swap` alone).
+Importing this package loads no cryptography (the agent and `certagent recover` use only `swap`).
 """
 
 from __future__ import annotations

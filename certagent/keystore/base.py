@@ -159,7 +159,7 @@ class Keystore(ABC):
 
     @abstractmethod
     def watched(self) -> tuple[Path, ...]:
-        """The files to watch: when another program changes one, the keystore is looked at again."""
+        """The files to watch: when another program changes one, certagent looks at the keystore again."""
 
     def tidy(self, now: datetime) -> list[str]:
         """Destroy what has been out of use for long enough; returns a line for each thing done.

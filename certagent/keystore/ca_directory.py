@@ -1,4 +1,4 @@
-"""`ca_directory`: one file for each trusted CA, under the names by which OpenSSL looks for them (`HASH.0`, `HASH.1` …).
+"""`ca_directory`: one file for each trusted CA, under the names that OpenSSL looks for (`HASH.0`, `HASH.1` …).
 
 certagent recognises its own files in a directory by their names and first lines. All other files belong to somebody
 else: certagent does not read their content, replace them or remove them. (docs/decisions/0046)

@@ -20,7 +20,7 @@ Certificates = tuple[x509.Certificate, ...]
 
 
 def certificates_in(path: Path, content: bytes | None) -> Certificates | None:
-    """What a PEM file of certificates holds; None if it is missing. Raises KeystoreError if it holds none."""
+    """The certificates in a PEM file; None if it is missing. Raises KeystoreError if it holds none."""
     if content is None:
         return None
     found = load_pem(content, str(path))

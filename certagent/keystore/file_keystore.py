@@ -311,8 +311,7 @@ class FileKeystore(Keystore, Generic[Definition]):
         )
 
     def _check_targets(self, files: tuple[swap_plan.NewFile, ...], found: Found, kept: Collection[FileRole]) -> None:
-        """Check that the files differ and that nobody new can read content `kept` from old ones. Raises
-        KeystoreError."""
+        """Check that the files differ and that nobody new can read content `kept` from old ones. KeystoreError."""
         if len({file.target for file in files}) < len(files):
             hint = "for one combined file, use the same path for key_file and certificate_file; otherwise fix the links"
             raise KeystoreError(f"two files of {self.name} are the same file through a symbolic link", hint)

@@ -16,7 +16,7 @@ _LONG = struct.Struct("l")
 _GET_FLAGS = 0x80006601 | _LONG.size << 16
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
 # Measured on a file system of 4 KiB blocks that holds everything: the renewal of a 4096-bit key with chain and ca_file
-# (journal, shadow, staged and kept files at once) goes through with 64 KiB free, and with 48 KiB it does not.
+# (journal, shadow, staged and kept files at once) succeeds with 64 KiB free, and fails with 48 KiB.
 ROOM = 64 * 1024
 
 

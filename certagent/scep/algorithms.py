@@ -28,7 +28,7 @@ DIGESTS: dict[str, type[hashes.HashAlgorithm]] = {
 
 @dataclass(frozen=True)
 class Algorithms:
-    """What a message is protected with: `cipher` and `digest`, words of CIPHERS and DIGESTS (aes128-cbc, sha256)."""
+    """What protects a message: `cipher` and `digest`, words of CIPHERS and DIGESTS (aes128-cbc, sha256)."""
 
     cipher: str
     digest: str

@@ -74,8 +74,7 @@ class EncryptedContent:
 def _gcm_parameters(encoded: bytes) -> tuple[bytes, int]:
     """Nonce and size of the tag: GCMParameters, as in RFC 5084 §3.2, or as Go's pkcs7 libraries write them.
 
-    Those put one SEQUENCE in another, with a tag byte for a primitive value, and the nonce under [4]. Raises
-    ValueError.
+    Those put one SEQUENCE in another, with the tag of a primitive value, and the nonce under [4]. Raises ValueError.
     """
     if encoded[0] == _PRIMITIVE_SEQUENCE:
         (encoded,) = asn1.split(asn1.contents(encoded))

@@ -1,4 +1,4 @@
-"""GetNextCACert: what takes over from a CA that is about to expire (RFC 8894 §4.7, draft-nourse-scep-11 §5.2.6)."""
+"""GetNextCACert: the successor of a CA that is about to expire (RFC 8894 §4.7, draft-nourse-scep-11 §5.2.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which proxy is used for a URL: the configured one, otherwise that of the environment, as everywhere on the host."""
+"""Which proxy to use for a URL: the configured one, otherwise the environment's, as everywhere on the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP, and nothing of SCEP but its URLs (RFC 8894 §4.1). Only this module uses `requests`.
+"""HTTP, and nothing of SCEP but its URLs (RFC 8894 §4.1). Only this module sends anything with `requests`.
 
 No server is trusted: size, time and redirects are limited, and nothing is decompressed for it. scep/tls.py says what
 TLS servers must show. Of the environment, only the proxies count, if none is configured: http_proxy, https_proxy,

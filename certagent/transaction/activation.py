@@ -257,8 +257,7 @@ def _believes_the_clock(context: Context, arrived_at: datetime, now: datetime) -
 
     `arrived_at`: never before the pair's validity began, because a slow clock may have recorded its arrival too early.
 
-    A device may boot with a clock an hour behind, until NTP sets it. It must not give up a pair it was given in that
-    hour.
+    A device may boot with a clock an hour behind, until NTP sets it. It must not give up a pair from that hour.
     """
     if now < arrived_at:
         return context.synchronised(now)

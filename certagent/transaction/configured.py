@@ -66,7 +66,7 @@ class ConfiguredKeystore:
 
     @property
     def rules(self) -> policy.Rules:
-        """The definition's part in the decision when to act."""
+        """The part of the definition that says when to act."""
         return policy.Rules(
             renew_at=self.definition.renew_at,
             jitter=self.definition.jitter,

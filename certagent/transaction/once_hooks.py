@@ -63,8 +63,7 @@ class OnceHooks:
         self._failed: dict[str, list[tuple[_Owing, HookError, datetime]]] = {}
 
     def through(self, context: Context, outcome: Outcome) -> Iterator[Outcome]:
-        """An attempt at a keystore is over: return the outcomes that are now final, also of keystores that waited for
-        it."""
+        """An attempt at a keystore is over: return the outcomes now final, also of keystores that waited for it."""
         name = context.configured.name
         if outcome.result is Result.IN_PLACE:
             self._held[name] = context, outcome

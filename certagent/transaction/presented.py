@@ -131,8 +131,7 @@ def _handshake(channel: _Channel, server_name: str | None) -> bytes:
             tls.do_handshake()
         except SSL.WantReadError:
             ours = _to_send(tls)
-            # If we have sent our answer, the server's own proof was right; only its request for our certificate is
-            # left.
+            # If we have an answer to send, the server's own proof was right; at most it asks for our certificate.
             proven = _certificate(tls) if ours else proven
         except SSL.Error as error:
             if proven is not None:

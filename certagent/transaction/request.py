@@ -207,8 +207,7 @@ def _challenge(context: Context) -> str | None:
 
 
 def _foresee_challenge(context: Context, planned: PlannedRequest) -> None:
-    """Raise before a key is made what reading it would raise. A command is not run twice: its output may be
-    one-time."""
+    """Raise before a key is made what reading it would raise. No command is run, for its output may be one-time."""
     secret = context.configured.authority.challenge
     if planned.challenge and secret is not None and secret.command is None:
         _challenge(context)

@@ -41,7 +41,7 @@ def see(
 
 
 def issuers(known: Known | None) -> Iterator[x509.Certificate]:
-    """The CAs of an authority that may have issued what is in place: after a switch the next one, until it is asked."""
+    """The CAs that may have issued the certificate in place: after a switch the next one, until the CA is asked."""
     if known is not None:
         yield from (*known.chain[:1], *known.next_chain[:1], *known.old)
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from cryptography import x509
 
 from certagent import certificate as facts
-from certagent import scep  # its client is loaded where something is fetched
+from certagent import scep  # its client is only loaded for a fetch
 from certagent.errors import CertagentError, ConfigError, TransientError, TrustError
 from certagent.scep.asn1 import load_revocations
 from certagent.text import one_line

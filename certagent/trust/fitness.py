@@ -296,7 +296,7 @@ def _check_end(mine: x509.Certificate, terms: Terms, now: datetime) -> None:
 
 
 def in_yaml(key: str, words: Iterable[str]) -> str:
-    """A line of the configuration with a list of words."""
+    """A configuration line with a list of words."""
     return f"`{key}: [{', '.join(_scalar(word) for word in sorted(words))}]`"
 
 

@@ -117,7 +117,7 @@ def read_parts(der: bytes) -> Parts | None:
         if len(der) > _MAX_CERTIFICATE or measure(der) != len(der):
             return None
         return _read(der)
-    except Exception:  # noqa: BLE001  # asn1crypto decodes late and raises whatever its parts raise; such a one is not there
+    except Exception:  # noqa: BLE001  # asn1crypto decodes late and raises anything; the certificate counts as missing
         return None
 
 

@@ -4,7 +4,7 @@ It makes a TLS handshake in memory, at a moment that the caller names, in the ro
 writes nothing. If OpenSSL cannot try the pair (a token's key, or something OpenSSL does not know), that is reported
 and is not an error: then only the rules of `fitness` and a trial signature remain.
 
-OpenSSL is cryptography's own, used through pyOpenSSL's SSL, only in this module.
+OpenSSL is cryptography's own, used through pyOpenSSL. In trust/, only this module uses its SSL.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class _Trial:
             raise UnfitError(f"OpenSSL cannot load the certificate with its key: {_reason(error)}", LOOK) from None
         if verify and (store := context.get_cert_store()) is not None:
             self._trust(store)
-            # No callback, which would tell why: cffi makes them of memory that is writable and executable, and a
-            # service may be forbidden that (MemoryDenyWriteExecute=).
+            # No callback, though it would say why: cffi needs memory for it that is writable and executable, and
+            # a service may be forbidden that (MemoryDenyWriteExecute=).
             context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         return context
 

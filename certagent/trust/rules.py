@@ -67,8 +67,7 @@ class Pins:
         """Rule 1: the anchors of every path, among what is offered and what is known."""
         every = dict.fromkeys((*offered, *self.anchors, *self.remembered))
         named = [each for each in every if self.names(each) and facts.fingerprint(each) not in self.past]
-        # A certificate without basicConstraints (X.509 v1) is a CA only if a person says so, and only if it names
-        # itself.
+        # Without basicConstraints (X.509 v1), it is a CA only if a person says so, and only if it names itself.
         named = [each for each in named if facts.is_ca(each) or each.subject == each.issuer]
         twins = [each for each in offered if each not in named and any(is_twin(each, old) for old in named)]
         return (*named, *twins)
@@ -254,8 +253,7 @@ def _believed_ras(
         try:
             _check_ra(candidate, cas, pins, now)
         except TrustError as error:
-            # If a person named it by file, it was another CA's RA: it has no role any longer, and is no reason for an
-            # alarm.
+            # If a person named it by file, it was another CA's RA: it no longer has a role, and is not an alarm.
             refusal = refusal if candidate in (pins.recipient, pins.signer) else error
         else:
             believed.append(candidate)
