@@ -374,7 +374,7 @@ def crl_issued_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate,
 def in_order(
     certificate: x509.Certificate, pool: Sequence[x509.Certificate], limit: int = 8
 ) -> tuple[x509.Certificate, ...]:
-    """The issuers of `certificate` found in `pool`, nearest first, until an issuer is not in `pool`.
+    """The issuers of `certificate` found in `pool`, nearest first, as far as they are known.
 
     This is the order for a file. It proves nothing; `trust.proof` does.
     """

@@ -172,7 +172,7 @@ class Place:
         return self.directory.look(self.name, limit)
 
     def fault(self) -> tuple[str, str] | None:
-        """Why the file cannot be trusted, and what to do about it; None if only root or we can have put it there.
+        """Why the file cannot be trusted, and what to do about it; None if only root and we can change or replace it.
 
         Raises OSError.
         """

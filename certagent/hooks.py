@@ -50,7 +50,7 @@ _CREATE_IT = "create it, or correct the path"
 _SHORT = 100  # longest command that a hint repeats, in characters
 _SECRET_TIME = timedelta(seconds=60)
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-_LOOK = 0.5  # seconds between two checks whether we should stop
+_LOOK = 0.5  # seconds between two checks for a request to stop
 _SETTLE = 0.5  # seconds to wait for the output of a command that has ended
 _UNFIT = (errno.ENOENT, errno.ENOEXEC, errno.EACCES)
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -61,7 +61,7 @@ Log = Callable[[str], None]
 def run_hook(command: HookCommand, environment: Mapping[str, str], log: Log) -> None:
     """Run one hook to its end, if its `only_if` command allows it.
 
-    Raises HookError for either command: exit code, signal, time limit, or if it cannot be started.
+    Raises HookError if either command fails: exit code, signal, time limit, or it cannot be started.
     """
     if command.only_if is not None:
         try:

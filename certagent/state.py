@@ -221,7 +221,7 @@ def _events(directory: Path, lines: Iterable[bytes]) -> Iterator[Event]:
     path = KeystoreDirectory(directory).history
     for line in lines:
         try:
-            # A newer line may contain anything; older lines stay, because the history is never rewritten.
+            # A newer line may contain anything; older lines stay as they are: no version converts them.
             version = msgspec.json.decode(line, type=_Line).version
             durable.check_version(path, max(version, HISTORY_VERSION), HISTORY_VERSION)
             yield msgspec.json.decode(line, type=Event)

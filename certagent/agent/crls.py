@@ -90,7 +90,7 @@ class Crls:
             done()
 
     def _settle(self, names: Sequence[str], found_revoked: Callable[[str], None]) -> None:
-        """Leave those alone for a while that are still due, whatever stopped the worker."""
+        """Leave authorities that are still due alone for a while, whatever stopped the worker."""
         now = self._clocks.now()
         for each in self._served:
             if each.name not in names:

@@ -21,7 +21,7 @@ class Installation:
 
     @property
     def missing(self) -> Path | None:
-        """The path that is missing now, and without which workers cannot start."""
+        """A path that is missing now; without it, workers cannot start. None if there is none."""
         return next((each for each in self._parts if not each.exists()), None)
 
     @property

@@ -66,8 +66,8 @@ def _hash(signatures: dict[str, str]) -> int:
 
 
 class Keystores:
-    """certagent looks at a keystore when its next action is due, when somebody changed its files, and with all
-    others in the sweep; but at none while `paused`.
+    """The agent looks at a keystore when its next action is due, when somebody changed its files, and with all others
+    in the sweep; but at none while `paused`.
     """
 
     def __init__(

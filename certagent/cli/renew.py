@@ -307,7 +307,7 @@ def _progress(*, quiet: bool, lines: bool) -> Iterator[Line]:
     elif lines or not sys.stderr.isatty():
         yield _log
     else:
-        from rich.console import Console  # noqa: PLC0415 -- only a person's terminal pays for it
+        from rich.console import Console  # noqa: PLC0415 -- loaded only for a terminal
 
         with Console(stderr=True).status("") as spinner:
             yield lambda keystore, line: spinner.update(f"{keystore}: {line}")

@@ -47,7 +47,7 @@ from certagent.errors import ConfigError
 from certagent.text import printable
 from certagent.uncollected import uncollected
 
-_DEPTH_LIMIT = 20  # a hook's argv stands at depth 6
+_DEPTH_LIMIT = 20  # a hook's argv is at depth 6
 _NODE_LIMIT = 100_000  # an alias counts each time it is used
 
 _SHARED = {"authorities": (Name, Authority), "keystores": (Name, KeystoreDefinition)}

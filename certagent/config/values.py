@@ -95,7 +95,8 @@ _FINGERPRINT = "write what `openssl x509 -noout -fingerprint -sha256 -in ca.pem`
 class Fingerprint:
     """The digest of a DER certificate, written `sha256:9f86d0…` (colons between bytes allowed).
 
-    As `openssl x509 -fingerprint` prints it, it is taken too, and so are bare digits: their number says of what.
+    The form that `openssl x509 -fingerprint` prints is accepted too, and so are digits alone: their number tells the
+    algorithm.
     """
 
     algorithm: str
@@ -175,8 +176,8 @@ _NAME_CHECKS = {"dns": names.check_dns, "email": names.check_email, "uri": names
 class AcceptedName:
     """A name that a CA may add, written as an alternative name is.
 
-    `dns:*.corp.example` stands for itself and every name with one label in the star's place, `uri:tag:corp,*` for
-    every URI that begins so. `dir:` (RFC 4514) and `other:` (OID:hex) are names that error messages write so.
+    `dns:*.corp.example` stands for itself and every name with one label in place of the star, `uri:tag:corp,*` for
+    every URI that begins with `tag:corp,`. `dir:` (RFC 4514) and `other:` (OID:hex) are used in error messages.
     """
 
     kind: str
@@ -214,7 +215,7 @@ class AcceptedName:
 class Subject(str):
     """A distinguished name in RFC 4514 form, e.g. `CN=web.example.net,O=Example`, its attributes as in `names`.
 
-    `certificate.parse_subject` makes the name of it.
+    `certificate.parse_subject` makes a name from it.
     """
 
     __slots__ = ()
