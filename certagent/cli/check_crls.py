@@ -56,4 +56,4 @@ def check_crls(
         yield Finding(Mark.WRONG, str(error), error.hint)
     if not lists and not errors:
         hint = "it is fetched after the first enrollment"
-        yield Finding(Mark.FINE, f"no keystore has a certificate yet, which says where the CRL lies: {hint}")
+        yield Finding(Mark.FINE, f"no keystore has a certificate yet, which would say where the CRL is: {hint}")

@@ -151,16 +151,16 @@ COMMANDS = {
     "init": Command(
         "cli.init.command", "init", "a first agent.yaml, by asking or by options",
         "Fetches the CA, shows its fingerprint to compare, writes agent.yaml and a keystore for a consumer, and runs "
-        "check. Asks for what no option says. Nothing is believed that was not compared; no file that is there is "
-        "overwritten.",
+        "check. Asks for what the options do not say. It trusts no CA that you have not compared, and overwrites "
+        "no existing file.",
         (("certagent init", "asks"), (_INIT, "")),
         (CONFIG, VERBOSE), brings=True, interrupted="nothing was written",
     ),
     "run": Command(
         "cli.run", "run", "the agent, in the foreground",
-        "Serves the keystores of the configuration until SIGTERM or Ctrl-C: looks when something is due, and has a "
-        "worker do it. systemd starts it (certagent.service); SIGHUP has it read the configuration again.",
-        (("certagent run", "as systemd starts it"), ("certagent run -v", "and tell what is exchanged with the CA")),
+        "Serves the configured keystores until SIGTERM or Ctrl-C: when something is due, it starts a "
+        "worker. systemd starts it (certagent.service); SIGHUP makes it read the configuration again.",
+        (("certagent run", "as systemd starts it"), ("certagent run -v", "and log every exchange with the CA")),
         (CONFIG, VERBOSE), _run,
     ),
     "check": Command(
@@ -182,14 +182,14 @@ COMMANDS = {
     ),
     "plan": Command(
         "cli.plan", "plan", "all coming events, as a table and a timeline",
-        "Foretells renewals, rollovers and ends of all keystores by the rules that the agent decides with.",
+        "Shows the coming renewals, rollovers and expiries of all keystores, by the rules that the agent uses.",
         (("certagent plan", "two lifetimes"), ("certagent plan --until 2027-12-31", "to that day")),
         _LOOK, _plan,
     ),
     "history": Command(
         "cli.history", "history", "what happened: attempts, certificates, hooks",
-        "Lists what happened to the keystores, oldest first, those included that are no longer configured.",
-        (("certagent history", "of all"), ("certagent history web --json", "of one, an event a line, for programs")),
+        "Lists what happened to the keystores, oldest first, including those that are no longer configured.",
+        (("certagent history", "of all"), ("certagent history web --json", "of one, one event per line, for programs")),
         _LOOK, _names,
     ),
     "health": Command(
@@ -201,26 +201,26 @@ COMMANDS = {
     ),
     "enroll": Command(
         "cli.renew", "enroll", "the first certificate",
-        "Makes a key, asks the CA for the first certificate, puts both in place and runs the hooks. Refuses to "
-        "replace a living identity without --force.",
+        "Makes a key, asks the CA for the first certificate, puts both in place and runs the hooks. Refuses to replace "
+        "a valid identity without --force.",
         (("certagent enroll web", "the first certificate"),
-         ("certagent enroll --force web", "anew, with the challenge"),
+         ("certagent enroll --force web", "again, with the challenge"),
          ("certagent enroll web --into web-token", "move it to another keystore, signed by web")),
         _WORK, _enroll, interrupted=_ONCE_AGAIN,
     ),
     "renew": Command(
         "cli.renew", "renew", "renew the certificates that are due",
-        "Does what is due: renews, goes on with what is under way, prepares for the next CA, runs hooks that are "
-        "owed. The agent does the same by itself.",
-        (("certagent renew", "what is due, of all keystores"), ("certagent renew --dry-run", "what would be done"),
+        "Does what is due: renews, continues open transactions, prepares for the next CA, runs hooks that "
+        "are still owed. The agent does the same on its own.",
+        (("certagent renew", "everything that is due"), ("certagent renew --dry-run", "what would be done"),
          ("certagent renew --force web", "a successor, due or not"),
-         ("certagent renew --compromised web", "a new key, for others know the old one")),
+         ("certagent renew --compromised web", "a new key, because others know the old one")),
         _WORK, _renew, interrupted=_ONCE_AGAIN,
     ),
     "crl": Command(
         "cli.crl", "crl", "fetch the authorities' CRLs, and put them where consumers read them",
-        "Fetches the revocation lists of authorities that have a crl_file, proves them, puts them where consumers read "
-        "them and runs the hooks. The agent does the same by itself.",
+        "Fetches the revocation lists of authorities that have a crl_file, verifies them, puts them where consumers "
+        "read them and runs the hooks. The agent does the same on its own.",
         (("certagent crl", "of all, now"), ("certagent crl corp", "of one"), ("certagent crl --due", "where due")),
         _WORK, _crl, interrupted=_UNCHANGED,
     ),
@@ -233,22 +233,23 @@ COMMANDS = {
     ),
     "cancel": Command(
         "cli.housekeeping", "cancel", "give up an open transaction",
-        "Gives the open transaction of a keystore up, and a rollover in preparation. What is in place stays; what "
-        "is due begins anew.",
-        (("certagent cancel web", "tells, and asks"), ("certagent cancel web --dry-run", "tells alone")),
+        "Gives up the open transaction of a keystore, and a rollover in preparation. The certificate in "
+        "place stays; what is due starts again.",
+        (("certagent cancel web", "shows it, then asks"), ("certagent cancel web --dry-run", "only says it")),
         (CONFIG, JSON), _one, interrupted=_UNCHANGED,
     ),
     "remove": Command(
-        "cli.housekeeping", "remove", "what is kept of a keystore that is no longer configured",
+        "cli.housekeeping", "remove", "remove the records of a keystore that is no longer configured",
         "Removes the state, the history and the previous pair of a keystore that is no longer in the "
         "configuration. The files of its consumer stay.",
-        (("certagent remove old-web", "tells, and asks"), ("certagent remove old-web --yes", "without asking")),
+        (("certagent remove old-web", "shows it, then asks"), ("certagent remove old-web --yes", "without asking")),
         (CONFIG, JSON), _one, interrupted=_UNCHANGED,
     ),
     "rename": Command(
         "cli.housekeeping", "rename", "give the records of OLD to NEW, which is configured in its place",
-        "Once OLD is called NEW in the configuration, NEW goes on with OLD's state, its open transaction too.",
-        (("certagent rename web www", "tells, and asks"),),
+        "Once the configuration calls OLD by the name NEW, this gives NEW the state of OLD, including an open "
+        "transaction.",
+        (("certagent rename web www", "shows it, then asks"),),
         (CONFIG, JSON), _rename, interrupted=_UNCHANGED,
     ),
     "units": Command(
@@ -257,7 +258,7 @@ COMMANDS = {
         "to, and the devices and groups that tokens need. --install writes it, and the units too where no package "
         "brought them. Run it again after a keystore was added.",
         (("certagent units", "look first"), ("certagent units --install", "write them"),
-         ("certagent units --install --user certagent", "to run as another user than root")),
+         ("certagent units --install --user certagent", "to run as a user other than root")),
         (CONFIG,), _units,
     ),
     "schema": Command(
@@ -274,8 +275,8 @@ COMMANDS = {
     ),
     "completion": Command(
         "cli.completion", "completion", "completion for bash, zsh and fish",
-        "Prints a script that has a shell complete commands, options and names of keystores. The script asks the "
-        "certagent that it completes for, so it need not be made again after an update.",
+        "Prints a script that makes a shell complete commands, options and keystore names. The script "
+        "asks certagent itself, so an update does not need a new one.",
         (("certagent completion bash >/etc/bash_completion.d/certagent", ""),
          ('certagent completion zsh >"${fpath[1]}/_certagent"', ""),
          ("certagent completion fish >~/.config/fish/completions/certagent.fish", "")),
@@ -285,14 +286,14 @@ COMMANDS = {
         "cli.scep.command", "run", "SCEP by hand: getcaps, getca, getnextca, enroll, getcert, getcrl",
         "The protocol by hand, without agent.yaml. Takes sscep's place in scripts.",
         (("certagent scep getca --url http://scep.example.net/scep", "the CA, and its fingerprint to compare"),
-         ("certagent scep enroll --help", "how a certificate is asked for")),
+         ("certagent scep enroll --help", "how to request a certificate")),
         (VERBOSE, QUIET), brings=True,
     ),
     "lab": Command(
         "lab.command", "run", "a SCEP CA on loopback, to try things out",
         "A small SCEP CA to try things with. Not for production: its keys lie in plain files.",
         (("certagent lab", "serve, until Ctrl-C"), ("certagent lab --manual", "requests wait for a person"),
-         ("certagent lab approve --all", "who lets them through")),
+         ("certagent lab approve --all", "approve those that wait")),
         (QUIET,), brings=True,
     ),
     "demo": Command(

@@ -119,7 +119,7 @@ def _report(work: Work, done: Done) -> Report:
         told = "; ".join(dict.fromkeys(each.message for each in errors))
         return Report(work.name, "failed", again, told, errors[0].hint, newly)
     if done.waits:
-        return Report(work.name, "waiting", None, "no keystore has a certificate yet, which says where the CRL lies")
+        return Report(work.name, "waiting", None, "no keystore has a certificate yet, which would say where the CRL is")
     result = "fetched" if done.fetched else "put in place" if done.changed else "nothing"
     return Report(work.name, result, again, _fresh(memory), keystores=newly)
 

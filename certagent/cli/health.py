@@ -141,7 +141,7 @@ def crl_faults(it: CrlStatus, now: datetime, patience: timedelta) -> Iterator[tu
     if it.fault is not None:
         yield Level.UNKNOWN, f"what is known of its CRL cannot be read{why}"
     elif it.ran_out(now) and it.ends is not None:
-        yield Level.CRITICAL, f"its CRL ran out {span(now - it.ends)} ago{why}"
+        yield Level.CRITICAL, f"its CRL expired {span(now - it.ends)} ago{why}"
     elif it.errors:
         left = f", {span(it.ends - now)} left" if it.ends else ""
         yield (Level.CRITICAL if it.is_short(now) else Level.WARNING), f"its CRL is not kept fresh{left}{why}"

@@ -9,11 +9,11 @@ from certagent.transaction.report import Outcome, Result
 
 _LEFT = {
     Phase.STARTED: "nothing was sent yet",
-    Phase.REQUESTED: "{authority} may have the request, which is kept",
+    Phase.REQUESTED: "{authority} may have received the request; certagent keeps it",
     Phase.PENDING: "the request is pending at {authority}",
-    Phase.ISSUED: "the new certificate is here, and not in place yet",
-    Phase.ACTIVATED: "the new pair is in place, and hooks are still to run",
-    Phase.REVERTED: "the old pair is back in place, and hooks are still to run",
+    Phase.ISSUED: "the new certificate has arrived, but is not in place yet",
+    Phase.ACTIVATED: "the new pair is in place, but hooks still have to run",
+    Phase.REVERTED: "the old pair is back in place, but hooks still have to run",
 }
 
 
@@ -29,4 +29,4 @@ def outcome(context: Context) -> Outcome:
             left = _LEFT[transaction.phase].format(authority=transaction.authority)
             again = f"`certagent renew {name}` goes on with the {transaction.kind}, and so does the agent"
             return Outcome(name, Result.STOPPED, message=f"interrupted; {left}", hint=again)
-    return Outcome(name, Result.STOPPED, message="interrupted", hint="nothing is under way")
+    return Outcome(name, Result.STOPPED, message="interrupted", hint="nothing is in progress")

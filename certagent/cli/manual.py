@@ -55,8 +55,8 @@ _EXIT_CODES = (
     ("0", "done"),
     ("1", "at least one keystore or authority failed"),
     ("2", "usage or configuration"),
-    ("3", "waiting: the CA wants a person, the clock is not set or doubted, or a successor is not valid yet"),
-    ("130", "ended by Ctrl-C; a line says what is left and how to go on"),
+    ("3", "waiting: for an approval, for a clock that is right, or for a certificate to become valid"),
+    ("130", "stopped by Ctrl-C; a line says what is left and how to continue"),
 )
 _FILES = (
     (str(commands.DEFAULT_CONFIG), "the configuration, see agent.yaml(5)"),
@@ -177,8 +177,8 @@ _SECTIONS = {
 _OWN_WORDS = {
     "Configuration": "Included files may have authorities and keystores, too.",
     "": "Keys that keystores of every type have.",
-    "KeystoreDefaults": "What stands here holds for every keystore that does not say otherwise. Its keys are those of "
-    "all keystores, from authority to mode.",
+    "KeystoreDefaults": "These values hold for every keystore that does not set its own. The keys are those that all "
+    "keystores have, from authority to mode.",
 }
 
 

@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {what}\n  {hint}\n")
 
     def _told(self, message: str) -> tuple[str, str]:
-        hint = f"`{self.prog} --help` shows how it is called"
+        hint = f"`{self.prog} --help` shows its usage"
         if found := re.match(
             r"argument (\S+): invalid (?:\w+ value|choice): '?(.*?)'?(?: \(choose from .*|$)", message
         ):
@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
         hint = f"`{self.prog} --help` shows what it takes"
         self.exit(
             2,
-            f"{self.prog}: {' '.join(words)} is not known here\n  {f'did you mean {close}? ' if close else ''}{hint}\n",
+            f"{self.prog}: {' '.join(words)} is not known\n  {f'did you mean {close}? ' if close else ''}{hint}\n",
         )
 
 
@@ -177,10 +177,10 @@ def _add_common(parser: argparse.ArgumentParser, takes: Sequence[str], *, top: b
     if "verbose" in takes:
         parser.add_argument(
             "-v", "--verbose", action="store_true", default=missing(False),
-            help="tell every exchange with the CA, and every command that is run, on standard error",
+            help="log every exchange with the CA, and every command that runs, to standard error",
         )  # fmt: skip
     if "quiet" in takes:
         parser.add_argument(
-            "-q", "--quiet", action="store_true", default=missing(False), help="tell only what is wrong"
+            "-q", "--quiet", action="store_true", default=missing(False), help="show only what is wrong"
         )
     parser.add_argument("--debug", action="store_true", default=missing(False), help="show tracebacks")

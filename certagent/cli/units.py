@@ -16,7 +16,7 @@ from certagent.errors import ConfigError
 
 _ETC, _PACKAGED = "etc/systemd/system", ("usr/lib/systemd/system", "lib/systemd/system")
 _DROP_IN = "10-configuration.conf"
-_OURS = "# Written by `certagent units --install`, which writes it anew."
+_OURS = "# Written by `certagent units --install`; its next run replaces this file."
 _SHIPPED_PROGRAM, _SHIPPED_CONFIG = "/usr/bin/certagent", "/etc/certagent/agent.yaml"
 _SHIPPED_DOCUMENTS = "file:/usr/share/doc/certagent"
 

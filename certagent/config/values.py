@@ -95,8 +95,7 @@ _FINGERPRINT = "write what `openssl x509 -noout -fingerprint -sha256 -in ca.pem`
 class Fingerprint:
     """The digest of a DER certificate, written `sha256:9f86d0…` (colons between bytes allowed).
 
-    The form that `openssl x509 -fingerprint` prints is accepted too, and so are digits alone: their number tells the
-    algorithm.
+    What `openssl x509 -fingerprint` prints is accepted too, and digits alone: their number tells the algorithm.
     """
 
     algorithm: str

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_duration,
         metavar="TIME",
         default="90d",
-        help="lifetime lifetime of certificates (default: %(default)s)",
+        help="lifetime of certificates (default: %(default)s)",
     )
     add("--crl-lifetime", type=_duration, metavar="TIME", default="1d", help="of a CRL (default: %(default)s)")
     add(
@@ -47,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_duration,
         metavar="TIME",
         default="3650d",
-        help="of a CA that is made (default: %(default)s)",
+        help="of a new CA (default: %(default)s)",
     )
     add("--ca-key", type=KeyType, choices=tuple(KeyType), default=KeyType.RSA_2048,
-        help="of a CA that is made; an ec one brings an RA with RSA keys (default: %(default)s)")  # fmt: skip
-    add("--intermediate", action="store_true", help="a root above a CA that is made")
+        help="of a new CA; with an EC key it gets an RA with RSA keys (default: %(default)s)")  # fmt: skip
+    add("--intermediate", action="store_true", help="put a root above a new CA")
     add("--pss", action="store_true", help="sign certificates and CRLs with RSASSA-PSS")
     add("--ra", action="store_true", help="put an RA with two certificates in front of the CA")
     _add_rollover(parser)

@@ -24,11 +24,11 @@ def get_crls(
     the answer is encrypted to it. Raises ConfigError, RejectedError, TransientError, TrustError.
     """
     if contact.believed.recipient is None:
-        raise ConfigError("GetCRL needs an RSA key of the CA's or its RA's", "set `crl_url`, if the CA publishes one")
+        raise ConfigError("GetCRL needs an RSA key at the CA or its RA", "set `crl_url`, if the CA publishes one")
     by = next((each for each in identities if isinstance(each.key, rsa.RSAPrivateKey)), None)
     if by is None:
         raise ConfigError(
-            "GetCRL is asked for with a keystore's RSA key in a file, and there is none", "set `crl_from: points`"
+            "GetCRL needs a keystore with an RSA key in a file, and there is none", "set `crl_from: points`"
         )
     signer, nonce, transaction_id = Signer(by.key, by.certificate), scep.new_nonce(), scep.random_transaction_id()
     message = scep.encode_request(
@@ -58,5 +58,7 @@ def get_crls(
             word,
         )
     if isinstance(reply, scep.Pending):
-        raise TransientError("the CA answers GetCRL with PENDING", "only requests can be pending; see the CA's log")
+        raise TransientError(
+            "the CA answers GetCRL with PENDING", "only certificate requests can be pending; see the CA's log"
+        )
     return reply.revocations

@@ -169,7 +169,9 @@ def _kept(work: Work, cas: Sequence[x509.Certificate]) -> dict[str, List]:
         except TrustError as error:
             work.log(f"{error}: it is fetched again")
         except OSError as error:
-            raise StateError(f"{path} cannot be read: {error.strerror}", "run as the user the agent runs as") from None
+            raise StateError(
+                f"{path} cannot be read: {error.strerror}", "run it as the user that the agent runs as"
+            ) from None
     return found
 
 
@@ -204,7 +206,7 @@ def _take(
             found[ca] = each
     except TrustError as error:
         file = AuthorityDirectory(work.directory).crls / ca
-        error.hint = f"a server, or somebody on the way, has an old copy; if the CA itself went back, remove {file}"
+        error.hint = f"a server or proxy has an old copy; if the CA itself was restored from a backup, remove {file}"
         raise
     return ca
 
@@ -255,7 +257,7 @@ def _from_addresses(work: Work, ca: str, uris: Sequence[str], take: Callable[[Li
             failure.wait = error.wait
     if uris and failure is None:
         hint = "name the address of its CRL in `crl_url`"
-        failure = TrustError(f"none of the CRLs at {', '.join(uris)} is of the CA that they are asked for", hint)
+        failure = TrustError(f"none of the CRLs at {', '.join(uris)} belongs to the CA we asked for", hint)
     return failure
 
 
@@ -306,8 +308,8 @@ def _stale(lists: Iterable[List], now: datetime) -> list[CertagentError]:
     """Lists that have expired without a newer one."""
     return [
         TransientError(
-            f"the newest CRL of {facts.name_text(each.issuer)} ran out {span(now - each.next_update_utc)} ago",
-            "the CA publishes no newer one: ask its operator; crl_file stays as it is",
+            f"the newest CRL of {facts.name_text(each.issuer)} expired {span(now - each.next_update_utc)} ago",
+            "the CA has published no newer one: ask its operator; crl_file stays as it is",
         )
         for each in lists
         if each.next_update_utc is not None and each.next_update_utc <= now

@@ -98,26 +98,26 @@ def _expect_smtp(channel: _Channel, code: str) -> None:
     while (line := channel.line())[3:4] == "-":
         pass
     if not line.startswith(code):
-        raise ConnectionError(f"it begins no TLS: {printable(line, 200)}")
+        raise ConnectionError(f"it does not start TLS: {printable(line, 200)}")
 
 
 def _ask_imap(channel: _Channel) -> None:
     """RFC 9051 §6.2.1."""
     greeting = channel.line()
     if not greeting.upper().startswith("* OK"):
-        raise ConnectionError(f"it begins no TLS: {printable(greeting, 200)}")
+        raise ConnectionError(f"it does not start TLS: {printable(greeting, 200)}")
     channel.send(b"a STARTTLS\r\n")
     while not (line := channel.line()).startswith("a "):
         pass
     if not line.upper().startswith("A OK"):
-        raise ConnectionError(f"it begins no TLS: {printable(line, 200)}")
+        raise ConnectionError(f"it does not start TLS: {printable(line, 200)}")
 
 
 def _ask_postgres(channel: _Channel) -> None:
     """The SSLRequest message of PostgreSQL's protocol."""
     channel.send(_SSL_REQUEST)
     if channel.receive()[:1] != b"S":
-        raise ConnectionError("it begins no TLS: is ssl on?")
+        raise ConnectionError("it does not start TLS: is ssl on?")
 
 
 def _handshake(channel: _Channel, server_name: str | None) -> bytes:

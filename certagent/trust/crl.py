@@ -151,20 +151,20 @@ def check_whole(revocations: x509.CertificateRevocationList) -> None:
         for entry in revocations:
             entry.serial_number, entry.revocation_date_utc  # noqa: B018 -- the library parses each on access
     except facts.UNREADABLE:
-        raise TrustError("the CRL holds what cannot be read", "ask the CA's operator to publish a new one") from None
-    hint = "certagent keeps plain complete CRLs; `crl_url` can name where the CA publishes one"
+        raise TrustError("a part of the CRL cannot be read", "ask the CA's operator to publish a new one") from None
+    hint = "certagent handles plain, complete CRLs only; set `crl_url` to where the CA publishes one"
     for extension in extensions:
         point = extension.value
         if extension.oid == x509.DeltaCRLIndicator.oid:
-            raise TrustError("the CRL is a delta, and says nothing without the one it adds to", hint)
+            raise TrustError("the CRL is a delta CRL, useless without its base", hint)
         if extension.critical and extension.oid not in _KNOWN_CRITICAL:
             name = extension.oid.dotted_string
-            raise TrustError(f"the CRL has a critical extension that is not known here, {name}", hint)
+            raise TrustError(f"the CRL has an unknown critical extension, {name}", hint)
         if isinstance(point, x509.IssuingDistributionPoint):
             if point.indirect_crl:
-                raise TrustError("the CRL is an indirect one, of other CAs' certificates too", hint)
+                raise TrustError("the CRL is an indirect one: it covers other CAs' certificates too", hint)
             if point.only_some_reasons or point.only_contains_attribute_certs:
-                raise TrustError("the CRL is not for all reasons, or for attribute certificates alone", hint)
+                raise TrustError("the CRL does not cover all reasons, or only attribute certificates", hint)
 
 
 def number(revocations: x509.CertificateRevocationList) -> int | None:
@@ -183,7 +183,7 @@ def follows(found: x509.CertificateRevocationList, kept: x509.CertificateRevocat
     numbers = (number(kept), number(found))
     back = numbers[0] is not None and numbers[1] is not None and numbers[1] < numbers[0]
     if back or found.last_update_utc < kept.last_update_utc:
-        raise TrustError(f"{_issue(found)} is older than the one in hand, {_issue(kept)}: it is not taken")
+        raise TrustError(f"{_issue(found)} is older than the one we have, {_issue(kept)}: it was not used")
     return (numbers[1], found.last_update_utc, found.next_update_utc) != (
         numbers[0],
         kept.last_update_utc,

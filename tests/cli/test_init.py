@@ -149,7 +149,7 @@ def test_what_is_refused_writes_nothing(
 def test_without_a_terminal_all_that_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "-c", str(tmp_path / "agent.yaml"), "--name", "a.example"]) == 2
     missing = "--url, --fingerprint, --for, one of --challenge-file, --challenge-command and --no-challenge"
-    assert f"these are missing: {missing}\n" in capsys.readouterr().err
+    assert f"these options are missing: {missing}\n" in capsys.readouterr().err
 
 
 def test_what_cannot_be_written_leaves_nothing(
@@ -175,7 +175,7 @@ def test_what_is_typed_for_a_fingerprint(lab: LabServer) -> None:
         assert found is None
         assert "are not 8 hexadecimal digits" in why
     other = f"{int(digits[:8], 16) ^ 1:08x}"
-    assert ca.matching([authority], other)[1].startswith(f"refused: the CA has sha256:{digits}, not {other}: ")
+    assert ca.matching([authority], other)[1].startswith(f"refused: the CA has sha256:{digits}, not {other}; ")
     assert ca.matching([authority, authority], "yes")[0] is None
 
 
@@ -267,7 +267,7 @@ def asked(lab: LabServer, options: dict[str, str], file: Path) -> Iterator[Termi
     ("answer", "code", "told"),
     [
         pytest.param("no\n", 2, "the CA was not confirmed", id="no", marks=pytest.mark.slow),
-        pytest.param("\x04", 2, "the questions were not answered to the end", id="Ctrl-D", marks=pytest.mark.slow),
+        pytest.param("\x04", 2, "not all questions were answered", id="Ctrl-D", marks=pytest.mark.slow),
         pytest.param("\x03", 130, "certagent: interrupted; nothing was written", id="Ctrl-C"),
     ],
 )

@@ -142,7 +142,7 @@ def test_while_a_hook_runs(place: Place, lab: LabServer) -> None:
     process = begin("-c", place.config, "enroll", "--force", "web")
     until(began.exists)
     told = interrupted(process).splitlines()[-1]
-    assert told.startswith("web: stopped: interrupted; the new pair is in place, and hooks are still to run")
+    assert told.startswith("web: stopped: interrupted; the new pair is in place, but hooks still have to run")
     hook.write_text("#!/bin/sh\nexit 0\n")
     assert place.run("renew", "web").returncode == 0
 

@@ -26,14 +26,14 @@ USAGE = [
     pytest.param(["lab", "aprove"], "certagent lab: there is no action 'aprove'\n  did you mean approve?", id="action"),
     pytest.param(
         ["check", "--loud"],
-        "certagent check: --loud is not known here\n  `certagent check --help` shows what it takes",
+        "certagent check: --loud is not known\n  `certagent check --help` shows what it takes",
         id="unknown option",
     ),
     pytest.param(
-        ["check", "--ofline"], "certagent check: --ofline is not known here\n  did you mean --offline?", id="misspelt"
+        ["check", "--ofline"], "certagent check: --ofline is not known\n  did you mean --offline?", id="misspelt"
     ),
-    pytest.param(["-q", "status"], "certagent status: -q is not known here\n", id="nothing to leave out"),
-    pytest.param(["--json", "run"], "certagent run: --json is not known here\n", id="nothing for programs"),
+    pytest.param(["-q", "status"], "certagent status: -q is not known\n", id="nothing to leave out"),
+    pytest.param(["--json", "run"], "certagent run: --json is not known\n", id="nothing for programs"),
     pytest.param(["renew", "-v", "-q"], "certagent renew: -v and -q contradict each other\n", id="more and less"),
     pytest.param(["enroll"], "certagent enroll: NAME is missing\n  `certagent enroll --help`", id="no name"),
     pytest.param(

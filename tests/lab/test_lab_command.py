@@ -85,7 +85,7 @@ def _serving(directory: Path, options: tuple[str, ...]) -> Iterator[Served]:
         try:
             assert process.stdout is not None
             lines: list[str] = []
-            while not lines or not lines[-1].startswith("Ctrl-C"):
+            while not lines or not lines[-1].startswith("Press Ctrl-C"):
                 lines.append(process.stdout.readline())
                 assert lines[-1], "".join(lines)
             yield Served(process, directory, "".join(lines))
@@ -97,7 +97,7 @@ def test_the_banner_is_all_one_needs(serve_lab: Serve) -> None:
     served = serve_lab("--ra", "--lifetime", "30s")
     assert "NOT FOR PRODUCTION" in served.banner
     assert served.url.startswith("http://127.0.0.1:")
-    snippet = served.banner[served.banner.index("authorities:") : served.banner.index("Ctrl-C")]
+    snippet = served.banner[served.banner.index("authorities:") : served.banner.index("Press Ctrl-C")]
     authority = yaml.safe_load(snippet)["authorities"]["corp"]
     assert authority["url"] == served.url
     ca = LabCA(served.directory, Clock()).generation.issuer.certificate

@@ -57,13 +57,13 @@ def test_one_that_is_fetched_and_ran_out_is_told_too(gateway: Gateway, publish: 
     gateway.refresh()
     publish(gateway.site.ca.crl())
     gateway.clock.advance(11 * HOUR)
-    assert "ran out 60 min ago" in gateway.error(gateway.refresh())
+    assert "expired 60 min ago" in gateway.error(gateway.refresh())
 
 
 @pytest.mark.parametrize(
     ("forge", "told"),
     [
-        pytest.param("older", "is older than the one in hand", id="an older one"),
+        pytest.param("older", "is older than the one we have", id="an older one"),
         pytest.param("stranger", "is not signed by the pinned CA", id="a stranger's"),
         pytest.param("future", "the future", id="one from the future"),
         pytest.param("rubbish", "not a CRL", id="something else"),
@@ -101,7 +101,7 @@ def test_an_older_one_is_refused_though_the_memory_was_lost(gateway: Gateway, pu
     gateway.site.path("state/authorities/lab/crl.json").unlink()
     publish(old)
     done = gateway.refresh()
-    assert "older than the one in hand" in gateway.error(done)
+    assert "older than the one we have" in gateway.error(done)
     shutil.rmtree(gateway.site.path("state/authorities/lab/crl"))  # a person's word
     gateway.file.unlink()
     assert gateway.error(gateway.refresh(at_once=True)) == ""
@@ -244,7 +244,7 @@ def test_over_scep(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     assert gateway.error(gateway.refresh()) == ""
     assert len(gateway.lists()) == 1
     gateway.site.path("files/web.key").unlink()
-    assert "GetCRL is asked for with a keystore's RSA key" in gateway.error(gateway.refresh(at_once=True))
+    assert "GetCRL needs a keystore with an RSA key" in gateway.error(gateway.refresh(at_once=True))
 
 
 @pytest.fixture

@@ -66,8 +66,8 @@ CASES = [
     pytest.param(
         known(-3, attempts=failed()),
         Level.CRITICAL,
-        "corp: its CRL ran out 3 h ago: no route",
-        "✗ corp: its CRL ran out 3 h ago; next fetch in 40 s",
+        "corp: its CRL expired 3 h ago: no route",
+        "✗ corp: its CRL expired 3 h ago; next fetch in 40 s",
         id="run out",
     ),
     pytest.param(

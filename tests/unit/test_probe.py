@@ -42,7 +42,10 @@ class Opening:
         for answer in self.answers:
             request = b""
             while not request.endswith(self.end):
-                request += connection.recv(1)
+                got = connection.recv(1)
+                if not got:
+                    return  # the client has gone
+                request += got
             connection.sendall(answer)
 
 
@@ -148,21 +151,26 @@ def test_starttls(serve: Serve, starttls: Protocol, opening: Opening) -> None:
 @pytest.mark.parametrize(
     ("starttls", "opening", "message"),
     [
-        pytest.param("smtp", Opening(b"554 no\r\n", ()), "it begins no TLS: 554 no", id="smtp, no greeting"),
+        pytest.param("smtp", Opening(b"554 no\r\n", ()), "it does not start TLS: 554 no", id="smtp, no greeting"),
         pytest.param(
             "smtp",
             Opening(b"220 a\r\n", (b"250 a\r\n", b"454 TLS not available\r\n")),
-            "it begins no TLS: 454 TLS not available",
+            "it does not start TLS: 454 TLS not available",
             id="smtp, no TLS",
         ),
         pytest.param(
-            "imap", Opening(b"* OK\r\n", (b"a BAD what\r\n",)), "it begins no TLS: a BAD what", id="imap, no TLS"
+            "imap", Opening(b"* OK\r\n", (b"a BAD what\r\n",)), "it does not start TLS: a BAD what", id="imap, no TLS"
         ),
-        pytest.param("imap", Opening(b"* BYE full\r\n", ()), "it begins no TLS: . BYE full", id="imap, no greeting"),
+        pytest.param(
+            "imap", Opening(b"* BYE full\r\n", ()), "it does not start TLS: . BYE full", id="imap, no greeting"
+        ),
         pytest.param("imap", Opening(b"* OK" + b"x" * 100_000, ()), "says too much before TLS", id="no end of a line"),
         pytest.param("imap", Opening(b"* OK\r\n", (b"* a\r\n" * 20_000,)), "says too much before TLS", id="no end"),
         pytest.param(
-            "postgres", Opening(b"", (b"N",), end=POSTGRES.end), "it begins no TLS: is ssl on", id="postgres, no TLS"
+            "postgres",
+            Opening(b"", (b"N",), end=POSTGRES.end),
+            "it does not start TLS: is ssl on",
+            id="postgres, no TLS",
         ),
         pytest.param(None, SMTP, "the TLS handshake failed: ", id="smtp, not told"),
     ],

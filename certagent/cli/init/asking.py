@@ -49,6 +49,4 @@ def _line(prompt: str) -> str:
 
 
 def _left() -> ConfigError:
-    return ConfigError(
-        "the questions were not answered to the end", "nothing was written; `certagent init` begins anew"
-    )
+    return ConfigError("not all questions were answered", "nothing was written; `certagent init` starts again")

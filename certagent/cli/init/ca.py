@@ -41,7 +41,7 @@ def offered(url: str, arguments: argparse.Namespace) -> list[x509.Certificate]:
 
 def show(certificates: Sequence[x509.Certificate]) -> None:
     for each in certificates:
-        kind = "CA" if facts.is_ca(each) else "no CA (an RA?)"
+        kind = "CA" if facts.is_ca(each) else "not a CA (an RA?)"
         first, *rest = contact.describe(each)
         for line in (f"{kind}: {first}", *rest):
             contact.say(line)
@@ -71,7 +71,7 @@ def compared(certificates: Sequence[x509.Certificate]) -> Fingerprint:
 def matching(cas: Sequence[x509.Certificate], typed: str) -> tuple[x509.Certificate | None, str]:
     """The certificate that was meant; otherwise why there is none."""
     if typed.lower() == "yes":
-        return (cas[0], "") if len(cas) == 1 else (None, "there are several: type the digits of the one that is meant")
+        return (cas[0], "") if len(cas) == 1 else (None, "there are several; type the digits of the one you mean")
     digits = re.sub(r"[\s:]", "", re.sub(r"(?i)^sha256( fingerprint)?\s*[:=]", "", typed)).lower()
     if not re.fullmatch(r"[0-9a-f]+", digits) or len(digits) < _FEWEST:
         return None, f"these are not {_FEWEST} hexadecimal digits or more of a sha256 fingerprint"
@@ -79,4 +79,4 @@ def matching(cas: Sequence[x509.Certificate], typed: str) -> tuple[x509.Certific
         if facts.fingerprint(each).digest.hex().startswith(digits):
             return each, ""
     shown = " or ".join(str(facts.fingerprint(each)) for each in cas)
-    return None, f"refused: the CA has {shown}, not {digits}: a slip, or somebody else answers at this URL"
+    return None, f"refused: the CA has {shown}, not {digits}; a typo, or another server answers at this URL"

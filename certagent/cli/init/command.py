@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--challenge-file", metavar="FILE", help="holds the challenge password")
     how.add_argument("--challenge-command", metavar="COMMAND", help="prints it; words in quotes")
-    how.add_argument("--no-challenge", action="store_true", help="the CA wants none")
+    how.add_argument("--no-challenge", action="store_true", help="the CA does not need one")
     add("--subject", help="e.g. CN=web.example.net,O=Example (default: CN= and the first name)")
     add("--authority", metavar="WORD", default="corp", help="what the CA is called here (default: %(default)s)")
     add("--ca-identifier", metavar="WORD", help="if the CA asks for one (EJBCA: the name of the CA)")
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--key-file", metavar="FILE", help="with --for pem (default: as in the example)")
     add("--certificate-file", metavar="FILE", help="with --for pem (default: as in the example)")
     add("--state-dir", metavar="DIR", help="where certagent keeps its state (default: /var/lib/certagent)")
-    add("--force", action="store_true", help="overwrite files that are there")
+    add("--force", action="store_true", help="overwrite existing files")
 
 
 def _consumers() -> dict[str, str]:
@@ -112,14 +112,14 @@ def _check_complete(arguments: argparse.Namespace) -> None:
         missing.append("one of --challenge-file, --challenge-command and --no-challenge")
     if missing:
         raise ConfigError(
-            f"nobody is there to be asked, and these are missing: {', '.join(missing)}",
-            "give them, or run it in a terminal",
+            f"this is not a terminal, and these options are missing: {', '.join(missing)}",
+            "add them, or run it in a terminal",
         )
 
 
 def _check_free(arguments: argparse.Namespace, path: Path) -> None:
     if path.exists() and not arguments.force:
-        hint = "to add a keystore, put a file beside those in keystores/; --force writes all of it anew"
+        hint = "to add a keystore, put a file beside those in keystores/; --force overwrites everything"
         raise ConfigError(f"{path} is there already, and was left as it is", hint)
 
 
@@ -172,7 +172,7 @@ _WAYS = (
     ("type", "I type it now; it is kept in a file that only root reads"),
     ("file", "it is in a file"),
     ("command", "a command prints it"),
-    ("none", "the CA wants none"),
+    ("none", "the CA does not need one"),
 )
 
 
@@ -256,5 +256,5 @@ def _write(files: Mapping[Path, _File]) -> None:
 def _tell_next(arguments: argparse.Namespace, name: str, code: int) -> None:
     config = f" -c {shlex.quote(str(arguments.config))}" if str(arguments.config) != "/etc/certagent/agent.yaml" else ""
     if code:
-        print(f"\nMend what is marked, then: certagent{config} check")
+        print(f"\nFix what is marked, then: certagent{config} check")
     print(f"\nnext: certagent{config} enroll {name}")

@@ -87,7 +87,7 @@ def getca(arguments: argparse.Namespace) -> int:
             "give --fingerprint or --ca; run without --out to see the fingerprint; --unverified writes it anyway",
         )
     offered = client(arguments).get_ca_certificates()
-    _tell(arguments, [("CA" if facts.is_ca(each) else "no CA (an RA?)", each) for each in offered], "")
+    _tell(arguments, [("CA" if facts.is_ca(each) else "not a CA (an RA?)", each) for each in offered], "")
     if arguments.out:
         files.write(arguments.out, files.encoded(offered, der=arguments.der))
         warn(f"NOT VERIFIED, but written to {arguments.out}: anybody in between may have made it")
