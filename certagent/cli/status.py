@@ -160,7 +160,7 @@ def crl_findings(crls: Iterable[CrlStatus], now: datetime) -> list[Finding]:
         many = "CRL" if len(each.known.issues) <= 1 else f"{len(each.known.issues)} CRLs"
         again = f"next fetch {ahead(each.next_fetch(now), now)}"
         if each.ran_out(now):
-            found.append(Finding(Mark.WRONG, f"{each.authority}: its CRL ran out {_ago(each.ends, now)}; {again}"))
+            found.append(Finding(Mark.WRONG, f"{each.authority}: its CRL expired {_ago(each.ends, now)}; {again}"))
         elif each.known.issues:
             until = f"fresh for {span(each.ends - now)}" if each.ends else "which says nothing of its end"
             found.append(Finding(Mark.FINE, f"{each.authority}: {many}, {until}; {again}"))
