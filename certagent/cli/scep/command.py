@@ -198,9 +198,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return made
 
     operation("getcaps", "show what the CA says it supports")
-    getca = operation(
-        "getca", "show show the CA's certificates and their fingerprints", _trusting, _writing, _ra_writing
-    )
+    getca = operation("getca", "show the CA's certificates and their fingerprints", _trusting, _writing, _ra_writing)
     getca.add_argument("--unverified", action="store_true", help="write unverified certificates (with --out)")
     nextca = operation("getnextca", "fetch and verify the next CA", _trusting, _writing, _ra_writing)
     nextca.add_argument(
@@ -209,7 +207,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _enrolling(operation("enroll", "get a certificate, the first one or a renewal", _trusting, _messages, _writing))
     _asking(operation("getcert", "get a certificate that the CA issued before", _trusting, _messages, _writing))
-    getcrl = operation("getcrl", "get get the CA's revocation list", _trusting, _messages, _writing)
+    getcrl = operation("getcrl", "get the CA's revocation list", _trusting, _messages, _writing)
     _asking(getcrl)
     getcrl.add_argument(
         "--from-certificate", action="store_true", help="fetch it from the address in --certificate: HTTP or LDAP"
