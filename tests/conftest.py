@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -91,6 +92,9 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
 
 # Debian puts servers where a user's PATH does not look.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+# A shell starts what runs in its background deaf to Ctrl-C, and that is inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Commands are run as people's are: with what they print in a buffer.
 os.environ.pop("PYTHONUNBUFFERED", None)
 

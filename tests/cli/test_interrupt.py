@@ -78,7 +78,9 @@ LEFT = [
     pytest.param(
         "enroll", "GetCACert", "web: stopped: interrupted; nothing was sent yet; `certagent renew web`", id="CA"
     ),
-    pytest.param("enroll", "PKIOperation", "web: stopped: interrupted; corp may have the request,", id="request"),
+    pytest.param(
+        "enroll", "PKIOperation", "web: stopped: interrupted; corp may have received the request", id="request"
+    ),
 ]
 
 
