@@ -41,11 +41,12 @@ PACKAGES := openssl man-db mandoc scep nginx-light haproxy systemd-container fak
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
 # A gigabyte for the slow tests alone.
-MORE_PACKAGES := golang-go golang-github-smallstep-certificates-dev prometheus zsh fish \
-	openvpn freeradius eapoltest charon-systemd strongswan-swanctl libcharon-extra-plugins iproute2 wpasupplicant hostapd \
+MORE_PACKAGES := golang-go golang-github-smallstep-certificates-dev prometheus zsh fish
+# The daemons of the shipped definitions, beside nginx and HAProxy.
+DAEMON_PACKAGES := openvpn freeradius eapoltest charon-systemd strongswan-swanctl libcharon-extra-plugins iproute2 wpasupplicant hostapd \
 	apache2 stunnel4 mosquitto postgresql default-jdk-headless pkcs11-provider postfix dovecot-imapd
 
-.PHONY: help demo test test-debian test-more test-all check lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages clean
+.PHONY: help demo test test-debian test-more test-daemons test-all check lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -65,10 +66,14 @@ test-debian: ## `make test` on another Debian, DEBIAN=trixie, in a root of its o
 	@tests/on_debian.sh $(DEBIAN) '$(COMMAND)'
 
 # A target of its own for whatever takes longer or is not pytest's can be added to the line of its prerequisites.
-test-more: $(VENV)/.dev more-packages ## what `make test` leaves out: the tests marked slow
-	@$(PYTEST) $(TOGETHER) -m slow || test $$? = 5  # 5: none is marked
+test-more: $(VENV)/.dev more-packages ## what `make test` leaves out: the tests marked slow, but for the daemons'
+	@$(PYTEST) $(TOGETHER) -m "slow and not daemons" || test $$? = 5  # 5: none is marked
 
-test-all: test test-more ## every test there is; with `make lint`, what continuous integration runs
+test-daemons: $(VENV)/.dev more-packages ## each shipped definition with its daemon, and CRLs: half an hour
+	@tests/packages.sh $(DAEMON_PACKAGES)
+	@$(PYTEST) $(TOGETHER) -m daemons
+
+test-all: test test-more test-daemons ## every test there is
 
 check: lint ## lint, and the quick tests: a minute of CPU
 	@$(PYTEST) $(TOGETHER) -m "not slow" $(QUICK)

@@ -24,7 +24,7 @@ from tests.interop.commands import certagent
 from tests.renewal.site import DAY, Site, Sites
 from tests.waiting import PATIENCE, free_port, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("openssl")]
+pytestmark = [pytest.mark.slow, pytest.mark.daemons, pytest.mark.needs("openssl")]
 PEERS = ("peer", "bad")
 
 

@@ -12,7 +12,7 @@ from tests.interop.commands import ROOT
 from tests.systemd.conftest import Machine
 from tests.waiting import PATIENCE
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("nspawn")]
+pytestmark = [pytest.mark.slow, pytest.mark.daemons, pytest.mark.needs("nspawn")]
 
 # A connection that is refused, or cut off before a word was said; or a process at its end that cannot sign any more.
 NOBODY_THERE = ("Connection", "BrokenPipe", "SSLEOFError", "SSLError(1, '[SSL: TLSV1_ALERT_INTERNAL_ERROR]")

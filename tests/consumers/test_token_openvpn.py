@@ -8,7 +8,7 @@ from tests.interop.commands import ROOT
 from tests.systemd.conftest import Machine
 from tests.systemd.test_units import LIBRARY
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("nspawn", "softhsm", "openvpn", "provider")]
+pytestmark = [pytest.mark.slow, pytest.mark.daemons, pytest.mark.needs("nspawn", "softhsm", "openvpn", "provider")]
 
 CONFIGURATION = """\
 include: keystores/*.yaml
