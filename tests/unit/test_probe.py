@@ -177,7 +177,7 @@ def test_starttls(serve: Serve, starttls: Protocol, opening: Opening) -> None:
 )
 def test_no_tls(serve: Serve, starttls: Protocol | None, opening: Opening, message: str) -> None:
     with pytest.raises(ProbeError, match=message):
-        wait(probe(serve(web(), opening=opening), 0.001, starttls=starttls), b"new")
+        wait(probe(serve(web(), opening=opening), 0.3, starttls=starttls), b"new")
 
 
 def test_a_server_that_cannot_prove_that_the_key_is_its_own(serve: Serve) -> None:
