@@ -22,14 +22,21 @@ TWO = {"key_file": "web.key", "certificate_file": "web.pem"}
 def test_files_are_replaced_in_the_order_of_the_table() -> None:
     """What a reader needs to believe a pair comes first, then the pair, and what leads to it comes last."""
     order = list(FileRole)
-    assert order[:2] == [FileRole.CA, FileRole.CHAIN]
+    assert order[:3] == [FileRole.CA, FileRole.TRUSTED, FileRole.CHAIN]
     assert order.index(FileRole.CERTIFICATE) == order.index(FileRole.KEY) + 1, "nothing between the two"
     assert order[-1] is FileRole.URI
 
 
 def test_these_roles_alone_hold_no_private_key() -> None:
     """A role that says nothing of it is private. To join the others, it has to be written down here too."""
-    assert {role for role in FileRole if not role.private} == {"ca", "chain", "certificate", "snippet", "uri"}
+    assert {role for role in FileRole if not role.private} == {
+        "ca",
+        "trusted",
+        "chain",
+        "certificate",
+        "snippet",
+        "uri",
+    }
 
 
 @pytest.mark.parametrize(
