@@ -162,7 +162,7 @@ ENVELOPES = [
 
 TRAILING = [
     reply("a byte after the reply", lambda f: f.reply() + b"\n", "has 1 bytes of extra data"),
-    reply("two replies", lambda f: f.reply() * 2, "bytes after its end"),
+    reply("two replies", lambda f: f.reply() * 2, "after its end"),
     reply("more in the ContentInfo", forged.more_in(), "is malformed"),
     reply("more in the SignedData", forged.more_in(1, 0), "is malformed"),
     reply("more in the SignerInfo", forged.more_in(1, 0, -1, 0), "is malformed"),
