@@ -15,7 +15,7 @@ from tests.renewal.site import recording_hook
 
 PLACES = [pytest.param(name, marks=[pytest.mark.needs("softhsm")] if name == "pkcs11" else []) for name in TYPES]
 # A lab CA has no room for another one below it, and by force a successor may end earlier.
-_OTHERS = ("outside its CA's name constraints", "an RSA-1024 intermediate", "ends before the one in place")
+_OTHERS = ("outside its CA's name constraints", "an RSA-1024 intermediate", "expires before the current one")
 IN_A_RENEWAL = {name: each for name, each in DEFECTS.items() if name not in _OTHERS}
 DEFECT = DEFECTS["our key as RSASSA-PSS"]
 

@@ -158,18 +158,18 @@ def test_a_named_ra_that_was_replaced_is_passed_over_and_told(
     at_work(ca, old, [old])
     site.write(authority="\n".join(pem(site, word, old) for word in words))
     told(site, "renew", "--force", "web")
-    assert "passed over" not in told(site, "check")
+    assert "it is ignored" not in told(site, "check")
     at_work(ca, new, [new])
     seen = told(site, "check")
     for word in words:
         assert (
             f"! `{word}` names CN=device7 ({name_of(old)}), which lab no longer offers as an RA; it is ignored" in seen
         )
-        assert f"take `{word}` out" in seen
+        assert f"remove `{word}`" in seen
     output = told(site, "renew", "--force", "web")
-    assert output.count("passed over") == len(words)
+    assert output.count("it is ignored") == len(words)
     site.write()
-    assert "passed over" not in told(site, "check")
+    assert "it is ignored" not in told(site, "check")
 
 
 def test_a_named_ra_that_expired_is_passed_over_and_told(device: Callable[[str], Site]) -> None:
@@ -188,7 +188,7 @@ def test_an_ra_that_its_ca_never_offers_is_believed_by_its_file(device: Callable
     quiet = ra(ca, "quiet RA")
     at_work(ca, quiet, [])
     site.write(authority="\n".join(pem(site, word, quiet) for word in ("recipient", "signer")))
-    assert "passed over" not in told(site, "check")
+    assert "it is ignored" not in told(site, "check")
     told(site, "renew", "--force", "web")
 
 
