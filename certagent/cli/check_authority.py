@@ -94,7 +94,7 @@ def _answer(authority: Authority, contact: Contact, now: datetime) -> Finding:
 
 def _unedited(authority: Authority) -> Findings:
     """Values that are still as in agent.yaml.example."""
-    if authority.trust_anchor is None and any(not any(each.digest) for each in authority.fingerprints):
+    if not authority.trust_anchors and any(not any(each.digest) for each in authority.fingerprints):
         hint = "write what `openssl x509 -noout -fingerprint -sha256 -in ca.pem` prints for your CA"
         yield Finding(Mark.WRONG, "`fingerprint` is still the example's zeros", hint)
     for url in authority.urls:
