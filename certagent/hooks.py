@@ -25,7 +25,7 @@ from certagent.config.parts import HookCommand, Secret
 from certagent.config.programs import command_fault, owner_fault
 from certagent.config.values import Argv
 from certagent.directories import reach
-from certagent.errors import ConfigError, HookError, KeystoreError
+from certagent.errors import ConfigError, HookError, KeystoreError, OwedError
 from certagent.text import printable
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,14 @@ def run_apart(
         argv, environment, limit, errors=None, stopping=stopping, stdin=None if with_stdin else subprocess.DEVNULL
     )
     return code, output.start()
+
+
+def still_owed(done: str, failed: Sequence[tuple[str, HookError]]) -> OwedError:
+    """The error for hooks that failed, each with its event, after what is `done`: that comes first."""
+    events = " and ".join(dict.fromkeys(event for event, _ in failed))
+    hooks = "hook" if len(failed) == 1 else "hooks"
+    why = "; ".join(dict.fromkeys(str(error) for _, error in failed))
+    return OwedError(f"{done}; the {events} {hooks} failed and will be retried: {why}", failed[0][1].hint)
 
 
 def read_secret(secret: Secret, *, may_be_open: bool = False) -> bytes:

@@ -40,7 +40,7 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Track(msgspec.Struct, frozen=True, kw_only=True):
-    """How the attempts at a rollover went; they never stop a renewal."""
+    """How the attempts went at something that never stops a renewal: a rollover, or the CRLs."""
 
     failures: int = 0
     retry_at: Moment | None = None

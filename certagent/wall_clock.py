@@ -163,10 +163,10 @@ def is_synchronised(now: datetime) -> bool:
         return False
     if abs(kernel - now) >= timedelta(minutes=1):
         return False
-    return 0 <= answer < _ERROR if answer >= 0 else timedated_says_so()
+    return 0 <= answer < _ERROR if answer >= 0 else _timedated_says_so()
 
 
-def timedated_says_so() -> bool:
+def _timedated_says_so() -> bool:
     """What systemd-timedated says about it, which it has from the kernel; False if it is not there."""
     argv = ("timedatectl", "show", "--property=NTPSynchronized", "--value")
     try:

@@ -17,7 +17,7 @@ from certagent import state, wall_clock
 from certagent.agent import schedule
 from certagent.agent.appointments import Appointments
 from certagent.agent.clock import Clocks
-from certagent.agent.log import log_error, of
+from certagent.agent.log import about, log_error
 from certagent.agent.pool import Pool
 from certagent.agent.schedule import Next, Pace
 from certagent.agent.sights import Sights
@@ -97,7 +97,7 @@ class Keystores:
         self._served = served
         self.pool.resize(served.max_workers, served.worker_timeout, served.shared)
         for name in self._memories.keys() - served.keystores.keys():
-            log.info("%s: no longer configured", name, extra=of(name))
+            log.info("%s: no longer configured", name, extra=about(name))
             del self._memories[name]
             self.pool.drop(name)
             self.appointments.cancel(name)
@@ -146,7 +146,7 @@ class Keystores:
         for name, memory in self._memories.items():
             seen = _hash(state.watch(memory.files))
             if name not in at_work and schedule.files_changed(memory.left, seen, memory.acted_on):
-                log.info("%s: its files were changed", name, extra=of(name))
+                log.info("%s: its files were changed", name, extra=about(name))
                 memory.acted_on = seen
                 self._want(name)
 
@@ -168,7 +168,7 @@ class Keystores:
         if worker.timed_out and outcome.result is Result.STOPPED:
             return  # it hung; `judge` decides
         if outcome.result in TOLD:
-            log.log(TOLD[outcome.result], "%s: %s", name, schedule.sentence(outcome, when, now), extra=of(name))
+            log.log(TOLD[outcome.result], "%s: %s", name, schedule.sentence(outcome, when, now), extra=about(name))
         match schedule.following(outcome, when, memory.strikes, now):
             case Next.AT_ONCE:
                 memory.strikes = 1
@@ -202,7 +202,7 @@ class Keystores:
         if worker.guilty in self._memories:
             wait = self._strike(worker.guilty, self._pace.crash_again)
             told = worker.guilty, worker.ending, span(wait)
-            log.error("%s: its worker %s; trying again in %s", *told, extra=of(worker.guilty))
+            log.error("%s: its worker %s; trying again in %s", *told, extra=about(worker.guilty))
         for name in missing:
             self._want(name)  # the one at fault has an appointment, and keeps it
 

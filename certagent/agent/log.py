@@ -52,7 +52,7 @@ class _Handler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-def of(keystore: str) -> dict[str, str]:
+def about(keystore: str) -> dict[str, str]:
     """For `extra=`: the keystore that a line is about."""
     return {"keystore": keystore}
 
@@ -68,8 +68,8 @@ def configure(level: int = logging.INFO) -> None:
 
 def log_error(where: str, error: CertagentError, keystore: str = "") -> None:
     """Log an error in all its lines: what is wrong, each fault of a configuration, what to do."""
-    log.error("%s%s", where, error, extra=of(keystore))
+    log.error("%s%s", where, error, extra=about(keystore))
     for problem in error.problems if isinstance(error, ConfigError) else ():
-        log.error("%s%s", where, problem, extra=of(keystore))
+        log.error("%s%s", where, problem, extra=about(keystore))
     if error.hint:
-        log.error("%shint: %s", where, error.hint, extra=of(keystore))
+        log.error("%shint: %s", where, error.hint, extra=about(keystore))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import certagent
 from certagent.agent import schedule, systemd
-from certagent.agent.log import of
+from certagent.agent.log import about
 from certagent.text import printable
 from certagent.transaction import report
 from certagent.transaction.report import Outcome, Result
@@ -209,8 +209,8 @@ class Worker:
 
     def _pass_on(self, line: bytes) -> None:
         text = printable(line.decode("utf-8", "replace").rstrip())  # a vendor's module may write anything
-        about = text.partition(": ")[0]
-        log.info("%s", text, extra=of(about if about in self.names else ""))
+        name = text.partition(": ")[0]
+        log.info("%s", text, extra=about(name if name in self.names else ""))
 
 
 def _file_of(content: bytes) -> int:

@@ -31,8 +31,8 @@ from certagent.errors import CertagentError, ConfigError, KeystoreError, StateEr
 from certagent.keystore import obstacles
 from certagent.keystore.attributes import lost
 from certagent.keystore.base import Identity, Keystore
-from certagent.keystore.ca_directory import A_NAME
 from certagent.keystore.files import explained, look_at, ownership, resolve
+from certagent.keystore.hash_directory import A_NAME
 from certagent.mounts import Mounts
 from certagent.state_directory import StateDirectory
 from certagent.status.snapshot import take_snapshot

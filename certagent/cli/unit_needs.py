@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from certagent.config.authority import Authority
+from certagent.config.checks import is_within
 from certagent.config.configuration import Configuration
 from certagent.config.keystores import KeystoreDefinition
 
@@ -28,7 +29,8 @@ class Host:
     groups: frozenset[str] = frozenset()
 
     @classmethod
-    def look(cls, paths: Iterable[str]) -> Host:
+    def look(cls, configuration: Configuration) -> Host:
+        paths = (*files_of(configuration), *directories_of(configuration), *modules_of(configuration))
         found = [grp.getgrgid(os.stat(device).st_gid).gr_name for device in _TPM if os.path.exists(device)]  # noqa: PTH110
         return cls(
             {path: os.path.realpath(path) for path in paths},
@@ -72,7 +74,7 @@ def drop_in(configuration: Configuration, host: Host, user: str = "") -> str:
     writable = _writable(configuration, host)
     # Reset first: then nothing else below /etc is writable.
     lines = ["[Service]", "ReadWritePaths=", *(f'ReadWritePaths="-{_escaped(path)}"' for path in writable)]
-    if any(_within(path, root) for path in writable for root in _PRIVATE):
+    if any(is_within(path, root) for path in writable for root in _PRIVATE):
         lines.append("PrivateTmp=no")
     uses_tpm = any("tpm" in PurePath(path).name for path in _all(modules_of(configuration), host))
     if uses_tpm:
@@ -99,7 +101,7 @@ def _writable(configuration: Configuration, host: Host) -> list[str]:
     if modules_of(configuration):
         directories.add("/etc/tpm2_pkcs11")  # where tpm2-pkcs11 keeps its store by default
     every = {*directories, *_HOOKS_WRITE}
-    return sorted(each for each in every if not any(other != each and _within(each, other) for other in every))
+    return sorted(each for each in every if not any(other != each and is_within(each, other) for other in every))
 
 
 def _all(paths: Iterable[str], host: Host) -> list[str]:
@@ -110,7 +112,3 @@ def _all(paths: Iterable[str], host: Host) -> list[str]:
 def _escaped(path: str) -> str:
     """A quoted word of a unit: systemd.unit(5) has specifiers after %, systemd.syntax(7) says what ends a quote."""
     return path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-
-
-def _within(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(f"{directory.rstrip('/')}/")

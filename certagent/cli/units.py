@@ -55,12 +55,7 @@ def _check_user(name: str) -> None:
 def _wanted(configuration: Configuration, config: Path, root: Path, user: str) -> dict[Path, str]:
     """What to write, by path: a drop-in for each service; and the units themselves if no package installed them."""
     found: dict[Path, str] = {}
-    paths = [
-        *unit_needs.files_of(configuration),
-        *unit_needs.directories_of(configuration),
-        *unit_needs.modules_of(configuration),
-    ]
-    text = f"{_OURS}\n{unit_needs.drop_in(configuration, unit_needs.Host.look(paths), user)}"
+    text = f"{_OURS}\n{unit_needs.drop_in(configuration, unit_needs.Host.look(configuration), user)}"
     for unit in sorted(shipped.directory("systemd").iterdir()):
         if not any((root / place / unit.name).exists() for place in _PACKAGED):
             found[root / _ETC / unit.name] = f"{_OURS}\n{_here(unit.read_text(), config)}"

@@ -86,7 +86,7 @@ def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterab
         if found.check not in ("written_file", "written_directory"):
             continue
         target = paths.target(found.value, roots["live_dir"])
-        inside = next((word for word, root in roots.items() if _within(target, root)), None)
+        inside = next((word for word, root in roots.items() if is_within(target, root)), None)
         if inside:
             decoder.problems.add(found.place, found.path, f"is inside {inside}", "choose another directory")
         elif found.check == "written_directory":
@@ -114,7 +114,7 @@ def _report_collision(
 
 def _check_directories(problems: Problems, places: Mapping[KeyPath, Location], roots: Mapping[str, str]) -> None:
     state, live = roots["state_dir"], roots["live_dir"]
-    if _within(state, live) or _within(live, state):
+    if is_within(state, live) or is_within(live, state):
         word = "live_dir" if ("live_dir",) in places else "state_dir"
         # Two defaults never collide, so at least one of the two is in the file.
         problems.add(
@@ -140,7 +140,7 @@ class _Paths:
         """The path that a write to `path` replaces. With `swap: symlink`, `path` itself is a link into `live_dir`."""
         real = self.real(path)
         parent, name = os.path.split(path)
-        return f"{self.real(parent)}/{name}" if _within(real, live_dir) else real
+        return f"{self.real(parent)}/{name}" if is_within(real, live_dir) else real
 
     def _directory(self, path: str) -> str:
         if path not in self._directories:
@@ -148,8 +148,9 @@ class _Paths:
         return self._directories[path]
 
 
-def _within(path: str, directory: str) -> bool:
-    return f"{path}/".startswith(f"{directory}/")
+def is_within(path: str, directory: str) -> bool:
+    """Whether a path is the directory or lies below it; both absolute and without links."""
+    return f"{path}/".startswith(f"{directory.rstrip('/')}/")
 
 
 def _check_readable(path: str) -> Fault:

@@ -72,13 +72,3 @@ def digest(files: Iterable[CrlFile], urls: Iterable[str]) -> str:
         for f in files
     ]
     return hashlib.sha256(msgspec.json.encode([what, list(urls)])).hexdigest()
-
-
-def hook_keys(file: CrlFile) -> list[tuple[str, HookCommand]]:
-    """Each hook with a key that does not depend on its place in the list."""
-    found: list[tuple[str, HookCommand]] = []
-    for command in file.hooks:
-        key = hashlib.sha256(msgspec.json.encode(command.run)).hexdigest()[:16]
-        same = sum(each.startswith(key) for each, _ in found)
-        found.append((f"{key} {same + 1}" if same else key, command))
-    return found

@@ -6,8 +6,12 @@ error messages and `certagent schema` are all generated from these lines (docs/d
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct, field
 
 from certagent.config.values import Argv, Credential, Duration, SecretFile, Variable
@@ -52,6 +56,20 @@ class HookCommand(Definition, frozen=True, kw_only=True):
 
 
 HookEntry = Argv | HookCommand
+
+
+def keyed(commands: Iterable[HookCommand]) -> list[tuple[str, HookCommand]]:
+    """Each command with a key that does not depend on its place in the list: the digest of what it runs, without time
+    limits and the like, and a number if the same command occurs again."""
+    found: list[tuple[str, HookCommand]] = []
+    seen: Counter[str] = Counter()
+    for command in commands:
+        key = hashlib.sha256(msgspec.json.encode(command.run)).hexdigest()[:16]
+        seen[key] += 1
+        found.append((key if seen[key] == 1 else f"{key} {seen[key]}", command))
+    return found
+
+
 _FOR_ONE = ("pre", "failed", "pending", "staged", "expiring")
 
 

@@ -23,7 +23,7 @@ from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import obstacles, swap_plan
 from certagent.keystore.base import Identity, Keystore, Remark, Shadow, prove_pair
-from certagent.keystore.ca_directory import A_NAME, CaDirectory
+from certagent.keystore.ca_directory import CaDirectory
 from certagent.keystore.files import (
     explained,
     gives_away,
@@ -34,6 +34,7 @@ from certagent.keystore.files import (
     read_file,
     resolve,
 )
+from certagent.keystore.hash_directory import A_NAME
 from certagent.keystore.targets import sha256
 from certagent.mounts import Mounts
 from certagent.state_directory import KeystoreDirectory

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from certagent import durable, state
 from certagent.config.crl_files import CrlFile
 from certagent.directories import Directory, Look, Place, reach
 from certagent.errors import KeystoreError
-from certagent.keystore.ca_directory import A_NAME
 from certagent.keystore.files import explained, ownership
+from certagent.keystore.hash_directory import A_NAME, Marked
 from certagent.mounts import Mounts
 from certagent.trust import crl
 
 # For the CRLs of several CAs, in PEM.
 LIMIT = 2 * crl.MAX_SIZE
-_NAME = re.compile(r"[0-9a-f]{8}\.r[0-9]{1,4}")
 
 
 @dataclass(frozen=True)
@@ -79,14 +74,10 @@ def _ownership(file: CrlFile, found: Look | None) -> durable.Ownership:
 
 
 def _put_apart(file: CrlFile, lists: Lists, directory: Directory) -> bool:
-    """A file for each list: first write the new ones, then remove ours that are no longer wanted. OpenSSL stops at the
-    first missing number, so the numbers have no gaps."""
-    found = dict(_names(file, directory))
-    placed: dict[str, bytes] = {}
-    for prefix, pem in lists.every:
-        numbered = (f"{prefix}.r{number}" for number in count())
-        name = next(name for name in numbered if name not in placed and found.get(name, _OURS) is not None)
-        placed[name] = _first_line(file) + pem
+    """A file for each list: first write the new ones, then remove ours that are no longer wanted."""
+    marked = _marked(file)
+    found = dict(marked.look(directory))
+    placed = marked.place(lists.every, found)
     own = {name: look for name, look in found.items() if look is not None}
     changed = [name for name, content in placed.items() if name not in own or own[name].content != content]
     for name in changed:
@@ -100,24 +91,10 @@ def _put_apart(file: CrlFile, lists: Lists, directory: Directory) -> bool:
     return bool(changed or gone)
 
 
-_OURS = object()
-
-
-def _names(file: CrlFile, directory: Directory) -> Iterator[tuple[str, Look | None]]:
-    """The names of CRLs in the directory, each with a look at the file if it is ours, else with None."""
-    for name in directory.names():
-        if not _NAME.fullmatch(name):
-            continue
-        look = None
-        with suppress(OSError, KeystoreError):  # a link, a directory, or unreadable: not ours
-            look = directory.look(name, LIMIT)
-        yield name, look if look is not None and look.content.startswith(_first_line(file)) else None
-
-
-def _first_line(file: CrlFile) -> bytes:
-    """The line that tells our files from others', and one keystore's files from another's."""
+def _marked(file: CrlFile) -> Marked:
+    """Our files in a directory: their first line tells one keystore's files from another's, too."""
     whose = f"keystore {file.keystore}" if file.keystore else f"authority {file.authority}"
-    return f"# certagent keeps this file, for {whose}\n".encode()
+    return Marked(f"# certagent keeps this file, for {whose}\n".encode(), "r", LIMIT)
 
 
 def _replace(place: Place, content: bytes, wanted: durable.Ownership, found: Look | None) -> None:
@@ -158,8 +135,8 @@ def read(file: CrlFile) -> bytes | None:
         try:
             if file.apart:
                 with reach(path / A_NAME, last="itself") as place:
-                    looks = [place.directory.look(name, LIMIT) for name, own in _names(file, place.directory) if own]
-                return b"".join(look.content for look in looks if look is not None)
+                    looks = [look for _, look in _marked(file).look(place.directory) if look is not None]
+                return b"".join(look.content for look in looks)
             with reach(path) as place:
                 found = place.look(LIMIT)
         except FileNotFoundError:

@@ -45,15 +45,24 @@ def revoked_since(
     `directory`: of its authority in the state directory; `cas`: those that are trusted now.
     """
     for ca in cas:
-        path = AuthorityDirectory(directory).crls / sources.ca_id(ca)
-        if ca.subject != certificate.issuer or not path.exists():
+        if ca.subject != certificate.issuer:
             continue
         try:
-            with durable.open_own(path) as file:
-                revocations = crl.read(file.read(), str(path))
-            believed = facts.crl_issued_by(revocations, ca, accept)
+            revocations = kept_list(directory, ca, accept)
         except (CertagentError, OSError):
             continue
-        if believed and (found := crl.revoked_among(revocations, [certificate.serial_number])):
+        if revocations is not None and (found := crl.revoked_among(revocations, [certificate.serial_number])):
             return found[certificate.serial_number]
     return None
+
+
+def kept_list(directory: Path, ca: x509.Certificate, accept: frozenset[str]) -> x509.CertificateRevocationList | None:
+    """The list of this CA as last verified; None if there is none, or it no longer verifies. `directory`: of the
+    authority in the state directory. Raises TrustError for a damaged one; OSError."""
+    path = AuthorityDirectory(directory).crls / sources.ca_id(ca)
+    try:
+        with durable.open_own(path) as file:
+            revocations = crl.read(file.read(), str(path))
+    except FileNotFoundError:
+        return None
+    return revocations if facts.crl_issued_by(revocations, ca, accept) else None

@@ -9,7 +9,7 @@ The lists are what counts, and are verified each time; crl.json is a convenience
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -17,26 +17,12 @@ import msgspec
 from certagent import durable
 from certagent.errors import DamagedError
 from certagent.moments import Moment
-from certagent.policy import Past
 from certagent.revocation import freshness
 from certagent.revocation.freshness import Validity
-from certagent.state import LastError
+from certagent.state import LastError, Track
 from certagent.state_directory import AuthorityDirectory
 
 VERSION = 1
-
-
-class Attempts(msgspec.Struct, frozen=True, kw_only=True):
-    """How the last attempts went, if they failed."""
-
-    failures: int = 0
-    retry_at: Moment | None = None
-    last_error: LastError | None = None
-    wait: timedelta | None = None
-
-    @property
-    def past(self) -> Past:
-        return Past(self.failures, self.retry_at, self.last_error.kind if self.last_error else "", self.wait)
 
 
 class Issue(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +49,7 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     seen: str = ""
     succeeded: tuple[str, ...] = ()
     owes: bool = False
-    attempts: Attempts = Attempts()
+    attempts: Track = Track()
 
 
 class Revoked(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,12 +66,17 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int = VERSION
     fetched_at: Moment | None = None
-    attempts: Attempts = Attempts()
+    attempts: Track = Track()
     issues: dict[str, Issue] = {}
     files: dict[str, Placed] = {}
     revoked: tuple[Revoked, ...] = ()
     definition: str = ""
     share: float = 0
+
+    @property
+    def points(self) -> dict[str, tuple[str, ...]]:
+        """Where certificates said that each CA's list is."""
+        return {ca: issue.points for ca, issue in self.issues.items()}
 
     @property
     def validities(self) -> list[Validity]:

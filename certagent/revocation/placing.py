@@ -9,14 +9,14 @@ from datetime import datetime
 
 import msgspec
 
-from certagent.config.crl_files import EVENT, CrlFile, hook_keys
-from certagent.config.parts import HookCommand
-from certagent.errors import CertagentError, HookError, OwedError
-from certagent.hooks import run_hook
+from certagent.config.crl_files import EVENT, CrlFile
+from certagent.config.parts import HookCommand, keyed
+from certagent.errors import CertagentError, HookError
+from certagent.hooks import run_hook, still_owed
 from certagent.revocation import freshness
 from certagent.revocation.files import Lists, put, signature
-from certagent.revocation.memory import Attempts, Memory, Placed, file_due
-from certagent.state import LastError
+from certagent.revocation.memory import Memory, Placed, file_due
+from certagent.state import LastError, Track
 from certagent.text import iso
 
 Log = Callable[[str], None]
@@ -75,7 +75,7 @@ class Run:
             "CERTAGENT_ATTEMPT": str(placed.attempts.failures + 1),
         }
         succeeded, failed = list(placed.succeeded), []
-        for key, command in hook_keys(file):
+        for key, command in keyed(file.hooks):
             if key in succeeded:
                 continue
             if not command.once or command not in self.once:
@@ -85,13 +85,10 @@ class Run:
             else:
                 failed.append(error)
         if not failed:
-            return msgspec.structs.replace(placed, succeeded=tuple(succeeded), owes=False, attempts=Attempts())
+            return msgspec.structs.replace(placed, succeeded=tuple(succeeded), owes=False, attempts=Track())
         placed = msgspec.structs.replace(placed, succeeded=tuple(succeeded), owes=True)
-        hooks = "hook" if len(failed) == 1 else "hooks"
-        why = "; ".join(dict.fromkeys(map(str, failed)))
-        self.log(f"{file.path}: {why}")
-        error = OwedError(f"in place; the {EVENT} {hooks} failed and will be retried: {why}", failed[0].hint)
-        return _failed(placed, error, self.clock())
+        self.log(f"{file.path}: {'; '.join(dict.fromkeys(map(str, failed)))}")
+        return _failed(placed, still_owed("in place", [(EVENT, error) for error in failed]), self.clock())
 
     def _run(self, command: HookCommand, told: Mapping[str, str]) -> HookError | None:
         try:
@@ -104,6 +101,6 @@ class Run:
 
 def _failed(before: Placed, error: CertagentError, now: datetime) -> Placed:
     failures = before.attempts.failures + 1
-    attempts = Attempts(failures=failures, last_error=LastError.of(error, now), wait=error.wait)
+    attempts = Track(failures=failures, last_error=LastError.of(error, now), wait=error.wait)
     retry_at = freshness.pause(attempts.past, (), now)
     return msgspec.structs.replace(before, attempts=msgspec.structs.replace(attempts, retry_at=retry_at))

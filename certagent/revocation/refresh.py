@@ -20,11 +20,12 @@ from certagent import certificate as facts
 from certagent import durable
 from certagent.config.crl_files import EVENT, CrlFile, digest
 from certagent.errors import CertagentError, DamagedError, KeystoreError, StateError, TransientError, TrustError
-from certagent.keystore.ca_directory import hash_of
+from certagent.keystore.hash_directory import hash_of
 from certagent.revocation import freshness, memory, placing, sources
 from certagent.revocation.files import Lists, read, signature
-from certagent.revocation.memory import Attempts, Issue, Memory, Revoked
-from certagent.state import LastError
+from certagent.revocation.known import kept_list
+from certagent.revocation.memory import Issue, Memory, Revoked
+from certagent.state import LastError, Track
 from certagent.state_directory import AuthorityDirectory
 from certagent.text import span
 from certagent.trust import crl
@@ -94,9 +95,9 @@ def refresh(work: Work, *, at_once: bool) -> Done:
         if fetches and not work.urls and not before.issues and next(iter(work.certificates()), None) is None:
             return Done(before, waits=True)
         errors: list[CertagentError] = []
-        uris = {ca: issue.points for ca, issue in before.issues.items()}
+        uris = before.points
         if fetches:
-            uris = dict.fromkeys(map(sources.ca_id, cas), work.urls) if work.urls else _points(work, cas, uris)
+            uris = _addresses(work, cas, uris)
             errors = _fetch_all(work, cas, uris, {**kept, **found}, found)
         _keep(work, found, set(map(sources.ca_id, cas)))
         kept |= found
@@ -118,8 +119,7 @@ def try_out(work: Work) -> tuple[list[List], list[CertagentError]]:
     try:
         before = memory.recall(work.directory)
         cas = tuple(work.cas())
-        uris = {ca: issue.points for ca, issue in before.issues.items()}
-        uris = dict.fromkeys(map(sources.ca_id, cas), work.urls) if work.urls else _points(work, cas, uris)
+        uris = _addresses(work, cas, before.points)
         if work.query is None and not uris and next(iter(work.certificates()), None) is None:
             return [], []
         kept, found = _kept(work, cas), dict[str, List]()
@@ -148,9 +148,12 @@ def _lists(cas: Sequence[x509.Certificate], kept: Mapping[str, List]) -> Lists:
     return Lists(tuple((hash_of(by_ca[ca]), kept[ca].public_bytes(Encoding.PEM)) for ca in _order(cas) if ca in kept))
 
 
-def _points(
+def _addresses(
     work: Work, cas: Sequence[x509.Certificate], remembered: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, ...]]:
+    """Where each CA's list is: as configured, or as the certificates say."""
+    if work.urls:
+        return dict.fromkeys(map(sources.ca_id, cas), work.urls)
     return sources.points(cas, work.certificates(), remembered)
 
 
@@ -158,20 +161,16 @@ def _kept(work: Work, cas: Sequence[x509.Certificate]) -> dict[str, List]:
     """The list of each CA as last verified, if it still verifies."""
     found = {}
     for ca in cas:
-        path = AuthorityDirectory(work.directory).crls / sources.ca_id(ca)
         try:
-            with durable.open_own(path) as file:
-                revocations = crl.read(file.read(), str(path))
-            if facts.crl_issued_by(revocations, ca, work.accept):
-                found[sources.ca_id(ca)] = revocations
-        except FileNotFoundError:
-            continue
+            revocations = kept_list(work.directory, ca, work.accept)
         except TrustError as error:
             work.log(f"{error}: it is fetched again")
         except OSError as error:
-            raise StateError(
-                f"{path} cannot be read: {error.strerror}", "run it as the user that the agent runs as"
-            ) from None
+            crl_directory, hint = AuthorityDirectory(work.directory).crls, "run it as the user that the agent runs as"
+            raise StateError(f"{error.filename or crl_directory} cannot be read: {error.strerror}", hint) from None
+        else:
+            if revocations is not None:
+                found[sources.ca_id(ca)] = revocations
     return found
 
 
@@ -319,13 +318,13 @@ def _stale(lists: Iterable[List], now: datetime) -> list[CertagentError]:
 def _failed(after: Memory, errors: Sequence[CertagentError], now: datetime) -> Memory:
     error, failures = errors[0], after.attempts.failures + 1
     told = LastError(kind=error.kind, message="; ".join(map(str, errors)), hint=error.hint, at=now)
-    attempts = Attempts(failures=failures, last_error=told, wait=error.wait)
+    attempts = Track(failures=failures, last_error=told, wait=error.wait)
     retry_at = freshness.pause(attempts.past, after.validities, now)
     return msgspec.structs.replace(after, attempts=msgspec.structs.replace(attempts, retry_at=retry_at))
 
 
 def _went_well(after: Memory, now: datetime) -> Memory:
-    return msgspec.structs.replace(after, attempts=Attempts(), fetched_at=now)
+    return msgspec.structs.replace(after, attempts=Track(), fetched_at=now)
 
 
 def _with_revoked(

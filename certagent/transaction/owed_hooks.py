@@ -6,16 +6,12 @@ operator removes is no longer owed, one that they add or fix is owed, and none t
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from certagent.config.parts import HookCommand
+from certagent.config.parts import HookCommand, keyed
 from certagent.errors import HookError, OwedError
-from certagent.hooks import run_hook
+from certagent.hooks import run_hook, still_owed
 from certagent.transaction import events
 from certagent.transaction.context import Context
 from certagent.transaction.journal import Kind, Phase, Transaction
@@ -33,14 +29,12 @@ class Entry:
 def entries(context: Context, transaction: Transaction) -> list[Entry]:
     """What runs after this transaction's swap, in order, whether it has already run or not."""
     post = () if transaction.kind is Kind.TRUST else ("post",)
-    found: list[Entry] = []
-    seen: Counter[str] = Counter()
-    for event in ("ca_changed", *post) if transaction.changes_ca else post:
-        for command in context.configured.definition.hooks.commands(event):
-            key = f"{event} {_digest(command)}"
-            seen[key] += 1
-            found.append(Entry(event, command, key if seen[key] == 1 else f"{key} {seen[key]}"))
-    return found
+    hooks = context.configured.definition.hooks
+    return [
+        Entry(event, command, f"{event} {key}")
+        for event in (("ca_changed", *post) if transaction.changes_ca else post)
+        for key, command in keyed(hooks.commands(event))
+    ]
 
 
 def owed(context: Context, transaction: Transaction) -> list[Entry]:
@@ -93,10 +87,7 @@ def run(context: Context, transaction: Transaction) -> Transaction:
 def fault(transaction: Transaction, failed: Sequence[tuple[str, HookError]]) -> OwedError:
     """The error for the hooks that failed, each with its event: it says first that the swap they belong to is done."""
     is_back = transaction.phase is Phase.REVERTED or transaction.kind is Kind.PUT_BACK
-    events = " and ".join(dict.fromkeys(event for event, _ in failed))
-    done, hooks = "the old pair is back in place" if is_back else "in place", "hook" if len(failed) == 1 else "hooks"
-    why = "; ".join(dict.fromkeys(str(error) for _, error in failed))
-    return OwedError(f"{done}; the {events} {hooks} failed and will be retried: {why}", failed[0][1].hint)
+    return still_owed("the old pair is back in place" if is_back else "in place", failed)
 
 
 def succeeded(context: Context, transaction: Transaction, *keys: str) -> Transaction:
@@ -117,8 +108,3 @@ def _counted(context: Context, transaction: Transaction) -> Transaction:
         return transaction
     done = tuple(entry.key for entry in entries(context, transaction)[: transaction.hooks_done])
     return transaction.at(transaction.phase, hooks_succeeded=done, hooks_done=0)
-
-
-def _digest(command: HookCommand) -> str:
-    """The digest of what the command does, without its time limits and the like."""
-    return hashlib.sha256(msgspec.json.encode(command.run)).hexdigest()[:16]

@@ -8,8 +8,8 @@ import pytest
 
 from certagent.cli.health import Level, judged
 from certagent.cli.status import crl_findings
-from certagent.revocation.memory import Attempts, Issue, Memory, Placed, Revoked
-from certagent.state import LastError
+from certagent.revocation.memory import Issue, Memory, Placed, Revoked
+from certagent.state import LastError, Track
 from certagent.status.crls import CrlStatus, as_json, events
 from certagent.status.metrics import prometheus_text
 
@@ -18,26 +18,26 @@ HOUR = timedelta(hours=1)
 PATIENCE = HOUR
 
 
-def failed(kind: str = "transient", message: str = "no route") -> Attempts:
+def failed(kind: str = "transient", message: str = "no route") -> Track:
     error = LastError(kind=kind, message=message, hint="mend it", at=NOW - HOUR)
-    return Attempts(failures=2, retry_at=NOW + timedelta(seconds=40), last_error=error)
+    return Track(failures=2, retry_at=NOW + timedelta(seconds=40), last_error=error)
 
 
 def known(
     left: float = 9,
     *,
     fetched: float = 1,
-    attempts: Attempts | None = None,
-    hook: Attempts | None = None,
+    attempts: Track | None = None,
+    hook: Track | None = None,
     revoked: tuple[Revoked, ...] = (),
 ) -> CrlStatus:
     """A list of ten hours with so many left, fetched so many hours ago."""
     issue = Issue(issuer="CN=CA", this_update=NOW + (left - 10) * HOUR, next_update=NOW + left * HOUR, number="7")
     memory = Memory(
         fetched_at=NOW - fetched * HOUR,
-        attempts=attempts or Attempts(),
+        attempts=attempts or Track(),
         issues={"ca": issue},
-        files={"/ca.crl": Placed(owes=hook is not None, attempts=hook or Attempts())},
+        files={"/ca.crl": Placed(owes=hook is not None, attempts=hook or Track())},
         revoked=revoked,
     )
     return CrlStatus("corp", memory)

@@ -50,7 +50,7 @@ DOORS = {
     "fcntl": ("durable", "keystore.obstacles"),
     "pkcs11": ("keystore.token.",),
     "ldap3": ("trust.crl",),
-    "OpenSSL": ("trust.proof", "trust.proof_of_use", "transaction.presented", "keystore.ca_directory"),
+    "OpenSSL": ("trust.proof", "trust.proof_of_use", "transaction.presented", "keystore.hash_directory"),
 }
 
 HEAVY = {"cryptography", "asn1crypto", "OpenSSL", "pkcs11", "requests", "rich"}
