@@ -146,6 +146,20 @@ def test_what_is_refused_writes_nothing(
     assert not file.parent.exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [("echo 'x", "has a quote that is not closed"), (" ", "names no program")],
+    ids=["quote", "empty"],
+)
+def test_a_command_that_cannot_be_one(
+    command: str, told: str, options: dict[str, str], file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del options["--challenge-file"]
+    assert main(["init", "-c", str(file), *words({**options, "--challenge-command": command})]) == 2
+    assert f"--challenge-command {command}: {told}" in capsys.readouterr().err
+    assert not file.parent.exists()
+
+
 def test_without_a_terminal_all_that_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "-c", str(tmp_path / "agent.yaml"), "--name", "a.example"]) == 2
     missing = "--url, --fingerprint, --for, one of --challenge-file, --challenge-command and --no-challenge"

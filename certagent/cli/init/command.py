@@ -98,6 +98,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
         for value in values
         if (told := fault(kind, value))
     ]
+    if arguments.challenge_command and (told := _command_fault(arguments.challenge_command)):
+        faults.append(f"--challenge-command {arguments.challenge_command}: {told}")
     if arguments.consumer != texts.PLAIN and (arguments.key_file or arguments.certificate_file) and arguments.consumer:
         faults.append(f"--key-file and --certificate-file are for --for {texts.PLAIN}; change the file that is written")
     if faults:
@@ -189,7 +191,7 @@ def _with_challenge(arguments: argparse.Namespace, answers: Answers) -> Answers:
         if way == "file":
             file = asking.ask("  the file", _challenge_fault)
         if way == "command":
-            command = asking.ask("  the command", lambda _: "")
+            command = asking.ask("  the command", _command_fault)
     if command:
         return replace(answers, challenge=f"{{command: {json.dumps(shlex.split(command))}}}")
     return replace(answers, challenge=f"{{file: {json.dumps(file)}}}") if file else answers
@@ -198,6 +200,13 @@ def _with_challenge(arguments: argparse.Namespace, answers: Answers) -> Answers:
 def _challenge_fault(text: str) -> str:
     told = fault("challenge_file", text)
     return told or ("" if Path(text).is_file() else "there is no such file; create it first, or correct the path")
+
+
+def _command_fault(text: str) -> str:
+    try:
+        return "" if shlex.split(text) else "names no program; write it and its arguments"
+    except ValueError:
+        return "has a quote that is not closed; close it, or put a backslash before it"
 
 
 def _typed(answers: Answers, config: Path) -> Answers:
