@@ -27,6 +27,7 @@ import traceback
 from datetime import timedelta
 from pathlib import Path
 
+from certagent.installed import lacking
 from certagent.text import printable
 
 
@@ -141,11 +142,14 @@ def named(hint: str, keystore: str) -> str:
 def internal_fault(error: Exception) -> CertagentError:
     """A fault of certagent's own, in one line. Its text is not shown, because it may quote anything.
 
-    Lack of memory is not such a fault, nor is a file that an upgrade removes while a command runs.
+    Lack of memory is not such a fault, nor is a library that was left out (a ConfigError), nor a file that an upgrade
+    removes while a command runs.
     """
     if isinstance(error, MemoryError):
         return CertagentError("there is not enough memory", "stop other programs, or raise the limit, e.g. MemoryMax")
     if isinstance(error, ModuleNotFoundError) and error.name:
+        if (lack := lacking(error.name)) is not None:
+            return ConfigError(*lack)
         return CertagentError(
             f"the Python module {error.name} is missing", "reinstall certagent, unless an upgrade is running right now"
         )

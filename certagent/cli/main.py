@@ -65,8 +65,9 @@ def _run(arguments: argparse.Namespace) -> int:
     except Exception as error:
         if arguments.debug:
             raise
-        print_error(_unwritten(error) or internal_fault(error))
-        return 1
+        told = _unwritten(error) or internal_fault(error)
+        print_error(told)
+        return 2 if isinstance(told, ConfigError) else 1
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or command.interrupted) from None
 

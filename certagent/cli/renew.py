@@ -18,6 +18,7 @@ from certagent import believed, policy, wall_clock
 from certagent.cli import interrupted, streams, token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.cli.main import INTERRUPTED
+from certagent.cli.terminal import on_terminal
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration, load_handed
 from certagent.errors import ConfigError, KeystoreError, internal_fault, named
@@ -304,12 +305,10 @@ def _progress(*, quiet: bool, lines: bool) -> Iterator[Line]:
     """Shows people what is being done: a spinner in a terminal, lines elsewhere, nothing for the agent."""
     if quiet:
         yield _silent
-    elif lines or not sys.stderr.isatty():
+    elif lines or not sys.stderr.isatty() or (console := on_terminal(stderr=True)) is None:
         yield _log
     else:
-        from rich.console import Console  # noqa: PLC0415 -- loaded only for a terminal
-
-        with Console(stderr=True).status("") as spinner:
+        with console.status("") as spinner:
             yield lambda keystore, line: spinner.update(f"{keystore}: {line}")
 
 

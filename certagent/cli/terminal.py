@@ -1,6 +1,7 @@
 """How commands print for people: colours and wrapping in a terminal, plain lines anywhere else.
 
-rich is imported only if there is a terminal; it handles NO_COLOR and TERM=dumb.
+rich is imported only if there is a terminal; it handles NO_COLOR and TERM=dumb. Without rich, a terminal gets plain
+lines.
 """
 
 from __future__ import annotations
@@ -56,15 +57,22 @@ def indented(found: object) -> str:
 
 
 def terminal() -> Console | None:
-    """The terminal on stdout; None if stdout is not a terminal."""
+    """The terminal on stdout; None if stdout is not a terminal, or rich is not installed."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # If the locale lacks these signs, only a sign is lost, not the whole output.
         sys.stdout.reconfigure(errors="replace")
     if not sys.stdout.isatty():
         return None
-    from rich.console import Console  # noqa: PLC0415 -- loaded only for a terminal
+    return on_terminal(stderr=False)
 
-    return Console(highlight=False, markup=False, emoji=False)
+
+def on_terminal(*, stderr: bool) -> Console | None:
+    """Writes to stdout, or stderr, which is a terminal; None if rich is not installed."""
+    try:
+        from rich.console import Console  # noqa: PLC0415 -- loaded only for a terminal
+    except ModuleNotFoundError:
+        return None
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def print_findings(console: Console | None, findings: Iterable[Finding], indent: int = 0) -> None:

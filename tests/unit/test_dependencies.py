@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from certagent.installed import OPTIONAL
 from tests import lowest
 
 
@@ -36,6 +38,14 @@ def locked(root: Path) -> dict[str, str]:
 def test_what_is_declared_is_locked_and_no_lower(declared: dict[str, str], locked: dict[str, str]) -> None:
     assert set(declared) <= set(locked)
     assert not {name for name in declared if _numbers(locked[name]) < _numbers(declared[name])}
+
+
+def test_the_slim_installation_has_all_but_what_is_optional_in_the_same_versions(root: Path) -> None:
+    wanted = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    optional = {package for package, _ in OPTIONAL.values()}
+    slim = [line for line in (root / "requirements-slim.txt").read_text().splitlines() if not line.startswith("#")]
+    assert slim == [each for each in wanted if re.split("[<>=]", each)[0] not in optional]
+    assert len(wanted) - len(slim) == len(optional)
 
 
 def test_a_lowest_version_is_a_pin() -> None:

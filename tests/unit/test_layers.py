@@ -35,7 +35,7 @@ LAYERS = (
     "believed",
     "directories, shipped",
     "errors, owned, forms, uncollected",
-    "text, moments, pem_blocks, mounts, credentials, journald, interrupt",
+    "text, moments, pem_blocks, mounts, credentials, journald, interrupt, installed",
 )
 
 DOORS = {

@@ -1,11 +1,16 @@
-"""PKCS#11 tokens: the key is made in the token and stays there; a file outside says which key consumers use."""
+"""PKCS#11 tokens: the key is made in the token and stays there; a file outside says which key consumers use.
+
+The library that talks to tokens is loaded when a token is needed first: the files alone can be read without it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 
@@ -17,6 +22,8 @@ from certagent.config.parts import Secret
 from certagent.config.values import KeyType
 from certagent.directories import Look
 from certagent.errors import KeystoreError
+from certagent.installed import lacking
+from certagent.keys import PrivateKey
 from certagent.keystore import swap_plan
 from certagent.keystore.base import Identity, Remark, Shadow, fits, prove_pair
 from certagent.keystore.certificate_files import (
@@ -30,16 +37,16 @@ from certagent.keystore.certificate_files import (
 )
 from certagent.keystore.file_keystore import FileKeystore, Found
 from certagent.keystore.files import explained, read_file
-from certagent.keystore.token.keys import load
 from certagent.keystore.token.own_keys import OwnKeys
-from certagent.keystore.token.own_objects import OwnObjects
 from certagent.keystore.token.pointer import key_id_in, key_id_of, read_uri
-from certagent.keystore.token.remarks import remarks_on
-from certagent.keystore.token.session import Token
 from certagent.keystore.token.snippet import fill_in
 from certagent.keystore.token.stanza import stanza
 from certagent.keystore.token.uri import TokenUri
 from certagent.state_directory import KeystoreDirectory
+
+if TYPE_CHECKING:
+    from certagent.keystore.token.own_objects import OwnObjects
+    from certagent.keystore.token.session import Token
 
 
 class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
@@ -64,10 +71,33 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         place = KeystoreDirectory(directory)
         self._paths = {FileRole.CERTIFICATE: place.certificate, **definition.paths}
         self._label = definition.label or f"certagent {name}"
-        self._token = Token(
-            definition.module, definition.token, lambda: read_secret(definition.pin), place.state_directory
-        )
-        self._own = OwnObjects(self._token, OwnKeys(place.own_keys), self._label)
+        self._place = place
+
+    @cached_property
+    def _token(self) -> Token:
+        """Raises KeystoreError if python-pkcs11 is not installed."""
+        try:
+            from certagent.keystore.token.session import Token  # noqa: PLC0415 -- see above
+        except ModuleNotFoundError as error:
+            if (lack := lacking(error.name or "")) is None:
+                raise
+            raise KeystoreError(*lack) from None
+        wanted = self._definition
+        return Token(wanted.module, wanted.token, lambda: self._read_secret(wanted.pin), self._place.state_directory)
+
+    @cached_property
+    def _own(self) -> OwnObjects:
+        token = self._token
+        from certagent.keystore.token.own_objects import OwnObjects  # noqa: PLC0415 -- see above
+
+        return OwnObjects(token, OwnKeys(self._place.own_keys), self._label)
+
+    def _load(self, key_id: bytes) -> PrivateKey | None:
+        """The private key with this ID; None if the token has none."""
+        token = self._token
+        from certagent.keystore.token.keys import load  # noqa: PLC0415 -- see above
+
+        return load(token, key_id)
 
     def read_certificate(self) -> x509.Certificate | None:
         found = self._certificates(self._paths[FileRole.CERTIFICATE])
@@ -114,7 +144,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
 
     def plan_rollback(self, rollback_id: str) -> swap_plan.Plan | None:
         key_id = self._key_id(self._kept(FileRole.URI))
-        if not key_id or load(self._token, key_id) is None:  # the old key has been destroyed meanwhile
+        if not key_id or self._load(key_id) is None:  # the old key has been destroyed meanwhile
             return None
         return super().plan_rollback(rollback_id)
 
@@ -147,6 +177,8 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
 
     def remarks(self) -> list[Remark]:
         own_keys = {bytes.fromhex(key_id) for key_id in self._own.ids()}
+        from certagent.keystore.token.remarks import remarks_on  # noqa: PLC0415 -- see above
+
         return remarks_on(self._token, self._key_id(self._paths[FileRole.URI]), self._label, own_keys)
 
     def _identity(self, paths: Mapping[FileRole, Path]) -> Identity | None:
@@ -159,7 +191,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
             hint = "put it back, or make a new key with `certagent enroll --force`"
             raise KeystoreError(f"{certificate_file} has no key: {uri_file} does not exist", hint)
         uri = read_uri(uri_file, content)
-        key = load(self._token, key_id_of(uri, uri_file)) if self._token.is_named_by(uri) else None
+        key = self._load(key_id_of(uri, uri_file)) if self._token.is_named_by(uri) else None
         if key is None:
             hint = (
                 "was the token moved, exchanged or initialised again? bring it back, or make a new key "
@@ -227,7 +259,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         if (certificate := self.read_certificate()) is None:
             return {}
         for key_id in sorted(self._own.ids()):
-            key = load(self._token, bytes.fromhex(key_id))
+            key = self._load(bytes.fromhex(key_id))
             if key is not None and fits(key, certificate):
                 return {FileRole.URI: f"{TokenUri(self._token.uri.token, bytes.fromhex(key_id))}\n".encode()}
         return {}
@@ -257,7 +289,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
 
     def _shadow(self, shadow_id: str) -> Shadow:
         file = self._shadow_uri(shadow_id)
-        key = load(self._token, key_id_of(read_uri(file, read_file(file)), file))
+        key = self._load(key_id_of(read_uri(file, read_file(file)), file))
         if key is None:
             raise KeystoreError(f"the shadow's key {shadow_id} is gone from {self._token}", "start the renewal again")
         certificates = self._certificates(file.with_name("certificate.pem"))
