@@ -14,7 +14,7 @@ from tests.waiting import free_port
 pytestmark = [pytest.mark.needs("haproxy"), pytest.mark.needs("openssl")]
 
 
-@pytest.mark.parametrize("way", ["rename", "symlink"])
+@pytest.mark.parametrize("way", ["rename", pytest.param("symlink", marks=pytest.mark.slow)])
 def test_not_one_connection_fails_over_renewals(make_site: Sites, way: str) -> None:
     site = make_site(Settings(lifetime=90 * DAY), real_time=True)
     port, combined, reload_ = free_port(), site.path("files/site.pem"), site.path("reload")

@@ -24,7 +24,7 @@ class Web:
     configuration: Path
 
 
-@pytest.fixture(params=["rename", "symlink"])
+@pytest.fixture(params=["rename", pytest.param("symlink", marks=pytest.mark.slow)])
 def web(make_site: Sites, request: pytest.FixtureRequest) -> Web:
     """keystores/nginx.yaml, enrolled while nginx does not run yet: the pair is in place, the reload is owed."""
     site = make_site(Settings(lifetime=90 * DAY), real_time=True)
@@ -68,6 +68,7 @@ def test_not_one_connection_fails_over_renewals(web: Web) -> None:
     assert len(site.ca.issued()) == 4
 
 
+@pytest.mark.slow
 def test_an_nginx_started_anew_finds_the_pair(web: Web) -> None:
     for _ in range(2):
         with servers.nginx(web.configuration, web.port):

@@ -135,6 +135,7 @@ def test_a_signal_ends_all_of_it(start: Callable[..., Demo], number: signal.Sign
     assert demo.processes() == {}
 
 
+@pytest.mark.slow
 def test_a_live_view_in_a_terminal_and_control_c(start: Callable[..., Demo]) -> None:
     demo = start(terminal=True)
     demo.wait_for(lambda demo: "now serves" in demo.output)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
 from certagent import keys
@@ -66,6 +67,8 @@ TYPES: dict[str, Lines] = {
         "certificate_file": f"{it.files}/web.pem",
     },
 }
+_MARKS = {"pem": [], "pkcs11": [pytest.mark.needs("softhsm")]}
+PLACES = [pytest.param(name, marks=_MARKS.get(name, [pytest.mark.slow])) for name in TYPES]
 
 
 @dataclass

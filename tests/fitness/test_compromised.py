@@ -9,11 +9,9 @@ from certagent.certificate import serial_hex
 from certagent.lab import Settings
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
-from tests.fitness.bench import PURPOSES, ROLLING, TYPES, Bench
+from tests.fitness.bench import PLACES, PURPOSES, ROLLING, Bench
 from tests.fitness.conftest import Benches
 from tests.fitness.issued import DAY, leaf
-
-PLACES = [pytest.param(name, marks=[pytest.mark.needs("softhsm")] if name == "pkcs11" else []) for name in TYPES]
 
 
 def enrolled(make_bench: Benches, place: str = "pem", settings: Settings | None = None) -> Bench:
@@ -44,6 +42,7 @@ def test_the_key_is_another_one_and_the_serial_number_is_told(make_bench: Benche
     assert public(bench) == key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_the_old_pair_cannot_come_back(make_bench: Benches, place: str) -> None:
     bench = enrolled(make_bench, place)

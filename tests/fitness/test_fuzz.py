@@ -78,6 +78,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("openssl")
 
 
+@pytest.mark.slow
 @settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(fields=LEAVES, above=ABOVE, renews=st.booleans())
 def test_what_is_accepted_is_verified(

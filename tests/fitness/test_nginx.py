@@ -40,6 +40,7 @@ def is_served(bench: Bench, port: int, serial: int) -> bool:
     return served(bench, port) == serial
 
 
+@pytest.mark.slow
 def test_every_successor_that_is_accepted_is_served(make_bench: Benches) -> None:
     bench = make_bench(real_time=True)
     bench.write(f"{PURPOSES}may_lose: [ipsec_ike, data_encipherment]")  # what some of them add

@@ -8,12 +8,11 @@ from certagent.keystore.base import prove_pair
 from certagent.lab import Settings
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
-from tests.fitness.bench import LIFE, PURPOSES, ROLLING, TYPES, Bench
+from tests.fitness.bench import LIFE, PLACES, PURPOSES, ROLLING, Bench
 from tests.fitness.conftest import Benches
 from tests.fitness.issued import DAY, DEFECTS, HONEST, Defect, leaf
 from tests.renewal.site import recording_hook
 
-PLACES = [pytest.param(name, marks=[pytest.mark.needs("softhsm")] if name == "pkcs11" else []) for name in TYPES]
 # A lab CA has no room for another one below it, and by force a successor may end earlier.
 _OTHERS = ("outside its CA's name constraints", "an RSA-1024 intermediate", "expires before the current one")
 IN_A_RENEWAL = {name: each for name, each in DEFECTS.items() if name not in _OTHERS}
@@ -109,6 +108,7 @@ def test_what_is_refused_is_kept_and_told_and_not_asked_for_again_at_each_look(m
     assert len(bench.path("failed.ran").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_what_is_not_fit_costs_few_certificates_over_the_weeks(make_bench: Benches) -> None:
     bench = enrolled(make_bench)
     bench.ca.make = DEFECTS["clientAuth alone"].make

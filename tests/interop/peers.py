@@ -18,8 +18,8 @@ from tests.interop.commands import argv, environment, lab_process
 # Options of `certagent lab`: what sort of CA the clients meet.
 KINDS = [
     pytest.param((), id="CA"),
-    pytest.param(("--ra",), id="CA and RA"),
-    pytest.param(("--intermediate",), id="intermediate CA"),
+    pytest.param(("--ra",), marks=pytest.mark.slow, id="CA and RA"),
+    pytest.param(("--intermediate",), marks=pytest.mark.slow, id="intermediate CA"),
     pytest.param(("--intermediate", "--ra"), id="intermediate CA and RA"),
     pytest.param(("--ca-key", "ec:p256"), id="EC CA and RSA RA"),
 ]

@@ -69,6 +69,7 @@ def children(process: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
+@pytest.mark.slow
 def test_many_keystores_due_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with served(tmp_path, 70) as fleet:  # three batches for two workers
         with running(fleet) as agent:
@@ -102,6 +103,7 @@ def kill_everything(agent: int) -> None:
         os.kill(process, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [kill_the_agent, kill_everything])
 def test_killed_in_the_middle_and_started_again(tmp_path: Path, kill: Callable[[int], None]) -> None:
     with served(tmp_path, 40) as fleet:

@@ -266,6 +266,7 @@ class TestKills:
             host.keystore.sweep_shadows(())
         assert step > 4
 
+    @pytest.mark.slow
     def test_a_swap_is_finished_or_undone(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         """One whole identity, whichever call it dies at; renewed again and again, so every state is met."""
         current = host.activate("n0")

@@ -107,6 +107,7 @@ def test_a_veto_keeps_the_old_identity_and_the_successor_for_later(site: DriverS
     site.check_tidy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("driver", those(lambda driver: driver.forks))
 def test_killed_here_and_there_a_renewal_goes_on(site: DriverSite) -> None:
     """What test_kill.py does at every call for PEM files: here at a dozen."""

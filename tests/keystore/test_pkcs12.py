@@ -95,6 +95,7 @@ class TestJava:
         assert found
         assert x509.load_pem_x509_certificate(certificate.encode()) == found
 
+    @pytest.mark.slow
     def test_finds_everything_else_as_it_was_after_a_renewal(self, tmp_path: Path) -> None:
         host = host_of(tmp_path, friendly_name="App")
         for name, algorithm in (("app", "RSA"), ("other", "EC")):

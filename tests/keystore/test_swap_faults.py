@@ -187,6 +187,7 @@ def test_killed_at_any_call_then_recovered(scene: Scene) -> None:
     assert step > 10
 
 
+@pytest.mark.slow
 @scenarios
 def test_killed_again_while_recovering(scene: Scene) -> None:
     step, alive = 0, True
@@ -219,6 +220,7 @@ def test_a_full_disk_at_any_call_of_staging_leaves_no_trace(scene: Scene) -> Non
         scene.check_whole()
 
 
+@pytest.mark.slow
 @scenarios
 def test_refused_at_any_call_of_finishing_a_whole_identity_is_in_place(scene: Scene) -> None:
     step = 0

@@ -176,6 +176,7 @@ def test_a_clock_that_went_back_is_believed_if_something_keeps_it_right(
         assert health(site) == (Level.CRITICAL, "web: not valid for another 29 d: is the clock right?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["swap: rename", "swap: symlink"])
 def test_a_way_back_killed_anywhere_is_gone_to_its_end(dated: Callable[[Dates], Site], way: str) -> None:
     site = dated(lambda now: (now, now + 90 * DAY))

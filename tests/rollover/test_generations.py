@@ -10,6 +10,7 @@ from tests.rollover.generations import Schedule, observe
 from tests.waiting import slowness
 
 
+@pytest.mark.slow
 @pytest.mark.needs("nginx")
 def test_three_generations_and_no_failed_handshake(tmp_path: Path) -> None:
     schedule = Schedule(life=22, announced=16, overlap=9, certificate=12, rollover_at="30%").stretched(slowness())

@@ -65,6 +65,7 @@ def device_at(make_device: Devices, day: int, **options: str) -> Device:
     return device
 
 
+@pytest.mark.slow
 def test_killed_anywhere_on_the_way_to_a_shadow(make_device: Devices, tmp_path: Path) -> None:
     device = device_at(make_device, 300)
     before = Rewound(device, tmp_path / "before")
@@ -83,7 +84,8 @@ def test_killed_anywhere_on_the_way_to_a_shadow(make_device: Devices, tmp_path: 
     assert phases == {None, Phase.STARTED, Phase.REQUESTED, Phase.ISSUED}
 
 
-@pytest.mark.parametrize("way", ["rename", pytest.param("symlink", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["rename", "symlink"])
 def test_killed_anywhere_in_the_switch(make_device: Devices, tmp_path: Path, way: str) -> None:
     device = device_at(make_device, 300, keystore=f"swap: {way}")
     device.run()

@@ -10,9 +10,13 @@ from .life import BrokenPromiseError, KeyPool, Life, Plan
 
 LIVES = [
     pytest.param(Plan(seed=1, years=1), id="a year"),
-    pytest.param(Plan(seed=2, years=1), id="another year"),
+    pytest.param(Plan(seed=2, years=1), marks=pytest.mark.slow, id="another year"),
     pytest.param(Plan(seed=4, years=2.2), id="over a rollover"),
-    pytest.param(Plan(seed=6, years=1, hours="Sat-Sun 02:00-05:00"), id="a year, by night and at weekends"),
+    pytest.param(
+        Plan(seed=6, years=1, hours="Sat-Sun 02:00-05:00"),
+        marks=pytest.mark.slow,
+        id="a year, by night and at weekends",
+    ),
     # A successor waited on for its hour over an expired pair that somebody had restored.
     pytest.param(
         Plan(seed=308, years=5, hours="Tue 03:00-03:30"), marks=pytest.mark.slow, id="restored while it waits"

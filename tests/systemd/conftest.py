@@ -13,6 +13,8 @@ import pytest
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
+# In the machine: a checkout below /tmp would be hidden by PrivateTmp=.
+THERE = Path("/opt/checkout")
 SCENARIO = """\
 [Unit]
 After=multi-user.target
@@ -57,8 +59,10 @@ class Machine:
 
     def install(self, *enabled: str) -> None:
         """certagent where its units expect it, this very source; and the units."""
-        code = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom certagent.cli import main\nsys.exit(main())\n"
-        self.write("/usr/bin/certagent", f"#!{sys.executable} -B\n{code}", 0o755)
+        python = Path(sys.executable)
+        python = THERE / python.relative_to(ROOT) if python.is_relative_to(ROOT) else python
+        code = f"import sys\nsys.path.insert(0, {str(THERE)!r})\nfrom certagent.cli import main\nsys.exit(main())\n"
+        self.write("/usr/bin/certagent", f"#!{python} -B\n{code}", 0o755)
         for unit in (ROOT / "systemd").iterdir():
             shutil.copy(unit, self.root / "etc/systemd/system")
         _run("systemctl", f"--root={self.root}", "enable", *enabled)
@@ -71,7 +75,7 @@ class Machine:
         wants.mkdir(exist_ok=True)
         (wants / "scenario.service").symlink_to("/etc/systemd/system/scenario.service")
         command = ["systemd-nspawn", "-q", "--boot", "--register=no", "--keep-unit", "--private-network"]
-        binds = [f"--bind-ro={ROOT}"]
+        binds = [f"--bind-ro={ROOT}", f"--bind-ro={ROOT}:{THERE}"]
         subprocess.run(
             [*command, *binds, f"--machine=certagent{id(self)}", "-D", self.root],
             stdin=subprocess.DEVNULL,

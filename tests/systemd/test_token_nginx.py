@@ -22,6 +22,7 @@ http { server { listen 443 ssl; server_name www.example.net; include /etc/nginx/
 """
 
 
+@pytest.mark.slow
 @pytest.mark.needs("nspawn", "openssl", "softhsm", "nginx", "engine")
 def test_nginx_serves_with_a_key_in_a_token(machine: Machine) -> None:
     machine.install("certagent-recover.service")

@@ -184,6 +184,7 @@ http { server { listen 443 ssl; ssl_certificate /etc/ssl/web.pem; ssl_certificat
 """
 
 
+@pytest.mark.slow
 @pytest.mark.needs("nspawn", "openssl", "nginx")
 def test_the_sandbox_leaves_credentials_hooks_and_the_clock_s_keeper_alone(machine: Machine) -> None:
     """`nginx -t` writes to /var/log and /run, and binds its ports."""
@@ -244,6 +245,7 @@ keystores:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.needs("nspawn", "openssl")
 def test_units_made_for_another_user_and_another_directory(machine: Machine) -> None:
     machine.install("certagent-recover.service")

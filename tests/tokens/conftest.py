@@ -27,7 +27,7 @@ def on_tpm(tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture(
     params=[
         pytest.param("softhsm", marks=pytest.mark.needs("softhsm")),
-        pytest.param("on_tpm", marks=pytest.mark.needs("tpm"), id="tpm"),
+        pytest.param("on_tpm", marks=[pytest.mark.needs("tpm"), pytest.mark.slow], id="tpm"),
     ]
 )
 def place(request: pytest.FixtureRequest) -> Place:

@@ -60,6 +60,7 @@ def in_a_batch(site: TokenSite, *, limit: str = "60s") -> None:
     site.config.write_text(text + app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -40,6 +40,7 @@ def restore_token_file(kept: dict[Path, bytes]) -> None:
             file.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_token_renewal_killed_at_any_instant_goes_on(place: Place, make_site: Sites) -> None:
     seed = int(os.environ.get("CERTAGENT_SEED", random.randrange(1 << 32)))
     print(f"CERTAGENT_SEED={seed}")

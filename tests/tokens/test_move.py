@@ -44,6 +44,7 @@ def test_the_identity_moves_and_the_old_one_stays_until_it_is_configured_no_more
     assert site.ca.issued()[-1].kind == "renewal"
 
 
+@pytest.mark.slow
 @pytest.mark.needs("softhsm")
 @pytest.mark.parametrize("handed", [False, True], ids=["that a person types", "handed the new keystore alone"])
 def test_a_move_that_waits_for_a_person_is_carried_on_by_the_agents_own_command(

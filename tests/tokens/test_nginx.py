@@ -52,6 +52,7 @@ def nginx_configuration(site: TokenSite, port: int) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_not_one_connection_fails_over_renewals(softhsm: Place, make_site: Sites) -> None:
     softhsm.pin_file.write_text(softhsm.pin)  # libp11 takes a line's end for a part of it
     site = make_site(softhsm, Settings(lifetime=90 * DAY), real_time=True)

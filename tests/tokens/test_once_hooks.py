@@ -29,6 +29,7 @@ def configure(site: TokenSite, script: str) -> None:
     site.config.write_text(f"{text}{vpn}  app: {{{app}, {hooks}}}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.needs("softhsm")
 def test_one_run_for_all(site: TokenSite) -> None:
     script = recording_hook(site, "restart", exit_code="1")

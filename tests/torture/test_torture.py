@@ -27,13 +27,21 @@ def torture(root: Path, *words: str, package: Path | None = None) -> subprocess.
     return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("flow", "machine"), [("two-files", "kills"), ("symlink", "errors"), ("one-file", "crashes")])
+SAMPLES = [
+    pytest.param("two-files", "kills", marks=pytest.mark.slow),
+    pytest.param("symlink", "errors", marks=pytest.mark.slow),
+    ("one-file", "crashes"),
+]
+
+
+@pytest.mark.parametrize(("flow", "machine"), SAMPLES)
 def test_a_sample_loses_nothing(root: Path, flow: str, machine: str) -> None:
     done = torture(root, "--flow", flow, "--machine", machine, "--points", "12")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"[1-9]\d* points tried, 0 lost$", done.stdout), done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fsync", FSYNCS)
 def test_a_build_without_an_fsync_loses_something(root: Path, tmp_path: Path, fsync: str) -> None:
     shutil.copytree(root / "certagent", tmp_path / "certagent")
