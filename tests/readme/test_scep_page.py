@@ -1,4 +1,4 @@
-"""docs/scep.md promises nothing that no test shows, and leaves out no section of either specification."""
+"""docs/scep*.md promise nothing that no test shows, and leave out no section of either specification."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/scep.md").read_text()
+PAGE = "".join((ROOT / "docs" / name).read_text() for name in ("scep.md", "scep-conformance.md"))
 RFC, DRAFT = "Conformance: RFC 8894", "Conformance: draft-nourse-scep-11"
 
 # The tables of contents, chapter by chapter; for the draft also the headings that its table leaves out.
