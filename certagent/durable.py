@@ -129,13 +129,30 @@ def set_aside(path: Path) -> Path:
 
 def write(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir_fd: int | None = None) -> None:
     """Replace `path` with `content`: a reader, or a restart, sees the old or the new, never a part."""
+    write_early(path, content, ownership, dir_fd=dir_fd)
+    sync_directory(path.parent, dir_fd=dir_fd)
+
+
+def write_early(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir_fd: int | None = None) -> None:
+    """Like `write`, but until the directory is next made durable, a power cut may bring the old content back.
+
+    For what the next step makes durable anyway, and for what may as well be found as it was before.
+    """
     staged = path.with_name(f".{path.name}.new")
     write_new(staged, content, ownership, dir_fd=dir_fd)
     try:
-        replace(staged, path, dir_fd=dir_fd)
+        os.replace(staged, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except BaseException:
         _unlink(staged, dir_fd)
         raise
+
+
+def write_unless_same(path: Path, content: bytes, ownership: Ownership = PRIVATE) -> None:
+    """Like `write`, but a file that already has this content is left alone."""
+    with suppress(OSError), open_own(path) as file:
+        if file.read(len(content) + 1) == content:
+            return
+    write(path, content, ownership)
 
 
 def append_line(path: Path, line: bytes, ownership: Ownership = PRIVATE) -> None:
@@ -158,12 +175,23 @@ def append_line(path: Path, line: bytes, ownership: Ownership = PRIVATE) -> None
 
 def remove(path: Path) -> None:
     """Remove a file, a link or a whole directory, durably. Missing is fine."""
+    if discard(path):
+        sync_directory(path.parent)
+
+
+def discard(path: Path) -> bool:
+    """Like `remove`, but a power cut may bring it back, until its directory is next made durable.
+
+    For what the next run removes if it finds it again. Returns whether there was anything.
+    """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    if path.parent.is_dir():
-        sync_directory(path.parent)
+        return True
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def open_own(path: Path | str) -> BinaryIO:

@@ -140,7 +140,7 @@ class FileKeystore(Keystore, Generic[Definition]):
         with explained(f"sweep {self._shadows}"):
             for other in self._shadows.glob("*"):
                 if other.name not in keep:
-                    durable.remove(other)
+                    durable.discard(other)  # if a power cut brings it back, the next sweep finds it
 
     def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> swap_plan.Plan | None:
         ca_file = self._definition.ca_file

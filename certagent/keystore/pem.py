@@ -59,7 +59,7 @@ class PemFiles(FileKeystore[PemKeystore]):
         shadow = self._shadow(shadow_id)
         prove_pair(shadow.key, certificate, str(directory / "key.pem"))
         with explained(f"write the new certificate to {directory}"):
-            durable.write(directory / "chain.pem", to_pem(chain))
+            durable.write_early(directory / "chain.pem", to_pem(chain))
             durable.write(directory / "certificate.pem", to_pem([certificate]))
         return self._shadow(shadow_id)
 

@@ -56,7 +56,7 @@ def stage(plan: Plan) -> None:
 
 
 def _keep_old(plan: Plan) -> None:
-    """Copy the files in place to what becomes `previous`: it is complete as soon as it has that name.
+    """Copy the files in place to what becomes `previous`. It is complete at the commit point, and not read before that.
 
     If nothing is in place, `previous` stays: it may hold the only pair that exists.
     """
@@ -65,17 +65,14 @@ def _keep_old(plan: Plan) -> None:
         return
     with explained(f"keep the old files in {kept.parent}"):
         durable.make_directory(kept.parent)
-        part = kept.with_name(f"{kept.name}.part")
-        durable.remove(part)
-        part.mkdir(0o700)
+        durable.remove(kept)
+        kept.mkdir(0o700)
         for file in plan.files:
             found = look_at(file.target, Path(plan.record.live))
             # People who could not read a file before must not get it when it is put back one day.
             if found is not None and not gives_away(found, file.ownership):
-                durable.write_new(part / file.kept_name, found.content, kept_ownership(found))
-        durable.sync_directory(part)
-        durable.remove(kept)
-        part.rename(kept)
+                durable.write_new(kept / file.kept_name, found.content, kept_ownership(found))
+        durable.sync_directory(kept)
         durable.sync_directory(kept.parent)
 
 
@@ -90,7 +87,7 @@ def _stage_beside(plan: Plan) -> None:
                 continue
             with explained(f"write beside {file.target}"):
                 directory = held.directory_of(change.target)
-                if change.old:
+                if change.old and not held.keep_beside(change.target, change.old):
                     _copy(file.target, held.live, Path(change.old), directory)
                 if file.content is not None:
                     staged = Path(change.staged).name
@@ -142,7 +139,7 @@ def _undo(record: Record, held: Targets) -> None:
                     durable.remove(Path(generation))
         kept = _kept(record)
         durable.remove(kept)
-        durable.remove(kept.with_name(f"{kept.name}.part"))
+        durable.remove(kept.with_name(f"{kept.name}.part"))  # of releases that completed it under this name
 
 
 def finish(record: Record) -> None:
@@ -273,8 +270,10 @@ def _rotate_previous(record: Record) -> None:
             durable.remove(trash)
             previous.rename(trash)
         kept.rename(previous)
+        durable.discard(trash)
         durable.sync_directory(previous.parent)
-    durable.remove(trash)
+    else:
+        durable.remove(trash)
 
 
 def _linked(record: Record) -> list[Change]:

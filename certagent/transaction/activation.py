@@ -111,7 +111,7 @@ def _swapped(
     except swap.UndoneError:
         context.journal.write(transaction.at(before, swap=None))
         raise
-    return context.journal.write(transaction.at(done, swap=None))
+    return context.journal.write_early(transaction.at(done, swap=None))  # `finish` may be called again
 
 
 def conclude(context: Context, transaction: Transaction, *, way_back: bool = True) -> None:

@@ -11,6 +11,7 @@ half can be carried on without a network or cryptography: `recovery.py` does so,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -148,13 +149,24 @@ class Journal:
 
     def write(self, transaction: Transaction) -> Transaction:
         """Make this the record; it is durable on return."""
+        return self._write(transaction, durable.write)
+
+    def write_early(self, transaction: Transaction) -> Transaction:
+        """Make this the record. A power cut may bring back the one before it, or none, until the next is written.
+
+        For a step that may as well be made again from the record before it.
+        """
+        return self._write(transaction, durable.write_early)
+
+    def _write(self, transaction: Transaction, write: Callable[[Path, bytes], None]) -> Transaction:
         durable.make_directory(self.directory)
-        durable.write(self._file, msgspec.json.encode(transaction))
+        write(self._file, msgspec.json.encode(transaction))
         return transaction
 
     def close(self) -> None:
         """The transaction is over and none of it is needed any longer. Its record goes first."""
-        durable.remove(self._file)
+        if durable.discard(self._file) and any(self.directory.iterdir()):
+            durable.sync_directory(self.directory)
         durable.remove(self.directory)
 
     def sweep(self) -> None:

@@ -276,7 +276,8 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
             debt.set_aside(context, transaction)
         begun = context.begin(kind, forced=wish.forces)
         changes_ca = transaction is not None and transaction.changes_ca
-        return context.journal.write(begun.at(begun.phase, compromised=wish is Wish.COMPROMISED, changes_ca=changes_ca))
+        begun = begun.at(begun.phase, compromised=wish is Wish.COMPROMISED, changes_ca=changes_ca)
+        return context.journal.write_early(begun)  # nothing is lost with it
     if not decision.is_due(context.clock()) and wish is Wish.DUE:
         return Result.PENDING if decision.action is Action.POLL else Result.NOTHING
     if wish is Wish.RENEW and not transaction.forced:

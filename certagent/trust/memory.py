@@ -197,7 +197,7 @@ class AuthorityMemory:
                 durable.remove(self.directory / "next-ca.pem")
             _keep(self.directory / "ca.pem", believed.chain, now)
             _keep(self.directory / "ra.pem", sorted(believed.ras, key=lambda ra: ra.serial_number), now)
-            durable.write(self.directory / "authority.json", msgspec.json.encode(memory))
+            durable.write_unless_same(self.directory / "authority.json", msgspec.json.encode(memory))
 
     def keep_successor(self, current: x509.Certificate, successor: Successor, now: datetime) -> None:
         """Keep it as the only successor of the current CA: it replaces one that was announced before."""
@@ -263,7 +263,7 @@ def _keep(
     """Write what has not expired and is not kept elsewhere; without certificates, no file."""
     kept = [each for each in dict.fromkeys(certificates) if each.not_valid_after_utc > now and each not in but]
     if kept:
-        durable.write(path, facts.to_pem(kept))
+        durable.write_unless_same(path, facts.to_pem(kept))
     else:
         durable.remove(path)
 

@@ -12,7 +12,7 @@ from typing import Any
 # Every call by which the code under test reads or changes files. Dying ahead of the next is dying after this one.
 CALLS = (
     *("open", "replace", "rename", "symlink", "unlink", "mkdir", "rmdir", "fsync", "chmod", "fchmod", "fchown"),
-    *("pwrite", "ftruncate"),
+    *("pwrite", "ftruncate", "link"),
 )
 KILLED = 99
 

@@ -41,7 +41,7 @@ def killed(step: int, action: Callable[[], object]) -> bool:
             seen = [0]
             # Between these, a kill leaves the same files behind. (What a power cut adds, fsync answers for:
             # tests/keystore/test_swap_faults.py.)
-            for name in ("replace", "rename", "symlink", "unlink", "mkdir", "rmdir"):
+            for name in ("replace", "rename", "symlink", "link", "unlink", "mkdir", "rmdir"):
                 setattr(os, name, count_down(name, step, seen, getattr(os, name)))
             action()
         except BaseException:  # noqa: BLE001 -- whatever it is, the child must not go on as a second pytest

@@ -134,7 +134,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         if key_id in self._own.ids():  # otherwise the key in place is kept, with its old certificate
             self._put_certificate(key_id, certificate)
         with explained(f"write the new certificate to {directory}"):
-            durable.write(directory / "chain.pem", to_pem(chain))
+            durable.write_early(directory / "chain.pem", to_pem(chain))
             durable.write(directory / "certificate.pem", to_pem([certificate]))
         return self._shadow(shadow_id)
 
