@@ -5,25 +5,29 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from asn1crypto import cms, core, csr
 from asn1crypto import x509 as asn1_x509
-from asn1crypto.keys import PublicKeyInfo
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import AttributeOID
 
 from certagent.errors import ConfigError
 from certagent.keys import PrivateKey, PublicKey, public_bytes
 from certagent.scep import asn1
 from certagent.scep.message import NONCE_SIZE
-from certagent.scep.signed import sign
 
-_CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 -- an OID
 _PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,./:=?-]*")
-_STRONG = ("sha256", "sha384", "sha512")
+_STRONG: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
 # A self-signed certificate serves one transaction: backdated for clocks behind ours (some CAs compare),
 # and valid for longer than any poll_limit a person would set.
 _BACKDATED = timedelta(days=1)
@@ -50,44 +54,22 @@ def build_csr(
     with SHA-256. Capabilities are about messages, but the CSR goes on to the CA software itself, which supported
     SHA-256 before it began to refuse SHA-1.
     """
-    attributes = []
+    request = x509.CertificateSigningRequestBuilder(subject)
     if challenge is not None:
-        text = "printable_string" if _PRINTABLE.fullmatch(challenge) else "utf8_string"
-        password = asn1_x509.DirectoryString(name=text, value=_STRINGS[text](challenge))
-        attributes.append({"type": _CHALLENGE_PASSWORD, "values": [password]})
-    asked = list(extensions)
+        # The library offers the tag to its own modules only, and without it always writes UTF8String.
+        tag = _ASN1Type.PrintableString if _PRINTABLE.fullmatch(challenge) else _ASN1Type.UTF8String
+        request = request.add_attribute(AttributeOID.CHALLENGE_PASSWORD, challenge.encode(), _tag=tag)
     if san is not None:
-        asked.insert(0, x509.Extension(san.oid, not list(subject), san))
-    if asked:
-        attributes.append({"type": "extension_request", "values": [_encoded(asked)]})
-    info = csr.CertificationRequestInfo(
-        {
-            "version": "v1",
-            "subject": asn1_x509.Name.load(subject.public_bytes()),
-            "subject_pk_info": PublicKeyInfo.load(public_bytes(key.public_key())),
-            "attributes": attributes,
-        }
-    )
-    family = "rsa" if isinstance(key, rsa.RSAPrivateKey) else "ecdsa"
-    digest = digest if digest in _STRONG else "sha256"
-    request = {
-        "certification_request_info": info,
-        "signature_algorithm": {"algorithm": f"{digest}_{family}"},
-        "signature": sign(key, info.dump(), digest),
-    }
-    return bytes(csr.CertificationRequest(request).dump())
-
-
-def _encoded(extensions: Sequence[x509.Extension[x509.ExtensionType]]) -> list[dict[str, object]]:
-    oids = [each.oid.dotted_string for each in extensions]
-    if twice := next((oid for oid in oids if oids.count(oid) > 1), None):
-        raise ConfigError(
-            f"the certificate extension {twice} is requested twice", "a request may have each at most once"
-        )
-    return [
-        {"extn_id": oid, "critical": each.critical, "extn_value": core.ParsableOctetString(each.value.public_bytes())}
-        for oid, each in zip(oids, extensions, strict=True)
-    ]
+        request = request.add_extension(san, critical=not list(subject))
+    for each in extensions:
+        try:
+            request = request.add_extension(each.value, each.critical)
+        except ValueError:
+            raise ConfigError(
+                f"the certificate extension {each.oid.dotted_string} is requested twice",
+                "a request may have each at most once",
+            ) from None
+    return request.sign(key, _STRONG.get(digest, hashes.SHA256)()).public_bytes(Encoding.DER)
 
 
 def certificate_template(name: str) -> x509.Extension[x509.ExtensionType]:
@@ -137,15 +119,12 @@ _KEPT = frozenset(
 )
 
 
-_STRINGS = {"printable_string": core.PrintableString, "utf8_string": core.UTF8String}
-
-
 def csr_challenge(request: bytes) -> str | None:
     """The challengePassword in a DER PKCS#10 request; None if there is none. Raises TrustError."""
     with asn1.parsing("the request"):
         info = csr.CertificationRequest.load(request, strict=True)["certification_request_info"]
         for attribute in info["attributes"]:
-            if attribute["type"].dotted == _CHALLENGE_PASSWORD:
+            if attribute["type"].dotted == AttributeOID.CHALLENGE_PASSWORD.dotted_string:
                 return str(attribute["values"][0].native)
     return None
 
