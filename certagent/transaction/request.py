@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from datetime import datetime
 
 import msgspec
@@ -223,10 +224,16 @@ def _signer(
 
 
 def _transport_key(context: Context) -> keys.PrivateKey:
-    """The RSA key stored with the transaction; made once."""
+    """The RSA key stored with the transaction."""
     file = context.journal.directory / "transport.pem"
     with contextlib.suppress(FileNotFoundError):
         return keys.load_private(file.read_bytes(), None, str(file))
-    key = keys.generate(KeyType.RSA_2048)
-    durable.write(file, keys.to_pem(key))
+    key = _made_for(context.configured.definition.authority)
+    durable.write_early(file, keys.to_pem(key))  # the record of the request makes its name durable
     return key
+
+
+@functools.cache
+def _made_for(authority: str) -> keys.PrivateKey:
+    """One for all requests of this process to one authority (docs/decisions/0007)."""
+    return keys.generate(KeyType.RSA_2048)
