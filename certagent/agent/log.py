@@ -43,7 +43,7 @@ class _Handler(logging.StreamHandler[TextIO]):
     """To the journal with fields, or to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if journald.is_stderr():
+        if journald.is_journal(2):
             text = printable(record.getMessage())
             if record.exc_info and record.exc_info[1]:
                 text += "\n" + "".join(traceback.format_exception(record.exc_info[1])).rstrip()

@@ -22,6 +22,7 @@ from certagent.config.crl_files import CrlFile, crl_files
 from certagent.config.keystores import Pkcs11Keystore
 from certagent.config.load import load_configuration
 from certagent.errors import BusyError, CertagentError, ConfigError, StateError
+from certagent.journald import ERROR, INFO
 from certagent.keystore.base import Identity
 from certagent.moments import Moment
 from certagent.revocation.memory import Memory, next_look
@@ -82,7 +83,7 @@ def serve(
     """
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     for name, files in chosen.items():
-        streams.about.set(name)
+        streams.work_on(authority=name)
         report = _attempt(work_for(configuration, name, files, authorities=authorities), due=due)
         if as_json:
             streams.say(msgspec.json.encode(report).decode(), sys.stdout)
@@ -136,7 +137,8 @@ def _tell(report: Report, file: TextIO) -> None:
         line += f": {with_hint(report.message, report.hint)}"
     if report.next_action_at is not None:
         line += f", next fetch at {iso(report.next_action_at)}"
-    streams.say(printable(line), sys.stderr if report.result == "failed" else file)
+    failed = report.result == "failed"
+    streams.say(printable(line), sys.stderr if failed else file, priority=ERROR if failed else INFO)
 
 
 def work_for(

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from certagent import believed, durable
+from certagent.cli import streams
 from certagent.cli.assemble import chosen, contexts
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
@@ -167,4 +168,4 @@ def _locked(directory: Path, name: str) -> Iterator[None]:
 
 
 def _log(name: str, line: str) -> None:
-    print(f"{name}: {printable(line)}", file=sys.stderr)
+    streams.say(f"{name}: {printable(line)}", sys.stderr, name)

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 
+from certagent import journald
 from certagent.cli import parser, streams
 from certagent.cli.commands import COMMANDS
 from certagent.errors import CertagentError, ConfigError, internal_fault
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         streams.let_go(sys.stdout)
         streams.let_go(sys.stderr)
+        journald.linger()
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -83,6 +85,6 @@ def print_error(error: CertagentError) -> None:
     """Print what is wrong, each fault on a line, and what to do about it."""
     problems = error.problems if isinstance(error, ConfigError) else ()
     for line in problems or (str(error),):
-        print(f"certagent: {line}", file=sys.stderr)
+        streams.say(f"certagent: {line}", sys.stderr, priority=journald.ERROR)
     if error.hint and not problems:
-        print(f"  {error.hint}", file=sys.stderr)
+        streams.say(f"  {error.hint}", sys.stderr, priority=journald.ERROR)

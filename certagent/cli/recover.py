@@ -6,7 +6,9 @@ import argparse
 import json
 import sys
 
+from certagent.cli import streams
 from certagent.config.load import state_dir_of
+from certagent.journald import ERROR
 from certagent.text import with_hint
 from certagent.transaction import recovery
 
@@ -20,7 +22,8 @@ def recover(arguments: argparse.Namespace) -> int:
             told = {"keystore": done.keystore, "recovered": error is None, "message": error or done.message}
             print(json.dumps({**told, "hint": hint}))
         elif done.error is not None:
-            print(f"{done.keystore}: {with_hint(str(done.error), done.error.hint)}", file=sys.stderr)
+            line = f"{done.keystore}: {with_hint(str(done.error), done.error.hint)}"
+            streams.say(line, sys.stderr, done.keystore, ERROR)
         elif not arguments.quiet:
-            print(f"{done.keystore}: {done.message}")
+            streams.say(f"{done.keystore}: {done.message}", sys.stdout, done.keystore)
     return 1 if failed else 0

@@ -22,6 +22,7 @@ from certagent.cli.terminal import on_terminal
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration, load_handed
 from certagent.errors import ConfigError, KeystoreError, internal_fault, named
+from certagent.journald import ERROR, INFO
 from certagent.state_directory import StateDirectory
 from certagent.text import iso, printable, with_hint
 from certagent.transaction import recovery, report, walk
@@ -131,7 +132,7 @@ def _serve(
     doubt = wall_clock.look(Path(configuration.state_dir), clock(), believed=wish is not Wish.DUE)
 
     def attempt(context: Context, wish: Wish) -> Outcome:
-        streams.about.set(context.configured.name)
+        streams.work_on(keystore=context.configured.name)
         at_work[:] = [context]
         apart = token_workers.wants_its_own(context, names)
         try:
@@ -277,7 +278,7 @@ def _write_metrics(configuration: Configuration, *, debug: bool) -> None:
     try:
         write_metrics(Path(str(configuration.metrics_file)), text)
     except ConfigError as error:
-        _log("metrics", with_hint(str(error), error.hint))
+        streams.say(f"metrics: {with_hint(str(error), error.hint)}", sys.stderr, priority=ERROR)
 
 
 def _report_json(outcome: Outcome) -> None:
@@ -289,11 +290,12 @@ def _report_text(outcome: Outcome) -> None:
     line = f"{outcome.keystore}: {report.words(outcome)}"
     if outcome.next_action is not None and outcome.next_action_at is not None:
         line += f", next {outcome.next_action} at {iso(outcome.next_action_at)}"
-    streams.say(line, sys.stderr if outcome.result in (Result.FAILED, Result.STOPPED) else sys.stdout)
+    stream = sys.stderr if outcome.result in (Result.FAILED, Result.STOPPED) else sys.stdout
+    streams.say(line, stream, outcome.keystore, ERROR if outcome.result is Result.FAILED else INFO)
 
 
 def _log(keystore: str, line: str) -> None:
-    streams.say(f"{keystore}: {printable(line)}", sys.stderr)
+    streams.say(f"{keystore}: {printable(line)}", sys.stderr, keystore)
 
 
 def _silent(_keystore: str, _line: str) -> None:

@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr as they are: closed, full, or with nobody at the other end; and what -v adds on stderr."""
+"""stdin, stdout and stderr as they are: closed, full, the journal, or with nobody at the other end; what -v adds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 from contextvars import ContextVar
 from typing import TextIO
 
+from certagent import journald
 from certagent.text import printable
 
-about: ContextVar[str] = ContextVar("about", default="")
-"""The keystore being worked on: lines of -v begin with its name."""
+_about: ContextVar[str] = ContextVar("about", default="")
+_keystore: ContextVar[str] = ContextVar("keystore", default="")
 
 hushed: ContextVar[bool] = ContextVar("hushed", default=False)
 """-q: report only what is wrong."""
@@ -41,12 +42,30 @@ def let_go(stream: TextIO | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def say(line: str, stream: TextIO) -> None:
-    """Print a line for whoever listens; if that fails, it is dropped, so that the work goes on."""
+def say(line: str, stream: TextIO, keystore: str = "", priority: int = journald.INFO) -> None:
+    """Print a line for whoever listens; if that fails, it is dropped, so that the work goes on.
+
+    If the stream goes to the journal, the line gets its priority there, and its keystore as a field.
+    """
+    if goes_to_journal(stream) and journald.send(line, priority, keystore):
+        return
     try:
         print(line, file=stream, flush=True)
     except OSError:
         let_go(stream)
+
+
+def goes_to_journal(stream: TextIO) -> bool:
+    try:
+        return journald.is_journal(stream.fileno())
+    except (OSError, ValueError):  # closed, or not a file
+        return False
+
+
+def work_on(*, keystore: str = "", authority: str = "") -> None:
+    """From now on, lines of -v begin with this name; a keystore is their field in the journal, too."""
+    _about.set(keystore or authority)
+    _keystore.set(keystore)
 
 
 def tell_all() -> None:
@@ -60,5 +79,5 @@ def tell_all() -> None:
 
 class _Telling(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        name = about.get()
-        say(f"{name}: {printable(record.getMessage())}" if name else printable(record.getMessage()), sys.stderr)
+        name, line = _about.get(), printable(record.getMessage())
+        say(f"{name}: {line}" if name else line, sys.stderr, _keystore.get(), journald.DEBUG)

@@ -25,7 +25,7 @@ def _as_it_was() -> Iterator[None]:
     yield
     logger.level, logger.propagate, logger.handlers[:] = before
     streams.hushed.set(False)
-    streams.about.set("")
+    streams.work_on()
 
 
 @pytest.mark.parametrize("order", [("-v", "enroll", "web"), ("enroll", "web", "--verbose")])

@@ -155,8 +155,12 @@ systemctl start certagent-renew
 show certagent-renew -p Result -p ExecMainStatus
 certagent lab --dir /root/lab list
 systemctl is-failed certagent-renew
-journalctl -u certagent-renew -o cat
+journalctl -u certagent-renew -o cat | sed 's/^/line: /'
+journalctl -u certagent-renew CERTAGENT_KEYSTORE=web -o cat | sed 's/^/field: /'
 """)
+    # The last line of a process that ends at once, with its field and only once.
+    assert re.search(r"^field: web: pending", printed, re.MULTILINE), printed
+    assert len(re.findall(r"^line: web: pending", printed, re.MULTILINE)) == 1, printed
     assert re.search(r"certagent-renew.timer +certagent-renew.service$", printed, re.MULTILINE), printed
     assert "certagent-renew: Result=success" in printed, printed  # although it exits 3: a request waits
     assert "certagent-renew: ExecMainStatus=3" in printed, printed

@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from certagent import journald
+from certagent.cli import streams
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -49,12 +54,36 @@ def test_what_cannot_be_sent_is_left_to_the_caller(tmp_path: Path, listening: tu
     assert not journald.send("long" * 20000, 6, "", listening[0])
 
 
+def test_before_the_end_it_waits_until_everything_was_read(listening: tuple[str, socket.socket]) -> None:
+    where, channel = listening
+    assert journald.send("web: renewed", 6, "web", where)
+    lingering = threading.Thread(target=journald.linger, args=(60, 0))
+    lingering.start()
+    assert lingering.is_alive()
+    channel.recv(1 << 16)
+    lingering.join(PATIENCE)
+    assert not lingering.is_alive()
+
+
+def test_a_journal_that_is_stuck_holds_nobody_up_for_long(listening: tuple[str, socket.socket]) -> None:
+    assert journald.send("web: renewed", 6, "web", listening[0])
+    began = time.monotonic()
+    journald.linger(0.1, 0)
+    assert time.monotonic() - began >= 0.1  # and it came back
+    listening[1].recv(1 << 16)
+
+
+def test_what_cannot_be_sent_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    streams.say("web: renewed", sys.stdout, "web")
+    assert capfd.readouterr().out == "web: renewed\n"
+
+
 @pytest.mark.parametrize(("says", "it_is"), [("this one", True), ("another", False), ("nothing", False)])
 def test_whether_stderr_is_the_journal(*, says: str, it_is: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     status = os.fstat(2)
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     if says != "nothing":
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino + (says == 'another')}")
-    journald.is_stderr.cache_clear()
-    assert journald.is_stderr() == it_is
-    journald.is_stderr.cache_clear()
+    journald.is_journal.cache_clear()
+    assert journald.is_journal(2) == it_is
+    journald.is_journal.cache_clear()

@@ -47,7 +47,7 @@ DOORS = {
     "asyncio.subprocess": ("agent.worker_process",),
     "socket": ("cli.assemble", "lab.server", "agent.systemd", "journald", "transaction.presented", "demo."),
     "rich": ("cli.", "demo."),
-    "fcntl": ("durable", "keystore.obstacles"),
+    "fcntl": ("durable", "keystore.obstacles", "journald"),
     "pkcs11": ("keystore.token.",),
     "ldap3": ("trust.crl",),
     "OpenSSL": ("trust.proof", "trust.proof_of_use", "transaction.presented", "keystore.hash_directory"),
