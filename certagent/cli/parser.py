@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from certagent import __version__
+from certagent import __version__, shipped
 from certagent.cli import commands
 from certagent.cli.commands import DEFAULT_CONFIG
+from certagent.errors import ConfigError
 
 _ABOUT = "Keeps certificates alive over SCEP: renewal, rollover, safe swaps, hooks."
 _EXAMPLES = """examples:
@@ -47,6 +48,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{"formatter_class": Help, **options})
         self.given: Sequence[str] = ()
+
+    def format_help(self) -> str:
+        """For the program itself, also where its documentation is."""
+        text = super().format_help()
+        return f"{text}{_pages()}" if self.prog == "certagent" else text
 
     def error(self, message: str) -> NoReturn:
         what, hint = self._told(message)
@@ -85,6 +91,14 @@ class Parser(argparse.ArgumentParser):
             2,
             f"{self.prog}: {' '.join(words)} is not known\n  {f'did you mean {close}? ' if close else ''}{hint}\n",
         )
+
+
+def _pages() -> str:
+    try:
+        place = shipped.documents()
+    except ConfigError:
+        return ""
+    return f"\ndocumentation:\n  {place}/index.md\n  {place}/troubleshooting.md: every message, and what to do\n"
 
 
 def _words(action: argparse.Action) -> list[str]:

@@ -156,3 +156,11 @@ def test_bare_digits_say_by_their_number_what_they_are_of(size: int) -> None:
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"fingerprint"):
         Fingerprint.parse(text)
+
+
+def test_help_says_where_the_documentation_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    pages = re.findall(r"^  (/\S+\.md)", capsys.readouterr().out, re.MULTILINE)
+    assert [Path(page).name for page in pages] == ["index.md", "troubleshooting.md"]
+    assert all(Path(page).is_file() for page in pages)
