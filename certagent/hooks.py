@@ -118,6 +118,12 @@ def run_apart(
     return code, output.start()
 
 
+def succeeds(argv: Argv, limit: timedelta) -> bool:
+    """Whether a command ends well in time; nothing that it prints is kept. Raises HookError if it cannot be started."""
+    code, _ = _run(argv, _base(), limit, errors=subprocess.DEVNULL)
+    return code == 0
+
+
 def still_owed(done: str, failed: Sequence[tuple[str, HookError]]) -> OwedError:
     """The error for hooks that failed, each with its event, after what is `done`: that comes first."""
     events = " and ".join(dict.fromkeys(event for event, _ in failed))

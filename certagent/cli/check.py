@@ -18,6 +18,7 @@ from certagent.cli import assemble
 from certagent.cli.check_authority import about_authority
 from certagent.cli.check_crls import check_crls
 from certagent.cli.check_findings import Seen, in_place, misnamed, next_step, rollover, warnings
+from certagent.cli.check_openssl import consumers
 from certagent.cli.check_report import AsJson, Report, Shown, many
 from certagent.cli.check_secrets import Secrets
 from certagent.cli.terminal import Finding, Mark, indented
@@ -35,7 +36,7 @@ from certagent.keystore.files import explained, look_at, ownership, resolve
 from certagent.keystore.hash_directory import A_NAME
 from certagent.mounts import Mounts
 from certagent.state_directory import StateDirectory
-from certagent.status.snapshot import take_snapshot
+from certagent.status.snapshot import InPlace, take_snapshot
 from certagent.text import iso
 from certagent.transaction import copies, recovery
 from certagent.transaction.configured import configured_keystore
@@ -216,6 +217,7 @@ def _keystore(
         yield Finding(Mark.WARNING, copies.SHARED, f"if it still runs, {copies.remedy(configured)}")
     if identity is not None and (why := untried(identity.key)):
         yield Finding(Mark.FINE, f"new certificates cannot be tried out with TLS before the swap: {why}")
+    yield from consumers(_kinds(snapshot.certificate, definition))
     for remark in keystore.remarks():
         yield Finding(Mark.WARNING if remark.hint else Mark.FINE, remark.message, remark.hint)
     seen = Seen(definition, authority, snapshot, certificate, reached.get(definition.authority))
@@ -223,6 +225,14 @@ def _keystore(
     yield from misnamed(definition)
     yield from rollover(seen, now)
     yield from warnings(seen, now)
+
+
+def _kinds(certificate: InPlace | None, definition: KeystoreDefinition) -> Iterator[str]:
+    """The kinds of keys that the consumer meets: of the pair in place, and of the next one."""
+    if certificate is not None:
+        yield certificate.key
+    if certificate is None or definition.rekey != "never":
+        yield definition.key_type
 
 
 def _identity(keystore: Keystore, name: str) -> Identity | None:

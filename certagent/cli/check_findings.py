@@ -16,6 +16,7 @@ from certagent.cli.terminal import EARLY_HINT, EXPOSED_HINT, PACE_HINT, Finding,
 from certagent.config.authority import Authority
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.parts import HookCommand, Probe
+from certagent.keys import family_of
 from certagent.policy import Action
 from certagent.scep import Capabilities, MessageType
 from certagent.status.snapshot import InPlace, Snapshot
@@ -249,7 +250,8 @@ def _challenge_warnings(seen: Seen) -> Iterator[Finding]:
     request = planned(seen)
     following = plan_request(definition, seen.authority, None, request.key)
     if not (request.signed_by.authenticates and following.signed_by.authenticates):
-        what = "an EC key cannot sign a renewal over SCEP, so the challenge has to authenticate it"
+        kind = (following if request.signed_by.authenticates else request).key
+        what = f"an {family_of(kind)} key cannot sign a renewal over SCEP, so the challenge has to authenticate it"
         yield Finding(Mark.WARNING, f"{what}, and authority {name} has none", hint)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from certagent import __version__
 from certagent.cli import commands, parser
 from certagent.cli.parser import Parser
+from certagent.config.key_types import KeyType
 from certagent.config.schema import json_schema
-from certagent.config.values import KeyType
 
 Schema = Mapping[str, Any]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
 from certagent.config.file_roles import FileRole, Swap
+from certagent.config.key_types import IN_TOKENS, WITH_PKCS1, KeyType
 from certagent.config.parts import Definition, Hooks, Probe, Secret
 from certagent.config.values import (
     AcceptedName,
@@ -16,7 +18,6 @@ from certagent.config.values import (
     AuthorityName,
     Duration,
     Fraction,
-    KeyType,
     KeyUsage,
     Label,
     Loss,
@@ -139,6 +140,10 @@ class PemKeystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type", t
     key_passphrase: Annotated[Secret | None, Meta(description="passphrase that encrypts the key file")] = None
     swap: Annotated[Swap | None, Meta(description="how new files replace the old ones; see docs/swap.md")] = None
 
+    def __post_init__(self) -> None:
+        if self.key_format == "pkcs1" and not _is_one_of(self.key_type, WITH_PKCS1):
+            raise ValueError(f"cannot write {self.key_type} keys as pkcs1; use key_format: pkcs8, their only form")
+
     @property
     def paths(self) -> dict[FileRole, Path]:
         """By role. A combined file has the role `key`, and there is no `certificate`."""
@@ -235,6 +240,10 @@ class Pkcs11Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
             raise ValueError(
                 "has nowhere to keep the certificate; add certificate_file, or set certificate_object: true"
             )
+        if not _is_one_of(self.key_type, IN_TOKENS):
+            raise ValueError(
+                f"has key_type {self.key_type}, which certagent cannot make in a token; tokens hold RSA and EC keys"
+            )
 
     @property
     def paths(self) -> dict[FileRole, Path]:
@@ -261,6 +270,11 @@ class Pkcs11Keystore(KeystoreCommon, frozen=True, kw_only=True, tag_field="type"
     @property
     def secrets(self) -> dict[str, Secret]:
         return {"pin": self.pin}
+
+
+def _is_one_of(key_type: object, families: Collection[str]) -> bool:
+    """Also for a word that is no key type at all, which was reported."""
+    return not isinstance(key_type, KeyType) or key_type.family in families
 
 
 def _given(files: dict[FileRole, str | None]) -> dict[FileRole, Path]:

@@ -91,6 +91,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def one_of(word: str, known: Iterable[str]) -> str:
     """A hint for a message that has already listed all of them."""
     known = tuple(known)
+    if re.match(r"mlkem|kyber|x25519|x448", _bare(word)):
+        return "such a key only receives secrets, but a key has to sign the request for its certificate"
     same = next((each for each in known if _bare(word).startswith(_bare(each))), "")  # AES-128 means aes
     return f"did you mean {close}?" if (close := same or closest(word, known)) else "write one of them"
 

@@ -11,7 +11,6 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
 from msgspec import Meta
@@ -289,14 +288,6 @@ class Mode(int):
 
 _NAMES = (AlternativeName, AcceptedName, Subject, KeyUsage, Purpose, Loss)
 VALUE_TYPES = (Duration, Fraction, Threshold, Fingerprint, *_NAMES, Mode, Window)
-
-
-class KeyType(StrEnum):
-    RSA_2048 = "rsa:2048"
-    RSA_3072 = "rsa:3072"
-    RSA_4096 = "rsa:4096"
-    EC_P256 = "ec:p256"
-    EC_P384 = "ec:p384"
 
 
 # `extra` holds what a loader must know beyond the type: `what` and `hint` say what the pattern requires,

@@ -21,12 +21,11 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from certagent import keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.directories import Look
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
@@ -187,15 +186,11 @@ def prove_pair(key: PrivateKey, certificate: x509.Certificate, where: str) -> No
     `where` names the key in the error. Raises KeystoreError.
     """
     sample = b"certagent: does this key fit this certificate?"
-    digest, pkcs1 = hashes.SHA256(), padding.PKCS1v15()
+    digest = hashes.SHA256()
     try:
         public = certificate.public_key()
-        if isinstance(key, rsa.RSAPrivateKey) and isinstance(public, rsa.RSAPublicKey):
-            public.verify(key.sign(sample, pkcs1, digest), sample, pkcs1, digest)
+        if keys.verify(public, keys.sign(key, sample, digest), sample, digest):
             return
-        if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(public, ec.EllipticCurvePublicKey):
-            public.verify(key.sign(sample, ec.ECDSA(digest)), sample, ec.ECDSA(digest))
-            return
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+    except (UnsupportedAlgorithm, ValueError):
         pass
     raise KeystoreError(f"the key in {where} does not fit the new certificate", "was another key certified? try again")

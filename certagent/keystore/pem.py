@@ -12,8 +12,8 @@ from cryptography import x509
 from certagent import durable, keys, pem_blocks
 from certagent.certificate import load_pem, to_pem
 from certagent.config.file_roles import FileRole
+from certagent.config.key_types import KeyType
 from certagent.config.keystores import PemKeystore
-from certagent.config.values import KeyType
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore.base import Identity, Shadow, prove_pair
@@ -134,7 +134,7 @@ class PemFiles(FileKeystore[PemKeystore]):
         self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
     ) -> dict[FileRole, bytes]:
         contents = pem_files(shadow.chain, certificate, trusted, self._definition.certificate_format)
-        key = self._key_pem(shadow.key, self._key_format(found))
+        key = self._key_pem(shadow.key, self._key_format(found, shadow.key))
         # Combined: certificates first; OpenSSL's readers, nginx, HAProxy, stunnel and lighttpd all accept that.
         contents[FileRole.KEY] = contents[FileRole.CERTIFICATE] + key if self._definition.combined else key
         return {role: content + self._others(role, found) for role, content in contents.items()}
@@ -148,11 +148,13 @@ class PemFiles(FileKeystore[PemKeystore]):
         contents = self._contents(Shadow("", identity.key, certificate, above), certificate, trusted, found)
         changed = changed_files(contents, found)
         key = found[FileRole.KEY]
-        if key is not None and pem_blocks.key_format(key.content) != self._key_format(found):
+        if key is not None and pem_blocks.key_format(key.content) != self._key_format(found, identity.key):
             changed.add(FileRole.KEY)
         return {role: contents[role] for role in changed if contents.get(role)}
 
-    def _key_format(self, found: Found) -> KeyFormat:
+    def _key_format(self, found: Found, key: PrivateKey) -> KeyFormat:
+        if not keys.has_pkcs1(key):
+            return "pkcs8"
         in_place = found.get(FileRole.KEY)
         return self._definition.key_format or (in_place and pem_blocks.key_format(in_place.content)) or "pkcs8"
 

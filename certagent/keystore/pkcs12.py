@@ -14,8 +14,8 @@ from cryptography import x509
 from certagent import durable, keys
 from certagent.certificate import in_order, is_self_signed, to_pem
 from certagent.config.file_roles import FileRole
+from certagent.config.key_types import KeyType
 from certagent.config.keystores import Pkcs12Keystore
-from certagent.config.values import KeyType
 from certagent.directories import Look
 from certagent.errors import ConfigError, HookError, KeystoreError
 from certagent.keys import PrivateKey

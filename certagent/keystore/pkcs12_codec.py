@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import pkcs12 as library
 
-from certagent import forms
+from certagent import forms, keys, pbes2
 from certagent.certificate import in_order, is_readable, load_der
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
@@ -215,13 +215,27 @@ def private_key(bag: Bag, password: bytes, where: str) -> PrivateKey:
     try:
         if encrypted is not None:
             _check_rounds(parsed["bag_value"]["encryption_algorithm"])
-        key = serialization.load_der_private_key(parsed["bag_value"].untag().dump(), encrypted)
+        der = parsed["bag_value"].untag().dump()
+        try:
+            key = serialization.load_der_private_key(der, encrypted)
+        except ValueError:
+            key = _ml_dsa_key(parsed["bag_value"], der, encrypted, where)
     except _UNREADABLE:
         if encrypted is not None and (name := forms.unknown_algorithm(parsed["bag_value"]["encryption_algorithm"])):
             raise _not_decrypted(where, name) from None
         raise KeystoreError(f"the private key in {where} cannot be read", "is the file damaged?") from None
     if not isinstance(key, PrivateKey):
-        raise KeystoreError(f"the private key in {where} is neither an RSA nor an EC key", "use an RSA or EC key")
+        why = keys.no_signer(keys.type_of(key.public_key()))
+        raise KeystoreError(f"the private key in {where} cannot be used: {why}", f"use {keys.KINDS}")
+    return key
+
+
+def _ml_dsa_key(value: Any, der: bytes, password: bytes | None, where: str) -> PrivateKey:
+    """The key as OpenSSL writes it, with its expanded form. Raises KeystoreError without a seed, else ValueError."""
+    if password is not None:
+        der = _decrypt(value["encryption_algorithm"], value["encrypted_data"].native, password)
+    if (key := keys.ml_dsa_key(der, where)) is None:
+        raise ValueError
     return key
 
 
@@ -328,11 +342,8 @@ def _derive(digest: str, password: bytes, salt: bytes, *, purpose: int, rounds: 
 def _check_rounds(algorithm: algos.EncryptionAlgorithm) -> int:
     """The number of key derivation rounds. Raises ValueError for a number that would take too long."""
     if algorithm["algorithm"].native == "pbes2":
-        if algorithm.kdf != "pbkdf2":
-            raise ValueError
-        rounds = algorithm.kdf_iterations
-    else:
-        rounds = algorithm["parameters"]["iterations"].native
+        return pbes2.rounds_of(algorithm)
+    rounds = algorithm["parameters"]["iterations"].native
     if not isinstance(rounds, int) or not 0 < rounds <= _ROUNDS_LIMIT:
         raise ValueError
     return rounds
@@ -344,20 +355,13 @@ def _decrypt(algorithm: algos.EncryptionAlgorithm, data: bytes, password: bytes)
         _check_rounds(algorithm)
         raise _OldError
     rounds = _check_rounds(algorithm)
-    cipher: AES | TripleDES
     if word == "pbes2":
-        if algorithm.encryption_cipher != "aes" or algorithm.encryption_mode != "cbc":
-            raise ValueError
-        if algorithm.key_length not in (16, 24, 32):  # the file may ask for gigabytes
-            raise ValueError
-        kdf = PBKDF2HMAC(_DIGESTS[algorithm.kdf_hmac], algorithm.key_length, algorithm.kdf_salt, rounds)
-        cipher, vector = AES(kdf.derive(password)), algorithm.encryption_iv
-    elif word == "pkcs12_sha1_tripledes_3key":
-        salt = algorithm["parameters"]["salt"].native
-        cipher = TripleDES(_derive("sha1", password, salt, purpose=1, rounds=rounds, length=24))
-        vector = _derive("sha1", password, salt, purpose=2, rounds=rounds, length=8)
-    else:
+        return pbes2.decrypt(algorithm, data, password)
+    if word != "pkcs12_sha1_tripledes_3key":
         raise ValueError
+    salt = algorithm["parameters"]["salt"].native
+    cipher = TripleDES(_derive("sha1", password, salt, purpose=1, rounds=rounds, length=24))
+    vector = _derive("sha1", password, salt, purpose=2, rounds=rounds, length=8)
     decryptor, unpadder = Cipher(cipher, modes.CBC(vector)).decryptor(), PKCS7(cipher.block_size).unpadder()
     padded = decryptor.update(data) + decryptor.finalize()
     return unpadder.update(padded) + unpadder.finalize()

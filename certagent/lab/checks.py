@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from certagent import certificate as facts
 from certagent import keys
 from certagent.errors import RejectedError
-from certagent.keys import PublicKey
+from certagent.keys import PublicKey, PurePublicKey
 from certagent.scep import Request
 
 
@@ -24,7 +24,7 @@ def algorithms(request: Request, accept: Collection[str]) -> None:
         raise RejectedError(f"requests that use {' and '.join(refused)} are not accepted", fail_info="badAlg")
     if request.key_transport != "password" and not isinstance(request.signer.public_key(), rsa.RSAPublicKey):
         raise RejectedError(
-            "replies cannot be encrypted to an EC key: sign with an RSA key, or protect envelopes with the challenge",
+            "replies can only be encrypted to an RSA key: sign with one, or protect envelopes with the challenge",
             fail_info="badAlg",
         )
 
@@ -71,13 +71,17 @@ def read_csr(content: bytes) -> x509.CertificateSigningRequest:
 
 
 def supported_key(csr: x509.CertificateSigningRequest) -> PublicKey:
-    """The request's public key, RSA of 2048 bits or more, or EC of 256 or more; RejectedError otherwise."""
+    """The request's public key: RSA of 2048 bits or more, EC of 256 or more, EdDSA or ML-DSA; else RejectedError."""
     key = csr.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:
         return key
     if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size >= 256:
         return key
-    raise RejectedError("the key must be RSA of 2048 bits or more, or EC of 256 or more", fail_info="badAlg")
+    if isinstance(key, PurePublicKey):
+        return key
+    raise RejectedError(
+        "the key must be RSA of 2048 bits or more, EC of 256 or more, Ed25519, Ed448 or ML-DSA", fail_info="badAlg"
+    )
 
 
 def alternative_names(extensions: x509.Extensions) -> list[x509.GeneralName]:

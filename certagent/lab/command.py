@@ -15,7 +15,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 
 from certagent import durable
-from certagent.config.values import Duration, Fingerprint, KeyType
+from certagent.config.key_types import KeyType
+from certagent.config.values import Duration, Fingerprint
 from certagent.errors import ConfigError
 from certagent.lab import background
 from certagent.lab.ca import LabCA
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a new CA (default: %(default)s)",
     )
     add("--ca-key", type=KeyType, choices=tuple(KeyType), default=KeyType.RSA_2048,
-        help="of a new CA; with an EC key it gets an RA with RSA keys (default: %(default)s)")  # fmt: skip
+        help="of a new CA; if it is not RSA, it gets an RA with RSA keys (default: %(default)s)")  # fmt: skip
     add("--intermediate", action="store_true", help="put a root above a new CA")
     add("--pss", action="store_true", help="sign certificates and CRLs with RSASSA-PSS")
     add("--ra", action="store_true", help="put an RA with two certificates in front of the CA")

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.lab import issuing
 from certagent.lab.store import Store
 from certagent.scep import Signer
@@ -20,7 +20,7 @@ class Settings:
     """How a lab behaves. If `challenge` is None, the lab uses the one in its directory, made at the first start.
 
     `ca_lifetime`, `ca_key`, `intermediate` and `ra` only matter when the CA is made; `ra` may also be added to a CA
-    made without one. With an EC `ca_key` there is always an RA, since requests must be encrypted to an RSA key.
+    made without one. If `ca_key` is not RSA there is always an RA, since requests must be encrypted to an RSA key.
     `accept`: the weak algorithms (`sha1`, `3des`, `des`) that requests may use; the replies use them too.
     `pss`: sign certificates and CRLs with RSASSA-PSS. `rollover`: this long before its end, the CA's next generation
     is made and announced, in the `flat_next_ca` form of the drafts or nested as in RFC 8894; it begins `overlap`
@@ -57,7 +57,7 @@ class Generation:
 
     @property
     def has_ra(self) -> bool:
-        return self.signer is not self.issuer
+        return self.recipient is not self.issuer
 
     @property
     def crl_name(self) -> str:
@@ -76,15 +76,14 @@ class Generation:
     @property
     def certificates(self) -> Sequence[x509.Certificate]:
         """The certificates the CA publishes: its own first, because some clients take only the first as the issuer."""
-        ra = (self.signer.certificate, self.recipient.certificate) if self.has_ra else ()
+        ra = [each.certificate for each in (self.signer, self.recipient) if each is not self.issuer]
         return [self.issuer.certificate, *ra, *self.above]
 
 
 def open_generation(store: Store, settings: Settings, now: datetime, *, begins: datetime | None = None) -> Generation:
     """Read the keys and certificates in `store`; make missing ones, valid from `begins` or a little before `now`."""
     root = _root(store, settings, now, begins)
-    ec = not settings.ca_key.startswith("rsa")
-    made_with_ra = settings.ra or ec or store.has("ra-signing")
+    made_with_ra = settings.ra or settings.ca_key.family != "rsa" or store.has("ra-signing")
     issuer = store.pair(
         "ca",
         lambda key: issuing.ca_certificate(

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certagent.keys import PrivateKey, PublicKey
+from certagent.keys import PrivateKey, PublicKey, digest_for
 from certagent.lab import checks
 from certagent.scep import Signer
 
@@ -88,7 +88,7 @@ def leaf_certificate(
     end = min(now + lifetime, issuer.certificate.not_valid_after_utc)
     start = _no_earlier(now - backdate(lifetime), issuer)
     builder = _builder(csr.subject, issuer.certificate.subject, key, start, end)
-    # An EC key cannot be used for key transport, so the certificate must not say so.
+    # Only an RSA key can be used for key transport, so no other certificate must say so.
     usage = {"digital_signature"} | ({"key_encipherment"} if isinstance(key, rsa.RSAPublicKey) else set())
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -118,7 +118,7 @@ def revocation_list(
     for serial, at in revoked.items():
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at).build()
         builder = builder.add_revoked_certificate(entry)
-    return builder.sign(issuer.key, hashes.SHA256(), rsa_padding=_padding(issuer.key, pss=pss))
+    return builder.sign(issuer.key, digest_for(issuer.key, hashes.SHA256()), rsa_padding=_padding(issuer.key, pss=pss))
 
 
 def backdate(lifetime: timedelta) -> timedelta:
@@ -131,11 +131,11 @@ def _no_earlier(start: datetime, issuer: Signer) -> datetime:
 
 
 def _signed(builder: x509.CertificateBuilder, key: PrivateKey, *, pss: bool) -> x509.Certificate:
-    return builder.sign(key, hashes.SHA256(), rsa_padding=_padding(key, pss=pss))
+    return builder.sign(key, digest_for(key, hashes.SHA256()), rsa_padding=_padding(key, pss=pss))
 
 
 def _padding(key: PrivateKey, *, pss: bool) -> padding.PSS | None:
-    """None means PKCS#1 v1.5, and is always returned for EC keys."""
+    """None means PKCS#1 v1.5, and is always returned for other keys than RSA."""
     if pss and isinstance(key, rsa.RSAPrivateKey):
         return padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
     return None

@@ -29,7 +29,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import durable, keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.errors import ConfigError, StateError
 from certagent.keys import PrivateKey
 from certagent.scep import Signer

@@ -26,7 +26,7 @@ from certagent.scep.algorithms import Algorithms, Signer
 from certagent.scep.ca_certificates import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
 from certagent.scep.client import Client
-from certagent.scep.envelope import enveloped_data
+from certagent.scep.envelope import NEEDS_RSA, enveloped_data
 from certagent.scep.message import (
     FailInfo,
     Issued,
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from certagent.scep.transport import Answer, Transport, Witness
 
 __all__ = [
+    "NEEDS_RSA",
     "Algorithms",
     "Answer",
     "Capabilities",

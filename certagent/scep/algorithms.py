@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from cryptography import x509
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -16,13 +17,16 @@ from certagent.keys import PrivateKey
 
 WEAK = frozenset({"sha1", "md5", "3des", "des"})
 
-DIGESTS: dict[str, type[hashes.HashAlgorithm]] = {
+DIGESTS: dict[str, Callable[[], hashes.HashAlgorithm]] = {
     "md5": hashes.MD5,
     "sha1": hashes.SHA1,
     "sha224": hashes.SHA224,
     "sha256": hashes.SHA256,
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
+    # With Ed448, of 512 bits: the first as RFC 8419 §3.1 wants it, the second as OpenSSL writes it.
+    "shake256_len": partial(hashes.SHAKE256, 64),
+    "shake256": partial(hashes.SHAKE256, 64),
 }
 
 
@@ -38,7 +42,7 @@ class Algorithms:
 class Signer:
     """A certificate and its key: signs what is sent, decrypts what comes back.
 
-    An EC key signs (ECDSA) but cannot decrypt: its envelopes are locked with a password (RFC 8894 §3.1).
+    Only an RSA key can decrypt: for others, envelopes are locked with a password (RFC 8894 §3.1).
     """
 
     key: PrivateKey

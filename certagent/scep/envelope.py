@@ -17,10 +17,17 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from certagent.certificate import name_text
 from certagent.config.values import KeyTransport
 from certagent.errors import KeystoreError, TrustError
+from certagent.keys import type_of
 from certagent.scep import asn1
 from certagent.scep.algorithms import CIPHERS, DIGESTS, Signer
 from certagent.scep.encrypted_content import EncryptedContent
 from certagent.scep.password import PasswordLock
+
+NEEDS_RSA = (
+    "a CA whose own key is not RSA needs an RA with an RSA encryption certificate; or set key_transport: password if "
+    "the CA supports it"
+)
+"""The hint where nobody at the CA can open an envelope: only RSA keys can (RFC 8894 §3.1)."""
 
 
 def enveloped_data(
@@ -66,15 +73,13 @@ def _key_transport(
     if recipient is None:
         raise TrustError(
             "requests cannot be encrypted: neither the CA nor an RA has an RSA key",
-            "an EC CA needs an RA with an RSA encryption certificate; or set key_transport: password if the "
-            "CA supports it",
+            NEEDS_RSA,
         )
     public = recipient.public_key()
     if not isinstance(public, rsa.RSAPublicKey):
         raise TrustError(
             f"the certificate {name_text(recipient.subject)!r} cannot be encrypted to: its key is not RSA",
-            "an EC CA needs an RA with an RSA encryption certificate; or set key_transport: password if the "
-            "CA supports it",
+            NEEDS_RSA,
         )
     algorithm: dict[str, object] = {"algorithm": "rsaes_pkcs1v15"}
     scheme: AsymmetricPadding = padding.PKCS1v15()
@@ -203,7 +208,8 @@ class Envelope:
             raise TrustError(f"{self.what} is encrypted to somebody else", _NOT_OURS)
         key = owner.key
         if not isinstance(key, rsa.RSAPrivateKey):
-            raise KeystoreError(f"{self.what} cannot be opened with an EC key", "replies need an RSA key or a password")
+            kind = type_of(key.public_key())
+            raise KeystoreError(f"{self.what} cannot be opened with a key of type {kind}", "it takes RSA or a password")
         if named is None:
             refusal = f"{self.what} is encrypted to somebody else", _NOT_OURS
         else:

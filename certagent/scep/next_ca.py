@@ -17,6 +17,7 @@ from certagent.scep.signed import (
     SIGNING_TIME,
     assemble,
     degenerate,
+    message_digest,
     read_degenerate,
     signed_attributes,
     signing_time_value,
@@ -91,7 +92,7 @@ def encode_next_ca(
     Without `signed_attributes`, the signature is over the content itself, as OpenXPKI makes it. `content_type` of the
     nested content: OpenSSL, and so sscep, reads only `data`; XiPKI writes `signed_data`.
     """
-    content = degenerate(certificates) if nested else None
+    content, digest = degenerate(certificates) if nested else None, message_digest(signer.key, digest)
     attributes = _attributes(content, digest, content_type, signing_time) if signed_attributes else None
     carried = [signer.certificate] if nested else certificates
     return assemble(content, attributes, signer, digest, carried, content_type=content_type)

@@ -18,7 +18,7 @@ from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import AttributeOID
 
 from certagent.errors import ConfigError
-from certagent.keys import PrivateKey, PublicKey, public_bytes
+from certagent.keys import PrivateKey, PublicKey, digest_for, public_bytes
 from certagent.scep import asn1
 from certagent.scep.message import NONCE_SIZE
 
@@ -69,7 +69,7 @@ def build_csr(
                 f"the certificate extension {each.oid.dotted_string} is requested twice",
                 "a request may have each at most once",
             ) from None
-    return request.sign(key, _STRONG.get(digest, hashes.SHA256)()).public_bytes(Encoding.DER)
+    return request.sign(key, digest_for(key, _STRONG.get(digest, hashes.SHA256)())).public_bytes(Encoding.DER)
 
 
 def certificate_template(name: str) -> x509.Extension[x509.ExtensionType]:
@@ -137,7 +137,7 @@ def self_signed(key: PrivateKey, subject: x509.Name, now: datetime) -> x509.Cert
     name = subject if list(subject) else x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "SCEP request")])
     usage = x509.KeyUsage(
         digital_signature=True,
-        key_encipherment=isinstance(key, rsa.RSAPrivateKey),  # an EC key cannot (RFC 8813 §3)
+        key_encipherment=isinstance(key, rsa.RSAPrivateKey),  # other keys cannot (RFC 8813 §3)
         content_commitment=False,
         data_encipherment=False,
         key_agreement=False,
@@ -155,7 +155,7 @@ def self_signed(key: PrivateKey, subject: x509.Name, now: datetime) -> x509.Cert
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + _LIFETIME)
         .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA256())
+        .sign(key, digest_for(key, hashes.SHA256()))
     )
 
 

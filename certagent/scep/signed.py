@@ -13,8 +13,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
+from certagent import keys
+from certagent.config.key_types import KeyType
 from certagent.errors import TrustError
-from certagent.keys import PrivateKey
+from certagent.keys import PURE_OIDS, PrivateKey, PurePrivateKey, PurePublicKey, type_of
 from certagent.scep import asn1
 from certagent.scep.algorithms import DIGESTS, Signer
 from certagent.text import one_line
@@ -52,10 +54,22 @@ def signed_data(
     """A DER ContentInfo of SignedData over `content` (None: absent) with one SignerInfo.
 
     `attributes` (value by dotted OID) are signed, together with contentType and messageDigest. `content_type`
-    is `data`, `signed_data` or `enveloped_data`.
+    is `data`, `signed_data` or `enveloped_data`. `digest` as `message_digest` changes it for this signer.
     """
+    digest = message_digest(signer.key, digest)
     signed = signed_attributes(content, attributes, digest, content_type)
     return assemble(content, signed, signer, digest, certificates, content_type=content_type)
+
+
+def message_digest(key: PrivateKey, digest: str) -> str:
+    """The digest of a message that this key signs: the wanted one, unless the key's kind has one of its own.
+
+    RFC 8419 §3.1 names one each for Ed25519 and Ed448; RFC 9882 §3.3 wants SHA-512 known to everybody for ML-DSA.
+    """
+    kind = type_of(key.public_key())
+    if kind == KeyType.ED448:
+        return "shake256_len"
+    return "sha512" if isinstance(key, PurePrivateKey) else digest
 
 
 def signed_attributes(
@@ -90,7 +104,7 @@ def assemble(
     fields = {
         "version": "v1",
         "sid": cms.SignerIdentifier("issuer_and_serial_number", asn1.issuer_and_serial(signer.certificate)),
-        "digest_algorithm": {"algorithm": digest},
+        "digest_algorithm": _digest_algorithm(digest),
         "signature_algorithm": {"algorithm": _signature_algorithm(signer.key, digest)},
         "signature": signature,
     }
@@ -98,7 +112,7 @@ def assemble(
         fields["signed_attrs"] = attributes
     body = {
         "version": "v1" if content_type == "data" else "v3",  # RFC 5652 §5.1
-        "digest_algorithms": [{"algorithm": digest}],
+        "digest_algorithms": [_digest_algorithm(digest)],
         "encap_content_info": _encapsulated(content, content_type),
         "certificates": asn1.certificate_set(certificates),
         "signer_infos": [cms.SignerInfo(fields)],
@@ -141,13 +155,24 @@ def read_degenerate(
 
 
 def sign(key: PrivateKey, data: bytes, digest: str) -> bytes:
-    """RSA PKCS#1 v1.5 or ECDSA over `data`, wherever the key is kept."""
-    if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(data, padding.PKCS1v15(), DIGESTS[digest]())
-    return key.sign(data, ec.ECDSA(DIGESTS[digest]()))
+    """RSA PKCS#1 v1.5, ECDSA, EdDSA or ML-DSA over `data`, wherever the key is kept."""
+    return keys.sign(key, data, DIGESTS[digest]())
+
+
+def pure_oid(key: PrivateKey) -> str | None:
+    """The OID of this key's signatures if no digest is named with them: EdDSA, ML-DSA."""
+    return PURE_OIDS.get(type_of(key.public_key()))
+
+
+def _digest_algorithm(digest: str) -> dict[str, object]:
+    # Its length in bits: RFC 8419 §3.1.
+    length: dict[str, object] = {"parameters": core.Integer(512)} if digest == "shake256_len" else {}
+    return {"algorithm": digest, **length}
 
 
 def _signature_algorithm(key: PrivateKey, digest: str) -> str:
+    if (pure := pure_oid(key)) is not None:
+        return pure
     # For RSA the plain rsaEncryption OID: strongSwan accepts no other in a SignerInfo, and everybody accepts this one.
     return "rsassa_pkcs1v15" if isinstance(key, rsa.RSAPrivateKey) else f"{digest}_ecdsa"
 
@@ -261,20 +286,25 @@ def _digest_of(info: cms.SignerInfo, what: str) -> str:
 
 @dataclass(frozen=True)
 class _Check:
-    """How to check a signature. `scheme`: for RSA keys; None: ECDSA."""
+    """How to check a signature. `kind`: of key, `rsa`, `ec` or an OID of PURE_OIDS; `scheme`: for RSA keys."""
 
+    kind: str
     scheme: padding.PKCS1v15 | padding.PSS | None
     digest: hashes.HashAlgorithm
 
 
 def _check_of(algorithm: algos.SignedDigestAlgorithm, digest: str) -> _Check | None:
-    """RSA PKCS#1 v1.5, RSA-PSS (RFC 4056) or ECDSA, over the same digest that the SignerInfo names; None: another."""
+    """RSA PKCS#1 v1.5, RSA-PSS (RFC 4056) or ECDSA, over the same digest that the SignerInfo names; EdDSA or ML-DSA,
+    whose own digest is none of the message's (RFC 8419, RFC 9882); None: another.
+    """
     word = algorithm["algorithm"].native
     made = DIGESTS[digest]()
     if word in ("rsassa_pkcs1v15", f"{digest}_rsa"):
-        return _Check(padding.PKCS1v15(), made)
+        return _Check("rsa", padding.PKCS1v15(), made)
     if word in (f"{digest}_ecdsa", _ECDSA_KEY):
-        return _Check(None, made)
+        return _Check("ec", None, made)
+    if (oid := algorithm["algorithm"].dotted) in PURE_OIDS.values():
+        return _Check(oid, None, made)
     parameters = algorithm["parameters"]
     if word != "rsassa_pss" or not isinstance(parameters, algos.RSASSAPSSParams):
         return None
@@ -284,7 +314,7 @@ def _check_of(algorithm: algos.SignedDigestAlgorithm, digest: str) -> _Check | N
     known = mask["algorithm"].native == "mgf1" and mask_digest in DIGESTS and 0 <= salt <= 512
     if parameters["hash_algorithm"]["algorithm"].native != digest or not known:
         return None
-    return _Check(padding.PSS(padding.MGF1(DIGESTS[mask_digest]()), salt), made)
+    return _Check("rsa", padding.PSS(padding.MGF1(DIGESTS[mask_digest]()), salt), made)
 
 
 def _signed_by(certificate: x509.Certificate, check: _Check, signature: bytes, covered: Sequence[bytes]) -> bool:
@@ -298,8 +328,11 @@ def _is_signature(key: object, check: _Check, signature: bytes, data: bytes) -> 
         if isinstance(key, rsa.RSAPublicKey) and check.scheme is not None:
             key.verify(signature, data, check.scheme, check.digest)
             return True
-        if isinstance(key, ec.EllipticCurvePublicKey) and check.scheme is None:
+        if isinstance(key, ec.EllipticCurvePublicKey) and check.kind == "ec":
             key.verify(signature, data, ec.ECDSA(check.digest))
+            return True
+        if isinstance(key, PurePublicKey) and check.kind == PURE_OIDS[type_of(key)]:
+            key.verify(signature, data)
             return True
     except InvalidSignature:
         pass

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from certagent.config.authority import Authority
+from certagent.config.key_types import KeyType
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.values import KeyTransport
 from certagent.scep import Capabilities, MessageType
+
+_FAMILIES = frozenset(each.family for each in KeyType)
 
 
 class SignedBy(StrEnum):
@@ -57,8 +60,8 @@ def plan_request(
     `moves`: that identity is in another keystore, and stays there. `plain`: a renewal goes as PKCSReq whatever the CA
     advertises.
 
-    An EC key can sign, but no envelope can be made for it. Unless the password locks the envelopes, an RSA transport
-    key signs instead, and the challenge has to authenticate the request.
+    An EC, EdDSA or ML-DSA key can sign, but no envelope can be made for it. Unless the password locks the envelopes, an
+    RSA transport key signs instead, and the challenge has to authenticate the request.
     """
     keeps_key = identity is not None and not moves and definition.rekey == "never"
     wanted = identity if keeps_key and identity else definition.key_type.value
@@ -79,7 +82,8 @@ def plan_request(
 
 def _receives(key: str, authority: Authority) -> bool:
     """Whether a key of this type can open the reply's envelope."""
-    return key.startswith("rsa:") or (key.startswith("ec:") and authority.key_transport == "password")
+    family = key.partition(":")[0]
+    return family == "rsa" or (family in _FAMILIES and authority.key_transport == "password")
 
 
 def _message(signed_by: SignedBy, capabilities: Capabilities | None, *, plain: bool) -> MessageType | None:

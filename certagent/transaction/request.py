@@ -11,7 +11,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import durable, keys, lenient, scep
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.errors import CertagentError, ConfigError
 from certagent.hooks import read_secret
 from certagent.keystore.base import Identity, Shadow

@@ -15,7 +15,7 @@ from certagent.believed import file_fault
 from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
 from certagent.errors import CertagentError, ConfigError, HttpError, TrustError
-from certagent.scep import Capabilities, Client
+from certagent.scep import NEEDS_RSA, Capabilities, Client
 from certagent.state_directory import StateDirectory
 from certagent.trust.memory import AuthorityMemory, Known, pins
 from certagent.trust.next_ca import Offer, Successor, extended, find_next
@@ -156,7 +156,7 @@ class Authorities:
         if believed.recipient is None and definition.key_transport != "password":
             raise TrustError(
                 f"the key of {name}'s CA is not RSA, and it offers no RSA encryption certificate",
-                "an EC CA needs an RA with an RSA key, or key_transport: password if the CA supports it",
+                NEEDS_RSA,
             )
         capabilities, claimed, told = self._capabilities(name, client)
         new = self._new_ras(name, believed)

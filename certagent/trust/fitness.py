@@ -39,13 +39,22 @@ _SHORTEST = timedelta(seconds=2)
 _SHORT = timedelta(hours=1)
 
 _AUTHENTICATE = frozenset({"digital_signature", "content_commitment"})
-_USABLE = {"rsa": _AUTHENTICATE | {"key_encipherment", "data_encipherment"}, "ec": _AUTHENTICATE | {"key_agreement"}}
+_USABLE = {
+    "rsa": _AUTHENTICATE | {"key_encipherment", "data_encipherment"},
+    "ec": _AUTHENTICATE | {"key_agreement"},
+    "pure": _AUTHENTICATE,  # EdDSA and ML-DSA keys only sign (RFC 8410 §5, RFC 9881 §5)
+}
 # As in OpenSSL (x509v3, check_purpose_ssl_…).
 _TLS_USAGES: Mapping[str, frozenset[str]] = {
     SERVER: frozenset({"digital_signature", "key_encipherment", "key_agreement"}),
     CLIENT: frozenset({"digital_signature", "key_agreement"}),
 }
-_OWN_ALGORITHMS = {"1.2.840.113549.1.1.1": "rsa", "1.2.840.10045.2.1": "ec"}
+_OWN_ALGORITHMS = {
+    "1.2.840.113549.1.1.1": "rsa",
+    "1.2.840.10045.2.1": "ec",
+    **dict.fromkeys(("1.3.101.112", "1.3.101.113"), "pure"),
+    **dict.fromkeys((f"2.16.840.1.101.3.4.3.{number}" for number in (17, 18, 19)), "pure"),
+}
 
 
 @dataclass(frozen=True)
@@ -227,7 +236,7 @@ def lacks_of(
 
 
 def _that_count(usages: frozenset[str], mine: x509.Certificate) -> frozenset[str]:
-    """The usages that the new key can have at all: an EC key cannot encipher (RFC 8813 §3).
+    """The usages that the new key can have at all: only an RSA key can encipher (RFC 8813 §3).
 
     Key agreement together with a signature does not count: TLS and IKE sign, and many CAs leave it out.
     """

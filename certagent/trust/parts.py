@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import ClassVar
 
 from asn1crypto import algos, core
+from asn1crypto import keys as asn1_keys
 from asn1crypto import x509 as asn1_x509
 
 from certagent.scep.asn1 import measure
@@ -39,6 +41,12 @@ _DIGESTS = {
     **{f"{_NIST}.{number}": f"sha3-{bits}" for number, bits in zip(range(13, 17), (224, 256, 384, 512), strict=True)},
     "1.3.101.112": "eddsa",
     "1.3.101.113": "eddsa",
+    **dict.fromkeys((f"{_NIST}.17", f"{_NIST}.18", f"{_NIST}.19"), "ml-dsa"),  # RFC 9881; not the pre-hashed form
+}
+# Keys that asn1crypto has no names for, as `key_type` writes them: ML-DSA, ML-KEM (RFC 9935).
+_KEYS = {
+    **{f"{_NIST}.{number}": f"ml-dsa:{size}" for number, size in ((17, 44), (18, 65), (19, 87))},
+    **{f"2.16.840.1.101.3.4.4.{number}": f"ml-kem:{size}" for number, size in ((1, 512), (2, 768), (3, 1024))},
 }
 _HASHES = {
     "1.3.14.3.2.26": "sha1",
@@ -58,8 +66,8 @@ _SHORT = {
 class Parts:
     """`subject`, `issuer`, `key`: DER. `ca` None: without basicConstraints. `digest` empty: unknown.
 
-    `key_algorithm`: the OID of the key. `key_kind`: `rsa`, a curve's name, `ed25519` …; bits and exponent are set only
-    for RSA keys. `usage` None: without key usage.
+    `key_algorithm`: the OID of the key. `key_kind`: `rsa`, a curve's name, `ed25519`, `ml-dsa:65` …; bits and exponent
+    are set only for RSA keys. `usage` None: without key usage.
     """
 
     der: bytes
@@ -143,7 +151,7 @@ def _read(der: bytes) -> Parts | None:
         begins=body["validity"]["not_before"].native,
         ends=body["validity"]["not_after"].native,
         key=body["subject_public_key_info"].dump(),
-        key_algorithm=body["subject_public_key_info"]["algorithm"]["algorithm"].dotted,
+        key_algorithm=_KeyHead.load(body["subject_public_key_info"].dump())["algorithm"]["algorithm"].dotted,
         key_kind=kind,
         key_bits=bits,
         exponent=exponent,
@@ -159,8 +167,16 @@ def _extensions(body: asn1_x509.TbsCertificate) -> list[asn1_x509.Extension]:
     return [] if isinstance(body["extensions"], core.Void) else list(body["extensions"])
 
 
+class _KeyHead(core.Sequence):  # type: ignore[misc]  # asn1crypto has no types
+    """A SubjectPublicKeyInfo of any kind: asn1crypto's own takes only keys that it knows."""
+
+    _fields: ClassVar = [("algorithm", asn1_keys.PublicKeyAlgorithm), ("public_key", core.BitString)]
+
+
 def _key(info: asn1_x509.PublicKeyInfo) -> tuple[str, int, int]:
-    algorithm = info["algorithm"]["algorithm"]
+    algorithm = _KeyHead.load(info.dump())["algorithm"]["algorithm"]
+    if algorithm.dotted in _KEYS:
+        return _KEYS[algorithm.dotted], 0, 0
     if algorithm.native in {"rsa", "rsassa_pss"}:
         numbers = info["public_key"].parsed
         return "rsa", max(0, int(numbers["modulus"])).bit_length(), int(numbers["public_exponent"])

@@ -35,8 +35,13 @@ _MAX_STEPS = 120
 _RSA_BITS = range(2048, 8192 + 1)
 _ANCHOR_BITS = range(1, 8192 + 1)
 _EXPONENTS = range(3, 1 << 33)
-_OTHER_KEYS = frozenset({"secp256r1", "secp384r1", "secp521r1", "ed25519", "ed448"} | {"brainpool"})
-_STRONG = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-224", "sha3-256", "sha3-384", "sha3-512", "eddsa"})
+_OTHER_KEYS = frozenset(
+    {"secp256r1", "secp384r1", "secp521r1", "brainpool", "ed25519", "ed448", "ml-dsa:44", "ml-dsa:65", "ml-dsa:87"}
+)
+_ONLY_RECEIVE = frozenset({"ml-kem:512", "ml-kem:768", "ml-kem:1024", "x25519", "x448"})
+_STRONG = frozenset(
+    {"sha224", "sha256", "sha384", "sha512", "sha3-224", "sha3-256", "sha3-384", "sha3-512", "eddsa", "ml-dsa"}
+)
 
 # Error numbers of OpenSSL (x509_vfy.h).
 _NOT_YET, _EXPIRED = 9, 10
@@ -269,7 +274,7 @@ def _gate(der: bytes, accept: Collection[str], *, anchor: bool) -> Parts | Unpro
     if parts.digest in {"sha1", "md5"}:
         hint = f"if this CA supports nothing better, add `{parts.digest}` to the authority's `accept`"
         return UnprovenError(f"certificate {parts.name} is signed with {parts.digest}", hint, "digest")
-    hint = "certagent knows RSA, ECDSA and EdDSA with SHA-2 or SHA-3; ask the CA's operator"
+    hint = "certagent knows RSA and ECDSA with SHA-2 or SHA-3, EdDSA and ML-DSA; ask the CA's operator"
     return UnprovenError(
         f"certificate {parts.name} has a signature of a kind that certagent does not know", hint, "digest"
     )
@@ -278,6 +283,8 @@ def _gate(der: bytes, accept: Collection[str], *, anchor: bool) -> Parts | Unpro
 def _weak_key(parts: Parts, bits: range) -> str:
     """What is wrong with a key, in words; empty if nothing."""
     if parts.key_kind != "rsa":
+        if parts.key_kind in _ONLY_RECEIVE:
+            return f"a key that can receive secrets but not sign ({parts.key_kind}), which no part of SCEP can use"
         known = parts.key_kind in _OTHER_KEYS or parts.key_kind.startswith("brainpool")
         return "" if known else f"a key of an unknown kind ({parts.key_kind})"
     if parts.key_bits not in bits:

@@ -21,7 +21,7 @@ from OpenSSL import SSL, crypto
 
 from certagent import certificate as facts
 from certagent.errors import KeystoreError, UnfitError
-from certagent.keys import PrivateKey
+from certagent.keys import MLDSAPrivateKey, PrivateKey
 from certagent.trust.fitness import CLIENT, LOOK, SERVER
 
 # Error numbers of OpenSSL (x509_vfy.h) that a pair may still get after it passed the rules.
@@ -65,7 +65,7 @@ def prove_use(
 
 def untried(key: PrivateKey) -> str:
     """Why a pair with this key cannot be tried out; empty if it can."""
-    if not isinstance(key, rsa.RSAPrivateKey) and not isinstance(key.curve, _TLS_CURVES):
+    if isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, _TLS_CURVES):
         return "OpenSSL cannot make a TLS connection with this kind of key"
     try:
         key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -97,12 +97,14 @@ class _Trial:
             context.set_cipher_list(f"DEFAULT@SECLEVEL={self._level}".encode())
             context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
             with warnings.catch_warnings():
-                # pyOpenSSL wants cryptography's certificates here, which support fewer names than OpenSSL.
+                # pyOpenSSL wants cryptography's certificates here, which support fewer names than OpenSSL, and its
+                # keys, of which it does not know ML-DSA.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 context.use_certificate(_loaded(self._certificate))
                 for each in self._chain[:-1]:
                     context.add_extra_chain_cert(_loaded(each))
-            context.use_privatekey(self._key)
+                key = self._key
+                context.use_privatekey(_for_openssl(key) if isinstance(key, MLDSAPrivateKey) else key)
             context.check_privatekey()
         except SSL.Error as error:
             raise UnfitError(f"OpenSSL cannot load the certificate with its key: {_reason(error)}", LOOK) from None
@@ -169,6 +171,13 @@ class _Trial:
 
 def _loaded(certificate: x509.Certificate) -> crypto.X509:
     return crypto.load_certificate(crypto.FILETYPE_ASN1, facts.to_der(certificate))
+
+
+def _for_openssl(key: MLDSAPrivateKey) -> crypto.PKey:
+    """The key as pyOpenSSL takes it, which does not know these keys; its OpenSSL does."""
+    return crypto.load_privatekey(
+        crypto.FILETYPE_ASN1, key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    )
 
 
 def _carry(here: SSL.Connection, there: SSL.Connection) -> None:

@@ -11,7 +11,7 @@ import pytest
 from certagent import keys
 from certagent.certificate import fingerprint
 from certagent.cli.main import main
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.keys import PrivateKey
 from certagent.lab import LabCA, LabServer, Settings, serve
 

@@ -11,7 +11,7 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import fingerprint
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.keystore.swap_plan import Record
 from certagent.lab import Call, HttpAnswer, LabCA, LabServer, Settings, serve
 from certagent.state import LastError, State, save

@@ -10,7 +10,7 @@ import pytest
 
 from certagent import durable, keys
 from certagent.cli.main import main
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.transaction.journal import Phase
 
 from .place import NOBODY, SUBJECT, Place

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from certagent import keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 
 from .place import SUBJECT, Check, Place, certify
 

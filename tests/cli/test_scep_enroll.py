@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.errors import RejectedError
 from certagent.lab import Answer, LabCA, Settings, serve
 from certagent.scep import MessageType, Request, build_csr
@@ -286,9 +286,9 @@ def test_a_capture_holds_the_messages_and_no_secret(hand: Hand) -> None:
     ]
     assert hand.path("capture").stat().st_mode & 0o777 == 0o700
     assert {each.stat().st_mode & 0o777 for each in hand.path("capture").iterdir()} == {0o600}
-    numbers = hand.key().private_numbers()
-    assert not isinstance(numbers, ec.EllipticCurvePrivateNumbers)
-    prime = numbers.p.to_bytes(128, "big")
+    key = hand.key()
+    assert isinstance(key, rsa.RSAPrivateKey)
+    prime = key.private_numbers().p.to_bytes(128, "big")
     for content in files.values():
         assert b"open sesame" not in content
         assert b"PRIVATE KEY" not in content

@@ -11,7 +11,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.lab import Call, HttpAnswer, LabCA, Settings, issuing, serve
 from certagent.scep import Signer, degenerate, encode_next_ca
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.lab import Answer, LabCA, Settings, serve
 from certagent.scep import MessageType, PkiStatus, Request
 from tests.renewal.site import openssl

@@ -8,6 +8,7 @@ import pytest
 
 from certagent.config.authority import Authority
 from certagent.config.file_roles import FileRole
+from certagent.config.key_types import KeyType
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_configuration
 from certagent.config.parts import Hooks
@@ -28,6 +29,7 @@ _NAME = (
     "use at most 64 letters, digits, dots, dashes and underscores, starting with a letter or digit"
 )
 
+_KEY_TYPES = ", ".join(KeyType)
 _TOKEN = "    type: pkcs11\n    module: DIR/root.pem\n    token: vpn"
 _PIN = "    pin: {file: DIR/corp.challenge}"
 
@@ -314,9 +316,49 @@ FIELDS = [
     ),
     pytest.param(
         {12: "    type: pem\n    key_type: rsa2048"},
-        "13: keystores.web.key_type: 'rsa2048' is not one of rsa:2048, rsa:3072, rsa:4096, ec:p256, ec:p384; "
-        "did you mean rsa:2048?",
+        f"13: keystores.web.key_type: 'rsa2048' is not one of {_KEY_TYPES}; did you mean rsa:2048?",
         id="key type misspelled",
+    ),
+    *(
+        pytest.param(
+            {12: f"    type: pem\n    key_type: {word}"},
+            f"13: keystores.web.key_type: '{word}' is not one of {_KEY_TYPES}; did you mean {meant}?",
+            id=f"key type as others write it: {word}",
+        )
+        for word, meant in {"ML-DSA-65": "ml-dsa:65", "mldsa44": "ml-dsa:44", "Ed25519": "ed25519"}.items()
+    ),
+    *(
+        pytest.param(
+            {12: f"    type: pem\n    key_type: {word}"},
+            f"13: keystores.web.key_type: '{word}' is not one of {_KEY_TYPES}; "
+            "such a key only receives secrets, but a key has to sign the request for its certificate",
+            id=f"key type that cannot sign: {word}",
+        )
+        for word in ("ml-kem:768", "ML-KEM-1024", "x25519")
+    ),
+    *(
+        pytest.param(
+            {12: _TOKEN, 15: _PIN, 16: f"    uri_file: DIR/uri\n    key_type: {word}"},
+            f"11: keystores.web: has key_type {word}, which certagent cannot make in a token; "
+            "tokens hold RSA and EC keys",
+            id=f"key type {word} in a token",
+        )
+        for word in ("ed25519", "ml-dsa:65")
+    ),
+    pytest.param(
+        {9: "  authority: corp\n  key_type: ed448", 12: _TOKEN, 15: _PIN, 16: "    uri_file: DIR/uri"},
+        "12: keystores.web: has key_type ed448, which certagent cannot make in a token; tokens hold RSA and EC keys",
+        id="key type in a token, by the defaults",
+    ),
+    pytest.param(
+        {12: _TOKEN, 15: _PIN, 16: "    uri_file: DIR/uri\n    key_type: ed25518"},
+        f"19: keystores.web.key_type: 'ed25518' is not one of {_KEY_TYPES}; write one of them",
+        id="key type in a token, misspelled: one fault",
+    ),
+    pytest.param(
+        {12: "    type: pem\n    key_type: ml-dsa:65\n    key_format: pkcs1"},
+        "11: keystores.web: cannot write ml-dsa:65 keys as pkcs1; use key_format: pkcs8, their only form",
+        id="key format that the key does not have",
     ),
     pytest.param(
         {12: "    type: pem\n    swap: no"},

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certagent.config.configuration import Configuration
+from certagent.config.key_types import KeyType
 from certagent.config.keystores import KeystoreDefaults, PemKeystore
 from certagent.config.load import digest_of, load_configuration, state_dir_of
-from certagent.config.values import KeyType
 from certagent.errors import ConfigError
 from tests.cost import cpu
 

@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from certagent import certificate as facts
 from certagent import keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.lab import LabCA, Settings, issuing, serve
 from certagent.lab.generation import Generation
 from tests.consumers.catalogue import CONSUMERS

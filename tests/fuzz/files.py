@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from certagent import certificate as facts
 from certagent import durable, keys, state
 from certagent.config.file_roles import FileRole
+from certagent.config.key_types import KeyType
 from certagent.config.load import load_configuration
-from certagent.config.values import KeyType
 from certagent.keystore import pkcs12_codec, swap_plan
 from certagent.text import iso
 from certagent.transaction import recovery

@@ -12,7 +12,7 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent import keys, state
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.lab import LabCA, issuing
 from certagent.lab.store import Record, Store
 from certagent.scep import build_csr

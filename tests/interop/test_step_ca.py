@@ -47,7 +47,7 @@ def device(tmp_path: Path, server: StepCA) -> Device:
         pytest.param("strict", "intermediate", id="AES, intermediate pinned"),
     ],
 )
-@pytest.mark.parametrize("key_type", ["rsa:2048", "ec:p256"])
+@pytest.mark.parametrize("key_type", ["rsa:2048", "ec:p256", "ed25519"])
 def test_enrolled_and_renewed(device: Device, server: StepCA, provisioner: str, trust: str, key_type: str) -> None:
     pins = {
         "intermediate": fingerprint_of(server.intermediate),

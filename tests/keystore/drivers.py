@@ -15,8 +15,8 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import to_pem
+from certagent.config.key_types import KeyType
 from certagent.config.keystores import KeystoreDefinition
-from certagent.config.values import KeyType
 from certagent.hooks import read_secret
 from certagent.keystore import open_keystore, pkcs12_codec, swap, swap_plan
 from certagent.keystore.base import Keystore, Shadow

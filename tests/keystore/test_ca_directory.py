@@ -13,7 +13,7 @@ from cryptography import x509
 
 from certagent import keys
 from certagent.certificate import load_pem, to_pem
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.errors import KeystoreError
 from certagent.keystore import swap
 from certagent.keystore.base import Identity

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.errors import RejectedError, TrustError
 from certagent.keys import PrivateKey, generate, match
 from certagent.lab import Answer, Call, LabCA
@@ -175,7 +175,7 @@ def test_a_small_key_is_refused(
 
 
 def test_an_ec_key_cannot_sign_the_message_of_an_rsa_envelope(lab: MakeLab) -> None:
-    refused(Device(lab(), generate(KeyType.EC_P256)).enroll(), BAD_ALG, "EC")
+    refused(Device(lab(), generate(KeyType.EC_P256)).enroll(), BAD_ALG, "only be encrypted to an RSA key")
 
 
 def test_an_ec_key_can_where_the_challenge_locks_the_envelopes(lab: MakeLab) -> None:

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certagent.certificate import to_pem
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.keys import match
 from certagent.lab import Call
 from certagent.lab.http import HttpAnswer

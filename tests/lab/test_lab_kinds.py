@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent.certificate import fingerprint
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.lab import Settings
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from certagent import keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.lab import Answer, Call, HttpAnswer, LabCA, Settings
 from certagent.policy import Condition
 from certagent.scep import Request

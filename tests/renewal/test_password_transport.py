@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from certagent import certificate as facts
-from certagent.config.values import KeyType
+from certagent import keys
+from certagent.config.key_types import KeyType
 from certagent.lab import Generation, LabCA, Settings
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
@@ -14,6 +16,10 @@ from certagent.trust.proof import comes_from
 from tests.renewal.line import CERT_POLL, PKCS_REQ, RENEWAL_REQ, BadLine, approve, line
 from tests.renewal.site import DAY, Site, Sites
 
+KINDS = [
+    KeyType.EC_P256,
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in KeyType if kind.family not in ("rsa", "ec")),
+]
 EC = Settings(lifetime=90 * DAY, ca_key=KeyType.EC_P256)
 
 
@@ -28,12 +34,13 @@ class WithoutRA(BadLine):
 
 def device(make_site: Sites, settings: Settings = EC, ca: type[LabCA] = WithoutRA, authority: str = "") -> Site:
     site = make_site(settings, ca=ca)
-    site.write("key_type: ec:p256\nca_file: " + str(site.path("files/ca.pem")), authority=authority)
+    site.write(f"key_type: {settings.ca_key}\nca_file: " + str(site.path("files/ca.pem")), authority=authority)
     return site
 
 
-def test_enrolled_and_renewed_without_an_rsa_key_anywhere(make_site: Sites) -> None:
-    site = device(make_site, authority="key_transport: password")
+@pytest.mark.parametrize("kind", KINDS)
+def test_enrolled_and_renewed_without_an_rsa_key_anywhere(make_site: Sites, kind: KeyType) -> None:
+    site = device(make_site, replace(EC, ca_key=kind), authority="key_transport: password")
     assert site.run().result is Result.ENROLLED, site.log
     first = site.leaf()
     site.clock.advance(61 * DAY)
@@ -43,7 +50,7 @@ def test_enrolled_and_renewed_without_an_rsa_key_anywhere(make_site: Sites) -> N
     assert line(site).types() == [PKCS_REQ, RENEWAL_REQ]
     ca = site.ca.generation.issuer.certificate
     for certificate in (ca, first, site.leaf(), *(request.signer for request in line(site).asked)):
-        assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
+        assert keys.type_of(certificate.public_key()) == kind
     assert {request.key_transport for request in line(site).asked} == {"password"}
 
 

@@ -11,8 +11,8 @@ from cryptography import x509
 
 from certagent import certificate as facts
 from certagent.cli.assemble import contexts
+from certagent.config.key_types import KeyType
 from certagent.config.load import load_configuration
-from certagent.config.values import KeyType
 from certagent.lab import Call, Generation, HttpAnswer, Settings
 from certagent.lab.rollover import ShadowRequest
 from certagent.scep import Request, Signer, encode_next_ca
@@ -130,14 +130,24 @@ class AsEJBCA(RollingCA):
         return self.following.signer if asked_of_next and self.following else super().reply_signer(request)
 
 
-class NextIsEC(RollingCA):
+class NextIsOther(RollingCA):
     """Another key type, and so an RA with RSA keys."""
+
+    other = KeyType.EC_P384
 
     def respond_http(self, call: Call) -> HttpAnswer:
         if len(self.generations._generations) == 1 and self.clock() > self.generation.ends - 70 * DAY:
-            made = another(self, replace(self.settings, ca_key=KeyType.EC_P384), 2, self.generation.ends)
+            made = another(self, replace(self.settings, ca_key=self.other), 2, self.generation.ends)
             self.generations._generations.append(made)
         return super().respond_http(call)
+
+
+class NextIsEd25519(NextIsOther):
+    other = KeyType.ED25519
+
+
+class NextIsMLDSA(NextIsOther):
+    other = KeyType.ML_DSA_65
 
 
 @pytest.mark.parametrize(
@@ -145,7 +155,10 @@ class NextIsEC(RollingCA):
     [
         pytest.param(YEARLY, RollingCA, STAGED, id="nested, by the current CA"),
         pytest.param(YEARLY, AsEJBCA, STAGED, id="the reply signed by the next CA (EJBCA)"),
-        pytest.param(YEARLY, NextIsEC, STAGED, id="an EC CA with an RA"),
+        pytest.param(YEARLY, NextIsOther, STAGED, id="an EC CA with an RA"),
+        pytest.param(YEARLY, NextIsEd25519, STAGED, id="an Ed25519 CA with an RA"),
+        pytest.param(YEARLY, NextIsMLDSA, STAGED, id="an ML-DSA CA with an RA"),
+        pytest.param(replace(YEARLY, ca_key=KeyType.ML_DSA_87), RollingCA, STAGED, id="from ML-DSA to ML-DSA"),
         pytest.param(replace(YEARLY, ra=True), RollingCA, STAGED, id="an RA, and new ones with the next CA"),
         pytest.param(YEARLY, CrossCertified, STAGED, id="in GetCACert, with a cross-certificate"),
         pytest.param(replace(YEARLY, ra=True), SignedByRA, REFUSED, id="nested, by an RA nobody named"),

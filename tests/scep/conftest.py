@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from certagent import keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.keys import PrivateKey
 
 from .parts import World

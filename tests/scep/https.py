@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 
 from certagent import keys
 from certagent.certificate import to_pem
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.keys import PrivateKey
 from certagent.scep import Transport
 

@@ -13,7 +13,8 @@ from cryptography import x509
 
 from certagent import keys
 from certagent.certificate import to_pem
-from certagent.config.values import KeyTransport, KeyType
+from certagent.config.key_types import KeyType
+from certagent.config.values import KeyTransport
 from certagent.errors import TrustError
 from certagent.scep import (
     Algorithms,

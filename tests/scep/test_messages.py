@@ -11,7 +11,7 @@ from asn1crypto import cms, core
 
 from certagent import keys
 from certagent.certificate import to_der
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.errors import KeystoreError, TrustError
 from certagent.scep import (
     Algorithms,
@@ -60,16 +60,29 @@ def test_reply_signed_by_the_ra(world: World) -> None:
     assert world.decode(world.reply(signer=world.ra)) == Issued((world.issued,), world.ra.certificate)
 
 
-@pytest.mark.parametrize("key_type", [KeyType.EC_P256, KeyType.EC_P384])
-def test_reply_signed_with_an_ec_key(world: World, key_type: KeyType) -> None:
+ONLY_SIGN = [each for each in KeyType if each.family != "rsa"]
+
+
+@pytest.mark.parametrize("key_type", ONLY_SIGN)
+def test_reply_signed_with_a_key_that_is_not_rsa(world: World, key_type: KeyType) -> None:
     key = keys.generate(key_type)
-    ec_ca = Signer(key, self_signed(key, name("CN=EC CA"), NOW))
-    there = World(ec_ca, world.ra, world.device, world.stranger, world.issued, [ec_ca.certificate])
-    assert there.decode(there.reply()) == Issued((world.issued,), ec_ca.certificate)
+    ca = Signer(key, self_signed(key, name("CN=CA"), NOW))
+    there = World(ca, world.ra, world.device, world.stranger, world.issued, [ca.certificate])
+    assert there.decode(there.reply()) == Issued((world.issued,), ca.certificate)
 
 
-def test_no_envelope_for_an_ec_key(world: World) -> None:
-    key = keys.generate(KeyType.EC_P256)
+@pytest.mark.parametrize("key_type", ONLY_SIGN)
+def test_reply_signed_with_another_key_of_the_same_kind(world: World, key_type: KeyType) -> None:
+    key = keys.generate(key_type)
+    ca, other = self_signed(key, name("CN=CA"), NOW), keys.generate(key_type)
+    there = World(Signer(other, ca), world.ra, world.device, world.stranger, world.issued, [ca])
+    with pytest.raises(TrustError, match="the signature of the CA's reply is wrong"):
+        there.decode(there.reply())
+
+
+@pytest.mark.parametrize("key_type", ONLY_SIGN)
+def test_no_envelope_for_a_key_that_is_not_rsa(world: World, key_type: KeyType) -> None:
+    key = keys.generate(key_type)
     with pytest.raises(TrustError, match="its key is not RSA"):
         world.reply(recipient=self_signed(key, name("CN=ec"), NOW))
 
@@ -78,7 +91,7 @@ def test_no_envelope_is_opened_with_an_ec_key(world: World) -> None:
     # Only a caller's slip leads here: the certificate is an RSA key's, the key handed in is not.
     slip = Signer(keys.generate(KeyType.EC_P256), world.device.certificate)
     there = World(world.ca, world.ra, slip, world.stranger, world.issued, world.signers)
-    with pytest.raises(KeystoreError, match="EC key"):
+    with pytest.raises(KeystoreError, match="cannot be opened with a key of type ec:p256"):
         there.decode(there.reply())
 
 

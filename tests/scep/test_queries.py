@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import keys
 from certagent.certificate import crl_issued_by, to_pem
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.errors import TrustError
 from certagent.scep import (
     FailInfo,
@@ -47,7 +47,7 @@ def crl(ca: Signer, *, revoked: int = 1, pss: bool = False) -> bytes:
     for number in range(revoked):
         builder = builder.add_revoked_certificate(entry.serial_number(2**100 + number).build())
     scheme = padding.PSS(padding.MGF1(hashes.SHA256()), 32) if pss else None
-    return builder.sign(ca.key, hashes.SHA256(), rsa_padding=scheme).public_bytes(Encoding.DER)
+    return builder.sign(ca.key, keys.digest_for(ca.key, hashes.SHA256()), rsa_padding=scheme).public_bytes(Encoding.DER)
 
 
 def ask(world: World, data: bytes, message_type: MessageType) -> Reply:
@@ -180,7 +180,7 @@ def authority(world: World, key_type: KeyType = KeyType.RSA_2048, *, may_sign: b
             **none,
         )
         builder = builder.add_extension(usage, critical=True)
-    return Signer(key, builder.sign(key, hashes.SHA256()))
+    return Signer(key, builder.sign(key, keys.digest_for(key, hashes.SHA256())))
 
 
 def load(der: bytes) -> x509.CertificateRevocationList:
@@ -191,12 +191,15 @@ def of_name_and_key(world: World, subject: x509.Name, key: RSAPrivateKey) -> byt
     return crl(Signer(key, self_signed(key, subject, NOW)))
 
 
+ONLY_SIGN = [each for each in KeyType if each.family != "rsa"]
+
+
 @pytest.mark.parametrize(
     "make",
     [
         pytest.param(lambda w: (crl(ca := authority(w)), ca), id="RSA"),
         pytest.param(lambda w: (crl(ca := authority(w), pss=True), ca), id="RSA-PSS"),
-        pytest.param(lambda w: (crl(ca := authority(w, KeyType.EC_P256)), ca), id="EC"),
+        *(pytest.param(lambda w, k=kind: (crl(ca := authority(w, k)), ca), id=kind) for kind in ONLY_SIGN),
         pytest.param(lambda w: (crl(ca := authority(w, may_sign=True)), ca), id="with the right key usage"),
     ],
 )
@@ -212,6 +215,10 @@ def test_the_cas_crl(world: World, make: Callable[[World], tuple[bytes, Signer]]
         pytest.param(lambda w: (of_name_and_key(w, name("CN=Other"), w.ca.key), w.ca), id="another name"),
         pytest.param(lambda w: (crl(ca := authority(w, may_sign=False)), ca), id="key usage without cRLSign"),
         pytest.param(lambda w: (crl(authority(w, KeyType.EC_P256)), w.ca), id="another kind of key"),
+        *(
+            pytest.param(lambda w, k=kind: (crl(authority(w, k)), authority(w, k)), id=f"another {kind} key")
+            for kind in ONLY_SIGN
+        ),
     ],
 )
 def test_not_the_cas_crl(world: World, make: Callable[[World], tuple[bytes, Signer]]) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from certagent import certificate as facts
 from certagent import keys, wall_clock
 from certagent.cli import assemble
+from certagent.config.key_types import KeyType
 from certagent.config.load import load_configuration
-from certagent.config.values import KeyType
 from certagent.keys import PrivateKey
 from certagent.lab import LabCA, Settings
 from certagent.lab.store import Waiting

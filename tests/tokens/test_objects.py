@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.errors import ConfigError, KeystoreError
 from certagent.keystore.base import Identity
 from certagent.transaction.renewal import Wish

@@ -6,8 +6,9 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.errors import KeystoreError
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
@@ -54,7 +55,7 @@ def test_the_private_key_cannot_be_read(site: TokenSite) -> None:
     identity = site.context().configured.keystore.read()
     assert identity is not None
     with pytest.raises(KeystoreError, match="never leaves"):
-        identity.key.private_numbers()
+        identity.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     secret = [each for each in site.path("state").rglob("*") if each.is_file() and b"PRIVATE KEY" in each.read_bytes()]
     assert secret == []
 

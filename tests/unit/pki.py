@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
+from asn1crypto import parser
+from asn1crypto import pem as armor
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
+from OpenSSL import crypto
 
 from certagent import keys
 from certagent.certificate import to_der
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.keys import PrivateKey
+from certagent.scep.asn1 import split, tlv
 
 NOW = datetime(2027, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -64,6 +69,23 @@ def rsa_8192() -> rsa.RSAPrivateKey:
     public = rsa.RSAPublicNumbers(65537, p * q)
     numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), rsa.rsa_crt_iqmp(p, q), public)
     return numbers.private_key(unsafe_skip_rsa_key_validation=True)
+
+
+def as_openssl_writes(own: keys.PrivateKey, *, seed: bool = True, passphrase: bytes | None = None) -> bytes:
+    """PKCS#8 as OpenSSL itself writes it; `seed` False: an ML-DSA key without its seed, as some exports leave it."""
+    loaded = crypto.load_privatekey(
+        crypto.FILETYPE_ASN1, own.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if passphrase is not None:
+            return crypto.dump_privatekey(crypto.FILETYPE_PEM, loaded, "aes256", passphrase)
+        der = crypto.dump_privatekey(crypto.FILETYPE_ASN1, loaded)
+    if not seed:
+        version, algorithm, both = split(parser.parse(der)[4])
+        _, expanded = split(parser.parse(parser.parse(both)[4])[4])
+        der = tlv(version + algorithm + tlv(expanded, 0x04), 0x30)
+    return bytes(armor.armor("PRIVATE KEY", der))
 
 
 @dataclass(frozen=True)
@@ -112,7 +134,8 @@ def party(
         above = x509.AuthorityKeyIdentifier.from_issuer_public_key((issuer.key if issuer else own).public_key())
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
         builder = builder.add_extension(above, critical=False)
-    return Party(builder.sign(issuer.key if issuer else own, hashes.SHA256()), own)
+    signer = issuer.key if issuer else own
+    return Party(builder.sign(signer, keys.digest_for(signer, hashes.SHA256())), own)
 
 
 def _usage(words: tuple[str, ...]) -> x509.KeyUsage:
@@ -147,10 +170,7 @@ def remade(made: Party, issuer: Party | None = None, *, digest: str = "sha256", 
     body["signature"] = algorithm
     content = body.dump(force=True)
     method: hashes.HashAlgorithm = {"sha1": hashes.SHA1(), "md5": hashes.MD5(), "sha256": hashes.SHA256()}[digest]
-    if isinstance(signer, ec.EllipticCurvePrivateKey):
-        signature = signer.sign(content, ec.ECDSA(method))
-    else:
-        signature = signer.sign(content, padding.PKCS1v15(), method)
+    signature = keys.sign(signer, content, method)
     again = asn1_x509.Certificate(
         {
             "tbs_certificate": asn1_x509.TbsCertificate.load(content),

@@ -34,7 +34,7 @@ LAYERS = (
     "config",
     "believed",
     "directories, shipped",
-    "errors, owned, forms, uncollected",
+    "errors, owned, forms, uncollected, pbes2",
     "text, moments, pem_blocks, mounts, credentials, journald, interrupt, installed",
 )
 

@@ -12,10 +12,11 @@ import pytest
 from asn1crypto import core
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from certagent import certificate as facts
 from certagent import keys
+from certagent.config.key_types import KeyType
 from certagent.scep.asn1 import tlv
 from certagent.trust.fitness import Asked, Terms, accept_certificate, roles
 from certagent.trust.proof_of_use import prove_use
@@ -53,8 +54,8 @@ def with_serial(number: int) -> World:
     return alone(altered(top, top, serial=core.Integer(number).dump()))
 
 
-def eddsa(own: Any) -> World:
-    return alone(root(own=own, digest=None), digest=None)
+def pure(key_type: KeyType) -> World:
+    return alone(root(own=key("root", key_type), digest=None), digest=None)
 
 
 def cross_signed(*, other_pinned: bool) -> World:
@@ -143,8 +144,11 @@ WORLDS: dict[str, Callable[[], World]] = {
     "RSA of 1024 bits, pinned": lambda: alone(root(own=rsa.generate_private_key(65537, 1024))),
     "P-521": lambda: alone(root(own=ec.generate_private_key(ec.SECP521R1()))),
     "brainpool": lambda: alone(root(own=ec.generate_private_key(ec.BrainpoolP384R1()))),
-    "Ed25519": lambda: eddsa(ed25519.Ed25519PrivateKey.generate()),
-    "Ed448": lambda: eddsa(ed448.Ed448PrivateKey.generate()),
+    "Ed25519": lambda: pure(KeyType.ED25519),
+    "Ed448": lambda: pure(KeyType.ED448),
+    "ML-DSA-44": lambda: pure(KeyType.ML_DSA_44),
+    "ML-DSA-65": lambda: pure(KeyType.ML_DSA_65),
+    "ML-DSA-87": lambda: pure(KeyType.ML_DSA_87),
     "a root's own signature over SHA-1": lambda: alone(remade(root(), digest="sha1")),
     "cross-signed, its own root pinned": lambda: cross_signed(other_pinned=False),
     "cross-signed, the other root pinned": lambda: cross_signed(other_pinned=True),

@@ -14,10 +14,10 @@ import pytest
 from asn1crypto import core, parser
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, mlkem, padding, rsa, x25519
 
 from certagent import keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.scep.asn1 import split, tlv
 from certagent.trust.proof import is_same_ca, is_twin
 
@@ -483,6 +483,13 @@ CURVES: dict[str, type[ec.EllipticCurve]] = {
     "secp256k1": ec.SECP256K1,
     "P-192": ec.SECP192R1,
 }
+PURE = {
+    "Ed25519": KeyType.ED25519,
+    "Ed448": KeyType.ED448,
+    "ML-DSA-44": KeyType.ML_DSA_44,
+    "ML-DSA-65": KeyType.ML_DSA_65,
+    "ML-DSA-87": KeyType.ML_DSA_87,
+}
 OTHER_KEYS: dict[str, Callable[[], Any]] = {
     "RSA 1024": lambda: rsa.generate_private_key(65537, 1024),
     "RSA 2048": lambda: rsa_key("RSA 2048"),
@@ -490,8 +497,9 @@ OTHER_KEYS: dict[str, Callable[[], Any]] = {
     "RSA 8192": rsa_8192,
     "RSA 2048 with 3": lambda: rsa.generate_private_key(3, 2048),
     "DSA": lambda: dsa.generate_private_key(1024),
-    "Ed25519": ed25519.Ed25519PrivateKey.generate,
-    "Ed448": ed448.Ed448PrivateKey.generate,
+    "ML-KEM-768": mlkem.MLKEM768PrivateKey.generate,
+    "X25519": x25519.X25519PrivateKey.generate,
+    **{word: partial(keys.generate, key_type) for word, key_type in PURE.items()},
 }
 
 
@@ -504,11 +512,17 @@ def keyed(word: str) -> Any:
 def with_key(word: str, *, of: str, accept: tuple[str, ...] = ()) -> Question:
     """A line whose anchor, CA or leaf has such a key."""
     own = {role: keyed(word) if role == of else key(role) for role in ("anchor", "CA", "leaf")}
-    # EdDSA has its digest inside.
-    digest = {role: None if word.startswith("Ed") and role == of else hashes.SHA256() for role in own}
+    digest = {role: None if word in PURE and role == of else hashes.SHA256() for role in own}
     top = root(own=own["anchor"], digest=digest["anchor"])
     middle = sub(top, own=own["CA"], digest=digest["anchor"])
     return asked(top, middle, leaf(middle, own=own["leaf"], digest=digest["CA"]), accept=accept)
+
+
+def kem_ca() -> Question:
+    """A CA certificate for a key that can sign nothing: somebody else signed below it."""
+    top = root()
+    middle = altered(sub(top), top, key=keys.public_bytes(keyed("ML-KEM-768").public_key()))
+    return asked(top, middle, leaf(middle))
 
 
 def with_numbers(modulus: int, exponent: int, *, of: str = "CA") -> Question:
@@ -571,12 +585,15 @@ def weak_intermediate(**fields: Any) -> Question:
 
 
 UNKNOWN_ALGORITHM = bytes.fromhex("300c060a2b0601040183b2030101")  # of nobody's
-SOUND = ["P-256", "P-384", "P-521", "brainpoolP256r1", "brainpoolP512r1", "Ed25519", "Ed448"]
+SOUND = ["P-256", "P-384", "P-521", "brainpoolP256r1", "brainpoolP512r1", *PURE]
 SOUND += ["RSA 2048", "RSA 3072", "RSA 8192", "RSA 2048 with 3"]
 KEYS: Table = {
     **{f"{word}, the {of}": (PROVEN, partial(with_key, word, of=of)) for word in SOUND for of in ("CA", "leaf")},
     "RSA 8192, the anchor": (PROVEN, lambda: with_key("RSA 8192", of="anchor")),
-    "Ed25519, the anchor": (PROVEN, lambda: with_key("Ed25519", of="anchor")),
+    **{f"{word}, the anchor": (PROVEN, partial(with_key, word, of="anchor")) for word in PURE},
+    "ML-KEM, the leaf": (OTHER, lambda: with_key("ML-KEM-768", of="leaf")),
+    "ML-KEM, the CA": (OTHER, kem_ca),
+    "X25519, the leaf": (OTHER, lambda: with_key("X25519", of="leaf")),
     # A person named it, and knows whether it is old.
     "RSA 1024, the anchor": (PROVEN, lambda: with_key("RSA 1024", of="anchor")),
     "RSA 1024, the CA": (OTHER, lambda: with_key("RSA 1024", of="CA")),

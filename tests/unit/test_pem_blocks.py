@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certagent import keys
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.pem_blocks import KeyFormat, key_format, other_blocks
 
 RSA, EC = keys.generate(KeyType.RSA_2048), keys.generate(KeyType.EC_P256)

@@ -18,7 +18,8 @@ from certagent.cli.scep.contact import client, describe, pins, progress, reach, 
 from certagent.cli.scep.enroll import enroll
 from certagent.cli.scep.query import getcert, getcrl
 from certagent.cli.terminal import indented
-from certagent.config.values import AcceptedName, AlternativeName, Duration, Fingerprint, KeyType, Subject, Weak
+from certagent.config.key_types import KeyType
+from certagent.config.values import AcceptedName, AlternativeName, Duration, Fingerprint, Subject, Weak
 from certagent.errors import CertagentError, ConfigError, TransientError
 from certagent.text import iso, printable
 from certagent.trust.next_ca import Offer, find_next

@@ -22,8 +22,8 @@ from certagent import keys, lenient, scep
 from certagent.cli.assemble import clock
 from certagent.cli.scep import files
 from certagent.cli.scep.contact import ask, check_pair, describe, progress, reach, refused, say, signer, warn
+from certagent.config.key_types import KeyType
 from certagent.config.parts import Secret
-from certagent.config.values import KeyType
 from certagent.errors import ConfigError, HttpError, TransientError
 from certagent.hooks import read_secret
 from certagent.keys import PrivateKey
@@ -162,12 +162,12 @@ def _make_request(
 def _self_signed(arguments: argparse.Namespace, key: PrivateKey, subject: x509.Name) -> Signer:
     """The signer of a first request, and of all its polls: the key with a self-signed certificate.
 
-    A reply cannot be encrypted to an EC key, so an RSA key made for this run replaces it.
+    A reply can only be encrypted to an RSA key, so one made for this run replaces another kind.
     """
     if not isinstance(key, rsa.RSAPrivateKey):
         if arguments.self_signed:
             raise ConfigError(
-                "--self-signed needs an RSA key", "drop it: for an EC key, certagent makes an RSA transport key"
+                "--self-signed needs an RSA key", "drop it: for other keys, certagent makes an RSA transport key"
             )
         key = keys.generate(KeyType.RSA_2048)
     name = arguments.self_signed

@@ -72,9 +72,9 @@ def private_key(name: str) -> keys.PrivateKey:
             data = loaded.private_bytes(Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         return keys.load_private(data, None, name)
     except KeystoreError as error:
-        raise KeystoreError(str(error), "give an RSA or EC key without a passphrase, PEM or DER") from None
+        raise KeystoreError(str(error), f"give {keys.KINDS} without a passphrase, PEM or DER") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise KeystoreError(f"{name} holds no private key", "give an RSA or EC key, PEM or DER") from None
+        raise KeystoreError(f"{name} holds no private key", f"give {keys.KINDS}, PEM or DER") from None
 
 
 def write_key(name: str, key: keys.PrivateKey) -> None:

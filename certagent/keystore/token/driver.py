@@ -17,9 +17,9 @@ from cryptography import x509
 from certagent import durable
 from certagent.certificate import load_pem, to_pem
 from certagent.config.file_roles import FileRole
+from certagent.config.key_types import KeyType
 from certagent.config.keystores import Pkcs11Keystore
 from certagent.config.parts import Secret
-from certagent.config.values import KeyType
 from certagent.directories import Look
 from certagent.errors import KeystoreError
 from certagent.installed import lacking

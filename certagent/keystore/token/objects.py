@@ -15,7 +15,7 @@ from pkcs11 import DEFAULT, Attribute, CertificateType, KeyType, MechanismFlag, 
 from pkcs11.attributes import ALL_CAPABILITIES
 from pkcs11.exceptions import PKCS11Error
 
-from certagent.config import values
+from certagent.config import key_types
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore.token.keys import CURVES, attribute_of, find, load
@@ -26,7 +26,7 @@ _CLASSES = (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY, ObjectClass.CERTIFI
 _SETTLE = 1.0
 
 
-def generate(token: Token, key_id: bytes, label: str, key_type: values.KeyType) -> PrivateKey:
+def generate(token: Token, key_id: bytes, label: str, key_type: key_types.KeyType) -> PrivateKey:
     """Make a new key pair under this ID, which stays in the token, or nothing at all. Raises KeystoreError.
 
     Anything already under this ID was left by a killed run that was making the same key, and is removed.
@@ -56,7 +56,7 @@ def generate(token: Token, key_id: bytes, label: str, key_type: values.KeyType) 
     return key
 
 
-def _generate(session: Session, key_id: bytes, label: str, key_type: values.KeyType, *, explicit: bool) -> None:
+def _generate(session: Session, key_id: bytes, label: str, key_type: key_types.KeyType, *, explicit: bool) -> None:
     """`explicit`: say what the key is for. Otherwise the token's own defaults apply."""
     family, _, size = key_type.value.partition(":")
     # tpm2-pkcs11 refuses an RSA key with fewer of these.

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from certagent.config.values import KeyType
+from certagent.config.key_types import KeyType
 from certagent.keystore.token import objects
 from certagent.keystore.token.own_keys import Entry, OwnKeys
 from certagent.keystore.token.session import Token
