@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -271,6 +272,33 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # the file system has none: `holder` then sees nobody
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
         yield
     finally:
         os.close(descriptor)
+
+
+# struct flock: F_WRLCK from the start to the end. Beside flock(2), which has no way to ask without locking.
+_FLOCK = "hhqqixxxx"
+_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds this lock, 0 if its number is not known here; None if nobody does.
+
+    Asks without locking, so it is in nobody's way. Raises OSError if this user may not look.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+        if struct.unpack(_FLOCK, found)[0] == fcntl.F_UNLCK:
+            return None
+        text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
+    # Of another container's process, the number is of its own.
+    return int(text) if text.isdecimal() and os.path.exists(f"/proc/{text}") else 0  # noqa: PTH110

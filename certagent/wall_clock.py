@@ -104,6 +104,11 @@ def doubt(state_dir: Path, now: datetime) -> Doubt | None:
     return _doubt(before, now) if clock_is_sane(now) and before.waits(now) and not is_synchronised(now) else None
 
 
+def looked_at(state_dir: Path) -> datetime | None:
+    """When somebody worked here last, to the hour; None if nothing is remembered."""
+    return _looks(state_dir).at
+
+
 def is_steady(state_dir: Path, now: datetime) -> bool:
     """Whether this clock did not jump or go back since the last look, or has gone on for an hour since."""
     return not _looks(state_dir).doubts(now) or is_synchronised(now)

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certagent.cli import assemble
+from certagent.cli import assemble, runner
 from certagent.cli.terminal import (
     EARLY_HINT,
     EXPOSED_HINT,
@@ -30,6 +31,7 @@ from certagent.status.as_json import as_json
 from certagent.status.crls import CrlStatus, take_crls
 from certagent.status.crls import as_json as crls_as_json
 from certagent.status.rollover import RolloverStatus
+from certagent.status.runner import look
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import ahead, date, ends, printable, short_date, span, when
 from certagent.transaction import hours
@@ -58,9 +60,11 @@ def status(arguments: argparse.Namespace) -> int:
     now = assemble.clock()
     names = assemble.chosen(configuration, arguments.names)
     taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
+    running = look(Path(configuration.state_dir))
     if arguments.json:
         crls = take_crls(configuration, now, arguments.names or None)
-        print(indented({**as_json(taken), **({"crls": crls_as_json(crls, now)} if crls else {})}))
+        more = {"crls": crls_as_json(crls, now)} if crls else {}
+        print(indented({**as_json(taken), **more, "runner": runner.as_json(running)}))
         return 0
     console = terminal()
     if not taken:
@@ -82,6 +86,7 @@ def status(arguments: argparse.Namespace) -> int:
     print_findings(console, waiting(taken))
     print_findings(console, crl_findings(take_crls(configuration, now, arguments.names or None), now))
     print_findings(console, notices(taken, now))
+    print_findings(console, runner.findings(running, now))
     print(_summary(taken))
     return 0
 

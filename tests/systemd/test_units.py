@@ -112,12 +112,14 @@ sed -i '$d' /etc/certagent/agent.yaml
 systemctl reload certagent
 await certagent 'StatusText=1 keystore'
 await certagent 'ActiveState=active'
+certagent status | sed 's/^/status: /'
 systemctl stop certagent
 show certagent -p ActiveState -p Result -p ExecMainStatus
 journalctl -u certagent -o cat
 journalctl -u certagent -p err -o cat | sed 's/^/err: /'
 journalctl -u certagent CERTAGENT_KEYSTORE=web -o cat | sed 's/^/field: /'
 """)
+    assert "\nstatus: ✓ an agent is running here (process " in printed, printed
     for line in (
         "certagent: ActiveState=active",
         "certagent: Type=notify",
@@ -157,7 +159,18 @@ certagent lab --dir /root/lab list
 systemctl is-failed certagent-renew
 journalctl -u certagent-renew -o cat | sed 's/^/line: /'
 journalctl -u certagent-renew CERTAGENT_KEYSTORE=web -o cat | sed 's/^/field: /'
+certagent status | sed 's/^/status: /'
+systemctl disable -q certagent-renew.timer
+certagent status | sed 's/^/disabled: /'
+systemctl stop certagent-renew.timer
+certagent status | sed 's/^/stopped: /'
 """)
+    for line in (
+        "status: ✓ certagent-renew.timer is active: next run in ",
+        "disabled: ! certagent-renew.timer is not enabled: after a reboot",
+        "stopped: ! no agent is running here, and certagent-renew.timer is not active",
+    ):
+        assert f"\n{line}" in printed, printed
     # The last line of a process that ends at once, with its field and only once.
     assert re.search(r"^field: web: pending", printed, re.MULTILINE), printed
     assert len(re.findall(r"^line: web: pending", printed, re.MULTILINE)) == 1, printed

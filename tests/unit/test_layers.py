@@ -43,7 +43,7 @@ DOORS = {
     "urllib3": ("scep.transport", "scep.wire"),
     "apscheduler": ("agent.appointments",),
     "yaml": ("config.",),
-    "subprocess": ("hooks", "agent.reading", "wall_clock", "demo."),
+    "subprocess": ("hooks", "agent.reading", "wall_clock", "status.runner", "demo."),
     "asyncio.subprocess": ("agent.worker_process",),
     "socket": ("cli.assemble", "lab.server", "agent.systemd", "journald", "transaction.presented", "demo."),
     "rich": ("cli.", "demo."),
