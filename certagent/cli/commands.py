@@ -79,6 +79,7 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until", metavar="DATE", help="the end (default: two lifetimes, and beyond a rollover in progress)"
     )
+    parser.add_argument("--svg", action="store_true", help="print a picture, in SVG")
 
 
 def _enroll(parser: argparse.ArgumentParser) -> None:
@@ -183,7 +184,8 @@ COMMANDS = {
     "plan": Command(
         "cli.plan", "plan", "all coming events, as a table and a timeline",
         "Shows the coming renewals, rollovers and expiries of all keystores, by the rules that the agent uses.",
-        (("certagent plan", "two lifetimes"), ("certagent plan --until 2027-12-31", "to that day")),
+        (("certagent plan", "two lifetimes"), ("certagent plan --until 2027-12-31", "to that day"),
+         ("certagent plan --svg >plan.svg", "as a picture")),
         _LOOK, _plan,
     ),
     "history": Command(

@@ -59,6 +59,11 @@ def plan(arguments: argparse.Namespace) -> int:
         every = sorted([*events, *crls], key=lambda each: each.at)
         print(indented({"until": iso(until), "events": [_entry(each) for each in every]}))
         return 0
+    if arguments.svg:
+        from certagent.cli.plan_svg import drawing  # noqa: PLC0415 -- only a picture needs it
+
+        print(drawing(taken, events, now, until), end="")
+        return 0
     console = terminal()
     rows = _rows([*events, *crls], now)
     if not rows:

@@ -48,7 +48,8 @@ _OF_ACTION = {action: What(action.value) for action in Action}
 
 
 class Event(Struct, frozen=True):
-    """One future event. `assumed`: it depends on certificates that do not exist yet; `bad`: it should not happen."""
+    """One future event. `assumed`: it depends on certificates that do not exist yet; `bad`: it should not happen.
+    `ends`: when the certificate ends that is in place afterwards, if that is known."""
 
     at: datetime
     keystore: str
@@ -56,6 +57,7 @@ class Event(Struct, frozen=True):
     detail: str
     assumed: bool = False
     bad: bool = False
+    ends: datetime | None = None
 
 
 def events(snapshots: Iterable[Snapshot], until: datetime, now: datetime) -> list[Event]:
@@ -156,7 +158,8 @@ class _Future:
             detail = self._identity(action)
         if decision.waits:
             detail = f"in its window, {shown(at)}: {detail}"
-        return Event(at, self._it.name, _OF_ACTION[action], detail, assumed=assumed)
+        ends = self._now.lifetime.not_after if self._now.lifetime else None
+        return Event(at, self._it.name, _OF_ACTION[action], detail, assumed=assumed, ends=ends)
 
     def _identity(self, action: Action) -> str:
         past, transaction = self._now.past, self._it.transaction

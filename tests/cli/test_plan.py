@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from xml.etree import ElementTree
 
 import pytest
 
@@ -61,6 +62,13 @@ def test_json(place: Place) -> None:
         "detail": "its shadow takes over, under CN=Next CA",
         "assumed": False,
     }
+
+
+def test_a_picture(place: Place) -> None:
+    place.put_living()
+    done = place.run("plan", "--svg")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "web" in [each.text for each in ElementTree.fromstring(done.stdout).iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_nothing_ahead(place: Place) -> None:
