@@ -46,7 +46,7 @@ MORE_PACKAGES := golang-go golang-github-smallstep-certificates-dev prometheus z
 DAEMON_PACKAGES := openvpn freeradius eapoltest charon-systemd strongswan-swanctl libcharon-extra-plugins iproute2 wpasupplicant hostapd \
 	apache2 stunnel4 mosquitto postgresql default-jdk-headless pkcs11-provider postfix dovecot-imapd
 
-.PHONY: help demo test test-debian test-more test-daemons test-all check lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages clean
+.PHONY: help demo test test-debian test-more test-daemons test-all check pictures lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -77,6 +77,9 @@ test-all: test test-more test-daemons ## every test there is
 
 check: lint ## lint, and the quick tests: a minute of CPU
 	@$(PYTEST) $(TOGETHER) -m "not slow" $(QUICK)
+
+pictures: $(VENV)/.dev ## the pictures in README.md, made of what the commands print today
+	@$(VENV)/bin/python -m tests.readme.pictures
 
 lint: $(VENV)/.dev ## ruff and mypy
 	@$(VENV)/bin/ruff check .

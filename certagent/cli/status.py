@@ -20,6 +20,7 @@ from certagent.cli.terminal import (
     Mark,
     indented,
     print_findings,
+    print_line,
     print_plain,
     shortened,
     terminal,
@@ -31,7 +32,7 @@ from certagent.status.as_json import as_json
 from certagent.status.crls import CrlStatus, take_crls
 from certagent.status.crls import as_json as crls_as_json
 from certagent.status.rollover import RolloverStatus
-from certagent.status.runner import look
+from certagent.status.runner import Runner, look
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import ahead, date, ends, printable, short_date, span, when
 from certagent.transaction import hours
@@ -70,13 +71,28 @@ def status(arguments: argparse.Namespace) -> int:
     if not taken:
         print(f"no keystores are configured in {arguments.config}")
         return 0
+    crls = take_crls(configuration, now, arguments.names or None)
+    show(console, taken, crls, running, now, whole=bool(arguments.names))
+    return 0
+
+
+def show(
+    console: Console | None,
+    taken: Sequence[Snapshot],
+    crls: Sequence[CrlStatus],
+    running: Runner,
+    now: datetime,
+    *,
+    whole: bool = False,
+) -> None:
+    """Print it for people. `whole`: with each keystore's rollover."""
     rows = [_row(each, now) for each in taken]
     if console is None:
         print_plain(_HEADINGS, [(row.name, row.state, row.left, row.next, row.subject) for row in rows])
     else:
         _print_table(console, rows)
-    print()
-    if arguments.names:
+    print_line(console, "")
+    if whole:
         for each in taken:
             if each.rollover is not None:
                 print_findings(console, [Finding(Mark.FINE, f"{each.name}: rollover to the next CA")])
@@ -84,11 +100,10 @@ def status(arguments: argparse.Namespace) -> int:
     else:
         print_findings(console, staged(taken, now))
     print_findings(console, waiting(taken))
-    print_findings(console, crl_findings(take_crls(configuration, now, arguments.names or None), now))
+    print_findings(console, crl_findings(crls, now))
     print_findings(console, notices(taken, now))
     print_findings(console, runner.findings(running, now))
-    print(_summary(taken))
-    return 0
+    print_line(console, _summary(taken))
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,13 @@ def _print_wrapped(console: Console, finding: Finding, indent: int) -> None:
     console.print(Padding(grid, (0, 0, 0, indent), expand=False))
 
 
+def print_line(console: Console | None, line: str) -> None:
+    if console is None:
+        print(line)
+    else:
+        console.print(line, soft_wrap=True)
+
+
 def print_title(console: Console | None, title: str) -> None:
     if console is None:
         print(printable(title), flush=True)

@@ -34,9 +34,9 @@ def ca(key: PrivateKey, name: str, start: datetime, days: float) -> x509.Certifi
 class Rollover:
     """A keystore under a CA of 1000 days that has so many left; `next_ca` takes over half of them before its end."""
 
-    def __init__(self, place: Place, *, left: float = 100) -> None:
+    def __init__(self, place: Place, *, left: float = 100, start: datetime | None = None) -> None:
         self.place = place
-        self.start = now()
+        self.start = start or now()
         self.ends = self.start + left * DAY
         self.switch_at = self.start + left / 2 * DAY
         self.ca = ca(place.key, "CN=Some CA", self.ends - 1000 * DAY, 1000)
