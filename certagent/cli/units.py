@@ -38,6 +38,9 @@ def units(arguments: argparse.Namespace) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             durable.write(path, text.encode(), durable.Ownership(0o644))
             print(f"written: {path}")
+        for path in _superseded(arguments.root):
+            path.unlink()
+            print(f"removed: {path}, which came before the package's")
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be written: {error.strerror}", "run it as root") from None
     print("next: systemctl daemon-reload && systemctl enable certagent-recover && systemctl enable certagent")
@@ -56,13 +59,25 @@ def _wanted(configuration: Configuration, config: Path, root: Path, user: str) -
     """What to write, by path: a drop-in for each service; and the units themselves if no package installed them."""
     found: dict[Path, str] = {}
     text = f"{_OURS}\n{unit_needs.drop_in(configuration, unit_needs.Host.look(configuration), user)}"
+    packaged = _packaged(root)
     for unit in sorted(shipped.directory("systemd").iterdir()):
-        if not any((root / place / unit.name).exists() for place in _PACKAGED):
+        if unit.name not in packaged:
             found[root / _ETC / unit.name] = f"{_OURS}\n{_here(unit.read_text(), config)}"
         if unit.suffix == ".service":
             mounts = f"[Unit]\nRequiresMountsFor={configuration.state_dir}\n" if "recover" in unit.name else ""
             found[root / _ETC / f"{unit.name}.d" / _DROP_IN] = text + mounts
     return found
+
+
+def _superseded(root: Path) -> list[Path]:
+    """Units that certagent wrote before a package brought its own: systemd would take these."""
+    units = [root / _ETC / name for name in _packaged(root)]
+    return [path for path in units if path.is_file() and path.read_text(errors="replace").startswith(_OURS)]
+
+
+def _packaged(root: Path) -> list[str]:
+    names = sorted(unit.name for unit in shipped.directory("systemd").iterdir())
+    return [name for name in names if any((root / place / name).exists() for place in _PACKAGED)]
 
 
 def _here(text: str, config: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -141,6 +142,18 @@ def test_where_a_package_brought_the_units_only_drop_ins_are_written(place: Plac
     assert place.run("units", "--install", "--root", str(tmp_path / "image")).returncode == 0
     at = tmp_path / "image/etc/systemd/system"
     assert sorted(each.name for each in at.iterdir()) == sorted(f"{each.name}.d" for each in packaged.glob("*.service"))
+
+
+def test_what_it_wrote_makes_way_for_a_package_s_and_nothing_else_does(place: Place, tmp_path: Path) -> None:
+    install = ("units", "--install", "--root", str(tmp_path / "image"))
+    assert place.run(*install).returncode == 0
+    at, packaged = tmp_path / "image/etc/systemd/system", tmp_path / "image/usr/lib/systemd/system"
+    (at / "certagent.service").write_text("[Service]\nExecStart=/opt/mine\n")
+    shutil.copytree(ROOT / "systemd", packaged)
+    done = place.run(*install)
+    assert done.returncode == 0
+    assert f"removed: {at / 'certagent-renew.timer'}, which came before the package's" in done.stdout
+    assert [each.name for each in at.iterdir() if each.is_file()] == ["certagent.service"]
 
 
 def test_a_user_that_is_not_there(place: Place) -> None:
