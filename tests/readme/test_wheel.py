@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -43,8 +46,9 @@ def make(place: Path) -> tuple[Path, Path]:
     return wheel, sdist
 
 
-def _run(*argv: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
+def _run(*argv: str, cwd: Path | None = None, more: Mapping[str, str] | None = None) -> str:
+    environment = {**os.environ, **(more or {})}
+    done = subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -68,3 +72,30 @@ def test_a_venv_has_units_definitions_the_example_and_the_pages(tmp_path: Path) 
         inside = {"/".join(Path(each).parts[1:]) for each in tar.getnames()}
     assert {f"docs/{page}" for page in pages} <= inside
     assert {f"{name}/{each.name}" for name in BESIDE for each in (ROOT / name).iterdir()} <= inside
+
+
+CONFIGURATION = """\
+authorities: {corp: {url: "http://scep.example.net/scep", trust_anchor: /etc/corp.pem}}
+keystores: {web: {type: pem, authority: corp, subject: CN=web, key_file: /etc/w.key, certificate_file: /etc/w.pem}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.needs("git")
+def test_units_start_the_program_that_pip_or_pipx_put_there(tmp_path: Path) -> None:
+    wheel, _ = make(tmp_path)
+    for name in ("pip", "pipx"):
+        _run(sys.executable, "-m", "venv", str(tmp_path / name))
+    _run(f"{tmp_path}/pip/bin/python", "-m", "pip", "install", "--quiet", str(wheel))
+    _run(f"{tmp_path}/pipx/bin/python", "-m", "pip", "install", "--quiet", "pipx")
+    pipx = {"PIPX_HOME": str(tmp_path / "home"), "PIPX_BIN_DIR": str(tmp_path / "programs")}
+    _run(f"{tmp_path}/pipx/bin/pipx", "install", "--python", sys.executable, str(wheel), more=pipx)
+    (tmp_path / "agent.yaml").write_text(CONFIGURATION)
+    for program in (tmp_path / "pip/bin/certagent", tmp_path / "programs/certagent"):
+        image = tmp_path / f"image of {program.parent.name}"
+        _run(str(program), "-c", f"{tmp_path}/agent.yaml", "units", "--install", "--root", str(image))
+        unit = (image / "etc/systemd/system/certagent.service").read_text()
+        assert f"ExecStart={program} -c {tmp_path}/agent.yaml run\n" in unit
+        [page] = re.findall(r"^Documentation=file:(.*)$", unit, re.MULTILINE)
+        assert Path(page).is_file()
+        assert _run(str(program), "--version").startswith("certagent ")
