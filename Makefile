@@ -17,6 +17,8 @@ TORTURE = $(if $(FLOW),--flow $(FLOW)) $(if $(MACHINE),--machine $(MACHINE)) $(i
 	$(if $(POINTS),--points $(POINTS)) $(if $(POINT),--point $(POINT))
 DEBIAN ?= trixie
 COMMAND ?= make test
+DIST ?= dist
+DIST_BUILD ?= build/deb
 
 # .venv holds the versions of constraints.txt, the build backend's included (newer releases of pip, 25.3 and later,
 # read those from a variable of its own). `make demo` too: it has to succeed at the first try. Who installs certagent
@@ -40,13 +42,15 @@ PACKAGES := openssl man-db mandoc scep nginx-light haproxy systemd-container fak
 	gcc libc6-dev softhsm2 opensc libengine-pkcs11-openssl \
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \
 	libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0
+# To build a Debian package; build-essential because dpkg-buildpackage asks for it.
+DEB_PACKAGES := debhelper build-essential fakeroot
 # A gigabyte for the slow tests alone.
-MORE_PACKAGES := golang-go golang-github-smallstep-certificates-dev prometheus zsh fish
+MORE_PACKAGES := $(DEB_PACKAGES) golang-go golang-github-smallstep-certificates-dev prometheus zsh fish
 # The daemons of the shipped definitions, beside nginx and HAProxy.
 DAEMON_PACKAGES := openvpn freeradius eapoltest charon-systemd strongswan-swanctl libcharon-extra-plugins iproute2 wpasupplicant hostapd \
 	apache2 stunnel4 mosquitto postgresql default-jdk-headless pkcs11-provider postfix dovecot-imapd
 
-.PHONY: help demo test test-debian test-more test-daemons test-all check pictures lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages clean
+.PHONY: help demo test test-debian test-more test-daemons test-all check pictures lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages deb clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -148,5 +152,15 @@ packages: ## Debian packages for the real parts of the tests: installed when roo
 more-packages: packages
 	@tests/packages.sh $(MORE_PACKAGES)
 
+deb: ## a Debian package for the Debian this runs on, in dist/ (docs/packages.md)
+	@tests/packages.sh $(DEB_PACKAGES)
+	@rm -rf $(DIST_BUILD) && mkdir -p $(DIST_BUILD)/certagent $(DIST)
+	@git ls-files -z --cached --others --exclude-standard --deduplicate | \
+		tar --create --null --no-recursion --files-from=- --ignore-failed-read 2>/dev/null | \
+		tar -C $(DIST_BUILD)/certagent --extract
+	@cd $(DIST_BUILD)/certagent && DH_QUIET=1 dpkg-buildpackage --build=binary --no-sign >../log 2>&1 || \
+		{ tail -n 20 ../log; exit 1; }
+	@mv $(DIST_BUILD)/*.deb $(DIST)/ && ls -1 $(DIST)/*.deb
+
 clean: ## remove what all of this made
-	rm -rf $(VENV) $(VENV)-lock $(VENV)-newest $(VENV)-lowest build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-newest $(VENV)-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
