@@ -50,7 +50,7 @@ MORE_PACKAGES := $(DEB_PACKAGES) golang-go golang-github-smallstep-certificates-
 DAEMON_PACKAGES := openvpn freeradius eapoltest charon-systemd strongswan-swanctl libcharon-extra-plugins iproute2 wpasupplicant hostapd \
 	apache2 stunnel4 mosquitto postgresql default-jdk-headless pkcs11-provider postfix dovecot-imapd
 
-.PHONY: help demo test test-debian test-more test-daemons test-all check pictures lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages deb clean
+.PHONY: help demo test test-debian test-more test-daemons test-all check pictures manual lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages deb clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -84,6 +84,13 @@ check: lint ## lint, and the quick tests: a minute of CPU
 
 pictures: $(VENV)/.dev ## the pictures in README.md, made of what the commands print today
 	@$(VENV)/bin/python -m tests.readme.pictures
+
+manual: $(VENV)/.dev ## share/: the man pages and completion scripts for packages, made of the program's own texts
+	@$(VENV)/bin/certagent man --install share/man
+	@for each in bash-completion/completions/certagent=bash zsh/site-functions/_certagent=zsh \
+		fish/vendor_completions.d/certagent.fish=fish; do \
+		mkdir -p "share/$$(dirname $${each%=*})" && $(VENV)/bin/certagent completion $${each#*=} >share/$${each%=*} || exit 1; \
+	done
 
 lint: $(VENV)/.dev ## ruff and mypy
 	@$(VENV)/bin/ruff check .

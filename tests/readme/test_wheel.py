@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BESIDE = ("systemd", "keystores")
+SHARED = [each for each in (ROOT / "share").rglob("*") if each.is_file()]
 WHERE = """
 from certagent import shipped
 names = [each.name for name in ("systemd", "keystores") for each in shipped.directory(name).iterdir()]
@@ -68,9 +69,13 @@ def test_a_venv_has_units_definitions_the_example_and_the_pages(tmp_path: Path) 
     with zipfile.ZipFile(wheel) as archive:
         assert pages <= {Path(each).name for each in archive.namelist() if "share/doc/certagent/" in each}
         assert "certagent/py.typed" in archive.namelist()
+        # Where man and the shells look, below the prefix of whatever installs the wheel.
+        placed = {each.partition(".data/data/")[2] for each in archive.namelist()}
+        assert {f"share/{each.relative_to(ROOT / 'share')}" for each in SHARED} <= placed
     with tarfile.open(sdist) as tar:
         inside = {"/".join(Path(each).parts[1:]) for each in tar.getnames()}
     assert {f"docs/{page}" for page in pages} <= inside
+    assert {str(each.relative_to(ROOT)) for each in SHARED} <= inside
     assert {f"{name}/{each.name}" for name in BESIDE for each in (ROOT / name).iterdir()} <= inside
 
 
