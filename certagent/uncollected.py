@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,3 +18,13 @@ def uncollected() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """For imports. What they made stays to the end, so no later collection looks at it either."""
+    before = len(sys.modules)
+    with uncollected():
+        yield
+        if len(sys.modules) > before:
+            gc.freeze()

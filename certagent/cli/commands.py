@@ -211,7 +211,7 @@ COMMANDS = {
         _WORK, _enroll, interrupted=_ONCE_AGAIN,
     ),
     "renew": Command(
-        "cli.renew", "renew", "renew the certificates that are due",
+        "cli.due", "renew", "renew the certificates that are due",
         "Does what is due: renews, continues open transactions, prepares for the next CA, runs hooks that "
         "are still owed. The agent does the same on its own.",
         (("certagent renew", "everything that is due"), ("certagent renew --dry-run", "what would be done"),

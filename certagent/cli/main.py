@@ -19,7 +19,7 @@ from certagent import journald
 from certagent.cli import parser, streams
 from certagent.cli.commands import COMMANDS
 from certagent.errors import CertagentError, ConfigError, internal_fault
-from certagent.uncollected import uncollected
+from certagent.uncollected import loading, uncollected
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells define it: 128 plus SIGINT's number."""
@@ -52,7 +52,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.verbose and arguments.command != "run":  # the agent sets up its own log, and passes -v to its workers
         streams.tell_all()
     try:
-        run = getattr(importlib.import_module(f"certagent.{command.module}"), command.function)
+        with loading():
+            run = getattr(importlib.import_module(f"certagent.{command.module}"), command.function)
         with uncollected() if arguments.command in _SHOW else nullcontext():
             code = int(run(arguments))
         sys.stdout.flush()  # there may be no room for buffered output

@@ -18,14 +18,15 @@ from certagent import believed, policy, wall_clock
 from certagent.cli import interrupted, streams, token_workers
 from certagent.cli.assemble import chosen, clock, contexts, host
 from certagent.cli.main import INTERRUPTED
+from certagent.cli.reported import as_json, tell, tell_always
 from certagent.cli.terminal import on_terminal
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration, load_handed
 from certagent.errors import ConfigError, KeystoreError, internal_fault, named
-from certagent.journald import ERROR, INFO
+from certagent.journald import ERROR
 from certagent.state_directory import StateDirectory
 from certagent.text import iso, printable, with_hint
-from certagent.transaction import recovery, report, walk
+from certagent.transaction import recovery, walk
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
 from certagent.transaction.once_hooks import OnceHooks
@@ -143,7 +144,7 @@ def _serve(
             error = internal_fault(fault)
             return Outcome(context.configured.name, Result.FAILED, message=str(error), hint=error.hint)
 
-    quiet = _as_json(arguments) or arguments.quiet or wish is Wish.DUE
+    quiet = as_json(arguments) or arguments.quiet or wish is Wish.DUE
     with _progress(quiet=quiet, lines=arguments.verbose) as say:
         served = [
             replace(each, moves_from=moves_from, doubt=doubt, leaves_once=True, at_once=arguments.now)
@@ -169,32 +170,20 @@ def _crls(configuration: Configuration, *, quiet: bool) -> list[Result]:
     return [Result.FAILED for report in reports if report.result == "failed"]
 
 
-def _as_json(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.json or arguments.report == "json")
-
-
 def _tell_each(
     outcomes: Iterator[Outcome], at_work: Sequence[Context], arguments: argparse.Namespace
 ) -> list[Result] | None:
     """A line of report each. None after Ctrl-C; then only those that were `at_work` are reported."""
-    tell = _report_json if _as_json(arguments) else _report_text
     results = []
     try:
         for outcome in outcomes:
-            if _as_json(arguments) or _is_told(outcome, quiet=arguments.quiet):
-                tell(outcome)
+            tell(outcome, arguments)
             results.append(outcome.result)
     except KeyboardInterrupt:
         for context in at_work:
-            tell(interrupted.outcome(context))
+            tell_always(interrupted.outcome(context), arguments)
         return None
     return results
-
-
-def _is_told(outcome: Outcome, *, quiet: bool) -> bool:
-    if outcome.result is Result.IN_PLACE:
-        return False
-    return not quiet or outcome.result in (Result.FAILED, Result.BUSY)
 
 
 def _asked_to_stop() -> Callable[[], bool]:
@@ -281,19 +270,6 @@ def _write_metrics(configuration: Configuration, *, debug: bool) -> None:
         streams.say(f"metrics: {with_hint(str(error), error.hint)}", sys.stderr, priority=ERROR)
 
 
-def _report_json(outcome: Outcome) -> None:
-    streams.say(report.encode(outcome).decode(), sys.stdout)
-
-
-def _report_text(outcome: Outcome) -> None:
-    """One line for people."""
-    line = f"{outcome.keystore}: {report.words(outcome)}"
-    if outcome.next_action is not None and outcome.next_action_at is not None:
-        line += f", next {outcome.next_action} at {iso(outcome.next_action_at)}"
-    stream = sys.stderr if outcome.result in (Result.FAILED, Result.STOPPED) else sys.stdout
-    streams.say(line, stream, outcome.keystore, ERROR if outcome.result is Result.FAILED else INFO)
-
-
 def _log(keystore: str, line: str) -> None:
     streams.say(f"{keystore}: {printable(line)}", sys.stderr, keystore)
 
@@ -326,7 +302,7 @@ def _foretell(configuration: Configuration, names: Sequence[str], arguments: arg
         end = walk.ending(places[seen.name], seen.transaction, wish) if seen.transaction is not None else None
         would, line = _would(seen, end, arguments, now)
         failed = failed or would == "cannot"
-        if _as_json(arguments):
+        if as_json(arguments):
             at = iso(seen.assessment.at) if seen.assessment.at else None
             print(json.dumps({"keystore": seen.name, "would": would, "at": at, "message": printable(line)}))
         elif not arguments.quiet or would == "cannot":
