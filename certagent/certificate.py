@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 from asn1crypto import core, parser, pem
 from cryptography import x509
@@ -64,6 +65,10 @@ def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
 
     The trust settings of a TRUSTED CERTIFICATE (OpenSSL's own addition) are ignored.
     """
+    return (_read_once if len(data) < 32768 else _read)(data, where)  # a bundle of roots is not kept in memory
+
+
+def _read(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
     if not _BEGUN.search(data):
         return ()
     with suppress(*UNREADABLE), warnings.catch_warnings():
@@ -80,6 +85,7 @@ def load_pem(data: bytes, where: str) -> tuple[x509.Certificate, ...]:
     )
 
 
+_read_once = lru_cache(maxsize=16)(_read)  # a renewal reads the same few files a dozen times
 _BEGUN = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
 
 

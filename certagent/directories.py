@@ -50,17 +50,21 @@ class Look:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory held open by `descriptor`, usable as `dir_fd`; `path` is where it was found, with links resolved.
+    """A directory held open by `descriptor`, usable as `dir_fd`; `place` is where it was found, with links resolved.
 
     `doubt` says how others than root and us may have put something in it, through it or a directory above it; empty if
     they cannot. `above` says the same about the directory itself.
     """
 
-    path: Path
+    place: str  # no Path: a renewal passes through hundreds of directories
     descriptor: int
     status: os.stat_result
     above: str
     doubt: str
+
+    @property
+    def path(self) -> Path:
+        return Path(self.place)
 
     @property
     def closed(self) -> bool:
@@ -206,7 +210,7 @@ class _Walk:
         self._links = 0
         self._steps: list[Directory] = []
         descriptor = self._held(os.open("/", _WALK))
-        self._enter(Path("/"), descriptor, os.fstat(descriptor), above="")
+        self._enter("/", descriptor, os.fstat(descriptor), above="")
 
     @property
     def here(self) -> Directory:
@@ -247,16 +251,17 @@ class _Walk:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.here.path / name))
             here = self.here
             kept = owned.is_sticky(here.status) and {here.status.st_uid, status.st_uid} <= self._owners
-            self._enter(here.path / name, descriptor, status, here.above if kept else here.doubt)
+            place = f"{here.place.rstrip('/')}/{name}"
+            self._enter(place, descriptor, status, here.above if kept else here.doubt)
         return ""
 
-    def _enter(self, path: Path, descriptor: int, status: os.stat_result, above: str) -> None:
+    def _enter(self, place: str, descriptor: int, status: os.stat_result, above: str) -> None:
         doubt = above
         if not doubt and status.st_uid not in self._owners:
-            doubt = f"{path} belongs to user {owned.name_of(status.st_uid)}"
+            doubt = f"{place} belongs to user {owned.name_of(status.st_uid)}"
         if not doubt and owned.others_may_write(descriptor, status):
-            doubt = f"{path} is writable by {'everybody' if status.st_mode & 0o002 else 'its group'}"
-        self._steps.append(Directory(path, descriptor, status, above, doubt))
+            doubt = f"{place} is writable by {'everybody' if status.st_mode & 0o002 else 'its group'}"
+        self._steps.append(Directory(place, descriptor, status, above, doubt))
 
     def _check_link(self, name: str, status: os.stat_result, text: str, *, is_last: bool) -> None:
         path = self.here.path / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -35,7 +36,7 @@ class Mounts:
     @classmethod
     def read(cls) -> Mounts:
         """As /proc lists it; empty without /proc."""
-        return cls(tuple(_read("self")), tuple(_all_mounts()))
+        return cls(_read("self"), tuple(_all_mounts()))
 
     def of(self, path: Path) -> list[str]:
         """Where the file `path`, which contains no links, is mounted as a single file, for example into a container."""
@@ -74,16 +75,22 @@ def _all_mounts() -> Iterator[Mount]:
             yield from _read(process)
 
 
-def _read(process: str) -> list[Mount]:
+def _read(process: str) -> tuple[Mount, ...]:
     try:
-        text = Path(f"/proc/{process}/mountinfo").read_text(errors="surrogateescape")
+        return _parsed(Path(f"/proc/{process}/mountinfo").read_text(errors="surrogateescape"))
     except OSError:
-        return []
-    return [mount for line in text.splitlines() if (mount := Mount.parse(line)) is not None]
+        return ()
+
+
+@lru_cache(maxsize=32)  # a worker asks for each of its keystores, and hardly anything is mounted meanwhile
+def _parsed(text: str) -> tuple[Mount, ...]:
+    return tuple(mount for line in text.splitlines() if (mount := Mount.parse(line)) is not None)
 
 
 def _unescaped(text: str) -> str:
     """Blanks, tabs, line ends and backslashes are written as three octal digits."""
+    if "\\" not in text:
+        return text
     for escaped, real in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(escaped, real)
     return text

@@ -36,8 +36,10 @@ _DONE = {
 _REPLACED = ("another program replaced the certificate in the meantime", "the files in place are kept")
 
 
-def activate(context: Context, transaction: Transaction) -> Transaction:
+def activate(context: Context, transaction: Transaction, *, waited: bool = True) -> Transaction:
     """ISSUED → ACTIVATED: run the pre hooks, then make the shadow the identity.
+
+    `waited`: it was not accepted a moment ago, in this run, so it is tried out again.
 
     Raises HookError (veto), KeystoreError (the files are as they were), AbandonedError.
     """
@@ -47,7 +49,8 @@ def activate(context: Context, transaction: Transaction) -> Transaction:
     if was_replaced(context, transaction):
         raise AbandonedError(*_REPLACED, stands=False)
     shadow = context.shadow(transaction)
-    acceptance.check_use(context, transaction, shadow)  # it may have waited for weeks
+    if waited:  # perhaps for weeks
+        acceptance.check_use(context, transaction, shadow)
     if shadow.certificate is not None and (since := context.revoked_successor(shadow.certificate)) is not None:
         why = f"the successor {transaction.serial} is revoked since {iso(since)}"
         raise AbandonedError(why, "it is not put in place; ask the CA's operator why")

@@ -51,7 +51,7 @@ def carry_on(
                     return Progress.WAITING
                 if hours.put_off(context, transaction):
                     return Progress.WAITING
-                transaction = activation.activate(context, transaction)
+                transaction = activation.activate(context, transaction, waited=found is Phase.ISSUED)
             case Phase.ACTIVATED | Phase.REVERTED:
                 # Right after the swap the hooks do not wait, even if its window has closed meanwhile.
                 if transaction.phase is found and hours.put_off(context, transaction):
