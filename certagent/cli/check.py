@@ -17,7 +17,7 @@ from certagent import believed, owned, policy, state, wall_clock
 from certagent.cli import assemble
 from certagent.cli.check_authority import about_authority
 from certagent.cli.check_crls import check_crls
-from certagent.cli.check_findings import Seen, in_place, misnamed, next_step, rollover, warnings
+from certagent.cli.check_findings import Seen, in_place, little_memory, misnamed, next_step, rollover, warnings
 from certagent.cli.check_openssl import consumers
 from certagent.cli.check_report import AsJson, Report, Shown, many
 from certagent.cli.check_secrets import Secrets
@@ -125,6 +125,8 @@ def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -
     for line in lacking:
         what, _, hint = line.partition("; ")
         yield Finding(Mark.WRONG, what, hint)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    yield from little_memory(memory, configuration.max_workers)
     closed = False
     for finding in _directories(configuration):
         closed = True

@@ -56,6 +56,18 @@ def capability_words(capabilities: Capabilities) -> str:
     return f"{_CIPHERS[algorithms.cipher]}, {_DIGESTS[algorithms.digest]}, {way}"
 
 
+def little_memory(megabytes: int, workers: int) -> Iterator[Finding]:
+    """A warning if the agent and so many workers at once leave too little of the host's memory for anything else."""
+    if workers > 1 and megabytes < _SYSTEM + workers * _WORKER:
+        need = workers * _WORKER
+        text = f"this host has {megabytes} MB of memory, and {workers} workers at once may need {need} of them"
+        yield Finding(Mark.WARNING, text, "set `max_workers: 1`: what is due then takes longer, and needs less")
+
+
+# MB: the rest of a small router with the agent (19); a worker that renews, with what it does not share.
+_SYSTEM, _WORKER = 80, 40
+
+
 def in_place(certificate: InPlace, now: datetime) -> Finding:
     """The certificate in place, known to match its key."""
     lifetime = certificate.lifetime
