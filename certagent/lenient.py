@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 _OCTETS, _UTF8, _PRINTABLE, _EXTENSIONS = 0x04, 0x0C, 0x13, 0xA3
 _READ_AS_UTF8 = frozenset({0x12, 0x14, 0x16, 0x1A})  # Numeric-, T61-, IA5- and VisibleString
+_RSA = bytes.fromhex("06092a864886f70d0101010500")  # rsaEncryption, with its parameters
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?")
 # No honest certificate comes close; the copies of a hundred hostile ones take a fraction of a second.
 _MAX_SIZE, _MAX_ELEMENTS, _MAX_DEPTH = 64 * 1024, 2000, 24
@@ -32,6 +33,16 @@ def load(der: bytes) -> x509.Certificate:
 def proper(name: x509.Name) -> x509.Name:
     """The same name, in string types that allow its letters, so that everybody can read a request."""
     return x509.Name(name.rdns)
+
+
+def name(der: bytes) -> x509.Name:
+    """The name with this encoding. cryptography reads names only as a part of something: here, of an unsigned request.
+
+    Raises ValueError.
+    """
+    key = _element(0x30, _element(0x30, _RSA) + _element(0x03, b"\0"))
+    info = _element(0x30, b"\x02\x01\x00" + der + key + _element(0xA0, b""))
+    return x509.load_der_x509_csr(_element(0x30, info + _element(0x30, _RSA) + _element(0x03, b"\0"))).subject
 
 
 class _Name(x509.Name):

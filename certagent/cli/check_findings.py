@@ -24,6 +24,7 @@ from certagent.text import ahead, date, ends, span, when
 from certagent.transaction import hours
 from certagent.transaction.journal import Phase
 from certagent.transaction.planned_request import PlannedRequest, plan_request
+from certagent.transaction.request import is_foreign
 from certagent.trust.authorities import Contact
 from certagent.trust.proof import comes_from
 
@@ -40,13 +41,17 @@ _STANDS = {
 
 @dataclass(frozen=True)
 class Seen:
-    """A keystore as `check` found it. If `contact` is None, its authority was not, or could not be, contacted."""
+    """A keystore as `check` found it. If `contact` is None, its authority was not, or could not be, contacted.
+
+    `introduced_by`: the factory certificate that can sign a first enrollment.
+    """
 
     definition: KeystoreDefinition
     authority: Authority
     snapshot: Snapshot
     certificate: x509.Certificate | None
     contact: Contact | None
+    introduced_by: x509.Certificate | None = None
 
 
 def capability_words(capabilities: Capabilities) -> str:
@@ -213,7 +218,10 @@ def planned(seen: Seen) -> PlannedRequest:
     """The request that would be made now."""
     capabilities = seen.contact.capabilities if seen.contact else None
     identity = seen.snapshot.certificate.key if seen.snapshot.certificate else None
-    return plan_request(seen.definition, seen.authority, capabilities, identity)
+    factory = seen.introduced_by if identity is None else None
+    foreign = factory is not None and seen.contact is not None and is_foreign(factory, seen.contact.believed.chain)
+    introduces = factory is not None
+    return plan_request(seen.definition, seen.authority, capabilities, identity, introduces=introduces, plain=foreign)
 
 
 def request_words(seen: Seen, request: PlannedRequest) -> str:
@@ -256,13 +264,13 @@ def _challenge_warnings(seen: Seen) -> Iterator[Finding]:
     name = definition.authority
     hint = f"set `challenge` for authority {name}, unless somebody approves its requests by hand"
     if it.certificate is None:
-        if definition.says_whom:
+        if definition.says_whom and seen.introduced_by is None:
             yield Finding(Mark.WARNING, f"authority {name} has no challenge for the first enrollment", hint)
         return
     request = planned(seen)
     following = plan_request(definition, seen.authority, None, request.key)
     if not (request.signed_by.authenticates and following.signed_by.authenticates):
-        kind = (following if request.signed_by.authenticates else request).key
+        kind = following.key if request.signed_by.authenticates else it.certificate.key
         what = f"an {family_of(kind)} key cannot sign a renewal over SCEP, so the challenge has to authenticate it"
         yield Finding(Mark.WARNING, f"{what}, and authority {name} has none", hint)
 

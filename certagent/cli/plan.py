@@ -18,6 +18,7 @@ from certagent.status import forecast
 from certagent.status.crls import events as crl_events
 from certagent.status.crls import take_crls
 from certagent.status.forecast import Event, What
+from certagent.status.ladder import ladders
 from certagent.status.snapshot import take_snapshots
 from certagent.text import ahead, iso, printable, stamp
 
@@ -57,7 +58,8 @@ def plan(arguments: argparse.Namespace) -> int:
     crls = crl_events(take_crls(configuration, now, arguments.names or None), until, now)
     if arguments.json:
         every = sorted([*events, *crls], key=lambda each: each.at)
-        print(indented({"until": iso(until), "events": [_entry(each) for each in every]}))
+        ways = [{"keystore": each.name, "ways": [rung.value for rung in each.ways]} for each in taken]
+        print(indented({"until": iso(until), "events": [_entry(each) for each in every], "ways": ways}))
         return 0
     if arguments.svg:
         from certagent.cli.plan_svg import drawing  # noqa: PLC0415 -- only a picture needs it
@@ -75,6 +77,8 @@ def plan(arguments: argparse.Namespace) -> int:
         console.print(_timeline(events, names, now, until, console.width))
         console.print(_table(rows, console.width))
         console.print(f"\n{_footer(events, until, now)}")
+    for line, concerned in ladders(taken, now).items():
+        print(printable(f"{shortened(concerned)}: {line}"))
     return 0
 
 

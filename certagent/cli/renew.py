@@ -32,6 +32,7 @@ from certagent.transaction.context import Context
 from certagent.transaction.once_hooks import OnceHooks
 from certagent.transaction.renewal import advance
 from certagent.transaction.report import Outcome, Result
+from certagent.transaction.request import is_foreign
 from certagent.transaction.wish import Wish
 
 if TYPE_CHECKING:
@@ -85,8 +86,20 @@ def _move(configuration: Configuration, names: Sequence[str], arguments: argpars
     if not arguments.force:
         for context in contexts(configuration, into, _log, _silent):
             _refuse_living(context)
+    _advise(configuration, names[0], into[0])
     wish = Wish.ENROLL_ANEW if arguments.force else Wish.ENROLL
     return _serve(configuration, into, wish, arguments, moves_from=names[0])
+
+
+def _advise(configuration: Configuration, old: str, new: str) -> None:
+    """Say so if this moves no identity of the authority's, but introduces with another CA's."""
+    [context] = contexts(configuration, [new], _log, _silent)
+    known, certificate = context.known(), certificate_in_place(context.peer(old))
+    if known is None or certificate is None or not is_foreign(certificate, (*known.chain, *known.old)):
+        return
+    whose = f"another CA than that of {context.configured.definition.authority} issued the certificate in {old}"
+    what = f"{new} gets its names; for names of its own, set introduce_with to {old}'s files (docs/introductions.md)"
+    _log(new, f"{whose}: {what}")
 
 
 def _refuse_living(context: Context) -> None:

@@ -31,6 +31,7 @@ from certagent.state import LastError
 from certagent.status.as_json import as_json
 from certagent.status.crls import CrlStatus, take_crls
 from certagent.status.crls import as_json as crls_as_json
+from certagent.status.ladder import ladders
 from certagent.status.rollover import RolloverStatus
 from certagent.status.runner import Runner, look
 from certagent.status.snapshot import Snapshot, take_snapshots
@@ -100,6 +101,7 @@ def show(
     else:
         print_findings(console, staged(taken, now))
     print_findings(console, waiting(taken))
+    print_findings(console, ways_back(taken, now))
     print_findings(console, crl_findings(crls, now))
     print_findings(console, notices(taken, now))
     print_findings(console, runner.findings(running, now))
@@ -171,6 +173,12 @@ def waiting(taken: Iterable[Snapshot]) -> list[Finding]:
     return [
         Finding(Mark.FINE, f"{shortened(names)}: {reason} ({hours.hint(names[0])})") for reason, names in shared.items()
     ]
+
+
+def ways_back(taken: Iterable[Snapshot], now: datetime) -> list[Finding]:
+    """How each comes to a certificate without one that renews it; those with the same ways are in one line."""
+    shared = ladders(taken, now)
+    return [Finding(Mark.FINE, f"{shortened(names)}: {line}") for line, names in shared.items()]
 
 
 def crl_findings(crls: Iterable[CrlStatus], now: datetime) -> list[Finding]:

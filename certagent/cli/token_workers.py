@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from certagent.config.configuration import Configuration
+from certagent.config.introduction import TokenIntroduction
 from certagent.config.keystores import Pkcs11Keystore
 from certagent.errors import CertagentError, HookError, KeystoreError
 from certagent.hooks import run_apart
+from certagent.lifetime import lifetime_of
 from certagent.transaction import report
+from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
 from certagent.transaction.renewal import record_failure
 from certagent.transaction.report import Outcome
@@ -33,7 +36,18 @@ _SHARE = 0.5
 
 def wants_its_own(context: Context, names: Sequence[str]) -> bool:
     """Whether a keystore of this batch gets its own process. Alone in its batch, it already has one."""
-    return len(names) > 1 and isinstance(context.configured.definition, Pkcs11Keystore)
+    return len(names) > 1 and _module(context) != ""
+
+
+def _module(context: Context) -> str:
+    """The module that is used; empty if none is. A factory identity's, while there is no valid certificate."""
+    definition, introduction = context.configured.definition, context.configured.introduction
+    if isinstance(definition, Pkcs11Keystore):
+        return definition.module
+    if not isinstance(introduction, TokenIntroduction):
+        return ""
+    lifetime = lifetime_of(certificate_in_place(context.configured.keystore))
+    return introduction.module if lifetime is None or lifetime.not_after <= context.clock() else ""
 
 
 def advance_apart(
@@ -70,8 +84,7 @@ def _reported(printed: bytes) -> Outcome | None:
 
 
 def _why(context: Context, code: int | None, limit: float) -> CertagentError:
-    definition = context.configured.definition
-    module = definition.module if isinstance(definition, Pkcs11Keystore) else ""
+    module = _module(context)
     if code is None:
         return KeystoreError(
             f"{module} did not answer within {limit:g} s", "is its service or device stuck? restart it"

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from certagent.config.authority import Authority
 from certagent.config.checks import is_within
 from certagent.config.configuration import Configuration
+from certagent.config.introduction import Introduction
 from certagent.config.keystores import KeystoreDefinition
 
 # Writable in the shipped units: hooks write there too (`nginx -t` its log and its PID file).
@@ -62,10 +63,12 @@ def _given(*paths: str | PurePath | None) -> list[str]:
 
 
 def modules_of(configuration: Configuration) -> list[str]:
-    return list(dict.fromkeys(module for each in configuration.keystores.values() if (module := _module(each))))
+    every = _both(configuration)
+    using = [*configuration.keystores.values(), *(each.introduce_with for each in every if each.introduce_with)]
+    return list(dict.fromkeys(module for each in using if (module := _module(each))))
 
 
-def _module(definition: KeystoreDefinition) -> str:
+def _module(definition: KeystoreDefinition | Introduction) -> str:
     return str(getattr(definition, "module", "") or "")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from certagent.config.introduction import Introduction
 from certagent.config.parts import AuthorityHooks, Definition, Secret
 from certagent.config.values import (
     Account,
@@ -65,6 +66,10 @@ class Authority(Definition, frozen=True, kw_only=True):
     send_challenge: Annotated[
         Literal["enrollment", "always"], Meta(description="always: send it with renewals too, as some CAs require")
     ] = "enrollment"
+    introduce_with: Annotated[
+        Introduction | None,
+        Meta(description="a factory identity that signs first enrollments; it is read, never written"),
+    ] = None
     accept: Annotated[tuple[Weak, ...], Meta(description="weak algorithms still accepted in replies")] = ()
     capabilities: Annotated[
         tuple[Capability, ...] | None,

@@ -23,6 +23,8 @@ from certagent.config.meant import did_you_mean
 from certagent.config.programs import Fault, owner_fault, place_fault, script_fault, shell_fault
 from certagent.text import printable
 
+_INTRODUCTION = "introduce_with"
+
 
 def check(
     decoder: Decoder,
@@ -107,6 +109,10 @@ def _report_collision(
         if text != found.value:
             what = f"is the same file as {path[-1]}, written differently"
             problems.add(found.place, found.path, what, "for one combined file, write the same path twice")
+        return
+    if _INTRODUCTION in path:
+        what = f"is the factory identity that {dotted(path)} names ({place}), which is only read"
+        problems.add(found.place, found.path, what, "choose another path: the device's own identity goes beside it")
         return
     what = f"is the same file as {dotted(path)} ({place})"
     problems.add(found.place, found.path, what, "give each its own path")

@@ -167,7 +167,7 @@ class Decoder:
         """A definition, of one type or of a union told apart by its tag; missing fields come from `inherited`."""
         tagged = _tagged(wanted)
         if not isinstance(node, Table):
-            known = ", ".join(f.name for f in fields_of(wanted)) if not tagged else "type, authority and others"
+            known = "type and others" if tagged else ", ".join(each.name for each in fields_of(wanted))
             hint = _SOURCE if wanted is Secret else f"known here: {known}"
             return self._mismatch(node, path, "a table of keys", hint)
         cls: type[Struct] = self._tagged(node, tagged, path) if tagged else wanted
@@ -223,8 +223,9 @@ class Decoder:
         if NoneType in options and isinstance(node, Scalar) and node.value is None:
             return None
         options = tuple(option for option in options if option is not NoneType)
-        fitting = next((option for option in options if isinstance(node, _shape(option))), options[0])
-        return self.decode(node, fitting, path)
+        if all(map(_is_struct, options)):
+            return self.decode_struct(node, Union[options], path, {})  # noqa: UP007 -- made at run time
+        return self.decode(node, next((each for each in options if isinstance(node, _shape(each))), options[0]), path)
 
     def _decode_sequence(self, node: Node, item_type: Any, metas: tuple[Meta, ...], path: KeyPath) -> Any:
         if not isinstance(node, Sequence):

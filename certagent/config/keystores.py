@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from certagent.config.file_roles import FileRole, Swap
+from certagent.config.introduction import Introduction
 from certagent.config.key_types import IN_TOKENS, WITH_PKCS1, KeyType
 from certagent.config.parts import Definition, Hooks, Probe, Secret
 from certagent.config.values import (
@@ -91,6 +92,10 @@ class KeystoreCommon(KeystoreDefaults, frozen=True, kw_only=True):
     extended_key_usage: Annotated[
         tuple[Purpose, ...], Meta(description="purposes or OIDs for the first enrollment")
     ] = ()
+    introduce_with: Annotated[
+        Introduction | None,
+        Meta(description="a factory identity that signs first enrollments, instead of the authority's"),
+    ] = None
     template: Annotated[str | None, Meta(description="Microsoft template: its name, or OID:major:minor")] = None
     check_subject: Annotated[
         Literal["exact", "key"], Meta(description="key: the CA may change the subject, only the key must match")

@@ -25,7 +25,7 @@ from certagent.lab.http import Call, HttpAnswer, ca_certificate_answer, decode_m
 from certagent.lab.issued import Issued
 from certagent.lab.rollover import Generations, ShadowRequest, open_request
 from certagent.lab.store import Record, Store
-from certagent.lab.transactions import ENROLLMENT, RENEWAL, ROLLOVER, Answer, Transactions
+from certagent.lab.transactions import ENROLLMENT, INTRODUCTION, RENEWAL, ROLLOVER, Answer, Transactions
 from certagent.scep import (
     Algorithms,
     FailInfo,
@@ -143,10 +143,11 @@ class LabCA:
                 raise RejectedError("not a message for a CA", fail_info="badRequest")
 
     def authenticate(self, request: Request, csr: x509.CertificateSigningRequest) -> str:
-        """Check that the signer of the request may have it; ENROLLMENT, RENEWAL or ROLLOVER, or raises RejectedError.
+        """Check that the signer of the request may have it; which kind it is, or raises RejectedError.
 
         Signed with a self-signed certificate: the challenge password must be right. Signed with a certificate issued
-        here: that is enough, under either message type, for the same subject and no names it does not have.
+        here: that is enough, under either message type, for the same subject and no names it does not have. Signed
+        with a certificate of one of the `makers`: see `checks.introduction`.
         """
         if (record := self._issued.of(request.signer)) is not None:
             grace = self.generations.grace_for(record.not_after)
@@ -154,6 +155,9 @@ class LabCA:
             if record.serial in self.store.revoked():
                 raise RejectedError("the signing certificate was revoked", fail_info="badRequest")
             return ROLLOVER if isinstance(request, ShadowRequest) else RENEWAL
+        if self.settings.makers and not checks.is_self_signed(request.signer):
+            checks.introduction(request, csr, self.settings.makers, self._issued.all(), self.clock())
+            return INTRODUCTION
         if not checks.is_self_signed(request.signer):
             raise RejectedError("the signing certificate was not issued by this CA", fail_info="badMessageCheck")
         if request.message_type == MessageType.RENEWAL_REQ:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from cryptography import x509
@@ -13,7 +14,9 @@ from certagent import certificate as facts
 from certagent import keys
 from certagent.errors import RejectedError
 from certagent.keys import PublicKey, PurePublicKey
-from certagent.scep import Request
+from certagent.lab.store import Record
+from certagent.scep import MessageType, Request
+from certagent.trust.proof import is_proven
 
 
 def algorithms(request: Request, accept: Collection[str]) -> None:
@@ -41,6 +44,34 @@ def renewal(csr: x509.CertificateSigningRequest, old: x509.Certificate, now: dat
         raise RejectedError("a renewal must keep the subject of the signing certificate", fail_info="badRequest")
     if not set(alternative_names(csr.extensions)) <= set(alternative_names(old.extensions)):
         raise RejectedError("a renewal must not add names to those of the signing certificate", fail_info="badRequest")
+
+
+def introduction(
+    request: Request,
+    csr: x509.CertificateSigningRequest,
+    makers: Sequence[x509.Certificate],
+    issued: Iterable[Record],
+    now: datetime,
+) -> None:
+    """Check a first request that a factory certificate signs: a valid one of a known maker, as PKCSReq, for names that
+    no other device has been introduced with. A device may introduce itself again, as often as it has to.
+    """
+    if request.message_type != MessageType.PKCS_REQ:
+        raise RejectedError("a factory certificate introduces with PKCSReq, and renews nothing", fail_info="badRequest")
+    if not is_proven(request.signer, request.beside, makers, now):
+        raise RejectedError(
+            "the signing certificate is neither this CA's nor a known maker's", fail_info="badMessageCheck"
+        )
+    device, names = requester(request.signer), {csr.subject, *alternative_names(csr.extensions)}
+    for each in issued:
+        theirs = {each.certificate.subject, *alternative_names(each.certificate.extensions)}
+        if each.kind == "introduction" and each.requester != device and names & theirs:
+            raise RejectedError("another device was introduced with this name", fail_info="badRequest")
+
+
+def requester(signer: x509.Certificate) -> str:
+    """What tells one signer from another: hex SHA-256 of its public key."""
+    return hashlib.sha256(keys.public_bytes(signer.public_key())).hexdigest()
 
 
 def is_self_signed(certificate: x509.Certificate) -> bool:

@@ -12,8 +12,10 @@ from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from certagent import certificate as facts
 from certagent import durable
 from certagent.config.key_types import KeyType
 from certagent.config.values import Duration, Fingerprint
@@ -60,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--manual", action="store_true", help="requests wait until `certagent lab approve`")
     add("--accept", action="append", choices=("sha1", "3des", "des"), default=[],
         help="also accept requests with a weak algorithm, for old clients (repeatable)")  # fmt: skip
+    add("--introduce", action="append", type=Path, metavar="FILE", default=[],
+        help="PEM file of a maker's CA, whose factory certificates may sign first requests, without a challenge "
+        "(repeatable)")  # fmt: skip
     add("--challenge-file", type=Path, metavar="FILE",
         help="file with the challenge password (default: DIR/challenge, created if missing)")  # fmt: skip
     _add_actions(parser)
@@ -141,6 +146,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         rollover=arguments.rollover,
         overlap=arguments.overlap or timedelta(0),
         flat_next_ca=arguments.next_ca == "flat",
+        makers=tuple(each for file in arguments.introduce for each in _makers(file)),
         challenge=read_challenge(arguments.challenge_file) if arguments.challenge_file else None,
     )
     if not arguments.background:
@@ -148,6 +154,16 @@ def _serve(arguments: argparse.Namespace) -> int:
             arguments, settings, lambda text: print(f"{text}\n\nPress Ctrl-C to stop. Requests:", flush=True)
         )
     return background.start(arguments.dir, lambda ready: _serve_here(arguments, settings, ready))
+
+
+def _makers(file: Path) -> tuple[x509.Certificate, ...]:
+    try:
+        found = facts.load_pem(file.read_bytes(), str(file))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name the maker's CA certificate") from None
+    if not found:
+        raise ConfigError(f"{file} holds no certificate in PEM form", "name the maker's CA certificate")
+    return found
 
 
 def _serve_here(arguments: argparse.Namespace, settings: Settings, ready: background.Ready) -> int:
@@ -183,6 +199,7 @@ def _banner(server: LabServer, arguments: argparse.Namespace, challenge_file: Pa
             f"  challenge    {challenge_file}",
             f"  lifetime     {span(arguments.lifetime)}{', behind an RA' if ca.generation.has_ra else ''}",
             f"  approval     {approval}",
+            *(f"  introduced   by factory certificates of {facts.subject_text(each)}" for each in ca.settings.makers),
             *([f"  rollover     {_schedule(ca, arguments.rollover)}"] if arguments.rollover else []),
             "",
             "For `certagent init`, which asks for the rest:",

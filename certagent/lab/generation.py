@@ -24,7 +24,7 @@ class Settings:
     `accept`: the weak algorithms (`sha1`, `3des`, `des`) that requests may use; the replies use them too.
     `pss`: sign certificates and CRLs with RSASSA-PSS. `rollover`: this long before its end, the CA's next generation
     is made and announced, in the `flat_next_ca` form of the drafts or nested as in RFC 8894; it begins `overlap`
-    before that end. `crl_lifetime`: until a CRL's nextUpdate.
+    before that end. `crl_lifetime`: until a CRL's nextUpdate. `makers`: CAs whose certificates may sign first requests.
     """
 
     lifetime: timedelta = timedelta(days=90)
@@ -39,6 +39,7 @@ class Settings:
     overlap: timedelta = timedelta(0)
     flat_next_ca: bool = False
     crl_lifetime: timedelta = timedelta(days=1)
+    makers: tuple[x509.Certificate, ...] = ()
     challenge: str | None = field(default=None, repr=False)
 
 

@@ -52,7 +52,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Record:
-    """An issued certificate. `kind`: `enrollment`, `renewal` or `rollover`.
+    """An issued certificate. `kind`: `enrollment`, `introduction`, `renewal` or `rollover`.
 
     `requester`: hex SHA-256 of the public key that signed the request; this may not be the certificate's key.
     """

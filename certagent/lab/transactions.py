@@ -5,7 +5,6 @@ The rule: one transaction ID and one key get one certificate, however often the 
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Protocol
 
 from cryptography import x509
 
-from certagent import keys
 from certagent.errors import CertagentError, RejectedError
 from certagent.lab import checks
 from certagent.lab.generation import Generation, Settings
@@ -23,7 +21,7 @@ from certagent.lab.rollover import ShadowRequest
 from certagent.lab.store import Record, Store, Waiting, is_keepable
 from certagent.scep import FailInfo, PkiStatus, Request, parse_issuer_and_subject, same_name
 
-ENROLLMENT, RENEWAL, ROLLOVER = "enrollment", "renewal", "rollover"
+ENROLLMENT, RENEWAL, ROLLOVER, INTRODUCTION = "enrollment", "renewal", "rollover", "introduction"
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Transactions:
                 checks.same_key(csr, waiting.csr)
                 return self._settle(waiting)
             kind = self._ca.authenticate(request, csr)
-            waiting = Waiting(request.transaction_id, kind, _requester(request.signer), csr)
+            waiting = Waiting(request.transaction_id, kind, checks.requester(request.signer), csr)
             if self._ca.settings.manual:  # so that an operator may change the decision
                 self._store.put_waiting(waiting)
                 return Answer(PkiStatus.PENDING)
@@ -101,7 +99,7 @@ class Transactions:
             ca = (following or self._ca.generation).issuer.certificate
             if not (same_name(issuer, ca.subject) and same_name(subject, asked)):
                 raise RejectedError("the issuer or subject is not that of the transaction", fail_info="badRequest")
-            if found.requester != _requester(request.signer):
+            if found.requester != checks.requester(request.signer):
                 raise RejectedError(
                     "the poll is signed with a different key than the request", fail_info="badMessageCheck"
                 )
@@ -137,7 +135,3 @@ class Transactions:
             issued = known is not None and (known.kind, known.requester) == (waiting.kind, waiting.requester)
             if issued and waiting.decision == "approved":
                 self._store.remove_waiting(waiting.transaction_id)
-
-
-def _requester(signer: x509.Certificate) -> str:
-    return hashlib.sha256(keys.public_bytes(signer.public_key())).hexdigest()

@@ -42,11 +42,13 @@ class Algorithms:
 class Signer:
     """A certificate and its key: signs what is sent, decrypts what comes back.
 
-    Only an RSA key can decrypt: for others, envelopes are locked with a password (RFC 8894 §3.1).
+    Only an RSA key can decrypt: for others, envelopes are locked with a password (RFC 8894 §3.1). `chain`: the
+    certificates above it that a request carries, for a CA that does not have them (RFC 8894 §2.3).
     """
 
     key: PrivateKey
     certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -151,17 +151,18 @@ class Envelope:
     what: str
 
     @classmethod
-    def read(cls, data: bytes, what: str) -> Envelope:
+    def read(cls, data: bytes, what: str, beside: Sequence[x509.Certificate] = ()) -> Envelope:
         """Parse a ContentInfo of EnvelopedData, or AuthEnvelopedData (RFC 5083), with exactly one recipient.
 
-        Raises TrustError.
+        Recipients `beside` it do not count: Go's servers encrypt an answer for every certificate in the request, so
+        for the issuers of its signer too. Raises TrustError.
         """
         with asn1.parsing(what):
             if asn1.measure(data) != len(data):
                 raise ValueError("bytes after its end")
         body = asn1.content_info(data, "enveloped_data", what, or_else="authenticated_enveloped_data")
         with asn1.parsing(what):
-            recipients = body["recipient_infos"]
+            recipients = [each for each in body["recipient_infos"] if not _is_for_any(each, beside)]
             if len(recipients) != 1 or recipients[0].name not in ("ktri", "pwri"):
                 raise TrustError(f"{what} is not encrypted to exactly one RSA key or password", _NOT_OURS)
             recipient = recipients[0].chosen
@@ -222,6 +223,14 @@ class Envelope:
             return self.content.open(key())
         except ValueError:
             raise TrustError(refusal, hint) from None
+
+
+def _is_for_any(info: cms.RecipientInfo, certificates: Sequence[x509.Certificate]) -> bool:
+    if not certificates or info.name != "ktri":
+        return False
+    named = info.chosen["rid"]
+    by_serial = named.name == "issuer_and_serial_number"
+    return by_serial and any(asn1.names_certificate(named, each) for each in certificates)
 
 
 def _content(body: cms.EnvelopedData | cms.AuthEnvelopedData, what: str) -> EncryptedContent:

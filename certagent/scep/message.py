@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -139,7 +139,7 @@ def encode_request(
     """
     attributes = _request_attributes(message_type, transaction_id, sender_nonce, signing_time)
     envelope = enveloped_data(content, recipient, algorithms.cipher, key_transport=key_transport, password=password)
-    return signed_data(envelope, attributes, signer, algorithms.digest, [signer.certificate])
+    return signed_data(envelope, attributes, signer, algorithms.digest, [signer.certificate, *signer.chain])
 
 
 def sign_again(
@@ -160,7 +160,7 @@ def sign_again(
     with asn1.parsing(_KEPT):
         envelope = asn1.encapsulated(body)
     attributes = _request_attributes(message_type, transaction_id, sender_nonce, signing_time)
-    return signed_data(envelope, attributes, signer, digest, [signer.certificate])
+    return signed_data(envelope, attributes, signer, digest, [signer.certificate, *signer.chain])
 
 
 def _request_attributes(
@@ -200,7 +200,8 @@ def decode_reply(
     _check_transaction(signed, transaction_id, sender_nonce)
     status = number_of(signed, PKI_STATUS)
     if status == PkiStatus.SUCCESS:
-        return _issued(signed, message_type, accept, lambda envelope: envelope.open([decrypter], password))
+        envelope = _envelope(signed, accept, decrypter.chain)
+        return _issued(signed, message_type, envelope.open([decrypter], password))
     refuse_weak([signed.digest], accept)
     if status == PkiStatus.PENDING:
         return Pending()
@@ -220,14 +221,15 @@ def _check_transaction(signed: Signed, transaction_id: str, sender_nonce: bytes)
         raise TrustError(f"{_REPLY} does not repeat the request's nonce", _MIXED_UP)
 
 
-def _issued(
-    signed: Signed, message_type: MessageType, accept: Collection[str], opened: Callable[[Envelope], bytes]
-) -> Issued:
+def _envelope(signed: Signed, accept: Collection[str], beside: Sequence[x509.Certificate]) -> Envelope:
     if not signed.content:
         raise TrustError(f"{_REPLY} says SUCCESS but is empty", "this is the CA's fault; check its log")
-    envelope = Envelope.read(signed.content, "the CA's envelope")
+    envelope = Envelope.read(signed.content, "the CA's envelope", beside)
     refuse_weak([signed.digest, *envelope.ciphers], accept)
-    content = opened(envelope)
+    return envelope
+
+
+def _issued(signed: Signed, message_type: MessageType, content: bytes) -> Issued:
     certificates, revocations = read_degenerate(content, "the content of the CA's envelope")
     found, wanted = (revocations, "CRL") if message_type == MessageType.GET_CRL else (certificates, "certificate")
     if not found:

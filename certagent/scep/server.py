@@ -39,7 +39,7 @@ class Request:
     """A request as a CA sees it, signed by `signer`, a certificate in the message: that proves possession and no more.
 
     `key_transport`: how its envelope was locked. An answer to an EC `signer` can only be locked with the password.
-    `signing_time`: the signing time in the message.
+    `signing_time`: the signing time in the message. `beside`: the other certificates in it, perhaps the signer's chain.
     """
 
     message_type: MessageType
@@ -50,6 +50,7 @@ class Request:
     algorithms: Algorithms
     key_transport: KeyTransport = "rsa"
     signing_time: datetime | None = None
+    beside: tuple[x509.Certificate, ...] = ()
 
 
 def decode_request(data: bytes, *, recipients: Sequence[Signer], password: bytes | None = None) -> Request:
@@ -62,7 +63,8 @@ def decode_request(data: bytes, *, recipients: Sequence[Signer], password: bytes
     """
     asn1.outer(data, _REQUEST)
     body = asn1.content_info(data, "signed_data", _REQUEST)
-    signed = verify(body, asn1.certificates_of(body, _REQUEST), _REQUEST, content_types=MESSAGE_CONTENT)
+    certificates = asn1.certificates_of(body, _REQUEST)
+    signed = verify(body, certificates, _REQUEST, content_types=MESSAGE_CONTENT)
     try:
         message_type = MessageType(number_of(signed, MESSAGE_TYPE))
     except ValueError:
@@ -80,6 +82,7 @@ def decode_request(data: bytes, *, recipients: Sequence[Signer], password: bytes
         algorithms=Algorithms(envelope.cipher.replace("-gcm", "-cbc"), signed.digest),  # usable in an answer
         key_transport=envelope.key_transport,
         signing_time=_moment(signed.attributes.get(SIGNING_TIME)),
+        beside=tuple(each for each in certificates if each != signed.signer),
     )
 
 

@@ -33,6 +33,7 @@ def _entry(it: Snapshot) -> dict[str, Any]:
         "failures": it.situation.failures,
         "transaction": {"kind": transaction.kind.value, "phase": transaction.phase.value} if transaction else None,
         "last_error": _error(it.last_error),
+        "ways": [rung.value for rung in it.ways],
         "rollover": _rollover(it.rollover) if it.rollover else None,
     }
 

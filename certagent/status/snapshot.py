@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from cryptography import x509
 from msgspec import structs
@@ -18,6 +18,7 @@ from msgspec import structs
 from certagent import certificate as facts
 from certagent import policy, state, wall_clock
 from certagent.config.configuration import Configuration
+from certagent.config.introduction import Introduction
 from certagent.config.keystores import KeystoreDefinition
 from certagent.errors import CertagentError, internal_fault, named
 from certagent.policy import Lifetime
@@ -28,6 +29,7 @@ from certagent.status.rollover import RolloverStatus, rollover_status
 from certagent.text import span
 from certagent.transaction.configured import ConfiguredKeystore, configured_keystore
 from certagent.transaction.journal import Transaction
+from certagent.transaction.ladder import Rung, Standing, told
 from certagent.transaction.next_step import (
     Assessment,
     Situation,
@@ -66,6 +68,8 @@ class Snapshot:
     `renew_at_note` says what replaces a `renew_at` that does not fit into the certificate's lifetime; else it is empty.
     `pace_notes` say how its CA keeps it from being renewed as planned, `exposed` which files let everybody read the
     key. `rollover` is None if none is known. `lacks`: what the definition asks for and the certificate lacks.
+    `ways`: the ways back to a certificate, in the order in which they are tried (transaction/ladder.py);
+    `introduction` is the factory identity among them.
     """
 
     name: str
@@ -79,6 +83,8 @@ class Snapshot:
     pace_notes: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()
     lacks: tuple[Lack, ...] = ()
+    ways: tuple[Rung, ...] = ()
+    introduction: Introduction | None = None
 
 
 def take_snapshots(
@@ -133,13 +139,12 @@ def take_snapshot(
 ) -> Snapshot:
     """Look at one keystore and at what is remembered of its authority. Does not raise for what it finds. A certificate
     that its worker has already seen as it is now is not read again (docs/decisions/0041)."""
-    definition = configured.definition
     faults: list[CertagentError] = []
-    known = _tried(faults, lambda: authorities.known(definition.authority))
+    known = _tried(faults, lambda: authorities.known(configured.definition.authority))
     preparation = _tried(faults, configured.rollover.open)
     memory = _tried(faults, lambda: state.recall(configured.directory)) or State()
     transaction = _tried(faults, configured.journal.open)
-    signed = authorities.seen(definition.authority)
+    signed = authorities.seen(configured.definition.authority)
     seen, changed = remembered(memory, configured.digest, signed, lambda: state.watch(memory.watched)), False
     if seen is None:
         seen = _tried(faults, lambda: _see(configured, known))
@@ -168,12 +173,29 @@ def take_snapshot(
         last_error=_dated(faults[0], configured.name, memory.last_error, now) if faults else memory.last_error,
         certificate=_in_place(seen, lifetime, found.rules) if seen and lifetime else None,
         transaction=transaction,
-        renew_at_note=_renew_at_note(definition, situation.lifetime),
+        renew_at_note=_renew_at_note(configured.definition, situation.lifetime),
         rollover=rollover,
         pace_notes=tuple(pace_notes(situation)),
         lacks=tuple(Lack(*words) for words in seen.lacks) if seen else (),
         exposed=seen.exposed if seen else _exposed(configured),
+        **_ways(configured, situation, now),
     )
+
+
+class _Ways(TypedDict):
+    ways: tuple[Rung, ...]
+    introduction: Introduction | None
+
+
+def _ways(configured: ConfiguredKeystore, situation: Situation, now: datetime) -> _Ways:
+    lifetime, rules = situation.lifetime, situation.rules
+    if lifetime is None:
+        ways = told(Standing.NONE, configured.ways) if rules.can_enroll else ()
+    elif situation.revoked is not None and rules.enrolls_revoked:
+        ways = told(Standing.REPLACED, configured.ways)
+    else:
+        ways = told(Standing.EXPIRED if lifetime.not_after <= now else Standing.VALID, configured.ways)
+    return {"ways": ways, "introduction": configured.introduction}
 
 
 def _with_revocation(

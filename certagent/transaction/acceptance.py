@@ -16,11 +16,10 @@ from certagent.keystore.base import Identity, Shadow
 from certagent.policy import Past
 from certagent.state import Track
 from certagent.state_directory import KeystoreDirectory
-from certagent.transaction.asked import digest
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
-from certagent.transaction.request import ANEW, subject_of, wanted_now
+from certagent.transaction.request import ANEW, digest_of, subject_of, wanted_now
 from certagent.trust.authorities import Contact
 from certagent.trust.fitness import Asked, Terms, accept_certificate, roles
 from certagent.trust.proof import MAX_CAS
@@ -82,7 +81,7 @@ def accept_instead(context: Context, transaction: Transaction) -> Transaction | 
     usages, purposes = asked_usages(what.extensions)
     instead = transaction.at(
         transaction.phase,
-        asked=digest(what, how, context.configured.authority),
+        asked=digest_of(context, what, how),
         names=tuple(sorted(facts.alternative_names(what.names))),
         usages=tuple(sorted(usages)),
         purposes=tuple(sorted(purposes)),

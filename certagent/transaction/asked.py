@@ -14,9 +14,10 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent import lenient, scep
 from certagent.config.authority import Authority
+from certagent.config.introduction import Introduction
 from certagent.config.keystores import KeystoreDefinition
 from certagent.errors import ConfigError
-from certagent.transaction.planned_request import PlannedRequest
+from certagent.transaction.planned_request import PlannedRequest, SignedBy
 from certagent.trust.usages import asked_usages
 
 _USAGES = frozenset({x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid})
@@ -72,13 +73,14 @@ def _subject(definition: KeystoreDefinition, replaced: x509.Certificate | None) 
     return lenient.proper(replaced.subject) if replaced is not None else x509.Name([])
 
 
-def digest(what: Wanted, how: PlannedRequest, authority: Authority) -> str:
+def digest(what: Wanted, how: PlannedRequest, authority: Authority, introduction: Introduction | None = None) -> str:
     """Changes if, and only if, the request would ask for something else, or in another way.
 
     The order of names and usages does not count. Of a secret, it only includes where the secret is read.
     """
     usages, purposes = asked_usages(what.extensions)
     others = [each for each in what.extensions if each.oid not in _USAGES]
+    introduced = (introduction,) if how.signed_by is SignedBy.INTRODUCTION else ()
     said = (
         what.subject.public_bytes().hex(),
         sorted(facts.alternative_names(what.names)),
@@ -86,5 +88,6 @@ def digest(what: Wanted, how: PlannedRequest, authority: Authority) -> str:
         [(each.oid.dotted_string, each.value.public_bytes().hex()) for each in others],
         (how.signed_by, how.key, how.keeps_key, how.transport),
         authority.challenge if how.challenge else None,
+        *introduced,
     )
     return hashlib.sha256(msgspec.json.encode(said, enc_hook=str)).hexdigest()

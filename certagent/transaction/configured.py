@@ -11,14 +11,17 @@ from cryptography import x509
 from certagent import policy
 from certagent.config.authority import Authority
 from certagent.config.configuration import Configuration
+from certagent.config.introduction import Introduction
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import digest_of
 from certagent.errors import KeystoreError
 from certagent.hooks import read_secret
 from certagent.keystore import open_keystore
-from certagent.keystore.base import Keystore
-from certagent.state_directory import StateDirectory
+from certagent.keystore.base import Identity, Keystore
+from certagent.keystore.introduction import read_introduction
+from certagent.state_directory import KeystoreDirectory, StateDirectory
 from certagent.transaction.journal import Journal
+from certagent.transaction.ladder import Named
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,22 @@ class ConfiguredKeystore:
         return open_keystore(
             self.name, self.definition, directory=self.directory, live_dir=self.live_dir, read_secret=read_secret
         )
+
+    @property
+    def introduction(self) -> Introduction | None:
+        """The factory identity that signs first enrollments, if one is configured."""
+        return self.definition.introduce_with or self.authority.introduce_with
+
+    @cached_property
+    def factory_identity(self) -> Identity | None:
+        """Read once: a command may have its password. None if none is configured. Raises what reading it raises."""
+        state = KeystoreDirectory(self.directory).state_directory
+        return read_introduction(self.introduction, state, read_secret) if self.introduction is not None else None
+
+    @property
+    def ways(self) -> Named:
+        """What the configuration names for an enrollment."""
+        return Named(self.introduction is not None, self.authority.challenge is not None)
 
     @property
     def journal(self) -> Journal:

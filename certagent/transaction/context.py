@@ -15,7 +15,7 @@ from certagent import certificate as facts
 from certagent import policy
 from certagent.errors import TransientError
 from certagent.host import Host
-from certagent.keystore.base import Keystore, Shadow
+from certagent.keystore.base import Identity, Keystore, Shadow
 from certagent.policy import Arrival, Lifetime, Past
 from certagent.revocation.known import Revocations, revoked_since
 from certagent.state import Track
@@ -142,11 +142,20 @@ class Context:
             return self.peer(transaction.source)
         return self.configured.keystore if transaction.succeeds else None
 
-    def begin(self, kind: Kind, phase: Phase = Phase.STARTED, name: str = "", *, forced: bool = False) -> Transaction:
+    def introduction(self) -> Identity:
+        """The factory identity. Raises KeystoreError, ConfigError, HookError, and AbandonedError without one."""
+        found = self.configured.factory_identity
+        if found is None:
+            raise AbandonedError("`introduce_with` was removed from the configuration", "a new request is made")
+        return found
+
+    def begin(
+        self, kind: Kind, phase: Phase = Phase.STARTED, name: str = "", *, forced: bool = False, rung: str = ""
+    ) -> Transaction:
         """A transaction of this keystore, based on what is in place now; not in any journal yet.
 
-        `forced`: a person wants it now, whatever is in place. Raises KeystoreError if the certificate that gets a
-        successor cannot be read.
+        `forced`: a person wants it now, whatever is in place. `rung`: what authenticates an enrollment. Raises
+        KeystoreError if the certificate that gets a successor cannot be read.
         """
         if kind in (Kind.TRUST, Kind.PUT_BACK):  # neither is about a successor
             replaced = _remembered(None)
@@ -163,6 +172,7 @@ class Context:
             endpoint=self.configured.endpoint_at(self.configured.authority.urls[0]),
             host=self.host,
             source=self.moves_from if kind is Kind.ENROLLMENT else "",
+            rung=rung if kind is Kind.ENROLLMENT and not self.moves_from else "",
             forced=forced,
             **replaced,
         )

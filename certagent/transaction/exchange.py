@@ -14,10 +14,11 @@ from certagent.hooks import source
 from certagent.moments import later
 from certagent.scep import FailInfo, MessageType
 from certagent.text import with_hint
-from certagent.transaction import acceptance, events, next_step, refusals, signing
+from certagent.transaction import acceptance, events, ladder, next_step, refusals, signing
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
+from certagent.transaction.ladder import Rung
 from certagent.transaction.refusals import Way
 from certagent.transaction.request import ANEW, encode, make_request, password, signer_of, subject_of
 from certagent.trust.authorities import Contact
@@ -147,14 +148,14 @@ def _refused(
 ) -> Transaction:
     """What follows from an answer without a certificate (`refusals.way`): another request, or an error."""
     _mention_recipient(error, contact)
-    has_challenge = context.configured.authority.challenge is not None
-    may_enroll = refusals.may_enroll(transaction, context.clock(), has_challenge=has_challenge)
-    way = refusals.way(transaction, error, may_enroll=may_enroll)
+    below = ladder.below(transaction, context.configured.ways, context.clock())
+    way = refusals.way(transaction, error, may_enroll=below is not None)
     if not isinstance(error, RejectedError):
         transaction = transaction.at(transaction.phase, unheard=transaction.unheard + 1)
     match way:
         case Way.PLAIN:
-            context.log(f"{error}; trying once more with PKCSReq, signed by the old certificate")
+            signer = "factory identity" if ladder.rung_of(transaction) is Rung.INTRODUCTION else "old certificate"
+            context.log(f"{error}; trying once more with PKCSReq, signed by the {signer}")
             return make_request(context, transaction, plain=True)
         case Way.REQUEST:
             context.log(f"{error}; sending the request again, with the same key")
@@ -192,6 +193,8 @@ def _offer_another(context: Context, transaction: Transaction, error: TransientE
 def _refusal_hint(context: Context, transaction: Transaction, contact: Contact, reply: scep.Rejected) -> str:
     meaning = reply.fail_info.meaning if reply.fail_info is not None else "ask the CA's operator"
     authority, signer = context.configured.authority, facts.load_der(transaction.signer)
+    if ladder.rung_of(transaction) is Rung.INTRODUCTION:
+        return f"{meaning}; does this CA let certificates of {facts.name_text(signer.issuer)} introduce this subject?"
     if reply.fail_info not in (None, FailInfo.BAD_REQUEST):
         return meaning
     there = certificate_in_place(context.configured.keystore)
@@ -199,9 +202,9 @@ def _refusal_hint(context: Context, transaction: Transaction, contact: Contact, 
         force = f"certagent enroll --force {context.configured.name}"
         return f"{meaning}; another CA issued the certificate in place: `{force}` starts again with this one"
     if signer.issuer == signer.subject:  # a self-signed certificate signed it, so the request carried the challenge
-        if authority.challenge is not None:
-            return f"{meaning}; check the challenge from {source(authority.challenge)}"
-        return f"{meaning}; set `challenge` if this CA requires a challenge password"
+        challenge = authority.challenge
+        ask = "set `challenge` if this CA requires a challenge password"
+        return f"{meaning}; {ask if challenge is None else f'check the challenge from {source(challenge)}'}"
     if authority.challenge is not None and authority.send_challenge == "enrollment":
         return f"{meaning}; if this CA requires the challenge on renewals too, set send_challenge: always"
     return meaning

@@ -59,6 +59,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     (None: it has no time, like all of release 0.1.0). `names` are the alternative names asked for, `usages` and
     `purposes` the key usages and purposes, `nameless` says that the subject asked for is empty, `asked` is the digest
     of all that (asked.py); `forced` says that a person wants it now, `compromised` that others know the key in place.
+    `rung` says what authenticates an enrollment (ladder.py; empty: the challenge, or `source`). `subject` is the one
+    asked for, if it is not the signer's.
     `refused` is an issued certificate that is not fit, with the CAs that came with it; `vetoed` says that a pre hook
     refused an issued certificate. `unheard` counts the answers in a row that did not come, `polls_in_vain` says that
     the CA does not accept polls, `poll_wait` is how long the CA asked certagent to wait. A rollover is activated at
@@ -78,6 +80,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     host: Host | None = None
     source: str = ""
+    rung: str = ""
+    subject: bytes = b""
     old_serial: str = ""
     old_not_after: Moment | None = None
     transaction_id: str = ""

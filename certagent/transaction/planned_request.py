@@ -22,13 +22,14 @@ class SignedBy(StrEnum):
 
     IDENTITY = "the certificate in place"
     OTHER_KEYSTORE = "the certificate in another keystore"
+    INTRODUCTION = "the factory identity"
     NEW_KEY = "a self-signed certificate"
     TRANSPORT_KEY = "an RSA transport key"
 
     @property
     def authenticates(self) -> bool:
         """Whether the CA knows the signer; otherwise only the challenge, or a person, can tell who asks."""
-        return self in (SignedBy.IDENTITY, SignedBy.OTHER_KEYSTORE)
+        return self in (SignedBy.IDENTITY, SignedBy.OTHER_KEYSTORE, SignedBy.INTRODUCTION)
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,26 @@ def plan_request(
     identity: str | None,
     *,
     moves: bool = False,
+    introduces: bool = False,
     plain: bool = False,
 ) -> PlannedRequest:
     """`identity`: the type of the key of the identity that gets a successor; None for a first enrollment.
 
-    `moves`: that identity is in another keystore, and stays there. `plain`: a renewal goes as PKCSReq whatever the CA
-    advertises.
+    `moves`: that identity is in another keystore, and stays there. `introduces`: the factory identity signs this first
+    enrollment. `plain`: what an identity signs goes as PKCSReq whatever the CA advertises: another CA issued the
+    signer's certificate, or this one has refused a RenewalReq.
 
     An EC, EdDSA or ML-DSA key can sign, but no envelope can be made for it. Unless the password locks the envelopes, an
     RSA transport key signs instead, and the challenge has to authenticate the request.
     """
     keeps_key = identity is not None and not moves and definition.rekey == "never"
     wanted = identity if keeps_key and identity else definition.key_type.value
-    if identity is not None and _receives(identity, authority):
+    if introduces:
+        signed_by = SignedBy.INTRODUCTION
+    elif identity is not None and receives(identity, authority):
         signed_by = SignedBy.OTHER_KEYSTORE if moves else SignedBy.IDENTITY
     else:
-        signed_by = SignedBy.NEW_KEY if _receives(wanted, authority) else SignedBy.TRANSPORT_KEY
+        signed_by = SignedBy.NEW_KEY if receives(wanted, authority) else SignedBy.TRANSPORT_KEY
     return PlannedRequest(
         message=_message(signed_by, capabilities, plain=plain),
         signed_by=signed_by,
@@ -80,7 +85,7 @@ def plan_request(
     )
 
 
-def _receives(key: str, authority: Authority) -> bool:
+def receives(key: str, authority: Authority) -> bool:
     """Whether a key of this type can open the reply's envelope."""
     family = key.partition(":")[0]
     return family == "rsa" or (family in _FAMILIES and authority.key_transport == "password")

@@ -6,12 +6,11 @@ refusal ends the transaction; an answer that may be a refusal or bad luck counts
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import Enum, auto
 
 from certagent.errors import CertagentError, HttpError, RejectedError
 from certagent.scep import FailInfo, MessageType
-from certagent.transaction.journal import Kind, Phase, Transaction
+from certagent.transaction.journal import Phase, Transaction
 
 # After this many requests in a row without an answer, the silence counts as a refusal.
 PATIENCE = 2
@@ -51,7 +50,7 @@ def rejected(error: CertagentError) -> RejectedError:
 def way(transaction: Transaction, error: CertagentError, *, may_enroll: bool) -> Way:
     """What follows from an answer to the request, or to a poll for it. `transaction.unheard` counts those before.
 
-    `may_enroll`: the certificate in place has expired, and a challenge could get another one.
+    `may_enroll`: another rung of the ladder (ladder.py) may get a certificate.
     """
     refused, again = is_refusal(error), transaction.unheard + 1 >= PATIENCE
     waits = transaction.phase is Phase.PENDING
@@ -69,9 +68,3 @@ def way(transaction: Transaction, error: CertagentError, *, may_enroll: bool) ->
 def _may_mean_the_type(error: CertagentError) -> bool:
     """Whether a refusal may be about the message type; HTTP does not say."""
     return not isinstance(error, RejectedError) or error.fail_info in _OF_THE_TYPE
-
-
-def may_enroll(transaction: Transaction, now: datetime, *, has_challenge: bool) -> bool:
-    """Whether an expired certificate that the CA no longer renews can be enrolled again."""
-    expired = transaction.old_not_after is not None and transaction.old_not_after <= now
-    return transaction.kind is Kind.RENEWAL and expired and has_challenge

@@ -23,13 +23,12 @@ from certagent.errors import (
     CertagentError,
     DamagedError,
     KeystoreError,
-    RejectedError,
     RevokedError,
     StateError,
 )
 from certagent.policy import Action, Condition, Decision, Past
 from certagent.state_directory import KeystoreDirectory
-from certagent.text import iso
+from certagent.text import iso, with_hint
 from certagent.transaction import (
     activation,
     adjustment,
@@ -37,11 +36,11 @@ from certagent.transaction import (
     debt,
     ends,
     events,
+    ladder,
     next_step,
     outcome,
     owed_hooks,
     recovery,
-    refusals,
     rollover,
     walk,
 )
@@ -49,6 +48,7 @@ from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.ends import End
 from certagent.transaction.journal import Kind, Transaction
+from certagent.transaction.ladder import Rung, Standing
 from certagent.transaction.report import Outcome, Result
 from certagent.transaction.walk import Progress
 from certagent.transaction.wish import Wish
@@ -219,32 +219,36 @@ def _tidy_up(context: Context) -> None:
 def _enroll_or_renew(
     context: Context, wish: Wish, past: Past, before: state.State, stopping: Callable[[], bool]
 ) -> Result:
-    """Decide, begin or resume, carry on. If a transaction has to be given up, a new one follows, once."""
-    for last_try in (False, True):
-        transaction = _begun(context, wish, past, before)
+    """Decide, begin or resume, carry on. If a transaction has to be given up, a new one follows, once; and after a
+    refusal, the next rung of the ladder, each once.
+    """
+    rung, abandoned = None, False
+    while True:
+        transaction = _begun(context, wish, past, before, rung)
         if isinstance(transaction, Result):
             return transaction
         try:
             progress = walk.carry_on(context, transaction, stopping)
         except AbandonedError as error:
             walk.give_up(context, error)
-            if last_try:
+            if abandoned:
                 raise
+            abandoned = True
             if error.stands:
                 context, wish = _wanted_still(context, transaction, wish)
-        except RejectedError as error:
+        except ladder.LEADS_DOWN as error:
             if transaction.compromised:
                 name = context.configured.name
                 error.hint = f"{error.hint}; has it already been revoked? then run `certagent enroll --force {name}`"
             walk.give_up(context, error)
-            has_challenge = context.configured.authority.challenge is not None
-            if last_try or not refusals.may_enroll(transaction, context.clock(), has_challenge=has_challenge):
+            rung = ladder.below(transaction, context.configured.ways, context.clock())
+            if rung is None:
+                error.hint = with_hint(error.hint, ladder.at_the_end(transaction, context.configured.ways))
                 raise
-            context.log(f"{error}; the certificate has expired, so certagent enrolls again")
+            context.log(f"{ladder.rung_of(transaction).words}: {error}; certagent now enrolls with {rung.words}")
             wish = Wish.ENROLL
         else:
             return _RESULTS[transaction.kind] if progress is Progress.DONE else _UNFINISHED[progress]
-    raise AssertionError  # the second round returns or raises
 
 
 def _wanted_still(context: Context, transaction: Transaction, wish: Wish) -> tuple[Context, Wish]:
@@ -253,8 +257,11 @@ def _wanted_still(context: Context, transaction: Transaction, wish: Wish) -> tup
     return (context if wanted is wish else replace(context, moves_from=transaction.source)), wanted
 
 
-def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Transaction | Result:
-    """The transaction to carry on, already open or begun now; if there is none, the result of the attempt."""
+def _begun(context: Context, wish: Wish, past: Past, before: state.State, rung: Rung | None) -> Transaction | Result:
+    """The transaction to carry on, already open or begun now; if there is none, the result of the attempt.
+
+    `rung`: what authenticates an enrollment that is begun; None: the first that the configuration names.
+    """
     found, transaction = context.journal.open(), walk.resumed(context, wish)
     if isinstance(transaction, End):
         if found is not None and transaction.stands:
@@ -268,13 +275,14 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State) -> Tra
     decision = next_step.identity_step(situation, context.clock())
     another_key = wish is Wish.COMPROMISED and not (transaction and transaction.compromised)
     if transaction is None or decision.action in (Action.RENEW, Action.ENROLL) or another_key:
-        kind = _kind(context, wish, decision, before, situation.lifetime)
+        kind = _kind(context, wish, decision, situation.lifetime)
         if kind is None:
             return Result.NOTHING
         if transaction is not None:
             context.log("another renewal starts before the hooks for this one have succeeded")
             debt.set_aside(context, transaction)
-        begun = context.begin(kind, forced=wish.forces)
+        first, *_ = ladder.rungs(Standing.NONE, context.configured.ways)
+        begun = context.begin(kind, forced=wish.forces, rung=rung or first)
         changes_ca = transaction is not None and transaction.changes_ca
         begun = begun.at(begun.phase, compromised=wish is Wish.COMPROMISED, changes_ca=changes_ca)
         return context.journal.write_early(begun)  # nothing is lost with it
@@ -302,9 +310,7 @@ def _certificate(context: Context, wish: Wish) -> x509.Certificate | None:
         raise
 
 
-def _kind(
-    context: Context, wish: Wish, decision: Decision, before: state.State, lifetime: policy.Lifetime | None
-) -> Kind | None:
+def _kind(context: Context, wish: Wish, decision: Decision, lifetime: policy.Lifetime | None) -> Kind | None:
     """Which kind of transaction to begin; None if none."""
     now = context.clock()
     if wish.enrolls:
@@ -313,14 +319,6 @@ def _kind(
         return Kind.ENROLLMENT if decision.is_due(now) else None
     if lifetime is None:
         return Kind.ENROLLMENT if decision.is_due(now) or (wish is not Wish.DUE and decision.action) else None
-    refused_before = before.last_error is not None and before.last_error.kind == "rejected"
-    if (
-        lifetime.not_after <= now
-        and refused_before
-        and context.configured.authority.challenge is not None
-        and decision.is_due(now)
-    ):
-        return Kind.ENROLLMENT
     return Kind.RENEWAL if decision.is_due(now) or wish.forces else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -17,12 +18,15 @@ from certagent.hooks import read_secret
 from certagent.keystore.base import Identity, Shadow
 from certagent.scep import Capabilities, MessageType, Signer
 from certagent.text import with_hint
+from certagent.transaction import ladder
 from certagent.transaction.asked import Wanted, digest, wanted
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Phase, Transaction
+from certagent.transaction.ladder import Rung
 from certagent.transaction.planned_request import PlannedRequest, SignedBy, plan_request
 from certagent.trust.authorities import Contact
+from certagent.trust.proof import comes_from
 from certagent.trust.usages import asked_usages
 
 ANEW = "a new request is made"
@@ -36,17 +40,19 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
     context.configured.keystore.check_targets()  # certagent asks for no certificate that it cannot put in place
     contact = _reach(context, transaction)  # trust first: without it, no key is made and no secret is read
     predecessor = context.predecessor(transaction)
+    introduced = _introduction(context, transaction)
     identity = predecessor.read() if predecessor else None
     if predecessor and identity is None:
         raise AbandonedError("the identity to renew is gone", "certagent will enroll again if a subject is configured")
     there, signs = certificate_in_place(context.configured.keystore), identity.certificate if identity else None
+    plain = plain or (introduced is not None and is_foreign(introduced.certificate, contact.believed.chain))
     what, planned = _plan(context, transaction, signs, there, contact.capabilities, plain=plain)
     _foresee_challenge(context, planned)
     context.say("making the key")
     shadow = context.shadow(transaction)
     if not _is_for(planned, identity, shadow):
         raise AbandonedError("its key was made before `key_type` or `rekey` changed", ANEW)
-    signer = _signer(context, planned, identity, shadow, what.subject)
+    signer = _signer(context, planned, introduced or identity, shadow, what.subject)
     usages, purposes = asked_usages(what.extensions)
     csr = scep.build_csr(
         shadow.key,
@@ -63,8 +69,9 @@ def make_request(context: Context, transaction: Transaction, *, plain: bool = Fa
         sender_nonce=scep.new_nonce(),
         recipient=contact.recipient,
         signer=facts.to_der(signer.certificate),
-        asked=digest(what, planned, context.configured.authority),
+        asked=digest_of(context, what, planned),
         nameless=not list(what.subject),
+        subject=what.subject.public_bytes() if introduced is not None else b"",
         names=tuple(sorted(facts.alternative_names(what.names))),
         usages=tuple(sorted(usages)),
         purposes=tuple(sorted(purposes)),
@@ -81,10 +88,31 @@ def _reach(context: Context, transaction: Transaction) -> Contact:
     return contact
 
 
+def _introduction(context: Context, transaction: Transaction) -> Identity | None:
+    """The factory identity, if it signs this request. Raises CannotIntroduceError, and what reading it raises."""
+    if ladder.rung_of(transaction) is not Rung.INTRODUCTION:
+        return None
+    context.say("reading the factory identity")
+    found = context.introduction()
+    ladder.check_introduction(keys.type_of(found.certificate.public_key()), context.configured.authority)
+    return found
+
+
+def is_foreign(certificate: x509.Certificate, cas: Sequence[x509.Certificate]) -> bool:
+    """Whether none of these CAs issued it: then it cannot be renewed there, only introduce (RFC 8894 §2.3)."""
+    return not any(comes_from(certificate, ca) for ca in cas)
+
+
+def digest_of(context: Context, what: Wanted, planned: PlannedRequest) -> str:
+    """What the request asks for, and how, as one digest."""
+    configured = context.configured
+    return digest(what, planned, configured.authority, configured.introduction)
+
+
 def asked_now(context: Context, transaction: Transaction) -> str:
     """The digest of what would be asked for now instead; empty if that is not known at the moment."""
     found = wanted_now(context, transaction)
-    return digest(*found, context.configured.authority) if found is not None else ""
+    return digest_of(context, *found) if found is not None else ""
 
 
 def wanted_now(context: Context, transaction: Transaction) -> tuple[Wanted, PlannedRequest] | None:
@@ -119,6 +147,7 @@ def _plan(
         capabilities,
         keys.type_of(predecessor.public_key()) if predecessor else None,
         moves=bool(transaction.source),
+        introduces=ladder.rung_of(transaction) is Rung.INTRODUCTION and context.configured.introduction is not None,
         plain=plain,
     )
     return wanted(context.configured.name, definition, predecessor, replaced), planned
@@ -164,8 +193,12 @@ def password(context: Context) -> bytes | None:
 
 
 def subject_of(transaction: Transaction) -> x509.Name:
-    """The subject asked for: the subject of the signer, which is the identity's, or made for this request."""
-    return x509.Name([]) if transaction.nameless else lenient.proper(facts.load_der(transaction.signer).subject)
+    """The subject asked for: if not recorded, that of the signer, which is the identity's, or made for this request."""
+    if transaction.nameless:
+        return x509.Name([])
+    if transaction.subject:
+        return lenient.name(transaction.subject)
+    return lenient.proper(facts.load_der(transaction.signer).subject)
 
 
 def signer_of(context: Context, transaction: Transaction) -> Signer:
@@ -179,6 +212,11 @@ def signer_of(context: Context, transaction: Transaction) -> Signer:
     shadow = context.shadow(transaction)
     if keys.match(shadow.key, certificate.public_key()):
         return Signer(shadow.key, certificate)
+    if ladder.rung_of(transaction) is Rung.INTRODUCTION:
+        introduced = context.introduction()
+        if introduced.certificate == certificate:
+            return Signer(introduced.key, certificate, introduced.chain)
+        raise AbandonedError("the factory identity that signed the request is another one now", ANEW)
     identity = (context.predecessor(transaction) or context.configured.keystore).read()
     if identity is not None and keys.match(identity.key, certificate.public_key()):
         return Signer(identity.key, certificate)
@@ -217,8 +255,9 @@ def _foresee_challenge(context: Context, planned: PlannedRequest) -> None:
 def _signer(
     context: Context, planned: PlannedRequest, identity: Identity | None, shadow: Shadow, subject: x509.Name
 ) -> Signer:
+    introduces = planned.signed_by is SignedBy.INTRODUCTION
     if identity is not None and planned.signed_by.authenticates:
-        return Signer(identity.key, identity.certificate)
+        return Signer(identity.key, identity.certificate, identity.chain if introduces else ())
     key = _transport_key(context) if planned.signed_by is SignedBy.TRANSPORT_KEY else shadow.key
     return Signer(key, scep.self_signed(key, subject, context.clock()))
 

@@ -14,10 +14,11 @@ import msgspec
 
 from certagent.errors import CertagentError, KeystoreError, RejectedError, StateError
 from certagent.text import iso
-from certagent.transaction import acceptance, activation, exchange, hours, next_step
+from certagent.transaction import acceptance, activation, exchange, hours, ladder, next_step
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.ends import End, Present, why_ends
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
+from certagent.transaction.ladder import Rung
 from certagent.transaction.request import asked_now, make_request
 from certagent.transaction.wish import Wish
 
@@ -116,4 +117,5 @@ def give_up(context: Context, error: CertagentError) -> None:
     if transaction is not None:
         context.log(f"{transaction.kind} given up: {error}")
         event = "rejected" if isinstance(error, RejectedError) else "abandoned"
-        activation.close(context, transaction, event, str(error))
+        by = f"{rung.words}: " if (rung := ladder.rung_of(transaction)) is Rung.INTRODUCTION else ""
+        activation.close(context, transaction, event, f"{by}{error}")

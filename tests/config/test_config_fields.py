@@ -545,7 +545,7 @@ FIELDS = [
     ),
     pytest.param(
         {11: "  web: pem", **dict.fromkeys(range(12, 18), "")},
-        "11: keystores.web: must be a table of keys, not a single value; known here: type, authority and others",
+        "11: keystores.web: must be a table of keys, not a single value; known here: type and others",
         id="a keystore that is its type",
     ),
     pytest.param(

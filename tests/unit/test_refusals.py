@@ -10,7 +10,7 @@ import pytest
 from certagent.errors import CertagentError, HttpError, RejectedError, TransientError
 from certagent.scep import MessageType
 from certagent.transaction.journal import Kind, Phase, Transaction
-from certagent.transaction.refusals import Way, may_enroll, way
+from certagent.transaction.refusals import Way, way
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -85,22 +85,3 @@ def row(name: str, it: Transaction, error: CertagentError, expected: Way, *, exp
 )
 def test_way(it: Transaction, error: CertagentError, expired: bool, expected: Way) -> None:
     assert way(it, error, may_enroll=expired) is expected
-
-
-@pytest.mark.parametrize(
-    ("kind", "ends", "challenge", "expected"),
-    [
-        pytest.param(Kind.RENEWAL, NOW, True, True, id="expired"),
-        pytest.param(Kind.RENEWAL, NOW + DAY, True, False, id="it lives"),
-        pytest.param(Kind.RENEWAL, NOW, False, False, id="nothing to enroll with"),
-        pytest.param(Kind.ENROLLMENT, NOW, True, False, id="it is one"),
-        pytest.param(Kind.ROLLOVER, NOW, True, False, id="not from the next CA"),
-        pytest.param(Kind.RENEWAL, None, True, False, id="it could not be read"),
-    ],
-)
-def test_an_expired_certificate_may_be_enrolled_again(
-    kind: Kind, ends: datetime | None, challenge: bool, expected: bool
-) -> None:
-    fields = {"id": "t1", "authority": "lab", "started_at": NOW, "endpoint": "http://ca"}
-    it = Transaction(kind=kind, phase=Phase.REQUESTED, old_not_after=ends, **fields)  # type: ignore[arg-type]
-    assert may_enroll(it, NOW, has_challenge=challenge) is expected
