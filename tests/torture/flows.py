@@ -39,6 +39,8 @@ TOKEN = (
 )
 _OLD = _FILES.replace("/web.", "/old.")
 TWO = f"  old: {{type: pem, {_OLD}, {_NAMES}}}\n  web: {{type: pem, {_FILES}, hooks: {{hooks}}}}"
+# Its factory identity is another pair of the same CA's, which therefore has to ask for the same names.
+INTRODUCED = f"  web: {{type: pem, {_FILES}, {_NAMES}, introduce_with: {{type: pem, {_OLD}}}, hooks: {{hooks}}}}"
 _ONCE = "hooks: {post: [{run: {hook}, once: true}]}"
 SHARED = f"  old: {{type: pem, {_OLD}, {_NAMES}, {_ONCE}}}\n  web: {{type: pem, {_FILES}, {_NAMES}, {_ONCE}}}"
 # The first of two fails until somebody takes it out.
@@ -282,6 +284,7 @@ def _killed_at(names: Sequence[str], path: str) -> Prepare:
 
 FLOWS = (
     Flow("enrollment", new(PEM), ("enroll", "web")),
+    Flow("introduced", _after(enrolled(TWO, name="old"), new(INTRODUCED)), ("enroll", "web")),
     Flow("two-files", due(PEM)),
     Flow("one-file", due(ONE_FILE), consumer=consumers.one_file),
     Flow("symlink", due(LINKS)),
