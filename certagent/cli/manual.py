@@ -163,6 +163,9 @@ _SECTIONS = {
     "Configuration": "KEYS OF THE FILE",
     "Authority": "AUTHORITIES",
     "Secret": "SECRETS",
+    "PemIntroduction": "INTRODUCTIONS WITH PEM FILES",
+    "Pkcs12Introduction": "INTRODUCTIONS WITH A PKCS#12 FILE",
+    "TokenIntroduction": "INTRODUCTIONS WITH A TOKEN",
     "Hooks": "HOOKS OF A KEYSTORE",
     "AuthorityHooks": "HOOKS OF AN AUTHORITY",
     "HookCommand": "COMMANDS",
@@ -251,7 +254,8 @@ def _kind(each: Schema) -> str:
 
 
 def _title(name: str, section: int, date: str, package: str) -> str:
-    return f'.TH {name} {section} "{date}" "{package} {__version__}"'
+    """Then the text is ragged: a list of choices has no spaces to stretch."""
+    return f'.TH {name} {section} "{date}" "{package} {__version__}"\n.ad l'
 
 
 def _escaped(text: str) -> str:
@@ -260,6 +264,7 @@ def _escaped(text: str) -> str:
         text.replace("\\", r"\e").replace("-", r"\-").replace("`", r"\(ga").replace("'", r"\(aq").replace("^", r"\(ha")
     )
     text = text.replace("~", r"\(ti")
+    text = re.sub(r"([|,])(?=\S)", r"\1\\:", text)  # a long list of choices may be broken there
     return rf"\&{text}" if text.startswith(".") else text
 
 
