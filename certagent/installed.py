@@ -31,8 +31,8 @@ def command_to_add(
     if (prefix / "uv-receipt.toml").exists():
         return f"uv tool install --with '{requirement}' certagent"
     if _has_pip() if has_pip is None else has_pip:
-        return f"{python} -m pip install '{requirement}'"
-    return f"python3 -m pip --python {python} install '{requirement}'"
+        return f"{python} -m pip install --no-warn-conflicts '{requirement}'"
+    return f"python3 -m pip --python {python} install --no-warn-conflicts '{requirement}'"
 
 
 def _has_pip() -> bool:

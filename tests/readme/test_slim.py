@@ -114,7 +114,7 @@ def test_the_demo_says_what_to_install(device: Device) -> None:
     what, hint = device.run("demo", code=2).splitlines()
     assert what == "certagent: rich is not installed, and `certagent demo` needs it"
     assert hint.startswith(f"  add it: `python3 -m pip --python {device.place}/venv/bin/python")
-    assert hint.endswith(" install 'rich>=13.7'`")
+    assert hint.endswith(" install --no-warn-conflicts 'rich>=13.7'`")
 
 
 def test_only_the_keystore_in_a_token_is_in_trouble(device: Device) -> None:

@@ -10,8 +10,15 @@ from certagent.errors import ConfigError, internal_fault
 from certagent.installed import command_to_add, lacking
 
 TOOLS = [
-    pytest.param([], True, "/v/bin/python3 -m pip install 'rich>=13.7'", id="pip in a virtual environment"),
-    pytest.param([], False, "python3 -m pip --python /v/bin/python3 install 'rich>=13.7'", id="one without pip"),
+    pytest.param(
+        [], True, "/v/bin/python3 -m pip install --no-warn-conflicts 'rich>=13.7'", id="pip in a virtual environment"
+    ),
+    pytest.param(
+        [],
+        False,
+        "python3 -m pip --python /v/bin/python3 install --no-warn-conflicts 'rich>=13.7'",
+        id="one without pip",
+    ),
     pytest.param(["pipx_metadata.json"], True, "pipx inject certagent 'rich>=13.7'", id="pipx"),
     pytest.param(["uv-receipt.toml"], False, "uv tool install --with 'rich>=13.7' certagent", id="uv"),
 ]
