@@ -266,11 +266,16 @@ def _challenge_warnings(seen: Seen) -> Iterator[Finding]:
     if it.certificate is None:
         if definition.says_whom and seen.introduced_by is None:
             yield Finding(Mark.WARNING, f"authority {name} has no challenge for the first enrollment", hint)
-        return
+        if seen.introduced_by is None:
+            return
     request = planned(seen)
     following = plan_request(definition, seen.authority, None, request.key)
     if not (request.signed_by.authenticates and following.signed_by.authenticates):
-        kind = following.key if request.signed_by.authenticates else it.certificate.key
+        kind = following.key if it.certificate is None or request.signed_by.authenticates else it.certificate.key
+        if it.introduction is not None:
+            hint += (
+                "; without one, it is introduced again only once its certificate has expired, so better use an RSA key"
+            )
         what = f"an {family_of(kind)} key cannot sign a renewal over SCEP, so the challenge has to authenticate it"
         yield Finding(Mark.WARNING, f"{what}, and authority {name} has none", hint)
 

@@ -65,6 +65,18 @@ def test_check_says_what_is_wrong_with_it(
     assert word in told(now, "check", code=code)
 
 
+@pytest.mark.parametrize("enrolled", [False, True])
+def test_check_says_that_an_ec_key_cannot_renew_itself(now: Site, maker: Maker, told: Told, *, enrolled: bool) -> None:
+    write(now, maker.write(maker.device()))
+    if enrolled:
+        told(now, "enroll", "web")
+    said = told(now, "check")
+    assert "an EC key cannot sign a renewal over SCEP" in said
+    assert "it is introduced again only once its certificate has expired" in said
+    write(now, maker.write(maker.device()), keystore="key_type: rsa:2048")
+    assert enrolled or "cannot sign a renewal" not in told(now, "check")
+
+
 def test_check_does_not_run_the_command_of_a_password(now: Site, maker: Maker, told: Told) -> None:
     named = maker.write_p12(maker.device()).partition(" password:")[0]
     write(now, f"{named} password: {{command: [/bin/false]}}}}")
