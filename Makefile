@@ -50,7 +50,7 @@ MORE_PACKAGES := $(DEB_PACKAGES) golang-go golang-github-smallstep-certificates-
 DAEMON_PACKAGES := openvpn freeradius eapoltest charon-systemd strongswan-swanctl libcharon-extra-plugins iproute2 wpasupplicant hostapd \
 	apache2 stunnel4 mosquitto postgresql default-jdk-headless pkcs11-provider postfix dovecot-imapd
 
-.PHONY: help demo test test-debian test-more test-daemons test-all check pictures manual lint format fuzz simulate torture soak lock test-newest test-lowest packages more-packages deb clean
+.PHONY: help demo test test-debian test-more test-daemons test-all check pictures manual lint format fuzz bench simulate torture soak lock test-newest test-lowest packages more-packages deb clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -122,6 +122,9 @@ $(VENV)/.dev: pyproject.toml $(LOCK) | $(VENV)/bin/python
 fuzz: $(VENV)/.dev ## the coverage-guided fuzzers, SECONDS_EACH=60 for each parser; TARGET=name for one
 	@$(LOCKED_PIP) --editable '.[dev,fuzz]'
 	@$(VENV)/bin/python -m tests.fuzz.run --seconds $(SECONDS_EACH) $(TARGET)
+
+bench: $(VENV)/.dev packages ## every figure of docs/performance.md, beside other clients: about five minutes
+	@$(VENV)/bin/python -m bench.table
 
 simulate: $(VENV)/.dev ## lives of devices on a simulated clock: SEED=0 LIVES=400 YEARS=5 (about ten minutes)
 	@$(VENV)/bin/python -m tests.simulation --seed $(SEED) --lives $(LIVES) --years $(YEARS)

@@ -21,9 +21,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from certagent import state
+from certagent import policy, state
 from certagent.certificate import load_pem
 from certagent.config.load import digest_of, load_configuration
 from certagent.transaction.seen import see
@@ -76,7 +78,7 @@ def install(directory: Path, count: int) -> Path:
     seen = see(one, None, next(iter(configuration.keystores.values())), ())
     for name, definition in configuration.keystores.items():
         known = state.State(
-            condition=state.Condition.VALID,
+            condition=policy.Condition.VALID,
             next_action="renew",
             next_action_at=datetime.now(UTC) + timedelta(days=50),
             definition=digest_of(definition, configuration.authority_of(definition)),
@@ -85,7 +87,7 @@ def install(directory: Path, count: int) -> Path:
         )
         place = directory / "state/keystores" / name
         place.mkdir(parents=True, mode=0o700)
-        (place / "state.json").write_bytes(state.msgspec.json.encode(known))
+        (place / "state.json").write_bytes(msgspec.json.encode(known))
         (place / "state.json").chmod(0o600)
     (directory / "state").chmod(0o700)
     return main
@@ -125,6 +127,11 @@ class Agent:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         own, children = sum(map(int, fields[11:13])), sum(map(int, fields[13:15]))
         return own / TICKS, children / TICKS
+
+    def resident(self) -> float:
+        """MB."""
+        text = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
 
     def memory(self) -> str:
         text = Path(f"/proc/{self._process.pid}/status").read_text()

@@ -1,0 +1,61 @@
+"""What a process costs, as the kernel counts: CPU of it and all it started, fsyncs. No clock on the wall.
+
+On a shared machine single figures say little, so whatever is compared is measured in turn, in one run.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+HOME = Path(__file__).parents[1]
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOME), "HOME": os.environ.get("HOME", "/")}
+PYTHON = sys.executable
+Argv = Sequence[str | Path]
+_SYNCS = "fsync,fdatasync,sync_file_range,syncfs,sync"
+
+
+def cost(argv: Argv, directory: Path) -> float:
+    """ms of CPU of a command and all it started. Raises SystemExit, with what it printed, if it fails."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(argv, cwd=directory, env=ENVIRONMENT, stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            raise SystemExit(f"{argv[0]} exited with {process.returncode}: {output.read().decode()[-2000:]}")
+    return (usage.ru_utime + usage.ru_stime) * 1000
+
+
+def in_turn(runs: int, actions: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+    """The median of each, measured one after the other, round after round."""
+    seen: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(runs):
+        for name, action in actions.items():
+            seen[name].append(action())
+    return {name: statistics.median(figures) for name, figures in seen.items()}
+
+
+def fsyncs(argv: Argv, directory: Path) -> int:
+    """How often a command waits for the disk, as strace counts."""
+    trace = directory / "trace"
+    traced = ["strace", "-f", "-qq", "-o", trace, "-e", f"trace={_SYNCS}", *argv]
+    subprocess.run(traced, cwd=directory, env=ENVIRONMENT, check=True, capture_output=True)
+    return len(re.findall(r"^\d+ +\w*sync\w*\(", trace.read_text(), re.MULTILINE))
+
+
+def exponent(figures: Mapping[int, float]) -> float:
+    """How a figure grows with its number: 0 not at all, 1 in proportion. From the first to the last."""
+    (first, low), *_, (last, high) = sorted(figures.items())
+    return math.log(max(high, 1e-9) / max(low, 1e-9)) / math.log(last / first)
+
+
+def certagent(configuration: Path, *words: str) -> list[str | Path]:
+    return [PYTHON, "-m", "certagent", "-c", configuration, *words]
