@@ -239,8 +239,8 @@ def _keystore(
     at, state_dir = f"keystores.{name}.introduce_with", Path(configuration.state_dir)
     own = definition.introduce_with
     yield from about_introduction(own, at, authority, state_dir=state_dir, secrets=secrets, now=now)
-    factory = _introduced_by(configured) if snapshot.certificate is None else None
-    seen = Seen(definition, authority, snapshot, certificate, reached.get(definition.authority), factory)
+    contact = reached.get(definition.authority)
+    seen = Seen(definition, authority, snapshot, certificate, contact, _introduced_by(configured))
     yield next_step(seen, now)
     yield from (Finding(Mark.FINE, line) for line in ladders([snapshot], now))
     yield from misnamed(definition)

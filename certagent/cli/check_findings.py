@@ -23,6 +23,7 @@ from certagent.status.snapshot import InPlace, Snapshot
 from certagent.text import ahead, date, ends, span, when
 from certagent.transaction import hours
 from certagent.transaction.journal import Phase
+from certagent.transaction.ladder import Named, Rung, renews_with
 from certagent.transaction.planned_request import PlannedRequest, plan_request
 from certagent.transaction.request import is_foreign
 from certagent.trust.authorities import Contact
@@ -43,7 +44,7 @@ _STANDS = {
 class Seen:
     """A keystore as `check` found it. If `contact` is None, its authority was not, or could not be, contacted.
 
-    `introduced_by`: the factory certificate that can sign a first enrollment.
+    `introduced_by`: the factory certificate that can sign requests, if there is one.
     """
 
     definition: KeystoreDefinition
@@ -218,10 +219,16 @@ def planned(seen: Seen) -> PlannedRequest:
     """The request that would be made now."""
     capabilities = seen.contact.capabilities if seen.contact else None
     identity = seen.snapshot.certificate.key if seen.snapshot.certificate else None
-    factory = seen.introduced_by if identity is None else None
+    factory = seen.introduced_by if _introduces(seen, identity) else None
     foreign = factory is not None and seen.contact is not None and is_foreign(factory, seen.contact.believed.chain)
     introduces = factory is not None
     return plan_request(seen.definition, seen.authority, capabilities, identity, introduces=introduces, plain=foreign)
+
+
+def _introduces(seen: Seen, key: str | None) -> bool:
+    """Whether the factory identity signs the request of a keystore with this type of key; None: with no certificate."""
+    named = Named(seen.introduced_by is not None, seen.authority.challenge is not None)
+    return named.introduction and (key is None or renews_with(key, seen.authority, named) is Rung.INTRODUCTION)
 
 
 def request_words(seen: Seen, request: PlannedRequest) -> str:
@@ -266,16 +273,12 @@ def _challenge_warnings(seen: Seen) -> Iterator[Finding]:
     if it.certificate is None:
         if definition.says_whom and seen.introduced_by is None:
             yield Finding(Mark.WARNING, f"authority {name} has no challenge for the first enrollment", hint)
-        if seen.introduced_by is None:
-            return
+        return
     request = planned(seen)
-    following = plan_request(definition, seen.authority, None, request.key)
+    introduces = _introduces(seen, request.key)
+    following = plan_request(definition, seen.authority, None, request.key, introduces=introduces)
     if not (request.signed_by.authenticates and following.signed_by.authenticates):
-        kind = following.key if it.certificate is None or request.signed_by.authenticates else it.certificate.key
-        if it.introduction is not None:
-            hint += (
-                "; without one, it is introduced again only once its certificate has expired, so better use an RSA key"
-            )
+        kind = following.key if request.signed_by.authenticates else it.certificate.key
         what = f"an {family_of(kind)} key cannot sign a renewal over SCEP, so the challenge has to authenticate it"
         yield Finding(Mark.WARNING, f"{what}, and authority {name} has none", hint)
 

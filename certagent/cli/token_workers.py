@@ -40,14 +40,16 @@ def wants_its_own(context: Context, names: Sequence[str]) -> bool:
 
 
 def _module(context: Context) -> str:
-    """The module that is used; empty if none is. A factory identity's, while there is no valid certificate."""
+    """The module that is used; empty if none is. A factory identity's, where that may sign the next request."""
     definition, introduction = context.configured.definition, context.configured.introduction
     if isinstance(definition, Pkcs11Keystore):
         return definition.module
     if not isinstance(introduction, TokenIntroduction):
         return ""
-    lifetime = lifetime_of(certificate_in_place(context.configured.keystore))
-    return introduction.module if lifetime is None or lifetime.not_after <= context.clock() else ""
+    certificate = certificate_in_place(context.configured.keystore)
+    lifetime = lifetime_of(certificate)
+    may_sign = lifetime is None or lifetime.not_after <= context.clock() or context.is_introduced(certificate)
+    return introduction.module if may_sign else ""
 
 
 def advance_apart(

@@ -149,15 +149,16 @@ class LabCA:
         here: that is enough, under either message type, for the same subject and no names it does not have. Signed
         with a certificate of one of the `makers`: see `checks.introduction`.
         """
+        shadow = isinstance(request, ShadowRequest)
         if (record := self._issued.of(request.signer)) is not None:
             grace = self.generations.grace_for(record.not_after)
             checks.renewal(csr, record.certificate, self.clock() - grace)
             if record.serial in self.store.revoked():
                 raise RejectedError("the signing certificate was revoked", fail_info="badRequest")
-            return ROLLOVER if isinstance(request, ShadowRequest) else RENEWAL
+            return ROLLOVER if shadow else RENEWAL
         if self.settings.makers and not checks.is_self_signed(request.signer):
             checks.introduction(request, csr, self.settings.makers, self._issued.all(), self.clock())
-            return INTRODUCTION
+            return ROLLOVER if shadow else INTRODUCTION
         if not checks.is_self_signed(request.signer):
             raise RejectedError("the signing certificate was not issued by this CA", fail_info="badMessageCheck")
         if request.message_type == MessageType.RENEWAL_REQ:
@@ -170,7 +171,7 @@ class LabCA:
             raise RejectedError(str(error), fail_info="badRequest") from None
         if not hmac.compare_digest(challenge.encode(), self.challenge.encode()):
             raise RejectedError("the challenge password is missing or wrong", fail_info="badRequest")
-        return ENROLLMENT
+        return ROLLOVER if shadow else ENROLLMENT
 
     def issue(self, csr: x509.CertificateSigningRequest) -> x509.Certificate:
         """The certificate for a request that passed."""

@@ -29,7 +29,7 @@ from certagent.status.rollover import RolloverStatus, rollover_status
 from certagent.text import span
 from certagent.transaction.configured import ConfiguredKeystore, configured_keystore
 from certagent.transaction.journal import Transaction
-from certagent.transaction.ladder import Rung, Standing, told
+from certagent.transaction.ladder import Rung, Standing, renews_with, told
 from certagent.transaction.next_step import (
     Assessment,
     Situation,
@@ -178,7 +178,7 @@ def take_snapshot(
         pace_notes=tuple(pace_notes(situation)),
         lacks=tuple(Lack(*words) for words in seen.lacks) if seen else (),
         exposed=seen.exposed if seen else _exposed(configured),
-        **_ways(configured, situation, now),
+        **_ways(configured, situation, seen, now),
     )
 
 
@@ -187,14 +187,16 @@ class _Ways(TypedDict):
     introduction: Introduction | None
 
 
-def _ways(configured: ConfiguredKeystore, situation: Situation, now: datetime) -> _Ways:
-    lifetime, rules = situation.lifetime, situation.rules
+def _ways(configured: ConfiguredKeystore, situation: Situation, seen: Seen | None, now: datetime) -> _Ways:
+    lifetime, rules, named = situation.lifetime, situation.rules, configured.ways
+    if seen is not None:
+        named = replace(named, renews=renews_with(seen.key, configured.authority, named) is Rung.CERTIFICATE)
     if lifetime is None:
-        ways = told(Standing.NONE, configured.ways) if rules.can_enroll else ()
+        ways = told(Standing.NONE, named) if rules.can_enroll else ()
     elif situation.revoked is not None and rules.enrolls_revoked:
-        ways = told(Standing.REPLACED, configured.ways)
+        ways = told(Standing.REPLACED, named)
     else:
-        ways = told(Standing.EXPIRED if lifetime.not_after <= now else Standing.VALID, configured.ways)
+        ways = told(Standing.EXPIRED if lifetime.not_after <= now else Standing.VALID, named)
     return {"ways": ways, "introduction": configured.introduction}
 
 

@@ -12,7 +12,7 @@ from cryptography import x509
 from msgspec import structs
 
 from certagent import certificate as facts
-from certagent import policy
+from certagent import keys, policy
 from certagent.errors import TransientError
 from certagent.host import Host
 from certagent.keystore.base import Identity, Keystore, Shadow
@@ -22,6 +22,7 @@ from certagent.state import Track
 from certagent.state_directory import KeystoreDirectory
 from certagent.transaction.configured import ConfiguredKeystore, certificate_in_place
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
+from certagent.transaction.ladder import Rung, renews_with
 from certagent.transaction.next_step import Situation, arrival_of, ca_above, situation_of
 from certagent.trust.authorities import Authorities, Contact
 from certagent.trust.memory import Known
@@ -149,6 +150,13 @@ class Context:
             raise AbandonedError("`introduce_with` was removed from the configuration", "a new request is made")
         return found
 
+    def is_introduced(self, certificate: x509.Certificate | None) -> bool:
+        """Whether the factory identity signs the request for a successor of the certificate in place."""
+        if certificate is None:
+            return False
+        configured, key = self.configured, keys.type_of(certificate.public_key())
+        return renews_with(key, configured.authority, configured.ways) is Rung.INTRODUCTION
+
     def begin(
         self, kind: Kind, phase: Phase = Phase.STARTED, name: str = "", *, forced: bool = False, rung: str = ""
     ) -> Transaction:
@@ -157,12 +165,18 @@ class Context:
         `forced`: a person wants it now, whatever is in place. `rung`: what authenticates an enrollment. Raises
         KeystoreError if the certificate that gets a successor cannot be read.
         """
+        certificate = None
         if kind in (Kind.TRUST, Kind.PUT_BACK):  # neither is about a successor
             replaced = _remembered(None)
         elif kind is Kind.ENROLLMENT:
             replaced = self.in_place()
         else:
-            replaced = _remembered(self.configured.keystore.read_certificate())
+            certificate = self.configured.keystore.read_certificate()
+            replaced = _remembered(certificate)
+        if kind is not Kind.ENROLLMENT or self.moves_from:
+            rung = ""
+        if kind in (Kind.RENEWAL, Kind.ROLLOVER) and self.is_introduced(certificate):
+            rung = Rung.INTRODUCTION
         return Transaction(
             id=name or secrets.token_hex(16),
             kind=kind,
@@ -172,7 +186,7 @@ class Context:
             endpoint=self.configured.endpoint_at(self.configured.authority.urls[0]),
             host=self.host,
             source=self.moves_from if kind is Kind.ENROLLMENT else "",
-            rung=rung if kind is Kind.ENROLLMENT and not self.moves_from else "",
+            rung=rung,
             forced=forced,
             **replaced,
         )

@@ -51,10 +51,14 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Named:
-    """What the configuration names. `introduction`: a factory identity that can be used with this CA."""
+    """What the configuration names. `introduction`: a factory identity that can be used with this CA.
+
+    `renews` False: a request for a successor of the certificate in place is not authenticated by it (`renews_with`).
+    """
 
     introduction: bool = False
     challenge: bool = False
+    renews: bool = True
 
 
 def rungs(standing: Standing, named: Named) -> tuple[Rung, ...]:
@@ -65,9 +69,9 @@ def rungs(standing: Standing, named: Named) -> tuple[Rung, ...]:
     without anything that authenticates it, and somebody at the CA has to approve it.
     """
     if standing is Standing.VALID:
-        return (Rung.CERTIFICATE,)
+        return (Rung.CERTIFICATE if named.renews else Rung.INTRODUCTION,)
     enrolls = [Rung.INTRODUCTION] * named.introduction + [Rung.CHALLENGE] * named.challenge
-    if standing is Standing.EXPIRED:
+    if standing is Standing.EXPIRED and named.renews:
         return (Rung.CERTIFICATE, *enrolls)
     return tuple(enrolls) or (Rung.PERSON,)
 
@@ -78,11 +82,24 @@ def told(standing: Standing, named: Named) -> tuple[Rung, ...]:
     return found if Rung.PERSON in found else (*found, Rung.PERSON)
 
 
+def renews_with(key: str, authority: Authority, named: Named) -> Rung:
+    """What authenticates the request for a successor of a certificate with this type of key: CERTIFICATE, or
+    INTRODUCTION.
+
+    An EC key, for example, cannot open the CA's answer, so it signs no request. Then the challenge tells who asks
+    (`plan_request`); without one, the factory identity does, before the certificate expires and not after.
+    """
+    on_its_own = receives(key, authority) or named.challenge or not named.introduction
+    return Rung.CERTIFICATE if on_its_own else Rung.INTRODUCTION
+
+
 def rung_of(transaction: Transaction) -> Rung:
-    """The rung that a transaction is on. One of an earlier release, or a move, is not on the ladder: CHALLENGE."""
-    if transaction.kind is not Kind.ENROLLMENT:
-        return Rung.CERTIFICATE
-    return Rung(transaction.rung) if transaction.rung else Rung.CHALLENGE
+    """The rung that a transaction is on. An enrollment of an earlier release, or a move, is not on the ladder:
+    CHALLENGE.
+    """
+    if transaction.rung:
+        return Rung(transaction.rung)
+    return Rung.CHALLENGE if transaction.kind is Kind.ENROLLMENT else Rung.CERTIFICATE
 
 
 def below(transaction: Transaction, named: Named, now: datetime) -> Rung | None:

@@ -96,9 +96,8 @@ class HearingCA(LabCA):
         self.heard: list[Request] = []
 
     def pki_operation(self, message: bytes) -> HttpAnswer:
-        self.heard.append(
-            decode_request(message, recipients=[self.generation.recipient], password=self.challenge.encode())
-        )
+        recipients = [each.recipient for each in (self.generation, self.following) if each is not None]
+        self.heard.append(decode_request(message, recipients=recipients, password=self.challenge.encode()))
         return super().pki_operation(message)
 
 

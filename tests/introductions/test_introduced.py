@@ -8,6 +8,7 @@ import pytest
 
 from certagent import certificate as facts
 from certagent.scep import MessageType, csr_challenge
+from certagent.transaction.journal import Phase
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
 from tests.introductions.conftest import Sites
@@ -46,6 +47,34 @@ def test_from_then_on_the_new_certificate_renews_itself(site: Site, maker: Maker
     assert site.run().result is Result.RENEWED
     assert types(site) == [MessageType.PKCS_REQ, MessageType.RENEWAL_REQ]
     assert heard(site)[1].signer == own
+
+
+def test_a_key_that_cannot_renew_itself_is_introduced_again_while_it_is_valid(site: Site, maker: Maker) -> None:
+    """No envelope can be made for an EC key; without this, a device without a challenge would wait for its end."""
+    device = maker.device()
+    write(site, maker.write(device), keystore="key_type: ec:p256\nrekey: never")
+    site.run()
+    first = site.leaf()
+    site.clock.advance(70 * DAY)
+    assert site.run().result is Result.RENEWED
+    assert site.pair_matches()
+    assert types(site) == [MessageType.PKCS_REQ, MessageType.PKCS_REQ]
+    assert [each.signer for each in heard(site)] == [device.certificate, device.certificate]
+    assert site.leaf().public_key() == first.public_key()
+    assert facts.alternative_names(site.leaf()) == facts.alternative_names(first)
+
+
+def test_so_is_its_shadow_under_the_next_ca(make_site: Sites, maker: Maker) -> None:
+    site = make_site(lifetime=365 * DAY, ca_lifetime=365 * DAY, rollover=70 * DAY, overlap=30 * DAY)
+    device = maker.device()
+    write(site, maker.write(device), keystore="key_type: ec:p256")
+    site.run()
+    site.clock.advance(300 * DAY)
+    site.run()
+    staged = site.context().configured.rollover.open()
+    assert staged is not None
+    assert staged.phase is Phase.ISSUED, "\n".join(site.log)
+    assert {each.signer for each in heard(site)} == {device.certificate}
 
 
 def test_the_keystore_s_own_goes_before_the_authority_s(site: Site, maker: Maker) -> None:

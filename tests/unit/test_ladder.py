@@ -30,6 +30,7 @@ from certagent.transaction.ladder import (
     Standing,
     below,
     check_introduction,
+    renews_with,
     rungs,
     told,
 )
@@ -37,6 +38,7 @@ from certagent.transaction.ladder import (
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 NEITHER, FACTORY, CHALLENGE, BOTH = Named(), Named(introduction=True), Named(challenge=True), Named(True, True)
+EC = Named(introduction=True, renews=False)  # the certificate in place cannot sign, and there is no challenge
 C, I, S, P = Rung.CERTIFICATE, Rung.INTRODUCTION, Rung.CHALLENGE, Rung.PERSON  # noqa: E741
 
 
@@ -45,6 +47,8 @@ C, I, S, P = Rung.CERTIFICATE, Rung.INTRODUCTION, Rung.CHALLENGE, Rung.PERSON  #
     [
         (Standing.VALID, NEITHER, (C,)),
         (Standing.VALID, BOTH, (C,)),  # what the CA refuses today it may grant tomorrow
+        (Standing.VALID, EC, (I,)),
+        (Standing.EXPIRED, EC, (I,)),
         (Standing.EXPIRED, NEITHER, (C,)),
         (Standing.EXPIRED, FACTORY, (C, I)),
         (Standing.EXPIRED, CHALLENGE, (C, S)),
@@ -64,7 +68,7 @@ def test_the_rungs_that_certagent_climbs(standing: Standing, named: Named, expec
 
 
 @pytest.mark.parametrize("standing", Standing)
-@pytest.mark.parametrize("named", [NEITHER, FACTORY, CHALLENGE, BOTH])
+@pytest.mark.parametrize("named", [NEITHER, FACTORY, CHALLENGE, BOTH, EC])
 def test_a_person_is_the_last_of_every_ladder_that_is_told(standing: Standing, named: Named) -> None:
     *others, last = told(standing, named)
     assert last is P
@@ -89,6 +93,8 @@ VALID: dict[str, Any] = {"old_not_after": NOW + DAY}
         pytest.param(transaction(Kind.RENEWAL, **EXPIRED), FACTORY, I, id="expired, a factory identity"),
         pytest.param(transaction(Kind.RENEWAL, **EXPIRED), CHALLENGE, S, id="expired, a challenge"),
         pytest.param(transaction(Kind.RENEWAL, **EXPIRED), BOTH, I, id="expired, both"),
+        pytest.param(transaction(Kind.RENEWAL, "introduction", **VALID), FACTORY, None, id="an EC key"),
+        pytest.param(transaction(Kind.RENEWAL, "introduction", **EXPIRED), FACTORY, None, id="an EC key, expired"),
         pytest.param(transaction(Kind.ENROLLMENT, "introduction"), FACTORY, None, id="the only way"),
         pytest.param(transaction(Kind.ENROLLMENT, "introduction"), BOTH, S, id="then the challenge"),
         pytest.param(transaction(Kind.ENROLLMENT, "introduction"), CHALLENGE, None, id="no longer configured"),
@@ -150,3 +156,18 @@ def test_which_keys_can_introduce(key: str, transport: str, *, works: bool) -> N
     else:
         with pytest.raises(CannotIntroduceError, match="cannot be encrypted to it"):
             check_introduction(key, authority(transport))
+
+
+@pytest.mark.parametrize(
+    ("key", "transport", "named", "expected"),
+    [
+        pytest.param("rsa:2048", "rsa", FACTORY, C, id="an RSA key renews itself"),
+        pytest.param("ec:p256", "rsa", FACTORY, I, id="an EC key is introduced again, before it expires"),
+        pytest.param("ml-dsa:65", "rsa", FACTORY, I, id="so is an ML-DSA key"),
+        pytest.param("ec:p256", "rsa", BOTH, C, id="a challenge tells who asks"),
+        pytest.param("ec:p256", "rsa", NEITHER, C, id="nobody can: somebody at the CA has to approve"),
+        pytest.param("ec:p256", "password", BOTH, C, id="the challenge locks the envelopes"),
+    ],
+)
+def test_what_authenticates_a_renewal(key: str, transport: str, named: Named, expected: Rung) -> None:
+    assert renews_with(key, authority(transport), named) is expected
