@@ -8,6 +8,7 @@ times decides (docs/decisions/0033). Only digests are kept, not the facts.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,14 @@ import msgspec
 _IN_CONTAINER = ("run/systemd/container", "run/.containerenv", ".dockerenv")
 _PRODUCT = ("sys/class/dmi/id/product_uuid", "sys/firmware/devicetree/base/serial-number")
 _PERMANENT = "0"  # addr_assign_type of an address that is built into the hardware
+
+
+def identifier() -> str:
+    """Spreads the renewals of similar hosts: the machine ID, else the host name. A copy may have the same."""
+    try:
+        return Path("/etc/machine-id").read_text().strip() or os.uname().nodename
+    except OSError:
+        return os.uname().nodename
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _FALLBACK = Threshold(passed=Fraction(2 / 3))
 _SOONEST = timedelta(seconds=1)
 
+# The first certificate of a keystore is renewed no earlier than this, as a share of the time until its threshold.
+_EARLIEST = 0.03
+
 # After a renewal that did not help: this many more, evenly spread over the rest of the life.
 _FRUITLESS = 5
 
@@ -55,6 +58,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 
     `not_before` is None if an older certagent, which did not record it, wrote this.
     `again_after`: it ends with its predecessor; after this time the CA is asked for a better one. Else None.
+    `first`: of its CA in this keystore; an enrollment or a rollover brought it, not a renewal.
     """
 
     serial: str
@@ -62,6 +66,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     not_after: Moment
     not_before: Moment | None = None
     again_after: timedelta | None = None
+    first: bool = False
 
     def is_valid(self, now: datetime) -> bool:
         """Whether the certificate is valid now, as far as we know."""
@@ -74,6 +79,8 @@ class Rules(msgspec.Struct, frozen=True):
     `ca`: the lifetime of the CA that issued the certificate in place, if it is known to be the authority's.
     `switch_at`: when a staged shadow becomes the identity. `arrival`: of the certificate in place, if certagent put
     it there. `activate_in`: when swap and hooks may happen; empty for any time.
+
+    With a `jitter` of 0% everything happens exactly when the rules say, pauses after failures included.
     """
 
     renew_at: Threshold
@@ -88,6 +95,16 @@ class Rules(msgspec.Struct, frozen=True):
     enrolls_revoked: bool = False
     activate_in: tuple[Window, ...] = ()
 
+    @property
+    def spreads_first(self) -> bool:
+        """Whether the certificate in place is a first one that is renewed at a moment of its own."""
+        is_first = self.arrival is not None and self.arrival.first
+        return is_first and bool(self.jitter) and self.renew_at.passed is not None
+
+    def pause_share(self, failures: int) -> float | None:
+        """This keystore's share for the pause after so many failures, see `policy.backoff`; None without jitter."""
+        return another_share(self.share, failures) if self.jitter else None
+
 
 def lifetime_of(certificate: x509.Certificate | None) -> Lifetime | None:
     return None if certificate is None else Lifetime.of(certificate)
@@ -96,6 +113,12 @@ def lifetime_of(certificate: x509.Certificate | None) -> Lifetime | None:
 def jitter_share(keystore: str, host: str) -> float:
     """A number in [0, 1), fixed for a keystore on a host, so that not all hosts renew at the same moment."""
     digest = hashlib.sha256(f"{host}\0{keystore}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def another_share(share: float, what: object) -> float:
+    """A number in [0, 1) for something else of the same keystore: independent of `share`, and as fixed."""
+    digest = hashlib.sha256(f"{share!r}\0{what}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
@@ -136,7 +159,19 @@ def _after_arrival(lifetime: Lifetime, arrival: Arrival, rules: Rules) -> dateti
         moment = min(later(arrival.at, arrival.again_after), lifetime.not_after)
     elif moment - arrival.at < left.length / 10:
         moment = _passed(left, rules) if left.length else lifetime.not_after
+    elif rules.spreads_first:
+        moment = _anywhere(arrival.at, moment, rules)
     return max(moment, later(arrival.at, _SOONEST))
+
+
+def _anywhere(arrived: datetime, moment: datetime, rules: Rules) -> datetime:
+    """This keystore's own moment between the arrival of a first certificate and its renewal.
+
+    Devices that were enrolled together, or changed to the next CA together, would renew together, again and again: the
+    jitter alone takes years to part them. Once their first renewals are spread over the whole time, so are all others.
+    """
+    share = _EARLIEST + (1 - _EARLIEST) * another_share(rules.share, "first")
+    return arrived + (moment - arrived) * share
 
 
 def came_late(lifetime: Lifetime, rules: Rules) -> bool:
@@ -144,8 +179,9 @@ def came_late(lifetime: Lifetime, rules: Rules) -> bool:
     return lifetime.length > timedelta(0) and rules.arrival is not None and _passed(lifetime, rules) <= rules.arrival.at
 
 
-def arrival(serial: str, lifetime: Lifetime, before: Arrival | None, now: datetime) -> Arrival:
+def arrival(serial: str, lifetime: Lifetime, before: Arrival | None, now: datetime, *, first: bool = False) -> Arrival:
     """The arrival of a certificate that certagent has just put in place; `before`: that of the certificate it renews.
+    `first`: an enrollment or a rollover brought it.
 
     A renewal does not help if the successor ends no later, or hardly later, although time has passed. If it were
     renewed again like any other, each pause would be a third of the one before.
@@ -153,7 +189,7 @@ def arrival(serial: str, lifetime: Lifetime, before: Arrival | None, now: dateti
     begins, ends, again_after = lifetime.not_before, lifetime.not_after, None
     left = ends - now
     if before is None or now < before.at or left <= timedelta(0):
-        return Arrival(serial=serial, at=now, not_before=begins, not_after=ends)
+        return Arrival(serial=serial, at=now, not_before=begins, not_after=ends, first=first)
     passed, gained = now - before.at, ends - before.not_after
     # Not for one that somebody renewed by hand a moment after the last renewal.
     if passed >= left / 200 and gained < passed / 10:

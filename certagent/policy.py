@@ -14,6 +14,7 @@ from certagent.lifetime import (
     Arrival,
     Lifetime,
     Rules,
+    another_share,
     arrival,
     came_late,
     fits,
@@ -22,6 +23,7 @@ from certagent.lifetime import (
     renew_at,
 )
 from certagent.moments import later
+from certagent.pauses import backoff, poll_pause
 
 __all__ = [
     "Action",
@@ -32,6 +34,7 @@ __all__ = [
     "Open",
     "Past",
     "Rules",
+    "another_share",
     "arrival",
     "ask_again_for_next_ca",
     "backoff",
@@ -65,20 +68,11 @@ __all__ = [
 _RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
 _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 
+# Not all devices ask for the next CA in the moment when its window opens, but within this time, or the window's first
+# quarter.
+_ROLLOVER_SPREAD = timedelta(days=30)
 _ROLLOVER_FALLBACK = Threshold(passed=Fraction(0.8))  # if `rollover_at` does not fit into the CA's lifetime
 
-# How a certificate's remaining life divides into attempts, and the slowest rhythm: (first, share, longest).
-_RHYTHM: dict[str, tuple[timedelta, int, timedelta]] = {
-    "rejected": (timedelta(minutes=15), 8, timedelta(days=1)),
-    # Never retried blindly: an alarm each time, and rarely. But a router nobody visits must recover when its CA does.
-    "trust": (timedelta(minutes=15), 8, timedelta(days=1)),
-    # Each new attempt costs the CA a certificate.
-    "abandoned": (timedelta(minutes=15), 8, timedelta(days=1)),
-    "probe": (timedelta(minutes=15), 8, timedelta(days=1)),
-    "unfit": (timedelta(hours=6), 2, timedelta(days=7)),
-    "revoked": (timedelta(hours=1), 8, timedelta(days=1)),
-}
-_USUAL = (timedelta(seconds=30), 24, timedelta(hours=6))
 _SOONEST = timedelta(seconds=1)
 
 # At least this long before the certificate in place ends, it has a successor that the consumer knows, whatever
@@ -195,7 +189,9 @@ def decide(lifetime: Lifetime | None, transaction: Open | None, past: Past, rule
         if rules.can_enroll:
             return Decision(Action.ENROLL, after_backoff(now), "there is no certificate yet")
         return Decision(None, None, "there is no certificate, and no subject or san to request one with")
-    reason = "the certificate has expired" if lifetime.not_after <= now else "the renewal threshold"
+    reason = "a first certificate's own moment" if rules.spreads_first else "the renewal threshold"
+    if lifetime.not_after <= now:
+        reason = "the certificate has expired"
     if rules.arrival is not None and rules.arrival.again_after is not None and lifetime.not_after > now:
         reason = "the last renewal did not extend the certificate's life"
     return Decision(Action.RENEW, after_backoff(renewal_at), reason)
@@ -255,6 +251,9 @@ def takes_over(begins: datetime | None, old_not_after: datetime | None) -> datet
 def rollover_begins(lifetime: Lifetime, ca: Lifetime, rules: Rules) -> datetime:
     """When to ask for the next CA: in the CA's rollover window, or when the CA's end would shorten a renewal."""
     window = window_begins(ca, rules.rollover_at)
+    if rules.jitter and rules.rollover_at.passed is not None:
+        spread = min((ca.not_after - window) / 4, _ROLLOVER_SPREAD)
+        window = later(window, spread * another_share(rules.share, "rollover"))
     renewal = renew_at(lifetime, rules)
     clipped = later(renewal, lifetime.length) > ca.not_after
     return min(window, renewal) if clipped else window
@@ -297,22 +296,10 @@ def pause_ends(past: Past, lifetime: Lifetime | None, now: datetime) -> datetime
     if past.retry_at is None:
         return None
     if past.failures:
-        latest = backoff(past.kind, past.failures, lifetime, now, past.wait)
+        latest = backoff(past.kind, past.failures, lifetime, now, past.wait, share=1.0)
     else:
         latest = later(now, _LONGEST_WAIT) if lifetime is None else ask_again_for_next_ca(lifetime, now)
     return past.retry_at if past.retry_at <= latest else None
-
-
-def poll_pause(interval: timedelta, wait: timedelta | None, lifetime: Lifetime | None, now: datetime) -> timedelta:
-    """How long to wait for the next poll: `poll_interval`, or longer if the CA asks for it (`wait`), but never so long
-    that the certificate in place (or its CA, for a rollover) comes much nearer to its end.
-    """
-    _, attempts, longest = _USUAL
-    if wait is None:
-        return interval
-    if lifetime is not None and lifetime.not_after > now:
-        longest = min(longest, lifetime.remaining(now) / attempts)
-    return max(interval, min(wait, longest))
 
 
 def _poll_at(pending: Open, rules: Rules, lifetime: Lifetime | None, now: datetime) -> datetime:
@@ -373,21 +360,6 @@ def condition(
     if is_ready and rules.activate_in:
         return Condition.READY
     return Condition.DUE if renew_at(lifetime, rules) <= now else Condition.VALID
-
-
-def backoff(
-    kind: str, failures: int, lifetime: Lifetime | None, now: datetime, asked: timedelta | None = None
-) -> datetime:
-    """When to try again after `failures` attempts failed in a row, the last with an error of this kind.
-
-    The wait doubles, but certagent still tries a number of times before a certificate ends. If the other side `asked`
-    for a longer wait, it gets it, within the same limits.
-    """
-    first, attempts, longest = _RHYTHM.get(kind, _USUAL)
-    wait: timedelta = min(max(first * (1 << min(max(failures - 1, 0), 20)), asked or _SOONEST), longest)
-    if lifetime is not None and lifetime.not_after > now:
-        wait = min(wait, lifetime.remaining(now) / attempts)
-    return later(now, max(wait, _SOONEST))
 
 
 def is_expiring(lifetime: Lifetime, told_at: datetime | None, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from certagent import state, wall_clock
+from certagent import policy, state, wall_clock
 from certagent.agent import schedule
 from certagent.agent.appointments import Appointments
 from certagent.agent.clock import Clocks
@@ -25,6 +25,7 @@ from certagent.agent.systemd import Status
 from certagent.agent.worker_process import BAD_CONFIGURATION, Worker
 from certagent.config.served import Served, ServedKeystore
 from certagent.errors import CertagentError, StateError
+from certagent.host import identifier
 from certagent.state_directory import StateDirectory
 from certagent.text import span
 from certagent.transaction import recovery
@@ -91,6 +92,7 @@ class Keystores:
         self._sights = Sights(state_dir)
         self.paused = False
         self._strays = False
+        self._begun = False
 
     def adopt(self, served: Served) -> None:
         """Use the keystores of this configuration from now on."""
@@ -120,12 +122,16 @@ class Keystores:
         for memory in self._memories.values():
             memory.strikes, memory.not_before = 0, None
         self.appointments.sweep_every(check_every)
-        self.look_at_all()
+        self.look_at_all(spread=not self._begun)
+        self._begun = True
         if not self.pool.due:
             self.rest()
 
-    def look_at_all(self) -> None:
-        """Start workers for all keystores, except those that clearly need none before their next action."""
+    def look_at_all(self, *, spread: bool = False) -> None:
+        """Start workers for all keystores, except those that clearly need none before their next action.
+
+        `spread`: this is the agent's start, and what is not urgent waits for its turn.
+        """
         with suppress(StateError):  # each keystore's worker will report it
             self._strays = bool(recovery.open_transactions(self._state_dir, apart_from=self._memories))
         now = self._clocks.now()
@@ -136,8 +142,12 @@ class Keystores:
             look = None if busy else self._sights.of(name, memory.served)
             if look is not None and schedule.is_quiet(look, now):
                 self._leave_alone(name, memory, look.known)
-            else:
-                self._want(name)
+                continue
+            if spread and look is not None and not memory.served.punctual:
+                share = policy.another_share(policy.jitter_share(name, identifier()), "start")
+                pause = schedule.start_pause(look, share, now)
+                memory.not_before = now + pause if pause else None
+            self._want(name)
         self.tell()
 
     def notice_changes(self) -> None:

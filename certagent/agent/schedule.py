@@ -21,6 +21,10 @@ FAMILY_LIMIT = 100
 # A worker looks at each keystore at least this often.
 LONGEST_REST = timedelta(days=1)
 LONGEST_BACKOFF = timedelta(hours=1)
+# An agent that starts spreads the renewals that came due while it was off over this time, or a 24th of what is left if
+# that is shorter: all devices of a site boot together when the power is back. A device that is on for minutes gets
+# through.
+START_SPREAD = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,24 @@ def is_quiet(look: Look, now: datetime) -> bool:
         and known.watched == look.watched != {}
         and (known.host is None or known.host.may_be(look.host))
     )
+
+
+def start_pause(look: Look, share: float, now: datetime) -> timedelta:
+    """How long a keystore waits when the agent starts, because what it needs is due but not urgent. `share`: its own.
+
+    Nothing waits that failed before, that somebody changed, that is open, or whose certificate is missing or not valid.
+    """
+    known, seen = look.known, look.known.seen
+    is_due = known.next_action in (Action.RENEW, Action.ROLLOVER) and not known.failures and not look.open
+    as_left = (known.definition, known.authority) == (look.definition, look.authority) and known.watched == look.watched
+    if not (is_due and as_left) or seen is None or not seen.not_before <= now < seen.not_after:
+        return timedelta(0)
+    return share * start_spread(seen.not_after - now)
+
+
+def start_spread(left: timedelta) -> timedelta:
+    """Over how long the starts of agents are spread whose certificates end in `left`."""
+    return min(START_SPREAD, left / 24)
 
 
 def clock_jumped(drift: timedelta, tolerance: timedelta) -> bool:

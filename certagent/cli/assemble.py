@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from certagent.config.configuration import Configuration
 from certagent.errors import ConfigError
-from certagent.host import this_host
+from certagent.host import identifier, this_host
 from certagent.keystore.base import Keystore
 from certagent.transaction.configured import configured_keystore
 from certagent.transaction.context import Context
@@ -20,14 +19,6 @@ Log = Callable[[str], None]
 
 def clock() -> datetime:
     return datetime.now(UTC)
-
-
-def host() -> str:
-    """Spreads the renewals of similar hosts: the machine ID, else the host name. A copy may have the same."""
-    try:
-        return Path("/etc/machine-id").read_text().strip() or socket.gethostname()
-    except OSError:
-        return socket.gethostname()
 
 
 def chosen(configuration: Configuration, names: Sequence[str]) -> list[str]:
@@ -51,7 +42,7 @@ def contexts(
     `whole` reads the full configuration if `configuration` is an excerpt: a move may have begun in any keystore.
     """
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
-    here, seen = host(), this_host()
+    here, seen = identifier(), this_host()
 
     def peer(name: str) -> Keystore:
         known = configuration if whole is None or name in configuration.keystores else whole()

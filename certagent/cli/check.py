@@ -32,6 +32,7 @@ from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_configuration, load_for_host
 from certagent.directories import Look
 from certagent.errors import CertagentError, ConfigError, KeystoreError, StateError, internal_fault, named
+from certagent.host import identifier
 from certagent.keystore import obstacles
 from certagent.keystore.attributes import lost
 from certagent.keystore.base import Identity, Keystore
@@ -207,7 +208,7 @@ def _keystore(
     secrets: Secrets,
     now: datetime,
 ) -> Findings:
-    configured = configured_keystore(configuration, name, assemble.host())
+    configured = configured_keystore(configuration, name, identifier())
     definition, authority, keystore = configured.definition, configured.authority, configured.keystore
     wrong = list(_files(keystore, definition, Path(configuration.live_dir) / name))
     yield from wrong

@@ -16,12 +16,13 @@ from cryptography import x509
 from certagent import believed, policy, state, wall_clock
 from certagent.certificate import load_der
 from certagent.cli import streams
-from certagent.cli.assemble import clock, host
+from certagent.cli.assemble import clock
 from certagent.config.configuration import Configuration
 from certagent.config.crl_files import CrlFile, crl_files
 from certagent.config.keystores import Pkcs11Keystore
 from certagent.config.load import load_configuration
 from certagent.errors import BusyError, CertagentError, ConfigError, StateError
+from certagent.host import identifier
 from certagent.journald import ERROR, INFO
 from certagent.keystore.base import Identity
 from certagent.moments import Moment
@@ -150,7 +151,7 @@ def work_for(
     clock: Callable[[], datetime] = clock,
 ) -> Work:
     """What there is to do for the CRLs of one authority; nothing is read yet."""
-    definition, here = configuration.authorities[name], host()
+    definition, here = configuration.authorities[name], identifier()
 
     def cas() -> Sequence[x509.Certificate]:
         known = authorities.known(name)

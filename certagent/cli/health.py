@@ -21,6 +21,7 @@ from certagent.cli.terminal import indented, shortened
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration
 from certagent.errors import CertagentError
+from certagent.host import identifier
 from certagent.moments import later
 from certagent.policy import Action, Condition, Lifetime
 from certagent.status.crls import CrlStatus, take_crls
@@ -48,7 +49,7 @@ def health(arguments: argparse.Namespace) -> int:
         configuration = load_configuration(arguments.config)
         names = assemble.chosen(configuration, arguments.names)
         now = assemble.clock()
-        taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
+        taken = take_snapshots(configuration, now=now, host=identifier(), names=names, debug=arguments.debug)
     except CertagentError as error:
         return _say(arguments, Level.UNKNOWN, str(error))
     crls = take_crls(configuration, now, arguments.names or None)

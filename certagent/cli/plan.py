@@ -14,6 +14,7 @@ from certagent.cli import assemble
 from certagent.cli.terminal import indented, print_plain, shortened, terminal
 from certagent.config.load import load_configuration
 from certagent.errors import ConfigError
+from certagent.host import identifier
 from certagent.status import forecast
 from certagent.status.crls import events as crl_events
 from certagent.status.crls import take_crls
@@ -52,7 +53,7 @@ def plan(arguments: argparse.Namespace) -> int:
     configuration = load_configuration(arguments.config)
     now = assemble.clock()
     names = assemble.chosen(configuration, arguments.names)
-    taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
+    taken = take_snapshots(configuration, now=now, host=identifier(), names=names, debug=arguments.debug)
     until = _read_date(arguments.until, now) if arguments.until else forecast.horizon(taken, now)
     events = forecast.events(taken, until, now)
     crls = crl_events(take_crls(configuration, now, arguments.names or None), until, now)

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from certagent import believed, policy, wall_clock
 from certagent.cli import interrupted, streams, token_workers
-from certagent.cli.assemble import chosen, clock, contexts, host
+from certagent.cli.assemble import chosen, clock, contexts
 from certagent.cli.main import INTERRUPTED
 from certagent.cli.reported import as_json, tell, tell_always
 from certagent.cli.terminal import on_terminal
 from certagent.config.configuration import Configuration
 from certagent.config.load import load_configuration, load_handed
 from certagent.errors import ConfigError, KeystoreError, internal_fault, named
+from certagent.host import identifier
 from certagent.journald import ERROR
 from certagent.state_directory import StateDirectory
 from certagent.text import iso, printable, with_hint
@@ -275,7 +276,7 @@ def _write_metrics(configuration: Configuration, *, debug: bool) -> None:
     from certagent.status.snapshot import take_snapshots  # noqa: PLC0415
 
     now = clock()
-    taken = take_snapshots(configuration, now=now, host=host(), debug=debug)
+    taken = take_snapshots(configuration, now=now, host=identifier(), debug=debug)
     text = prometheus_text(taken, now, take_crls(configuration, now))
     try:
         write_metrics(Path(str(configuration.metrics_file)), text)
@@ -311,7 +312,7 @@ def _foretell(configuration: Configuration, names: Sequence[str], arguments: arg
     failed = False
     wish = Wish.RENEW if arguments.force else Wish.NOW
     places = {each.configured.name: each for each in contexts(configuration, names, _log, _silent)}
-    for seen in take_snapshots(configuration, now=now, host=host(), names=names, debug=arguments.debug):
+    for seen in take_snapshots(configuration, now=now, host=identifier(), names=names, debug=arguments.debug):
         end = walk.ending(places[seen.name], seen.transaction, wish) if seen.transaction is not None else None
         would, line = _would(seen, end, arguments, now)
         failed = failed or would == "cannot"

@@ -26,6 +26,7 @@ from certagent.cli.terminal import (
     terminal,
 )
 from certagent.config.load import load_configuration
+from certagent.host import identifier
 from certagent.policy import Action, Condition, Lifetime
 from certagent.state import LastError
 from certagent.status.as_json import as_json
@@ -61,7 +62,7 @@ def status(arguments: argparse.Namespace) -> int:
     configuration = load_configuration(arguments.config)
     now = assemble.clock()
     names = assemble.chosen(configuration, arguments.names)
-    taken = take_snapshots(configuration, now=now, host=assemble.host(), names=names, debug=arguments.debug)
+    taken = take_snapshots(configuration, now=now, host=identifier(), names=names, debug=arguments.debug)
     running = look(Path(configuration.state_dir))
     if arguments.json:
         crls = take_crls(configuration, now, arguments.names or None)

@@ -41,7 +41,9 @@ def served(
         default=numbers.get(configuration.defaults.authority),
         authorities=tuple(ServedAuthority(name, text) for name, text in authorities.items()),
         keystores={
-            name: ServedKeystore(texts[name], numbers[definition.authority], digests.get(name, b""))
+            name: ServedKeystore(
+                texts[name], numbers[definition.authority], digests.get(name, b""), not definition.jitter
+            )
             for name, definition in configuration.keystores.items()
         },
         shared=_shared(configuration),

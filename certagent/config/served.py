@@ -27,11 +27,13 @@ class ServedKeystore(Struct, frozen=True, gc=False, array_like=True):
     """`written`: as text; `authority`: the index of its own in the list of authorities.
 
     `digest` is of its definition; empty for a keystore in a token, because no file shows what changes in there.
+    `punctual`: it has no jitter.
     """
 
     written: str
     authority: int
     digest: bytes
+    punctual: bool = False
 
 
 class ServedCrls(Struct, frozen=True, gc=False, array_like=True):

@@ -51,7 +51,8 @@ def failed(context: Context, before: state.State, error: CertagentError) -> Outc
     if lifetime is not None and policy.is_expiring(lifetime, told_at, now):
         events.notify(context, "expiring", transaction, failures)
         told_at = now
-    retry_at = policy.backoff(error.kind, failures, lifetime, now, error.wait)
+    share = context.configured.rules.pause_share(failures)
+    retry_at = policy.backoff(error.kind, failures, lifetime, now, error.wait, share=share)
     past = Past(failures, retry_at, error.kind, error.wait)
     before = msgspec.structs.replace(before, last_error=state.LastError.of(error, now), expiring_told_at=told_at)
     remembered = _remember(context, before, _look(context, past, before), Result.FAILED)
@@ -73,7 +74,8 @@ def arrived(context: Context, before: state.State, result: Result) -> state.Stat
     if kind not in _PLACES.values():
         return before
     renewed = before.arrival if kind is Kind.RENEWAL else None
-    arrival = policy.arrival(serial, policy.Lifetime.of(certificate), renewed, context.clock())
+    first = kind is not Kind.RENEWAL
+    arrival = policy.arrival(serial, policy.Lifetime.of(certificate), renewed, context.clock(), first=first)
     situation = context.situation(certificate, Past(), before.rollover, arrival)
     for note in next_step.pace_notes(situation):
         context.log(note)

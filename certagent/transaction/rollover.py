@@ -196,9 +196,10 @@ def _failed(context: Context, track: Track, error: CertagentError) -> Track:
     context.log(f"rollover: {with_hint(str(error), error.hint)}")
     events.record(context, "failed", transaction, str(error))
     events.notify(context, "failed", transaction, failures)
+    share = context.configured.rules.pause_share(failures)
     return Track(
         failures=failures,
-        retry_at=policy.backoff(error.kind, failures, _ca(context), now, error.wait),
+        retry_at=policy.backoff(error.kind, failures, _ca(context), now, error.wait, share=share),
         last_error=state.LastError.of(error, now),
         wait=error.wait,
     )

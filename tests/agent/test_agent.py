@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from certagent import state, wall_clock
+from certagent import policy, state, wall_clock
 from certagent.config.load import digest_of, load_configuration
-from certagent.host import Host
+from certagent.host import Host, identifier
 from certagent.policy import Condition
 from tests.waiting import PATIENCE
 
@@ -99,6 +99,48 @@ def test_no_worker_is_started_for_keystores_that_are_well(agent: Running) -> Non
 def remember(agent: Running, name: str, **other: object) -> None:
     place = agent.state_dir / "keystores" / name
     state.save(place, msgspec.structs.replace(state.recall(place), **other))
+
+
+def due(agent: Running, name: str) -> None:
+    """As a worker leaves a keystore whose renewal came due later, while no agent ran."""
+    quiet(agent, name)
+    now = datetime.now(UTC)
+    seen = state.Seen(
+        subject=f"CN={name}",
+        issuer="CN=ca",
+        serial="01",
+        key="rsa:2048",
+        not_before=now - timedelta(days=60),
+        not_after=now + timedelta(days=30),
+    )
+    remember(agent, name, condition=Condition.DUE, next_action_at=now - timedelta(hours=1), seen=seen)
+
+
+def late_at_the_start() -> str:
+    """A name whose share of the agent's start is large on this host."""
+    names = (f"k{number}" for number in range(1000))
+    return next(each for each in names if policy.another_share(policy.jitter_share(each, identifier()), "start") > 0.5)
+
+
+def test_what_came_due_while_no_agent_ran_has_its_turn_after_the_start(agent: Running) -> None:
+    late = late_at_the_start()
+    agent.configure([late, "new"])
+    due(agent, late)
+    agent.start()
+    agent.until(lambda: agent.journal("end", "new"))
+    agent.until(lambda: agent.status.startswith(f"STATUS=2 keystores, 0 due, 0 workers, next {late} in "))
+    assert names_begun(agent) == ["new"]
+    assert agent.process is not None
+    agent.process.send_signal(signal.SIGHUP)  # somebody is there
+    agent.until(lambda: late in names_begun(agent))
+
+
+def test_without_jitter_nothing_waits_at_the_start(agent: Running) -> None:
+    late = late_at_the_start()
+    agent.configure([late], defaults={"jitter": "0%"})
+    due(agent, late)
+    agent.start()
+    agent.until(lambda: agent.journal("end", late))
 
 
 def definition_changed(agent: Running) -> None:

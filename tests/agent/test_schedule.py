@@ -13,7 +13,7 @@ from certagent.agent import schedule
 from certagent.agent.schedule import Look, Next
 from certagent.host import Host
 from certagent.policy import Action, Condition
-from certagent.state import LastError, State, Track
+from certagent.state import LastError, Seen, State, Track
 from certagent.transaction.report import Outcome, Result
 
 NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
@@ -105,6 +105,61 @@ def test_files_changed(seen: int, acted_on: int | None, changed: bool) -> None:
 )
 def test_clock_jumped(seconds: int, jumped: bool) -> None:
     assert schedule.clock_jumped(seconds * SECOND, 5 * SECOND) is jumped
+
+
+DUE = State(
+    condition=Condition.DUE,
+    next_action=Action.RENEW,
+    next_action_at=NOW - timedelta(days=1),
+    definition="d",
+    authority="a",
+    watched={"web.pem": "1"},
+    seen=Seen(
+        subject="CN=web",
+        issuer="CN=ca",
+        serial="01",
+        key="rsa:2048",
+        not_before=NOW - timedelta(days=60),
+        not_after=NOW + timedelta(days=30),
+    ),
+)
+
+
+def seen_until(left: timedelta) -> dict[str, Any]:
+    assert DUE.seen is not None
+    return {"seen": msgspec.structs.replace(DUE.seen, not_after=NOW + left)}
+
+
+@pytest.mark.parametrize(
+    ("known", "look", "pause"),
+    [
+        pytest.param({}, {}, 150, id="a renewal that is due: half of five minutes"),
+        pytest.param({"next_action": Action.ROLLOVER}, {}, 150, id="a rollover"),
+        pytest.param(seen_until(timedelta(hours=1)), {}, 75, id="an hour left: half of a 24th"),
+        pytest.param(seen_until(timedelta(seconds=-1)), {}, 0, id="expired"),
+        pytest.param({"seen": None}, {}, 0, id="no certificate"),
+        pytest.param({"next_action": Action.ENROLL}, {}, 0, id="an enrollment"),
+        pytest.param({"next_action": Action.SWITCH}, {}, 0, id="the next CA takes over"),
+        pytest.param({"next_action": Action.HOOKS}, {}, 0, id="hooks"),
+        pytest.param({"failures": 1}, {}, 0, id="failed before"),
+        pytest.param({}, {"open": True}, 0, id="something is open"),
+        pytest.param({}, {"watched": {"web.pem": "2"}}, 0, id="somebody changed its files"),
+        pytest.param({}, {"definition": "e"}, 0, id="somebody changed its definition"),
+    ],
+)
+def test_what_is_not_urgent_waits_when_the_agent_starts(
+    known: dict[str, Any], look: dict[str, Any], pause: float
+) -> None:
+    usual = Look(
+        known=msgspec.structs.replace(DUE, **known),
+        kept_at=NOW,
+        definition="d",
+        authority="a",
+        watched={"web.pem": "1"},
+        open=False,
+        host=Host(),
+    )
+    assert schedule.start_pause(replace(usual, **look), 0.5, NOW) == pause * SECOND
 
 
 LATER = NOW + timedelta(hours=3)

@@ -112,7 +112,7 @@ class Life:
         with ExitStack() as stack:
             for module, name, value in (
                 (assemble, "clock", self._clock),
-                (assemble, "host", lambda: f"device {self.plan.seed}"),
+                (assemble, "identifier", lambda: f"device {self.plan.seed}"),
                 (keys, "generate", lambda _kind: next(self._keys)),
             ):
                 stack.enter_context(replaced(module, name, value))

@@ -294,6 +294,108 @@ def test_a_server_asks_to_be_left_alone(
 
 
 @pytest.mark.parametrize(
+    ("kind", "failures", "wait", "left", "shortest", "longest"),
+    [
+        pytest.param("http", 1, None, 30 * DAY, 12 * SECOND, 30 * SECOND, id="first"),
+        pytest.param("http", 2, None, 30 * DAY, 24 * SECOND, MINUTE, id="second"),
+        pytest.param("http", 60, None, 30 * DAY, 2.4 * HOUR, 6 * HOUR, id="the cap"),
+        pytest.param("rejected", 1, None, 30 * DAY, 6 * MINUTE, 15 * MINUTE, id="refused"),
+        pytest.param("unfit", 1, None, 30 * DAY, 6 * HOUR, 6 * HOUR, id="each attempt costs a certificate"),
+        pytest.param("probe", 1, None, 30 * DAY, 15 * MINUTE, 15 * MINUTE, id="and here"),
+        pytest.param("http", 1, 2 * HOUR, 30 * DAY, 2 * HOUR, 2.5 * HOUR, id="asked for two hours: never sooner"),
+        pytest.param("http", 1, 30 * DAY, 30 * DAY, 6 * HOUR, 6 * HOUR, id="asked for a month"),
+        pytest.param("http", 60, None, 24 * HOUR, HOUR, HOUR, id="the certificate ends soon"),
+        pytest.param("http", 9, None, 2 * SECOND, SECOND, SECOND, id="never sooner than a second"),
+    ],
+)
+def test_a_pause_has_a_share_of_its_own(  # noqa: PLR0917 -- a row of the table
+    kind: str, failures: int, wait: timedelta | None, left: timedelta, shortest: timedelta, longest: timedelta
+) -> None:
+    lifetime = Lifetime(NOW - 60 * DAY, NOW + left)
+    for share, expected in ((0.0, shortest), (1.0, longest)):
+        retry_at = policy.backoff(kind, failures, lifetime, NOW, wait, share=share)
+        assert retry_at - NOW == expected
+        assert policy.pause_ends(Past(failures, retry_at, kind, wait), lifetime, NOW) == retry_at
+
+
+def test_shares_of_pauses_differ_by_device_and_failure_and_are_fixed() -> None:
+    every = [rules(jitter=0.05, share=policy.jitter_share("web", f"device-{device}")) for device in range(1000)]
+    shares = [one.pause_share(failures) for one in every for failures in (1, 2)]
+    assert shares == [one.pause_share(failures) for one in every for failures in (1, 2)]
+    assert len(set(shares)) == 2000
+    tenths = [sum(tenth <= (share or 0) * 10 < tenth + 1 for share in shares) for tenth in range(10)]
+    assert min(tenths) > 150
+    assert rules(jitter=0.0, share=0.7).pause_share(1) is None
+
+
+FIRST = policy.arrival("1", life(100 * DAY), None, START, first=True)
+
+
+@pytest.mark.parametrize(
+    ("renew_at", "jitter", "first", "earliest", "latest"),
+    [
+        pytest.param("66%", 0.05, True, 1.8, 66, id="a first certificate: anywhere"),
+        pytest.param("66%", 0.05, False, 61, 66, id="one that a renewal brought"),
+        pytest.param("66%", 0.0, True, 66, 66, id="no jitter: exactly"),
+        pytest.param("34d", 0.05, True, 61, 66, id="so many days before its end: not much sooner"),
+    ],
+)
+def test_a_first_certificate_is_renewed_anywhere_in_its_time(
+    renew_at: str, jitter: float, *, first: bool, earliest: float, latest: float
+) -> None:
+    arrival = policy.arrival("1", life(100 * DAY), None, START, first=first)
+    passed = []
+    for device in range(500):
+        own = structs.replace(rules(renew_at, jitter, policy.jitter_share("web", f"device-{device}")), arrival=arrival)
+        passed.append((policy.renew_at(life(100 * DAY), own) - START) / DAY)
+    near = (latest - earliest) / 20 + 0.001
+    assert earliest <= min(passed) <= earliest + near
+    assert latest - near <= max(passed) <= latest
+
+
+def test_a_fleet_enrolled_in_one_hour_is_flat_from_its_first_cycle() -> None:
+    days = [0] * 200
+    for device in range(2000):
+        own = rules(jitter=0.05, share=policy.jitter_share("web", f"device-{device}"))
+        arrival, lifetime = FIRST, life(100 * DAY)
+        while (now := policy.renew_at(lifetime, structs.replace(own, arrival=arrival))) < START + 200 * DAY:
+            days[(now - START) // DAY] += 1
+            lifetime = Lifetime(now, now + 100 * DAY)
+            arrival = policy.arrival("2", lifetime, arrival, now)
+    weeks = [sum(days[day : day + 7]) for day in range(4, 193, 7)]
+    assert max(weeks) < 1.3 * sum(weeks) / len(weeks)  # of 220 a week: chance alone makes 1.2
+
+
+@given(lengths, all_rules)
+def test_a_first_certificate_is_never_renewed_later(length: timedelta, any_rules: Rules) -> None:
+    arrival = policy.arrival("1", life(length), None, START, first=True)
+    usual = structs.replace(arrival, first=False)
+    first, other = (
+        policy.renew_at(life(length), structs.replace(any_rules, arrival=each)) for each in (arrival, usual)
+    )
+    assert START < first <= other
+
+
+@pytest.mark.parametrize(
+    ("rollover_at", "jitter", "latest"),
+    [
+        pytest.param("80%", 0.05, 830, id="within thirty days"),
+        pytest.param("80%", 0.0, 800, id="no jitter: when it opens"),
+        pytest.param("200d", 0.05, 800, id="so many days before its end: when it opens"),
+    ],
+)
+def test_devices_do_not_all_ask_for_the_next_ca_at_once(rollover_at: str, jitter: float, latest: float) -> None:
+    ca, mine = Lifetime(START, START + 1000 * DAY), Lifetime(START + 790 * DAY, START + 850 * DAY)
+    asks = []
+    for device in range(500):
+        own = rules(jitter=jitter, share=policy.jitter_share("web", f"device-{device}"))
+        own = structs.replace(own, rollover_at=Threshold.parse(rollover_at))
+        asks.append((policy.rollover_begins(mine, ca, own) - START) / DAY)
+    assert 800 <= min(asks) <= 801
+    assert latest - 1 <= max(asks) <= latest
+
+
+@pytest.mark.parametrize(
     ("wait", "left", "expected"),
     [
         pytest.param(None, 30 * DAY, 5 * MINUTE, id="as configured"),
