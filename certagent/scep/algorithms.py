@@ -24,7 +24,11 @@ DIGESTS: dict[str, Callable[[], hashes.HashAlgorithm]] = {
     "sha256": hashes.SHA256,
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
-    # With Ed448, of 512 bits: the first as RFC 8419 §3.1 wants it, the second as OpenSSL writes it.
+}
+MESSAGE_DIGESTS: dict[str, Callable[[], hashes.HashAlgorithm]] = {
+    **DIGESTS,
+    # Of a message that Ed448 signs, 512 bits: the first as RFC 8419 §3.1 wants it, the second as OpenSSL writes it.
+    # OpenSSL raises errors where anything else than a message's content is to be hashed with it.
     "shake256_len": partial(hashes.SHAKE256, 64),
     "shake256": partial(hashes.SHAKE256, 64),
 }

@@ -18,7 +18,7 @@ from certagent.config.key_types import KeyType
 from certagent.errors import TrustError
 from certagent.keys import PURE_OIDS, PrivateKey, PurePrivateKey, PurePublicKey, type_of
 from certagent.scep import asn1
-from certagent.scep.algorithms import DIGESTS, Signer
+from certagent.scep.algorithms import DIGESTS, MESSAGE_DIGESTS, Signer
 from certagent.text import one_line
 
 CONTENT_TYPE = "1.2.840.113549.1.9.3"
@@ -156,7 +156,7 @@ def read_degenerate(
 
 def sign(key: PrivateKey, data: bytes, digest: str) -> bytes:
     """RSA PKCS#1 v1.5, ECDSA, EdDSA or ML-DSA over `data`, wherever the key is kept."""
-    return keys.sign(key, data, DIGESTS[digest]())
+    return keys.sign(key, data, MESSAGE_DIGESTS[digest]())
 
 
 def pure_oid(key: PrivateKey) -> str | None:
@@ -193,7 +193,7 @@ def _encapsulated(content: bytes | None, content_type: str) -> cms.ContentInfo |
 
 
 def _hash(data: bytes, digest: str) -> bytes:
-    context = hashes.Hash(DIGESTS[digest]())
+    context = hashes.Hash(MESSAGE_DIGESTS[digest]())
     context.update(data)
     return context.finalize()
 
@@ -279,18 +279,21 @@ def _orders(raw: bytes) -> tuple[bytes, ...]:
 
 def _digest_of(info: cms.SignerInfo, what: str) -> str:
     digest = str(info["digest_algorithm"]["algorithm"].native)
-    if digest not in DIGESTS:
+    if digest not in MESSAGE_DIGESTS:
         raise TrustError(f"{what} uses the unknown digest {digest}", "SCEP requires SHA-256")
     return digest
 
 
 @dataclass(frozen=True)
 class _Check:
-    """How to check a signature. `kind`: of key, `rsa`, `ec` or an OID of PURE_OIDS; `scheme`: for RSA keys."""
+    """How to check a signature. `kind`: of key, `rsa`, `ec` or an OID of PURE_OIDS, which needs no `digest`.
+
+    `scheme`: for RSA keys.
+    """
 
     kind: str
     scheme: padding.PKCS1v15 | padding.PSS | None
-    digest: hashes.HashAlgorithm
+    digest: hashes.HashAlgorithm | None
 
 
 def _check_of(algorithm: algos.SignedDigestAlgorithm, digest: str) -> _Check | None:
@@ -298,15 +301,19 @@ def _check_of(algorithm: algos.SignedDigestAlgorithm, digest: str) -> _Check | N
     whose own digest is none of the message's (RFC 8419, RFC 9882); None: another.
     """
     word = algorithm["algorithm"].native
-    made = DIGESTS[digest]()
-    if word in ("rsassa_pkcs1v15", f"{digest}_rsa"):
-        return _Check("rsa", padding.PKCS1v15(), made)
-    if word in (f"{digest}_ecdsa", _ECDSA_KEY):
-        return _Check("ec", None, made)
     if (oid := algorithm["algorithm"].dotted) in PURE_OIDS.values():
-        return _Check(oid, None, made)
-    parameters = algorithm["parameters"]
-    if word != "rsassa_pss" or not isinstance(parameters, algos.RSASSAPSSParams):
+        return _Check(oid, None, None)
+    if digest not in DIGESTS:
+        return None
+    if word in ("rsassa_pkcs1v15", f"{digest}_rsa"):
+        return _Check("rsa", padding.PKCS1v15(), DIGESTS[digest]())
+    if word in (f"{digest}_ecdsa", _ECDSA_KEY):
+        return _Check("ec", None, DIGESTS[digest]())
+    return _pss_check(algorithm["parameters"], digest) if word == "rsassa_pss" else None
+
+
+def _pss_check(parameters: object, digest: str) -> _Check | None:
+    if not isinstance(parameters, algos.RSASSAPSSParams):
         return None
     mask = parameters["mask_gen_algorithm"]
     mask_digest = mask["parameters"]["algorithm"].native
@@ -314,7 +321,7 @@ def _check_of(algorithm: algos.SignedDigestAlgorithm, digest: str) -> _Check | N
     known = mask["algorithm"].native == "mgf1" and mask_digest in DIGESTS and 0 <= salt <= 512
     if parameters["hash_algorithm"]["algorithm"].native != digest or not known:
         return None
-    return _Check("rsa", padding.PSS(padding.MGF1(DIGESTS[mask_digest]()), salt), made)
+    return _Check("rsa", padding.PSS(padding.MGF1(DIGESTS[mask_digest]()), salt), DIGESTS[digest]())
 
 
 def _signed_by(certificate: x509.Certificate, check: _Check, signature: bytes, covered: Sequence[bytes]) -> bool:
@@ -325,10 +332,10 @@ def _signed_by(certificate: x509.Certificate, check: _Check, signature: bytes, c
 
 def _is_signature(key: object, check: _Check, signature: bytes, data: bytes) -> bool:
     try:
-        if isinstance(key, rsa.RSAPublicKey) and check.scheme is not None:
+        if isinstance(key, rsa.RSAPublicKey) and check.scheme is not None and check.digest is not None:
             key.verify(signature, data, check.scheme, check.digest)
             return True
-        if isinstance(key, ec.EllipticCurvePublicKey) and check.kind == "ec":
+        if isinstance(key, ec.EllipticCurvePublicKey) and check.kind == "ec" and check.digest is not None:
             key.verify(signature, data, ec.ECDSA(check.digest))
             return True
         if isinstance(key, PurePublicKey) and check.kind == PURE_OIDS[type_of(key)]:

@@ -99,6 +99,26 @@ def disagreeing_digests(signed: cms.SignedData) -> None:
     signed["signer_infos"][0]["signature_algorithm"] = {"algorithm": "sha1_rsa"}
 
 
+def signing(digest: str, signature: dict[str, object]) -> Make:
+    """A reply that names another digest, and this signature algorithm; the signature is no longer right."""
+
+    def edit(signed: cms.SignedData) -> None:
+        signer = signed["signer_infos"][0]
+        signer["digest_algorithm"] = {"algorithm": digest}
+        signer["signature_algorithm"] = signature
+
+    return edited(edit)
+
+
+def pss_over(digest: str, mask: str, salt: int = 32) -> dict[str, object]:
+    mask_of = {"algorithm": "mgf1", "parameters": {"algorithm": mask}}
+    parameters = {"hash_algorithm": {"algorithm": digest}, "mask_gen_algorithm": mask_of, "salt_length": salt}
+    return {"algorithm": "rsassa_pss", "parameters": parameters}
+
+
+PKCS1, ECDSA = {"algorithm": "rsassa_pkcs1v15"}, {"algorithm": "1.2.840.10045.2.1"}
+
+
 def md2(signed: cms.SignedData) -> None:
     signed["signer_infos"][0]["digest_algorithm"] = {"algorithm": "md2"}
 
@@ -217,6 +237,21 @@ def of_strangers(world: World) -> bytes:
         pytest.param(edited(other_signature), TrustError, "is wrong", id="signature of zeros"),
         pytest.param(edited(disagreeing_digests), TrustError, "is wrong", id="two digests named"),
         pytest.param(edited(pss), TrustError, "is wrong", id="unknown kind of signature"),
+        # SHAKE256 belongs to Ed448: with other keys, OpenSSL has no word for what it would be.
+        pytest.param(signing("shake256", PKCS1), TrustError, "is wrong", id="RSA with SHAKE256"),
+        pytest.param(signing("shake256_len", PKCS1), TrustError, "is wrong", id="RSA with SHAKE256 and a length"),
+        pytest.param(signing("shake256", ECDSA), TrustError, "is wrong", id="ECDSA with SHAKE256"),
+        pytest.param(
+            signing("shake256", pss_over("shake256", "sha256")), TrustError, "is wrong", id="PSS with SHAKE256"
+        ),
+        pytest.param(
+            signing("sha256", pss_over("sha256", "shake256")), TrustError, "is wrong", id="PSS, its mask of SHAKE256"
+        ),
+        pytest.param(signing("sha256", pss_over("sha256", "sha256", 512)), TrustError, "is wrong", id="PSS, all salt"),
+        pytest.param(signing("md5", {"algorithm": "1.3.101.112"}), TrustError, "is wrong", id="Ed25519 with RSA's key"),
+        pytest.param(
+            signing("sha1", {"algorithm": "2.16.840.1.101.3.4.3.17"}), TrustError, "is wrong", id="ML-DSA, RSA's key"
+        ),
         pytest.param(edited(md2), TrustError, "unknown digest md2", id="unknown digest"),
         pytest.param(edited(spliced_content), TrustError, "message digest", id="content replaced"),
         pytest.param(edited(success_of_a_refusal, PkiStatus.FAILURE), TrustError, "is wrong", id="FAILURE → SUCCESS"),
