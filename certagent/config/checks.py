@@ -11,19 +11,24 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from certagent import credentials
+from certagent import credentials, owned
 from certagent.believed import file_fault
 from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, dotted
 from certagent.config.keystores import KeystoreDefaults
 from certagent.config.meant import did_you_mean
 from certagent.config.programs import Fault, owner_fault, place_fault, script_fault, shell_fault
+from certagent.directories import reach
+from certagent.errors import KeystoreError
 from certagent.text import printable
 
 _INTRODUCTION = "introduce_with"
+_ANY = "*"  # any name: the question is about the directory itself
 
 
 def check(
@@ -39,7 +44,7 @@ def check(
     `directories`: state_dir and live_dir as they will be used; `files`: the configuration's own.
     """
     _check_references(decoder, authorities, keystores)
-    _check_paths(decoder, directories, files)
+    _check_paths(decoder, keystores, directories, files)
     _add_faults(decoder, _TEXT_CHECKS, decoder.problems)
 
 
@@ -75,7 +80,9 @@ def _check_references(decoder: Decoder, authorities: Mapping[str, Any], keystore
             decoder.problems.add(decoder.places[path], (*path, "authority"), "is missing", hint)
 
 
-def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterable[str]) -> None:
+def _check_paths(
+    decoder: Decoder, keystores: Mapping[str, Any], directories: Mapping[str, str], files: Iterable[str]
+) -> None:
     """Check that no file is written twice, is in one of certagent's own directories, or replaces one that is read."""
     paths = _Paths()
     roots = {word: paths.real(path) for word, path in directories.items()}
@@ -84,6 +91,7 @@ def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterab
     for found in decoder.to_check:
         if found.check in ("secret_file", "read_file"):
             taken.setdefault(paths.real(found.value), (found.path, found.value, found.place))
+    factory = _Factory.of(decoder.to_check)
     for found in decoder.to_check:
         if found.check not in ("written_file", "written_directory"):
             continue
@@ -93,10 +101,12 @@ def _check_paths(decoder: Decoder, directories: Mapping[str, str], files: Iterab
             decoder.problems.add(found.place, found.path, f"is inside {inside}", "choose another directory")
         elif found.check == "written_directory":
             continue  # several may share one
-        elif target not in taken:
-            taken[target] = (found.path, found.value, found.place)
-        else:
+        elif target in taken:
             _report_collision(decoder.problems, found, *taken[target])
+        else:
+            taken[target] = (found.path, found.value, found.place)
+            if read := factory.written_through(target, in_place=_is_in_place(keystores, found), closed=paths.is_closed):
+                _report_factory(decoder.problems, found, read.path, read.place)
 
 
 def _report_collision(
@@ -105,17 +115,58 @@ def _report_collision(
     if place is None:
         problems.add(found.place, found.path, "is part of this configuration", "choose another path")
         return
+    if _INTRODUCTION in path:
+        _report_factory(problems, found, path, place)
+        return
     if path[:2] == found.path[:2] and {path[-1], found.path[-1]} == {"key_file", "certificate_file"}:
         if text != found.value:
             what = f"is the same file as {path[-1]}, written differently"
             problems.add(found.place, found.path, what, "for one combined file, write the same path twice")
         return
-    if _INTRODUCTION in path:
-        what = f"is the factory identity that {dotted(path)} names ({place}), which is only read"
-        problems.add(found.place, found.path, what, "choose another path: the device's own identity goes beside it")
-        return
     what = f"is the same file as {dotted(path)} ({place})"
     problems.add(found.place, found.path, what, "give each its own path")
+
+
+def _report_factory(problems: Problems, found: ValueToCheck, path: KeyPath, place: Location) -> None:
+    what = f"is the factory identity that {dotted(path)} names ({place}), which is only read"
+    problems.add(found.place, found.path, what, "choose another path: the device's own identity goes beside it")
+
+
+def _is_in_place(keystores: Mapping[str, Any], found: ValueToCheck) -> bool:
+    return len(found.path) > 1 and getattr(keystores.get(str(found.path[1])), "swap", None) == "in-place"
+
+
+@dataclass(frozen=True)
+class _Factory:
+    """The files of factory identities by their inodes, which a mount or a hard link may give another path."""
+
+    files: Mapping[tuple[int, int], ValueToCheck]
+
+    @classmethod
+    def of(cls, to_check: Iterable[ValueToCheck]) -> _Factory:
+        files = {}
+        for found in to_check:
+            if _INTRODUCTION in found.path and found.check in ("secret_file", "read_file"):
+                with suppress(OSError):
+                    status = os.stat(found.value)
+                    files[status.st_dev, status.st_ino] = found
+        return cls(files)
+
+    def written_through(self, target: str, *, in_place: bool, closed: Callable[[str], bool]) -> ValueToCheck | None:
+        """What a swap of `target` would overwrite by another path; None if nothing.
+
+        A rename leaves a hard link's other name alone; what is mounted somewhere else is one file. A hard link that
+        others may have made is refused where it is used, and stops nothing else.
+        """
+        if not self.files:
+            return None
+        try:
+            status = os.lstat(target)
+        except OSError:
+            return None
+        if status.st_nlink > 1 and not (in_place and closed(target)):
+            return None
+        return self.files.get((status.st_dev, status.st_ino))
 
 
 def _check_directories(problems: Problems, places: Mapping[KeyPath, Location], roots: Mapping[str, str]) -> None:
@@ -129,18 +180,25 @@ def _check_directories(problems: Problems, places: Mapping[KeyPath, Location], r
 
 
 class _Paths:
-    """What paths resolve to. Each directory is resolved once: many keystores share a few."""
+    """What paths resolve to, by the links that certagent follows (directories.py).
+
+    Somebody else's link stops nothing here: nothing is written through it, and its keystore says so when it is used.
+    Each directory is resolved once: many keystores share a few.
+    """
 
     def __init__(self) -> None:
-        self._directories: dict[str, str] = {}
+        self._directories: dict[str, tuple[str, bool]] = {}
 
-    def real(self, path: str) -> str:
+    def real(self, path: str, links: int = 40) -> str:
         # POSIX leaves two leading slashes undefined; for Linux they are one.
         path = "/" + path.lstrip("/") if path.startswith("/") else path
         parent, name = os.path.split(path)
-        if name in ("", ".", "..") or os.path.islink(path):  # noqa: PTH114  without a Path
-            return os.path.realpath(path)
-        return f"{self._directory(parent).removesuffix('/')}/{name}"
+        if name in ("", ".", ".."):
+            return self._directory(path)[0]
+        place, closed = self._directory(parent)
+        if closed and links and os.path.islink(path) and os.lstat(path).st_uid in owned.owners():  # noqa: PTH114
+            return self.real(os.path.join(parent, os.readlink(path)), links - 1)  # noqa: PTH115
+        return f"{place.removesuffix('/')}/{name}"
 
     def target(self, path: str, live_dir: str) -> str:
         """The path that a write to `path` replaces. With `swap: symlink`, `path` itself is a link into `live_dir`."""
@@ -148,10 +206,25 @@ class _Paths:
         parent, name = os.path.split(path)
         return f"{self.real(parent)}/{name}" if is_within(real, live_dir) else real
 
-    def _directory(self, path: str) -> str:
+    def is_closed(self, path: str) -> bool:
+        """Whether only root and we can put a name there."""
+        return self._directory(os.path.dirname(path))[1]  # noqa: PTH120
+
+    def _directory(self, path: str) -> tuple[str, bool]:
+        """Where it is, and whether only root and we can put a link in it."""
         if path not in self._directories:
-            self._directories[path] = os.path.realpath(path)
+            self._directories[path] = _resolved(path)
         return self._directories[path]
+
+
+def _resolved(path: str) -> tuple[str, bool]:
+    try:
+        with reach(Path(path, _ANY), last="itself") as place:
+            return place.directory.place, place.directory.closed
+    except KeystoreError:  # somebody else's link
+        return path, False
+    except OSError:  # it does not exist
+        return os.path.realpath(path), False
 
 
 def is_within(path: str, directory: str) -> bool:

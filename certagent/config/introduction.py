@@ -12,10 +12,15 @@ from msgspec import Meta
 from certagent.config.parts import Definition, Secret
 from certagent.config.values import Label, ReadFile, SecretFile
 
+# The attributes of RFC 7512 §2.3 that say which token and which object; none of those after `?`, which may hold a PIN.
+_WORDS = (
+    "token|manufacturer|serial|model|id|object|type"
+    "|slot-id|slot-description|slot-manufacturer|library-description|library-manufacturer|library-version"
+)
 KeyUri = Annotated[
     str,
     Meta(
-        pattern=r"^pkcs11:(?!.*pin-)(?=.*[:;]id=)\S+$",
+        pattern=rf"^pkcs11:(?=(.*;)?id=[^;])(({_WORDS})=[^;?&\s]*(;(?!$)|$))+$",
         extra={
             "what": "a pkcs11: URI that names a key by its id, without a PIN",
             "hint": "write e.g. pkcs11:token=factory;id=%01; `pkcs11-tool --list-objects` shows the ID",

@@ -377,7 +377,7 @@ Account = Annotated[
 Token = Annotated[
     str,
     Meta(
-        pattern=r"^(pkcs11:(?!.*pin-)\S+|serial:\S{1,16}|(?!pkcs11:|serial:).{1,32})$",
+        pattern=r"^(pkcs11:(?!.*[Pp][Ii][Nn]-)\S+|serial:\S{1,16}|(?!pkcs11:|serial:).{1,32})$",
         extra={
             "what": "a token's label, serial:NUMBER, or a pkcs11: URI without a PIN",
             "hint": "write e.g. token: vpn; `pkcs11-tool --list-token-slots` lists the tokens",

@@ -577,6 +577,7 @@ FIELDS = [
         )
         for word, token in {
             "by a URI with its PIN": "pkcs11:token=vpn?pin-value=hunter2",
+            "by a URI with its PIN in capitals": "pkcs11:token=vpn?PIN-value=hunter2",
             "of no name": "",
             "of a label longer than labels are": "v" * 33,
             "of a serial number longer than those are": "serial:" + "1" * 17,

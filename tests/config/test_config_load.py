@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -12,7 +13,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from certagent.config.checks import _Factory
 from certagent.config.configuration import Configuration
+from certagent.config.decode import Location, ValueToCheck
 from certagent.config.key_types import KeyType
 from certagent.config.keystores import KeystoreDefaults, PemKeystore
 from certagent.config.load import digest_of, load_configuration, state_dir_of
@@ -153,6 +156,87 @@ def test_paths_that_are_links_into_the_live_directory_stay_right(site: Site) -> 
 def test_two_links_to_one_file_are_one_file(site: Site) -> None:
     (site.directory / "web.pem").symlink_to("web.key")
     assert "is the same file as" in site.problems()[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("leads_to", ["agent.yaml", "web.key", "corp.challenge", "state", "."])
+def test_somebody_elses_link_stops_no_other_keystore(site: Site, leads_to: str) -> None:
+    """Who owns a keystore's directory may put any link there: nothing is written through it (keystore/files.py)."""
+    site.change({18: "  theirs: {type: pem, key_file: DIR/theirs/key.pem, certificate_file: DIR/theirs/in/cert.pem}"})
+    theirs = site.directory / "theirs"
+    theirs.mkdir()
+    for link in (theirs / "key.pem", theirs / "in"):
+        link.symlink_to(site.directory / leads_to)
+        os.chown(link, 65534, 65534, follow_symlinks=False)
+    os.chown(theirs, 65534, 65534)
+    assert set(load_configuration(site.main).keystores) == {"web", "theirs"}
+
+
+FACTORY = "    introduce_with: {type: pem, key_file: DIR/factory.key, certificate_file: DIR/factory.pem}"
+WHERE = {
+    "of the authority": {7: f"{FACTORY}\n    challenge: {{file: DIR/corp.challenge}}"},
+    "of the keystore": {17: FACTORY},
+}
+
+
+@pytest.mark.parametrize("where", WHERE.values(), ids=list(WHERE))
+@pytest.mark.parametrize("read", ["factory.key", "factory.pem"])
+@pytest.mark.parametrize(("line", "written"), [(15, "key_file"), (16, "certificate_file")])
+def test_a_factory_identity_is_no_file_of_a_keystore(
+    site: Site, where: dict[int, str], read: str, line: int, written: str
+) -> None:
+    lines = {**where, line: f"    {written}: DIR/{read}"}
+    site.change(dict(sorted(lines.items(), reverse=True)))
+    [problem] = site.problems()
+    assert f"keystores.web.{written}: is the factory identity that " in problem
+
+
+@pytest.mark.parametrize(
+    ("swap", "is_refused"), [("in-place", True), ("rename", False)], ids=["written into", "only its name replaced"]
+)
+def test_a_hard_link_of_a_factory_identity(site: Site, swap: str, *, is_refused: bool) -> None:
+    site.change({17: f"{FACTORY}\n    swap: {swap}"})
+    for name in ("factory.key", "factory.pem"):
+        site.write(name, "", 0o600)
+    (site.directory / "web.pem").hardlink_to(site.directory / "factory.pem")
+    if is_refused:
+        assert "keystores.web.certificate_file: is the factory identity that " in site.problems()[0]
+    else:
+        load_configuration(site.main)
+
+
+def test_a_factory_identity_that_is_mounted_elsewhere_too_is_written_into(tmp_path: Path) -> None:
+    """Seen from here, a mount is the same inode by another path."""
+    (tmp_path / "factory.pem").write_text("")
+    read = ValueToCheck("read_file", ("introduce_with",), Location("agent.yaml", 1), f"{tmp_path}/factory.pem")
+    found = _Factory.of([read]).written_through(f"{tmp_path}/./factory.pem", in_place=False, closed=lambda _: False)
+    assert found == read
+
+
+URIS = {
+    "pkcs11:token=factory;id=%01": True,
+    "pkcs11:id=%01;token=factory;object=Device%20key;type=private": True,
+    "pkcs11:token=factory": False,
+    "pkcs11:token=factory;id=": False,
+    "pkcs11:token=factory;id=%01;pin-value=hunter2": False,
+    "pkcs11:token=factory;id=%01?pin-value=hunter2": False,
+    "pkcs11:token=factory;id=%01?PIN-VALUE=hunter2": False,
+    "pkcs11:token=factory;id=%01?pin%2dvalue=hunter2": False,
+    "pkcs11:token=factory;id=%01&pin-source=/etc/hunter2": False,
+}
+
+
+@pytest.mark.parametrize(("uri", "is_taken"), URIS.items())
+def test_the_uri_of_a_factory_identity_names_a_key_and_no_pin(site: Site, uri: str, *, is_taken: bool) -> None:
+    """Else every message about it would tell the PIN."""
+    token = f'{{type: pkcs11, module: /usr/lib/p11.so, uri: "{uri}", pin: {{file: DIR/pin}}}}'
+    site.change({17: f"    introduce_with: {token}"})
+    if is_taken:
+        load_configuration(site.main)
+    else:
+        [problem] = site.problems()
+        assert "without a PIN" in problem
+        assert "hunter2" not in problem
 
 
 STATE_DIRS = [
