@@ -116,7 +116,8 @@ def pss_over(digest: str, mask: str, salt: int = 32) -> dict[str, object]:
     return {"algorithm": "rsassa_pss", "parameters": parameters}
 
 
-PKCS1, ECDSA = {"algorithm": "rsassa_pkcs1v15"}, {"algorithm": "1.2.840.10045.2.1"}
+PKCS1: dict[str, object] = {"algorithm": "rsassa_pkcs1v15"}
+ECDSA: dict[str, object] = {"algorithm": "1.2.840.10045.2.1"}
 
 
 def md2(signed: cms.SignedData) -> None:
