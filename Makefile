@@ -45,7 +45,7 @@ PACKAGES := openssl man-db mandoc scep nginx-light haproxy systemd-container fak
 # To build a Debian package; build-essential because dpkg-buildpackage asks for it.
 DEB_PACKAGES := debhelper build-essential fakeroot
 # A gigabyte for the slow tests alone.
-MORE_PACKAGES := $(DEB_PACKAGES) golang-go golang-github-smallstep-certificates-dev prometheus zsh fish
+MORE_PACKAGES := cron $(DEB_PACKAGES) golang-go golang-github-smallstep-certificates-dev prometheus zsh fish
 # The daemons of the shipped definitions, beside nginx and HAProxy.
 DAEMON_PACKAGES := openvpn freeradius eapoltest charon-systemd strongswan-swanctl libcharon-extra-plugins iproute2 wpasupplicant hostapd \
 	apache2 stunnel4 mosquitto postgresql default-jdk-headless pkcs11-provider postfix dovecot-imapd

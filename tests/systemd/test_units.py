@@ -248,6 +248,25 @@ echo timedated itself: $(timedatectl show --property=NTPSynchronized --value)
     assert "Traceback" not in printed
 
 
+@pytest.mark.slow
+@pytest.mark.needs("nspawn", "openssl", "cron")
+def test_cron_instead_of_both(machine: Machine) -> None:
+    """The line of docs/running.md, every minute."""
+    [line] = re.findall(r"^\S+ \* .*renew --due", (ROOT / "docs/running.md").read_text(), re.MULTILINE)
+    machine.install("certagent-recover.service")
+    machine.write("/etc/certagent/agent.yaml", CONFIGURATION)
+    machine.write("/etc/cron.d/certagent", f"{line.replace('*/30', '*')}\n", 0o644)
+    printed = machine.boot(f"""{LIBRARY}
+lab
+cron
+for try in $(seq 900); do test -e /etc/ssl/web.pem && break; sleep 0.1; done
+openssl verify -CAfile /root/lab/ca.pem /etc/ssl/web.pem
+certagent status
+""")
+    assert "/etc/ssl/web.pem: OK" in printed, printed
+    assert "/etc/cron.d/certagent has cron start `certagent renew`" in printed, printed
+
+
 AS_USER = """\
 authorities:
   lab: {url: "http://127.0.0.1:8080/scep", fingerprint: "FINGERPRINT", challenge: {credential: challenge}}
