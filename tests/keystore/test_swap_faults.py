@@ -214,6 +214,9 @@ def test_a_full_disk_at_any_call_of_staging_leaves_no_trace(scene: Scene) -> Non
             error = attempt(lambda: swap.stage(scene.plan))
         if not hit:
             break
+        if hit == ["link"]:  # a copy takes the place of a second name
+            assert error is None
+            continue
         assert "No space left on device" in str(error)
         assert error
         assert error.hint

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from certagent.config.key_types import KeyType
+from certagent.config.key_types import IN_TOKENS, KeyType
 from certagent.errors import KeystoreError
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
@@ -60,7 +60,9 @@ def test_the_private_key_cannot_be_read(site: TokenSite) -> None:
     assert secret == []
 
 
-@pytest.mark.parametrize("key_type", [each for each in KeyType if each is not KeyType.RSA_4096])
+@pytest.mark.parametrize(
+    "key_type", [each for each in KeyType if each.family in IN_TOKENS and each is not KeyType.RSA_4096]
+)
 def test_every_type_of_key(place: Place, make_site: Sites, key_type: KeyType) -> None:
     site = make_site(place)
     site.write(f"key_type: {key_type}")
