@@ -91,7 +91,7 @@ def _check_paths(
     for found in decoder.to_check:
         if found.check in ("secret_file", "read_file"):
             taken.setdefault(paths.real(found.value), (found.path, found.value, found.place))
-    factory = _Factory.of(decoder.to_check)
+    factory = _Factory.of(decoder.to_check, paths.real)
     for found in decoder.to_check:
         if found.check not in ("written_file", "written_directory"):
             continue
@@ -143,12 +143,12 @@ class _Factory:
     files: Mapping[tuple[int, int], ValueToCheck]
 
     @classmethod
-    def of(cls, to_check: Iterable[ValueToCheck]) -> _Factory:
+    def of(cls, to_check: Iterable[ValueToCheck], real: Callable[[str], str]) -> _Factory:
         files = {}
         for found in to_check:
             if _INTRODUCTION in found.path and found.check in ("secret_file", "read_file"):
                 with suppress(OSError):
-                    status = os.stat(found.value)
+                    status = os.lstat(real(found.value))
                     files[status.st_dev, status.st_ino] = found
         return cls(files)
 

@@ -172,6 +172,18 @@ def test_somebody_elses_link_stops_no_other_keystore(site: Site, leads_to: str) 
     assert set(load_configuration(site.main).keystores) == {"web", "theirs"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_somebody_elses_link_in_place_of_a_factory_identity_stops_no_keystore(site: Site) -> None:
+    site.change({17: FACTORY.replace("DIR/factory.key", "DIR/theirs/factory.key")})
+    site.write("web.key", "", 0o600)
+    link = site.directory / "theirs/factory.key"
+    link.parent.mkdir()
+    link.symlink_to(site.directory / "web.key")
+    for path in (link, link.parent):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    load_configuration(site.main)
+
+
 FACTORY = "    introduce_with: {type: pem, key_file: DIR/factory.key, certificate_file: DIR/factory.pem}"
 WHERE = {
     "of the authority": {7: f"{FACTORY}\n    challenge: {{file: DIR/corp.challenge}}"},
@@ -209,7 +221,9 @@ def test_a_factory_identity_that_is_mounted_elsewhere_too_is_written_into(tmp_pa
     """Seen from here, a mount is the same inode by another path."""
     (tmp_path / "factory.pem").write_text("")
     read = ValueToCheck("read_file", ("introduce_with",), Location("agent.yaml", 1), f"{tmp_path}/factory.pem")
-    found = _Factory.of([read]).written_through(f"{tmp_path}/./factory.pem", in_place=False, closed=lambda _: False)
+    found = _Factory.of([read], str).written_through(
+        f"{tmp_path}/./factory.pem", in_place=False, closed=lambda _: False
+    )
     assert found == read
 
 
