@@ -64,7 +64,9 @@ def row(name: str, it: Transaction, error: CertagentError, expected: Way, *, exp
         row("19, cut off for ever", transaction(MessageType.PKCS_REQ, unheard=9), CUT, Way.LATER),
         # the same, and the certificate has expired
         row("expired, badRequest", PLAIN, signed("badRequest"), Way.END, expired=True),
-        row("expired, HTTP 403", PLAIN, http(403), Way.END, expired=True),
+        # Anybody on the path can say so, and the next rung may cost a challenge.
+        row("expired, HTTP 403 once", PLAIN, http(403), Way.LATER, expired=True),
+        row("expired, HTTP 403 twice", transaction(MessageType.PKCS_REQ, unheard=1), http(403), Way.END, expired=True),
         row("expired, HTTP 500 once", PLAIN, http(500), Way.LATER, expired=True),
         row("expired, HTTP 500 twice", transaction(MessageType.PKCS_REQ, unheard=1), http(500), Way.END, expired=True),
         row("expired, cut off twice", transaction(MessageType.PKCS_REQ, unheard=1), CUT, Way.END, expired=True),
