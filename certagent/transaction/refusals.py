@@ -60,8 +60,8 @@ def way(transaction: Transaction, error: CertagentError, *, may_enroll: bool) ->
     may_be_the_type = _may_mean_the_type(error) if refused else again
     if may_be_the_type and not waits and transaction.message_type == MessageType.RENEWAL_REQ:
         return Way.PLAIN
-    # A person may be about to decide, or another way costs a challenge: only the CA's own word ends that at once. Anybody
-    # on the path can say HTTP 400.
+    # A person may be about to decide, or another way costs a challenge: only the CA's own word ends that at once.
+    # Anybody on the path can say HTTP 400.
     if (waits or may_enroll) and not again:
         refused = isinstance(error, RejectedError)
     return Way.END if refused or (may_enroll and again) else Way.LATER
