@@ -1,3 +1,3 @@
 """certagent: keeps the certificates of routers and Linux hosts alive over SCEP."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
