@@ -358,7 +358,7 @@ def exchange(path, aside, aim):
     quietly(os.symlink, aim, path)
     time.sleep(random.random() / 500)
     look()
-    if os.path.islink(path):
+    if quietly(os.readlink, path) == aim:  # not certagent's, without which there is no key
         quietly(os.unlink, path)
         quietly(os.rename, aside, path)
 
