@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-_ROUNDS_LIMIT = 1_000_000
-_DIGESTS: dict[str, hashes.HashAlgorithm] = {
+ROUNDS_LIMIT = 1_000_000
+DIGESTS: dict[str, hashes.HashAlgorithm] = {
     "sha1": hashes.SHA1(),  # noqa: S303 -- to read what older tools wrote
     "sha224": hashes.SHA224(),
     "sha256": hashes.SHA256(),
@@ -22,7 +22,7 @@ _DIGESTS: dict[str, hashes.HashAlgorithm] = {
 def rounds_of(algorithm: algos.EncryptionAlgorithm) -> int:
     """The number of key derivation rounds. Raises ValueError for a number that would take too long."""
     rounds = algorithm.kdf_iterations if algorithm.kdf == "pbkdf2" else None
-    if not isinstance(rounds, int) or not 0 < rounds <= _ROUNDS_LIMIT:
+    if not isinstance(rounds, int) or not 0 < rounds <= ROUNDS_LIMIT:
         raise ValueError
     return rounds
 
@@ -33,7 +33,7 @@ def decrypt(algorithm: algos.EncryptionAlgorithm, data: bytes, password: bytes) 
         raise ValueError
     if algorithm.key_length not in (16, 24, 32):  # the file may ask for gigabytes
         raise ValueError
-    kdf = PBKDF2HMAC(_DIGESTS[algorithm.kdf_hmac], algorithm.key_length, algorithm.kdf_salt, rounds_of(algorithm))
+    kdf = PBKDF2HMAC(DIGESTS[algorithm.kdf_hmac], algorithm.key_length, algorithm.kdf_salt, rounds_of(algorithm))
     decryptor = Cipher(AES(kdf.derive(password)), modes.CBC(algorithm.encryption_iv)).decryptor()
     unpadder = PKCS7(128).unpadder()
     padded = decryptor.update(data) + decryptor.finalize()

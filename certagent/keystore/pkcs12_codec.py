@@ -31,15 +31,7 @@ from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
 
 ROUNDS = 20_000
-_ROUNDS_LIMIT = 1_000_000
 _CONTENTS_LIMIT = 16
-_DIGESTS: dict[str, hashes.HashAlgorithm] = {
-    "sha1": hashes.SHA1(),  # noqa: S303 -- to read what older tools wrote
-    "sha224": hashes.SHA224(),
-    "sha256": hashes.SHA256(),
-    "sha384": hashes.SHA384(),
-    "sha512": hashes.SHA512(),
-}
 _RC2 = ("pkcs12_sha1_rc2_40", "pkcs12_sha1_rc2_128")
 # What asn1crypto and cryptography raise for malformed bytes.
 _UNREADABLE = (
@@ -304,7 +296,7 @@ def _mac_fits(data: Any, safe: bytes, password: bytes) -> bool:
         return True
     digest = data["mac"]["digest_algorithm"]["algorithm"].native
     rounds = data["iterations"].native
-    if digest not in _DIGESTS or not 0 < rounds <= _ROUNDS_LIMIT:
+    if digest not in pbes2.DIGESTS or not 0 < rounds <= pbes2.ROUNDS_LIMIT:
         raise ValueError
     wanted = _mac(digest, safe, password, data["mac_salt"].native, rounds)
     return hmac.compare_digest(wanted, data["mac"]["digest"].native)
@@ -344,7 +336,7 @@ def _check_rounds(algorithm: algos.EncryptionAlgorithm) -> int:
     if algorithm["algorithm"].native == "pbes2":
         return pbes2.rounds_of(algorithm)
     rounds = algorithm["parameters"]["iterations"].native
-    if not isinstance(rounds, int) or not 0 < rounds <= _ROUNDS_LIMIT:
+    if not isinstance(rounds, int) or not 0 < rounds <= pbes2.ROUNDS_LIMIT:
         raise ValueError
     return rounds
 
