@@ -174,6 +174,22 @@ def _anywhere(arrived: datetime, moment: datetime, rules: Rules) -> datetime:
     return arrived + (moment - arrived) * share
 
 
+def as_any_other(arrival: Arrival) -> Arrival:
+    """The arrival of a certificate that is renewed at its threshold, though it may be a first one."""
+    return msgspec.structs.replace(arrival, first=False)
+
+
+def only_later(lifetime: Lifetime, rules: Rules, now: datetime) -> datetime | None:
+    """The threshold of a first certificate whose own moment is before that; None if it is past, or for others.
+
+    Nothing is lost if the CA refuses such an early renewal: some renew only in the last part of a certificate's life.
+    """
+    if rules.arrival is None or not rules.spreads_first:
+        return None
+    moment = renew_at(lifetime, msgspec.structs.replace(rules, arrival=as_any_other(rules.arrival)))
+    return moment if now < moment else None
+
+
 def came_late(lifetime: Lifetime, rules: Rules) -> bool:
     """Whether the certificate was already past its threshold when certagent put it in place."""
     return lifetime.length > timedelta(0) and rules.arrival is not None and _passed(lifetime, rules) <= rules.arrival.at

@@ -16,10 +16,12 @@ from certagent.lifetime import (
     Rules,
     another_share,
     arrival,
+    as_any_other,
     came_late,
     fits,
     jitter_share,
     lifetime_of,
+    only_later,
     renew_at,
 )
 from certagent.moments import later
@@ -36,6 +38,7 @@ __all__ = [
     "Rules",
     "another_share",
     "arrival",
+    "as_any_other",
     "ask_again_for_next_ca",
     "backoff",
     "came_late",
@@ -50,6 +53,7 @@ __all__ = [
     "lifetime_of",
     "look_at_staged_again",
     "next_ca_is_late",
+    "only_later",
     "opening",
     "passes_over_hours",
     "pause_ends",

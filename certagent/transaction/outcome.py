@@ -9,8 +9,9 @@ import msgspec
 
 from certagent import policy, state
 from certagent.certificate import serial_hex
-from certagent.errors import CertagentError, KeystoreError, OwedError, named
+from certagent.errors import CertagentError, KeystoreError, OwedError, RejectedError, named
 from certagent.policy import Past
+from certagent.text import iso
 from certagent.transaction import events, hours, next_step
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
@@ -83,6 +84,22 @@ def arrived(context: Context, before: state.State, result: Result) -> state.Stat
 
 
 _PLACES = {Result.ENROLLED: Kind.ENROLLMENT, Result.RENEWED: Kind.RENEWAL, Result.ROLLED_OVER: Kind.ROLLOVER}
+
+
+def put_off(context: Context, before: state.State, refusal: RejectedError) -> state.State | None:
+    """What to remember if the CA refused to renew a first certificate before its threshold; None if it is no such case.
+
+    certagent chose that early moment, to spread a fleet, so this is no failure: the renewal waits for the threshold.
+    """
+    certificate = certificate_in_place(context.configured.keystore)
+    if certificate is None or before.arrival is None:
+        return None
+    rules = context.situation(certificate, Past(), before.rollover, before.arrival).rules
+    moment = policy.only_later(policy.Lifetime.of(certificate), rules, context.clock())
+    if moment is None:
+        return None
+    context.log(f"{refusal}; perhaps it is too early for this CA: certagent asks again at {iso(moment)}")
+    return msgspec.structs.replace(before, arrival=policy.as_any_other(before.arrival))
 
 
 def _look(context: Context, past: Past, before: state.State) -> Situation:

@@ -23,6 +23,7 @@ from certagent.errors import (
     CertagentError,
     DamagedError,
     KeystoreError,
+    RejectedError,
     RevokedError,
     StateError,
 )
@@ -132,7 +133,7 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
             before, context.configured.digest, watched
         )
         past = replace(past, retry_at=None) if at_once else past
-        result, error = _renewed(context, wish, past, before, stopping)
+        result, error, before = _renewed(context, wish, past, before, stopping)
         if debt.put_right(context) and wish is not Wish.FINISH:
             hooks_failed = debt.pay(context, past)
             error = error or hooks_failed
@@ -195,13 +196,17 @@ def _memory(context: Context) -> state.State:
 
 def _renewed(
     context: Context, wish: Wish, past: Past, before: state.State, stopping: Callable[[], bool]
-) -> tuple[Result, CertagentError | None]:
+) -> tuple[Result, CertagentError | None, state.State]:
+    """The result, the error if it failed, and what to remember."""
     try:
-        return _enroll_or_renew(context, wish, past, before, stopping), None
+        return _enroll_or_renew(context, wish, past, before, stopping), None, before
     except StateError:
         raise
+    except RejectedError as error:
+        waits = outcome.put_off(context, before, error) if not wish.forces else None
+        return (Result.FAILED, error, before) if waits is None else (Result.NOTHING, None, waits)
     except CertagentError as error:
-        return Result.FAILED, error
+        return Result.FAILED, error, before
 
 
 def _tidy_up(context: Context) -> None:
