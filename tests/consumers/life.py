@@ -8,6 +8,7 @@ written to RESULT.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -92,7 +93,8 @@ class Life:
         for shipped, changed in self.consumer.changes.items():
             assert shipped in text, shipped
             text = text.replace(shipped, changed)
-        definition.write_text(text)
+        # The next CA at once, not at a moment of this host's own.
+        definition.write_text(re.sub(r"^( +)type: .*$", r"\g<0>\n\1jitter: 0%", text, flags=re.MULTILINE))
         challenge = HOME / "challenge"
         challenge.write_text(self.ca.challenge)
         challenge.chmod(0o600)
