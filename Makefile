@@ -37,7 +37,7 @@ QUICK := tests/unit tests/config tests/scep
 BOTH_ENDS := tests/unit tests/config tests/scep tests/cli tests/keystore tests/agent
 
 # What the tests run against, besides Python: see PARTS in tests/conftest.py.
-PACKAGES := openssl man-db mandoc scep nginx-light haproxy systemd-container faketime strace tmux util-linux mount \
+PACKAGES := openssl man-db mandoc scep nginx-light haproxy systemd-container faketime strace tmux util-linux mount e2fsprogs \
 	certmonger strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins dbus slapd default-jre-headless \
 	gcc libc6-dev softhsm2 opensc libengine-pkcs11-openssl \
 	swtpm swtpm-tools tpm2-abrmd tpm2-tools libtpm2-pkcs11-1 libtpm2-pkcs11-tools \

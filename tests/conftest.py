@@ -68,6 +68,7 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "opensc": (("pkcs11-tool",), False, "opensc"),
     "engine": ((f"{LIBRARIES}/engines-3/pkcs11.so",), False, "libengine-pkcs11-openssl"),
     "provider": ((f"{LIBRARIES}/ossl-modules/pkcs11.so",), False, "pkcs11-provider"),
+    "chattr": (("chattr",), True, "e2fsprogs"),
     "cron": (("cron",), True, "cron"),
     "debhelper": (("dh", "dpkg-buildpackage", "/usr/share/build-essential"), True, "debhelper build-essential"),
     "gcc": (("gcc",), False, "gcc"),

@@ -255,7 +255,7 @@ def _kind(each: Schema) -> str:
 
 def _title(name: str, section: int, date: str, package: str) -> str:
     """Then the text is ragged: a list of choices has no spaces to stretch."""
-    return f'.TH {name} {section} "{date}" "{package} {__version__}"\n.ad l'
+    return f'.TH {name} {section} "{date}" "{package} {__version__}"\n.ds AD l\n.ad l'
 
 
 def _escaped(text: str) -> str:

@@ -102,7 +102,14 @@ def long_name(site: Site) -> Iterator[str]:
     site.write()
 
 
-OBSTACLES = [immutable, directory_append_only, mount_point, full_disk, read_only, long_name]
+OBSTACLES = [
+    pytest.param(immutable, marks=pytest.mark.needs("chattr")),
+    pytest.param(directory_append_only, marks=pytest.mark.needs("chattr")),
+    mount_point,
+    full_disk,
+    read_only,
+    long_name,
+]
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)
