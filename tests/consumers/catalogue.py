@@ -166,6 +166,7 @@ class Consumer:
     `needs`: parts of tests/conftest.py. `verifies`: it wants a certificate of its clients. `refuses`: it refuses
     connections for a moment when a hook has it read its files again. `starts`: a hook starts it, the first time.
     `quiet`: hooks have nothing to complain about while it does not run. `tries`: visits of a peer between renewals.
+    `lead`: seconds, on a quiet machine, in which two peers and a worker fit: one of them may wait to be refused.
     """
 
     needs: tuple[str, ...]
@@ -182,6 +183,7 @@ class Consumer:
     starts: bool = False
     quiet: bool = False
     tries: int = 100
+    lead: float = 15.0
 
 
 CONSUMERS = {
@@ -236,6 +238,7 @@ CONSUMERS = {
         verifies=True,
         starts=True,
         tries=5,
+        lead=30.0,
     ),
     "strongswan": Consumer(
         ("swanctl", "strongswan-libipsec"),

@@ -38,7 +38,6 @@ from tests.waiting import PATIENCE, slowness, until
 CONFIG = Path("/etc/certagent/agent.yaml")
 HOME = Path("/root/life")
 RENEWALS = 3
-LEAD = 15.0  # seconds, on a quiet machine, from the announcement of the next CA to its begin: a worker has to fit in
 DAY = timedelta(days=1)
 
 
@@ -134,7 +133,7 @@ class Life:
     def roll_over(self, url: str) -> None:
         """During it: the next CA has begun, its certificates are in use elsewhere, and we have not changed over yet."""
         generations, first = self.ca.generations, self.ca.generation
-        begins = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=LEAD * slowness())
+        begins = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=self.consumer.lead * slowness())
         second = generations._made(begins)
         peers = [self.rollover_peer(number, each, first, second) for number, each in ((1, first), (2, second))]
         self.seen.before = [peer.is_served() for peer in peers]
