@@ -134,7 +134,7 @@ class Keystores:
         """
         with suppress(StateError):  # each keystore's worker will report it
             self._strays = bool(recovery.open_transactions(self._state_dir, apart_from=self._memories))
-        now = self._clocks.now()
+        now, host = self._clocks.now(), identifier()
         doubt = wall_clock.look(self._state_dir, now, believed=False)
         self._sights.begin(self._served.authorities)
         for number, (name, memory) in enumerate(self._memories.items()):
@@ -144,7 +144,7 @@ class Keystores:
                 self._leave_alone(name, memory, look.known)
                 continue
             if spread and look is not None and not memory.served.punctual:
-                share = policy.another_share(policy.jitter_share(name, identifier()), "start")
+                share = policy.another_share(policy.jitter_share(name, host), "start")
                 pause = schedule.start_pause(look, share, now)
                 memory.not_before = now + pause if pause else None
             self._want(name)

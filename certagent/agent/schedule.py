@@ -98,6 +98,13 @@ class Look:
     open: bool
     host: Host
 
+    @property
+    def is_as_left(self) -> bool:
+        """Whether definition, CAs and files are those that the last worker saw."""
+        known = self.known
+        same = (known.definition, known.authority) == (self.definition, self.authority)
+        return same and known.watched == self.watched
+
 
 def is_quiet(look: Look, now: datetime) -> bool:
     """Whether a keystore needs no worker before its next action: all is well, nothing changed, and a worker looked at
@@ -116,8 +123,8 @@ def is_quiet(look: Look, now: datetime) -> bool:
         and known.next_action_at is not None
         and known.next_action_at > now
         and timedelta(0) <= now - look.kept_at < LONGEST_REST
-        and (known.definition, known.authority) == (look.definition, look.authority)
-        and known.watched == look.watched != {}
+        and look.is_as_left
+        and look.watched != {}
         and (known.host is None or known.host.may_be(look.host))
     )
 
@@ -129,8 +136,7 @@ def start_pause(look: Look, share: float, now: datetime) -> timedelta:
     """
     known, seen = look.known, look.known.seen
     is_due = known.next_action in (Action.RENEW, Action.ROLLOVER) and not known.failures and not look.open
-    as_left = (known.definition, known.authority) == (look.definition, look.authority) and known.watched == look.watched
-    if not (is_due and as_left) or seen is None or not seen.not_before <= now < seen.not_after:
+    if not (is_due and look.is_as_left) or seen is None or not seen.not_before <= now < seen.not_after:
         return timedelta(0)
     return share * start_spread(seen.not_after - now)
 

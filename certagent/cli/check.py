@@ -13,14 +13,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
-from certagent import believed, keys, owned, policy, state, wall_clock
+from certagent import believed, owned, policy, state, wall_clock
 from certagent.cli import assemble
 from certagent.cli.check_authority import about_authority
 from certagent.cli.check_crls import check_crls
 from certagent.cli.check_findings import Seen, in_place, little_memory, misnamed, next_step, rollover, warnings
-from certagent.cli.check_introduction import about_introduction, looked_at
+from certagent.cli.check_introduction import Introductions
 from certagent.cli.check_openssl import consumers
 from certagent.cli.check_report import AsJson, Report, Shown, many
 from certagent.cli.check_secrets import Secrets
@@ -39,14 +37,13 @@ from certagent.keystore.base import Identity, Keystore
 from certagent.keystore.files import explained, look_at, ownership, resolve
 from certagent.keystore.hash_directory import A_NAME
 from certagent.mounts import Mounts
-from certagent.state_directory import KeystoreDirectory, StateDirectory
+from certagent.state_directory import StateDirectory
 from certagent.status.ladder import ladders
 from certagent.status.snapshot import InPlace, take_snapshot
 from certagent.text import iso
 from certagent.transaction import copies, recovery
-from certagent.transaction.configured import ConfiguredKeystore, configured_keystore
+from certagent.transaction.configured import configured_keystore
 from certagent.transaction.journal import Transaction
-from certagent.transaction.ladder import check_introduction
 from certagent.trust.authorities import Authorities, Contact
 from certagent.trust.proof_of_use import untried
 
@@ -107,6 +104,7 @@ def _groups(
     if os.path.lexists(configuration.state_dir) and not os.path.isdir(configuration.state_dir):  # noqa: PTH112
         return  # already reported; everything else would be in there
     secrets = Secrets.on_this_host(configuration, lacking)
+    introductions = Introductions(Path(configuration.state_dir), secrets, now)
     names = assemble.chosen(configuration, wanted)
     used = dict.fromkeys(configuration.keystores[each].authority for each in names)
     for name in used if wanted else configuration.authorities:
@@ -119,17 +117,14 @@ def _groups(
         )
         if authority.introduce_with is not None:
             at = f"authorities.{name}.introduce_with"
-            state_dir = Path(configuration.state_dir)
-            yield (
-                f"introductions to {name}",
-                about_introduction(
-                    authority.introduce_with, at, authority, state_dir=state_dir, secrets=secrets, now=now
-                ),
-            )
+            yield f"introductions to {name}", introductions.findings(authority.introduce_with, at, authority)
         if name in files:
             yield f"CRLs of {name}", check_crls(configuration, files[name], authorities, reached, now)
     for name in names:
-        yield f"keystore {name}", _keystore(configuration, name, authorities, reached=reached, secrets=secrets, now=now)
+        yield (
+            f"keystore {name}",
+            _keystore(configuration, name, authorities, introductions, reached=reached, secrets=secrets, now=now),
+        )
 
 
 def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -> Findings:
@@ -203,6 +198,7 @@ def _keystore(
     configuration: Configuration,
     name: str,
     authorities: Authorities,
+    introductions: Introductions,
     *,
     reached: dict[str, Contact],
     secrets: Secrets,
@@ -237,11 +233,9 @@ def _keystore(
     yield from consumers(_kinds(snapshot.certificate, definition))
     for remark in keystore.remarks():
         yield Finding(Mark.WARNING if remark.hint else Mark.FINE, remark.message, remark.hint)
-    at, state_dir = f"keystores.{name}.introduce_with", Path(configuration.state_dir)
-    own = definition.introduce_with
-    yield from about_introduction(own, at, authority, state_dir=state_dir, secrets=secrets, now=now)
-    contact = reached.get(definition.authority)
-    seen = Seen(definition, authority, snapshot, certificate, contact, _introduced_by(configured))
+    yield from introductions.findings(definition.introduce_with, f"keystores.{name}.introduce_with", authority)
+    contact, factory = reached.get(definition.authority), introductions.introducing(configured)
+    seen = Seen(definition, authority, snapshot, certificate, contact, factory)
     yield next_step(seen, now)
     yield from (Finding(Mark.FINE, line) for line in ladders([snapshot], now))
     yield from misnamed(definition)
@@ -255,20 +249,6 @@ def _kinds(certificate: InPlace | None, definition: KeystoreDefinition) -> Itera
         yield certificate.key
     if certificate is None or definition.rekey != "never":
         yield definition.key_type
-
-
-def _introduced_by(configured: ConfiguredKeystore) -> x509.Certificate | None:
-    """The factory certificate that can introduce this keystore; None without one. Its faults are told elsewhere."""
-    introduction = configured.introduction
-    if introduction is None:
-        return None
-    try:
-        found = looked_at(introduction, KeystoreDirectory(configured.directory).state_directory.path)
-        if found is not None:
-            check_introduction(keys.type_of(found.public_key()), configured.authority)
-    except CertagentError:
-        return None
-    return found
 
 
 def _identity(keystore: Keystore, name: str) -> Identity | None:
