@@ -10,6 +10,8 @@ import pytest
 
 from certagent import keys
 from certagent.certificate import to_pem
+from certagent.cli.check_introduction import Introductions
+from certagent.cli.check_secrets import Secrets
 from certagent.cli.main import main
 from certagent.config.key_types import KeyType
 from certagent.config.load import load_configuration
@@ -78,6 +80,15 @@ def test_check_does_not_run_the_command_of_a_password(now: Site, maker: Maker, t
     named = maker.write_p12(maker.device()).partition(" password:")[0]
     write(now, f"{named} password: {{command: [/bin/false]}}}}")
     assert "is looked at when it is needed: a command has its password" in told(now, "check")
+
+
+def test_check_reads_it_once_however_many_keystores_it_may_introduce(now: Site, maker: Maker) -> None:
+    write(now, maker.write(maker.device()))
+    introductions = Introductions(now.path("state"), Secrets((), frozenset()), now.clock())
+    found = introductions.introducing(now.context().configured)
+    assert found is not None
+    maker.key_file.unlink()  # whoever looks again misses it
+    assert introductions.introducing(now.context().configured) == found
 
 
 def test_check_and_enroll_miss_what_is_not_there(now: Site, maker: Maker, told: Told) -> None:
