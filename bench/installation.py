@@ -9,6 +9,7 @@ changed file. The others are commands as a person types them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -114,7 +115,6 @@ class Agent:
     def __init__(self, directory: Path, main: Path) -> None:
         self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._channel.bind(str(directory / "notify"))
-        self._channel.settimeout(0.5)
         self._status = ""
         self._process = subprocess.Popen(
             command(main, "run"),
@@ -138,11 +138,22 @@ class Agent:
         resident, peak = (int(re.findall(rf"{word}:\s+(\d+)", text)[0]) / 1024 for word in ("VmRSS", "VmHWM"))
         return f"{resident:.1f} MB, at most {peak:.1f}"
 
-    def until(self, told: Callable[[str], object]) -> bool:
-        deadline = time.monotonic() + PATIENCE
+    def proportional(self) -> float:
+        """MB of it and its workers, what they share counted once."""
+        total, agent = 0, self._process.pid
+        for process in (agent, *map(int, Path(f"/proc/{agent}/task/{agent}/children").read_text().split())):
+            with contextlib.suppress(OSError):
+                text = Path(f"/proc/{process}/smaps_rollup").read_text()
+                total += int(re.findall(r"^Pss:\s+(\d+)", text, re.MULTILINE)[0])
+        return total / 1024
+
+    def until(self, told: Callable[[str], object], seconds: float = PATIENCE) -> bool:
+        """Whether it told systemd so within this time."""
+        deadline = time.monotonic() + seconds
         if told(self._status):
             return True
         while time.monotonic() < deadline:
+            self._channel.settimeout(min(seconds, 0.5))
             try:
                 message = self._channel.recv(4096).decode()
             except TimeoutError:

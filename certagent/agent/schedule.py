@@ -14,10 +14,12 @@ from certagent.text import ahead
 from certagent.transaction import report
 from certagent.transaction.report import Outcome, Result
 
-# A worker takes 0.1 to 0.2 s to start; 25 keystores share that time, and at most that many wait behind one that hangs.
-BATCH_LIMIT = 25
-# At most this many share a hook: a worker's batch must end some time.
-FAMILY_LIMIT = 100
+# The start of a worker takes as much CPU as several renewals. The keystores of a batch share it, and wait behind one of
+# them that hangs. So a batch is small, and grows while many wait: it is what a free worker would get in so many turns.
+BATCH = 25
+_TURNS = 8
+# The largest batch, also of keystores that share a hook: a worker must end some time.
+BATCH_LIMIT = 100
 # A worker looks at each keystore at least this often.
 LONGEST_REST = timedelta(days=1)
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -52,10 +54,12 @@ class Next(Enum):
 
 
 def batch(queue: Sequence[str], free_workers: int, shared: Mapping[str, Collection[object]]) -> list[str]:
-    """The keystores of the next worker: those that waited longest, at most an even share; but keystores that share
-    something (`shared`: what each has) go together, so that one worker runs a shared hook once.
+    """The keystores of the next worker: those that waited longest, at most an even share and no large part of a long
+    queue; but keystores that share something (`shared`: what each has) go together, so that one worker runs a shared
+    hook once.
     """
-    share = min(-(-len(queue) // free_workers), BATCH_LIMIT)
+    few = min(max(BATCH, len(queue) // (_TURNS * free_workers)), BATCH_LIMIT)
+    share = min(-(-len(queue) // free_workers), few)
     having: dict[object, list[str]] = {}
     for name in queue:
         for what in shared.get(name, ()):
@@ -65,7 +69,7 @@ def batch(queue: Sequence[str], free_workers: int, shared: Mapping[str, Collecti
         if len(taken) >= share:
             break
         family = dict.fromkeys([name, *(other for what in shared.get(name, ()) for other in having[what])])
-        taken |= dict.fromkeys([other for other in family if other not in taken][: FAMILY_LIMIT - len(taken)])
+        taken |= dict.fromkeys([other for other in family if other not in taken][: BATCH_LIMIT - len(taken)])
     return list(taken)
 
 

@@ -28,6 +28,8 @@ SECOND = timedelta(seconds=1)
         pytest.param(30, 2, [15, 15], id="an even share each"),
         pytest.param(3, 2, [2, 1], id="the odd one goes first"),
         pytest.param(200, 2, [25, 25], id="no more than 25 wait behind one that hangs"),
+        pytest.param(640, 2, [40, 75], id="more while many wait: they share the start of a worker"),
+        pytest.param(10_000, 2, [100, 100], id="but a worker ends some time"),
         pytest.param(7, 1, [7], id="all to the only worker free"),
     ],
 )
@@ -64,7 +66,7 @@ def test_those_that_share_a_hook_go_together(free: int, shared: str, batches: li
 
 def test_a_family_that_goes_together_has_an_end() -> None:
     queue = [f"k{number}" for number in range(1000)]
-    assert schedule.batch(queue, 2, dict.fromkeys(queue, ("restart",))) == queue[: schedule.FAMILY_LIMIT]
+    assert schedule.batch(queue, 2, dict.fromkeys(queue, ("restart",))) == queue[: schedule.BATCH_LIMIT]
 
 
 @pytest.mark.parametrize(
