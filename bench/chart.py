@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-_LINE, _NAMES, _WIDTH, _MOST = 24, 330, 420, 3.0  # px; bars end at three times the goal
+_LINE, _NAMES, _WIDTH, _MOST = 24, 400, 420, 3.0  # px; bars end at three times the goal
 
 
 def svg(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, str]) -> str:
@@ -15,8 +15,8 @@ def svg(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, str]) -> str:
     height = _LINE * (len(shown) + 3)
     goal_at = _NAMES + _WIDTH / _MOST
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 {height}" font-family="sans-serif" font-size="13">',
-        f'<rect width="980" height="{height}" fill="#fff"/>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1080 {height}" font-family="sans-serif" font-size="13">',
+        f'<rect width="1080" height="{height}" fill="#fff"/>',
         f'<line x1="{goal_at:.0f}" y1="{_LINE}" x2="{goal_at:.0f}" y2="{height - _LINE}" stroke="#555"/>',
         f'<text x="{goal_at:.0f}" y="{_LINE - 6}" text-anchor="middle">the goal</text>',
     ]

@@ -5,21 +5,38 @@ On a shared machine single figures say little, so whatever is compared is measur
 
 from __future__ import annotations
 
+import atexit
+import functools
 import math
 import os
 import re
+import shutil
 import statistics
 import subprocess
-import sys
+import sysconfig
 import tempfile
+import venv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 HOME = Path(__file__).parents[1]
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOME), "HOME": os.environ.get("HOME", "/")}
-PYTHON = sys.executable
+TICKS = os.sysconf("SC_CLK_TCK")
 Argv = Sequence[str | Path]
 _SYNCS = "fsync,fdatasync,sync_file_range,syncfs,sync"
+
+
+@functools.cache
+def python() -> str:
+    """This Python with these libraries, as a user has them: in a venv for development, each start of Python costs more,
+    because `pip install --editable` hooks into it.
+    """
+    place = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, place)
+    venv.create(place, symlinks=True)
+    [packages] = place.glob("lib/python*/site-packages")
+    (packages / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return str(place / "bin/python")
 
 
 def cost(argv: Argv, directory: Path) -> float:
@@ -32,6 +49,16 @@ def cost(argv: Argv, directory: Path) -> float:
             output.seek(0)
             raise SystemExit(f"{argv[0]} exited with {process.returncode}: {output.read().decode()[-2000:]}")
     return (usage.ru_utime + usage.ru_stime) * 1000
+
+
+def cpu_of(process: int) -> tuple[float, float]:
+    """Seconds of CPU of a process, and of its ended children."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / TICKS, sum(map(int, fields[13:15])) / TICKS
+
+
+def children_of(process: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def in_turn(runs: int, actions: Mapping[str, Callable[[], float]]) -> dict[str, float]:
@@ -52,10 +79,10 @@ def fsyncs(argv: Argv, directory: Path) -> int:
 
 
 def exponent(figures: Mapping[int, float]) -> float:
-    """How a figure grows with its number: 0 not at all, 1 in proportion. From the first to the last."""
-    (first, low), *_, (last, high) = sorted(figures.items())
+    """How a figure grows with its number: 0 not at all, 1 in proportion. Between the last two, where it grows most."""
+    *_, (first, low), (last, high) = sorted(figures.items())
     return math.log(max(high, 1e-9) / max(low, 1e-9)) / math.log(last / first)
 
 
 def certagent(configuration: Path, *words: str) -> list[str | Path]:
-    return [PYTHON, "-m", "certagent", "-c", configuration, *words]
+    return [python(), "-m", "certagent", "-c", configuration, *words]

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from bench.rows import Row
 from certagent import policy
 from certagent.agent import schedule
 from certagent.config.values import Fraction, Threshold
@@ -190,6 +191,23 @@ def measured(devices: int, years: int) -> dict[str, object]:
             },
         },
     }
+
+
+def rows(devices: int, years: int, storms: tuple[tuple[int, float, int, float], ...]) -> Iterator[Row]:
+    """The figures of docs/performance.md. `storms`: devices, the seconds in which they start, what the CA serves a
+    second, and the goal in seconds; the worse of two figures counts, that with a certificate and that without one.
+    """
+    found, _ = steady(devices, years, spread=True)
+    for word in ("first cycle", "after it"):
+        yield Row(f"fleet of {devices:,}, {word}: peak ÷ mean per day", found[word], "×", 1.15)
+    for number, boots, capacity, goal in storms:
+        lefts = {"a renewal is due": 30 * DAY, "no certificate": None}
+        last = {
+            word: storm(number, boots, capacity, left=left, spread=True)["served after"] for word, left in lefts.items()
+        }
+        beside = {f"{word}, s": value for word, value in last.items()} | {"one by one, s": number / capacity}
+        name = f"{number:,} start within {boots:g} s, CA serves {capacity}/s: all served after"
+        yield Row(name, max(last.values()), "s", goal, beside=beside)
 
 
 TITLES = {

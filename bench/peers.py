@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench.costs import Argv, cost
+from bench.costs import Argv, children_of, cost, cpu_of
 from tests.interop.certmonger import certmonger
 from tests.interop.peers import Lab
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+_RENEWALS = 4
 
 
 def commands(directory: Path, lab: Lab, key: Path, certificate: Path) -> dict[str, Argv]:
@@ -28,26 +29,25 @@ def commands(directory: Path, lab: Lab, key: Path, certificate: Path) -> dict[st
     }
 
 
-def certmonger_each(directory: Path, lab: Lab, count: int) -> float:
-    """ms of CPU of certmonger and its helpers for each of `count` renewals, one after the other."""
+@contextmanager
+def certmonger_renewing(directory: Path, lab: Lab) -> Iterator[Callable[[], float]]:
+    """Each call renews with a running certmonger, and returns ms of CPU of it and its helpers for one renewal."""
     with certmonger(directory / "certmonger") as daemon:
         daemon.getcert("add-scep-ca", "-c", "lab", "-u", lab.url, "-N", lab.trusted)
         files = ("-k", daemon.key("one"), "-f", daemon.certificate("one"))
         daemon.getcert("request", "-c", "lab", "-I", "one", *files, "-N", "CN=one", "-L", lab.challenge, "-w")
-        [process] = [each for each in _children() if each[1] == "certmonger"]
-        before = _ticks(process[0])
-        for _ in range(count):
-            daemon.getcert("resubmit", "-i", "one", "-w")
-        time.sleep(1)  # it ends its helpers
-        return (_ticks(process[0]) - before) / _TICKS * 1000 / count
+        process = child_named("certmonger")
+
+        def renew() -> float:
+            before = sum(cpu_of(process))
+            for _ in range(_RENEWALS):
+                daemon.getcert("resubmit", "-i", "one", "-w")
+            time.sleep(1)  # it ends its helpers
+            return (sum(cpu_of(process)) - before) * 1000 / _RENEWALS
+
+        yield renew
 
 
-def _children() -> list[tuple[int, str]]:
-    listed = ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="]
-    done = subprocess.run(listed, check=True, capture_output=True, text=True)
-    return [(int(pid), name) for pid, name in (line.split(None, 1) for line in done.stdout.splitlines())]
-
-
-def _ticks(process: int) -> int:
-    """Its own, and its ended children's."""
-    return sum(map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:15]))
+def child_named(name: str) -> int:
+    """The process of this name that we started."""
+    return next(each for each in children_of(os.getpid()) if Path(f"/proc/{each}/comm").read_text().strip() == name)

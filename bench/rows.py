@@ -1,0 +1,18 @@
+"""One figure of docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Row:
+    """`goal`: at most that, or at least if `more`. `beside`: what was measured in turn with it, each with its unit."""
+
+    name: str
+    figure: float
+    unit: str
+    goal: float | None = None
+    more: bool = False
+    beside: Mapping[str, float] = field(default_factory=dict)
