@@ -174,6 +174,43 @@ def append_line(path: Path, line: bytes, ownership: Ownership = PRIVATE) -> None
         sync_directory(path.parent)
 
 
+def begin(path: Path, content: bytes) -> None:
+    """Make a file of our own that does not exist yet. Until it is next made durable, a power cut may leave any part of
+    it, or none."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, PRIVATE.mode), "wb") as file:
+        file.write(content)
+
+
+def write_from(path: Path, place: int, content: bytes, *, durably: bool = True) -> None:
+    """Write from this place on into a file of our own, over its old end and beyond.
+
+    A power cut meanwhile may leave any part of it. If it fails, the old end is put back as far as possible.
+    Raises OSError.
+    """
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "rb+", buffering=0) as file:
+        old = os.pread(file.fileno(), len(content), place)
+        try:
+            written = 0
+            while written < len(content):
+                written += os.pwrite(file.fileno(), content[written:], place + written)
+            if durably:
+                os.fsync(file.fileno())
+        except BaseException as fault:
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), place + len(old))
+                os.pwrite(file.fileno(), old, place)
+            if isinstance(fault, OSError):
+                fault.filename = fault.filename or str(path)
+            raise
+
+
+def sync_file(path: Path) -> None:
+    """Make what a file of our own holds durable."""
+    with open_own(path) as file:
+        os.fsync(file.fileno())
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link or a whole directory, durably. Missing is fine."""
     if discard(path):
@@ -200,7 +237,12 @@ def open_own(path: Path | str) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
-class _Versioned(msgspec.Struct):
+_LOOK = "look at the file, then move it away; certagent never does that by itself"
+
+
+class Versioned(msgspec.Struct):
+    """A file of which only the version is read."""
+
     version: int
 
 
@@ -209,26 +251,41 @@ def read_versioned(
     kind: type[T],
     version: int,
     *,
-    if_damaged: str = "look at the file, then move it away; certagent never does that by itself",
+    if_damaged: str = _LOOK,
 ) -> T | None:
     """Read a JSON file of our own, which contains its version; None if it does not exist.
 
     `if_damaged` is the hint for a damaged file. Raises StateError, also for a file of another version: certagent never
     starts again from nothing over a file it cannot read.
     """
+    data = read_own(path)
+    return None if data is None else decoded(path, data, kind, version, if_damaged=if_damaged)
+
+
+def read_own(path: Path | str) -> bytes | None:
+    """The content of a file of our own; None if it does not exist. Raises StateError."""
     try:
         with open_own(path) as file:
-            data = file.read()
+            return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}", remedy(error)) from None
+
+
+def decoded(path: Path | str, data: bytes, kind: type[T], version: int | None, *, if_damaged: str = _LOOK) -> T:
+    """What `read_versioned` does with the content of a file; any version will do if None."""
     try:
-        # The version first: a file of another version may contain anything.
-        check_version(path, msgspec.json.decode(data, type=_Versioned).version, version)
+        if version is not None:  # first: a file of another version may contain anything
+            check_version(path, msgspec.json.decode(data, type=Versioned).version, version)
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedError(f"{path} is damaged: {error}", if_damaged) from None
+        raise damaged(path, error, if_damaged) from None
+
+
+def damaged(path: Path | str, why: object, hint: str = _LOOK) -> DamagedError:
+    """The error for a file of our own that does not add up."""
+    return DamagedError(f"{path} is damaged: {why}", hint)
 
 
 def remedy(error: OSError) -> str:

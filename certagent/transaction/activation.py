@@ -183,7 +183,7 @@ def update_trust(context: Context) -> bool:
     plan = context.configured.keystore.plan_trust(name, trusted)
     if plan is None:
         return False
-    transaction = context.journal.write(context.begin(Kind.TRUST, Phase.ISSUED, name))
+    transaction = context.journal.write_early(context.begin(Kind.TRUST, Phase.ISSUED, name))
     context.say("bringing ca_file up to date")
     transaction = replace_files(context, transaction, plan)
     if not hours.put_off(context, transaction):  # an extra trusted CA does no harm at any hour; a restart may
@@ -224,7 +224,7 @@ def put_back(context: Context, arrival: Arrival | None) -> bool:
         changes_ca=current is not None and current.changes_ca,
     )
     context.log(f"the pair in place does not work: restoring certificate {transaction.serial}")
-    transaction = context.journal.write(transaction)
+    transaction = context.journal.write_early(transaction)
     conclude(context, replace_files(context, transaction, plan))
     return True
 

@@ -38,5 +38,5 @@ def adjust(context: Context, arrival: Arrival | None) -> bool:
         return False
     files = ", ".join(str(file.target) for file in plan.files)
     context.log(f"updating {files} to the changed configuration")
-    activation.conclude(context, activation.replace_files(context, context.journal.write(transaction), plan))
+    activation.conclude(context, activation.replace_files(context, context.journal.write_early(transaction), plan))
     return True

@@ -1,4 +1,4 @@
-"""The durable record of one open transaction: `transaction/transaction.json`, replaced as a whole at each step.
+"""The durable record of one open transaction: `transaction/transaction.json`, to which each step appends (records.py).
 
     STARTED ─→ REQUESTED ─→ ISSUED ─→ STAGING ─→ ACTIVATING ─→ ACTIVATED ─→ closed
                   │  ↑  └────↗  ↑         │                        │  ↑
@@ -11,7 +11,6 @@ half can be carried on without a network or cryptography: `recovery.py` does so,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -22,8 +21,9 @@ from certagent import durable
 from certagent.host import Host
 from certagent.keystore.swap_plan import Record
 from certagent.moments import Moment
+from certagent.transaction import records
 
-VERSION = 1
+_ONE_RECORD = 1  # the version of releases 0.1 and 0.2, whose journal is one record, replaced at each step
 
 
 class Kind(StrEnum):
@@ -71,7 +71,6 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     the shadow's is in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
-    version: int = VERSION
     id: str
     kind: Kind
     phase: Phase
@@ -127,6 +126,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FILE = "transaction.json"
+# A request may be polled for weeks: what is longer is replaced by its newest record.
+_LIMIT = 128 * 1024
 
 
 class Journal:
@@ -149,23 +150,57 @@ class Journal:
 
     def open(self) -> Transaction | None:
         """The open transaction, or None. Raises StateError if its file is damaged or newer than known."""
-        return durable.read_versioned(f"{self._place}/{_FILE}", Transaction, VERSION)
+        place = f"{self._place}/{_FILE}"
+        content = durable.read_own(place)
+        if content is None:
+            return None
+        if not records.is_journal(content):
+            return _older(place, content)
+        newest = self._read(content).newest
+        return None if newest is None else durable.decoded(place, newest, Transaction, None)
 
     def write(self, transaction: Transaction) -> Transaction:
         """Make this the record; it is durable on return."""
-        return self._write(transaction, durable.write)
+        return self._write(transaction, durably=True)
 
     def write_early(self, transaction: Transaction) -> Transaction:
         """Make this the record. A power cut may bring back the one before it, or none, until the next is written.
 
         For a step that may as well be made again from the record before it.
         """
-        return self._write(transaction, durable.write_early)
+        return self._write(transaction, durably=False)
 
-    def _write(self, transaction: Transaction, write: Callable[[Path, bytes], None]) -> Transaction:
-        durable.make_directory(self.directory)
-        write(self._file, msgspec.json.encode(transaction))
+    def settle(self) -> None:
+        """Make what is found durable before it is acted on: a run may have been killed just before that.
+
+        Raises OSError.
+        """
+        durable.sync_file(self._file)
+        durable.sync_directory(self.directory)
+        durable.sync_directory(self.directory.parent)
+
+    def _write(self, transaction: Transaction, *, durably: bool) -> Transaction:
+        record = msgspec.json.encode(transaction)
+        content = durable.read_own(self._file)
+        if content is None and not durably:
+            durable.make_directory(self.directory)
+            durable.begin(self._file, records.begun(record))
+            return transaction
+        found = self._read(content or b"")
+        if content is None or not found.whole or len(content) > _LIMIT:
+            durable.make_directory(self.directory)
+            (durable.write if durably else durable.write_early)(self._file, records.begun(record))
+            return transaction
+        durable.write_from(self._file, *records.appended(content, record), durably=durably)
+        if found.number == 1:  # the first may have been written early: then the file's name is not durable yet
+            durable.sync_directory(self.directory)
         return transaction
+
+    def _read(self, content: bytes) -> records.Found:
+        try:
+            return records.read(content)
+        except ValueError as damage:
+            raise durable.damaged(self._file, damage) from None
 
     def close(self) -> None:
         """The transaction is over and none of it is needed any longer. Its record goes first."""
@@ -177,3 +212,12 @@ class Journal:
         """If no transaction is open, remove what a kill left while one was begun or closed."""
         if self.directory.is_dir():
             durable.remove(self.directory)
+
+
+def _older(place: str, content: bytes) -> Transaction:
+    """Read a file that is not in the format of records.py. Raises StateError, also for a newer version."""
+    version = durable.decoded(place, content, durable.Versioned, None).version
+    if version != _ONE_RECORD:
+        durable.check_version(place, version, records.VERSION)
+        raise durable.damaged(place, "its records are not where certagent writes them")
+    return durable.decoded(place, content, Transaction, None)

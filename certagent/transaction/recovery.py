@@ -71,6 +71,7 @@ def recover_keystore(journal: Journal) -> str | None:
 
 def _brought_to_an_end(journal: Journal, transaction: Transaction, record: swap_plan.Record) -> str:
     end = _ENDS[transaction.phase]
+    journal.settle()
     try:
         end.by(record)
     except swap.UndoneError:

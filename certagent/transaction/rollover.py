@@ -120,7 +120,7 @@ def _make_shadow(
             # trusts the next CA in advance, and requests the first certificate from it once it has taken over.
             return Track(retry_at=policy.ask_again_for_next_ca(ca, context.clock()))
         _announce(context, successor)
-        transaction = context.journal.write(context.begin(Kind.ROLLOVER))
+        transaction = context.journal.write_early(context.begin(Kind.ROLLOVER))
     if walk.carry_on(context, transaction, stopping, until=Phase.ISSUED) is Progress.DONE:
         shadow = context.journal.open()
         if shadow is not None:

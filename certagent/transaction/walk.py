@@ -70,6 +70,7 @@ def resumed(context: Context, wish: Wish) -> Transaction | End | None:
     transaction = context.journal.open()
     if transaction is None:
         return None
+    context.journal.settle()
     now = context.clock()
     if transaction.started_at > now:  # the clock was ahead then; its time limits start again now
         transaction = context.journal.write(msgspec.structs.replace(transaction, started_at=now))

@@ -137,7 +137,7 @@ def test_recovery_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str
     file.chmod(0o600)
     transaction = tmp_path / "state/keystores/web/transaction/transaction.json"
     transaction.parent.mkdir(parents=True)
-    transaction.write_text("{")
+    transaction.write_text("?")
     for path in (tmp_path / "state", *transaction.parents[:3]):
         path.chmod(0o700)
     transaction.chmod(0o600)

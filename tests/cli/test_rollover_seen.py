@@ -14,6 +14,7 @@ from certagent.config.load import load_configuration
 from certagent.status.metrics import prometheus_text
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import iso
+from certagent.transaction.journal import Journal
 
 from .place import Check, Place
 from .rollover import Rollover
@@ -144,8 +145,10 @@ def test_after_the_switch_the_next_ca_is_the_current_one(place: Place) -> None:
 
 def test_a_damaged_shadow_is_told(device: Rollover) -> None:
     device.stage()
-    journal = device.place.directory() / "rollover" / "transaction.json"
-    journal.write_text(re.sub(r'"certificate":"[^"]*"', '"certificate":"AAAA"', journal.read_text()))
+    journal = Journal(device.place.directory(), "rollover")
+    staged = journal.open()
+    assert staged is not None
+    journal.write(staged.at(staged.phase, certificate=b"AAA"))
     seen = look(device)
     assert (seen.situation.readable, seen.assessment.action) == (False, None)
     assert seen.last_error is not None

@@ -22,8 +22,8 @@ from certagent.config.key_types import KeyType
 from certagent.config.load import load_configuration
 from certagent.keystore import pkcs12_codec, swap_plan
 from certagent.text import iso
-from certagent.transaction import recovery
-from certagent.transaction.journal import VERSION, Journal, Phase, Transaction
+from certagent.transaction import records, recovery
+from certagent.transaction.journal import Journal, Phase, Transaction
 from certagent.trust import crl
 from certagent.trust.memory import VERSION as AUTHORITY_VERSION
 from certagent.trust.memory import Memory
@@ -36,6 +36,7 @@ from tests.fuzz.parties import (
     parties,
     with_signature,
 )
+from tests.journals import of_release_0_2
 from tests.unit.pki import NOW, key
 
 
@@ -216,7 +217,14 @@ def journal(data: bytes) -> object:
 def journals() -> list[bytes]:
     staging = sample_transaction()
     phases = (Phase.STAGING, Phase.PENDING, Phase.ACTIVATING, Phase.REVERTING)
-    return [msgspec.json.encode(staging.at(phase)) for phase in phases]
+    return [of_release_0_2(staging.at(phase)) for phase in phases]
+
+
+def appended_journals() -> list[bytes]:
+    staging, last = (msgspec.json.encode(sample_transaction().at(each)) for each in (Phase.STAGING, Phase.ACTIVATING))
+    begun = records.begun(staging)
+    place, added = records.appended(begun, last)
+    return [begun, begun[:place] + added, begun[:place] + added[:40]]
 
 
 def recover(data: bytes) -> object:
@@ -261,6 +269,6 @@ def state_files(data: bytes) -> object:
 
 def states() -> list[bytes]:
     error = {"kind": "trust", "message": "x", "hint": "y", "at": iso(NOW)}
-    whole = {"version": VERSION, "url": "http://x", "capabilities": ["AES"], "issuer": "sha256:00"}
+    whole = {"version": AUTHORITY_VERSION, "url": "http://x", "capabilities": ["AES"], "issuer": "sha256:00"}
     times = {"seen_at": iso(NOW), "next_action_at": iso(NOW)}
     return [json.dumps({**whole, **times, "failures": 2, "last_error": error, "condition": "failed"}).encode()]

@@ -39,6 +39,7 @@ from certagent.scep.signed import signed_attributes
 from certagent.trust.fitness import accept_certificate
 from certagent.trust.rules import Pins, believe
 from tests.fuzz.files import (
+    appended_journals,
     configuration,
     configurations,
     journal,
@@ -299,7 +300,7 @@ TARGETS = (
     Target("pkcs12-file", pkcs12_files, pkcs12_file),
     Target("key-file", private_keys, private_key, der=False),
     Target("configuration", configurations, configuration, der=False),
-    Target("journal", journals, journal, der=False),
+    Target("journal", lambda: [*journals(), *appended_journals()], journal, der=False),
     Target("recovery", journals, recover, der=False),
     Target("state", states, state_files, der=False),
 )

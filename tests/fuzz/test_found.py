@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.fuzz.der import parse
 from tests.fuzz.files import pkcs12_files, revocation_lists, sample_transaction
 from tests.fuzz.parties import first_part, parties, with_signature
 from tests.fuzz.targets import locked_envelope, locked_envelopes
+from tests.journals import of_release_0_2
 from tests.renewal.conftest import make_site, site
 from tests.renewal.site import Site
 
@@ -125,9 +125,8 @@ def test_a_journal_of_impossible_paths_stops_no_other_keystore(tmp_path: Path, p
     for name in ("one", "two"):
         journal = Journal(tmp_path / "keystores" / name)
         journal.write(sample_transaction().at(Phase.ACTIVATING))
-        text = (journal.directory / "transaction.json").read_text()
-        written = json.loads(text) | {"swap": json.loads(json.dumps(msgspec.to_builtins(damaged)))}
-        (journal.directory / "transaction.json").write_text(json.dumps(written))
+        written = of_release_0_2(sample_transaction().at(Phase.ACTIVATING), swap=msgspec.to_builtins(damaged))
+        (journal.directory / "transaction.json").write_bytes(written)
     found = recovery.recover_all(tmp_path)
     assert [each.keystore for each in found] == ["one", "two"]
     assert all(isinstance(each.error, StateError) for each in found)

@@ -54,6 +54,19 @@ def _whole(arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ..
     return tuple(directory / each if isinstance(each, str | Path) else each for each in arguments)
 
 
+def synced(action: Callable[[], object]) -> list[str]:
+    """What an action makes durable, by name, in order."""
+    seen: list[str] = []
+
+    def before(_number: int, name: str, arguments: tuple[Any, ...]) -> None:
+        if name == "fsync":
+            seen.append(Path(f"/proc/self/fd/{arguments[0]}").readlink().name)
+
+    with watched(before):
+        action()
+    return seen
+
+
 @contextmanager
 def failing(step: int, error: int) -> Iterator[list[str]]:
     """Call number `step` fails with errno `error`; what is yielded names it, and is empty if there was no such call."""

@@ -244,11 +244,11 @@ def test_a_damaged_journal_is_never_started_afresh_over(site: Site) -> None:
     site.run()
     site.path("state/keystores/web/transaction").mkdir(exist_ok=True)
     file = site.path("state/keystores/web/transaction/transaction.json")
-    file.write_text("{")
+    file.write_text("?")
     outcome = site.run(Wish.RENEW)
     assert outcome.result is Result.FAILED
     assert str(file) in str(outcome.message)
-    assert file.read_text() == "{"
+    assert file.read_text() == "?"
 
 
 def test_a_clock_of_1970_does_nothing(site: Site) -> None:

@@ -14,6 +14,8 @@ from certagent.scep import Request
 from certagent.transaction import signing
 from certagent.transaction.journal import Phase
 from certagent.transaction.report import Result
+from tests.journals import of_release_0_2
+from tests.keystore.faults import synced
 from tests.renewal.line import CERT_POLL, PKCS_REQ, RENEWAL_REQ, BadLine, approve, line
 from tests.renewal.site import DAY, Clock, Site, Sites
 
@@ -96,6 +98,14 @@ def test_a_repeat_is_the_same_request_signed_afresh(site: Site) -> None:
     assert len(site.ca.issued()) == 1
 
 
+def test_a_request_found_is_durable_before_it_is_sent_again(site: Site) -> None:
+    """The run that wrote it may have died before it reached the disk."""
+    line(site).lost = 1
+    assert site.run().result is Result.FAILED
+    made = synced(site.run)
+    assert made[:3] == ["transaction.json", "transaction", "web"]
+
+
 def test_a_request_kept_by_a_release_that_signed_no_time_is_signed_afresh(site: Site) -> None:
     """Its journal says nothing of a time, and what it holds of the request is enough."""
     line(site).lost = 1
@@ -103,7 +113,7 @@ def test_a_request_kept_by_a_release_that_signed_no_time_is_signed_afresh(site: 
     file = site.keystore_directory / "transaction/transaction.json"
     told = site.transaction
     assert told is not None
-    file.write_bytes(file.read_bytes().replace(b'"signed_at":', b'"of_no_meaning":'))
+    file.write_bytes(of_release_0_2(told, signed_at=None))
     old = site.transaction
     assert old is not None
     assert (old.signed_at, old.request) == (None, told.request)

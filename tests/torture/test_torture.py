@@ -15,6 +15,7 @@ pytestmark = pytest.mark.needs("strace")
 
 FSYNCS = {
     "of what a file holds": ("            os.fsync(file.fileno())\n    except", "            pass\n    except"),
+    "of a record": ("            if durably:\n                os.fsync(file.fileno())\n", ""),
     "of names": ("        os.fsync(descriptor)\n", "        pass\n"),
 }
 

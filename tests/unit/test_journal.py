@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from certagent.config.file_roles import FileRole
 from certagent.errors import StateError
 from certagent.keystore.swap_plan import Change, Record
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
+from tests.journals import of_release_0_2
+from tests.keystore.faults import failing, synced
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
 RECORD = Record(
@@ -87,36 +91,92 @@ def test_it_is_private(tmp_path: Path) -> None:
     assert [stat.S_IMODE(file.stat().st_mode) for file in journal.directory.iterdir()] == [0o600]
 
 
-def test_cut_short_anywhere_is_damaged(tmp_path: Path) -> None:
+def opened(directory: Path, content: bytes) -> Transaction | None:
+    journal = Journal(directory)
+    journal.directory.mkdir(exist_ok=True)
+    (journal.directory / "transaction.json").write_bytes(content)
+    return journal.open()
+
+
+def test_a_record_that_was_not_written_whole_never_was(tmp_path: Path) -> None:
+    """The one before it counts, and the next takes its place."""
+    journal, later = Journal(tmp_path), FULL.at(Phase.ACTIVATED)
+    journal.write(FULL)
+    journal.write(later)
+    torn = (journal.directory / "transaction.json").read_bytes()[:-100]
+    assert opened(tmp_path, torn) == FULL
+    journal.write(later)
+    assert journal.open() == later
+
+
+def test_a_record_changed_since_is_damaged_and_nothing_is_written_behind_it(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.write(FULL)
-    (file,) = journal.directory.iterdir()
-    whole = file.read_bytes()
-    for length in range(len(whole)):
-        file.write_bytes(whole[:length])
+    file = journal.directory / "transaction.json"
+    file.write_bytes(file.read_bytes().replace(b"activating", b"activated "))
+    for action in (journal.open, lambda: journal.write(FULL)):
         with pytest.raises(StateError, match="is damaged"):
-            journal.open()
+            action()
+
+
+def test_a_journal_of_release_0_2_is_read_and_carried_on(tmp_path: Path) -> None:
+    assert opened(tmp_path, of_release_0_2(FULL)) == FULL
+    Journal(tmp_path).write(FULL.at(Phase.ACTIVATED, swap=None))
+    found = Journal(tmp_path).open()
+    assert found is not None
+    assert found.phase is Phase.ACTIVATED
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        pytest.param(b'"version":1', b'"version":2', "newer certagent", id="a newer version"),
+        pytest.param(b'"version": 1', b'"version": 3', "newer certagent", id="a newer version"),
+        pytest.param(b'"version": 1', b'"version": 2', "is damaged", id="this version, in another form"),
+        pytest.param(b'"version": 1', b'"version": 0', "older certagent", id="an older version"),
         pytest.param(b'"activating"', b'"perplexed"', "is damaged", id="an unknown phase"),
         pytest.param(b'"renewal"', b'"rollover"', "is damaged", id="an unknown kind"),
         pytest.param(b"+00:00", b"", "is damaged", id="times without zone"),
-        pytest.param(b'"way":"rename"', b'"way":"copy"', "is damaged", id="an unknown way"),
+        pytest.param(b'"way": "rename"', b'"way": "copy"', "is damaged", id="an unknown way"),
     ],
 )
 def test_what_cannot_be_understood_is_an_error(tmp_path: Path, old: bytes, new: bytes, message: str) -> None:
+    content = of_release_0_2(FULL).replace(b"Z", b"+00:00")
+    changed = content.replace(old, new)
+    assert changed != content
+    with pytest.raises(StateError, match=message):
+        opened(tmp_path, changed)
+    assert (Journal(tmp_path).directory / "transaction.json").read_bytes() == changed
+
+
+def test_a_request_polled_for_weeks_does_not_grow_for_ever(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for attempt in range(200):
+        journal.write_early(FULL.at(Phase.PENDING, attempt=attempt))
+    assert journal.open() == FULL.at(Phase.PENDING, attempt=199)
+    assert (journal.directory / "transaction.json").stat().st_size < 256 * 1024
+
+
+def test_a_record_costs_one_wait_for_the_disk(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert synced(lambda: journal.write_early(FULL)) == [tmp_path.name]  # in which there is a new directory
+    assert synced(lambda: journal.write(FULL)) == ["transaction.json", "transaction"]
+    assert synced(lambda: journal.write(FULL)) == ["transaction.json"]
+    assert synced(lambda: journal.write_early(FULL)) == []
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+def test_a_record_that_could_not_be_made_durable_does_not_count(error: int, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.write(FULL)
-    (file,) = journal.directory.iterdir()
-    content = file.read_bytes().replace(b"Z", b"+00:00").replace(old, new)
-    file.write_bytes(content)
-    with pytest.raises(StateError, match=message):
-        journal.open()
-    assert file.read_bytes() == content
+    for step in range(1, 20):
+        with failing(step, error) as hit, suppress(OSError, StateError):
+            journal.write(FULL.at(Phase.ACTIVATED))
+        if not hit:
+            break
+        assert journal.open() == FULL, hit
+        journal.write(FULL)
+    else:
+        pytest.fail("more calls than expected")
 
 
 def test_the_record_goes_before_what_belongs_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,11 +194,12 @@ def test_the_record_goes_before_what_belongs_to_it(tmp_path: Path, monkeypatch: 
     assert not journal.directory.exists()
 
 
-def test_what_a_killed_write_left_is_no_record(tmp_path: Path) -> None:
+def test_what_a_killed_write_of_a_whole_file_left_is_no_record(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.write(FULL)
     (journal.directory / ".transaction.json.new").write_bytes(b'{"version":1,')
     assert journal.open() == FULL
+    (journal.directory / "transaction.json").write_bytes(of_release_0_2(FULL))
     journal.write(FULL.at(Phase.ACTIVATED, swap=None))
     assert [file.name for file in journal.directory.iterdir()] == ["transaction.json"]
 

@@ -18,6 +18,7 @@ from certagent.keystore import swap, swap_plan
 from certagent.keystore.targets import sha256
 from certagent.transaction import recovery
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
+from tests.keystore.faults import synced
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
 FILES = (FileRole.KEY, FileRole.CERTIFICATE)
@@ -195,7 +196,11 @@ def test_other_phases_are_left_alone(tmp_path: Path, phase: Phase) -> None:
     assert keystore.journal.open() == before
 
 
-@pytest.mark.parametrize("left", [[], [".transaction.json.new"]], ids=["as it was closed", "as it was begun"])
+@pytest.mark.parametrize(
+    "left",
+    [[], ["transaction.json"], [".transaction.json.new"]],
+    ids=["as it was closed", "as it was begun", "as releases 0.1 and 0.2 began it"],
+)
 def test_what_is_left_of_a_transaction_that_is_not_open_goes(tmp_path: Path, left: list[str]) -> None:
     keystore = Keystore("web", tmp_path)
     keystore.journal.directory.mkdir(parents=True)
@@ -205,12 +210,20 @@ def test_what_is_left_of_a_transaction_that_is_not_open_goes(tmp_path: Path, lef
     assert not keystore.journal.directory.exists()
 
 
+def test_what_a_kill_left_is_durable_before_it_is_acted_on(tmp_path: Path) -> None:
+    """The run that wrote the commit may have died before it reached the disk."""
+    keystore = Keystore("web", tmp_path)
+    keystore.interrupt(Phase.ACTIVATING)
+    made = synced(lambda: recovery.recover_all(keystore.state))
+    assert made[:3] == ["transaction.json", "transaction", "web"]
+
+
 def test_one_s_trouble_is_not_the_others(tmp_path: Path) -> None:
     """Damaged, newer, without files, busy, replaced by a file: each is told, and the last is served."""
     stores = {name: Keystore(name, tmp_path) for name in ("damaged", "newer", "nameless", "sound", "z-busy")}
     for keystore in stores.values():
         keystore.interrupt(Phase.ACTIVATING)
-    (stores["damaged"].journal.directory / "transaction.json").write_bytes(b"{")
+    (stores["damaged"].journal.directory / "transaction.json").write_bytes(b"?")
     (stores["newer"].journal.directory / "transaction.json").write_bytes(b'{"version": 9}')
     stores["nameless"].write(Phase.ACTIVATING, None)
     (stores["sound"].directory.parent / "a-file").write_text("")
@@ -250,7 +263,7 @@ def test_open_transactions_are_found_and_unreadable_ones_passed_over(tmp_path: P
     web, vpn = Keystore("web", tmp_path), Keystore("vpn", tmp_path)
     web.interrupt(Phase.ACTIVATING)
     vpn.interrupt(Phase.ACTIVATING)
-    (vpn.journal.directory / "transaction.json").write_bytes(b"{")
+    (vpn.journal.directory / "transaction.json").write_bytes(b"?")
     assert list(recovery.open_transactions(tmp_path / "state")) == ["web"]
 
 
