@@ -44,6 +44,7 @@ class Ownership:
 
 
 PRIVATE = Ownership(0o600)
+LARGEST = 16 << 20  # bytes: no file of our own that is read whole is nearly as large
 
 
 def make_directory(path: Path, mode: int = 0o700) -> None:
@@ -263,14 +264,20 @@ def read_versioned(
 
 
 def read_own(path: Path | str) -> bytes | None:
-    """The content of a file of our own; None if it does not exist. Raises StateError."""
+    """The content of a file of our own; None if it does not exist. Raises StateError.
+
+    One that is larger than we write any is damaged: a broken file system may show a few bytes as many gigabytes.
+    """
     try:
         with open_own(path) as file:
-            return file.read()
+            content = file.read(LARGEST + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}", remedy(error)) from None
+    if len(content) > LARGEST:
+        raise damaged(path, f"it is larger than {LARGEST >> 20} MiB", _LOOK)
+    return content
 
 
 def decoded(path: Path | str, data: bytes, kind: type[T], version: int | None, *, if_damaged: str = _LOOK) -> T:

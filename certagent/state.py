@@ -165,8 +165,8 @@ def signature_of(authority: Path) -> str:
     found = hashlib.sha256()
     kept = False
     for name in ("ca.pem", "next-ca.pem", "old-ca.pem"):
-        with suppress(OSError):
-            content = (authority / name).read_bytes()
+        with suppress(OSError, DamagedError):
+            content = durable.read_own(authority / name)
             found.update(f"{name} {len(content)} ".encode() + content)
             kept = True
     return found.hexdigest() if kept else ""

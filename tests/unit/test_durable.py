@@ -17,7 +17,7 @@ import pytest
 
 from certagent import durable
 from certagent.durable import Ownership
-from certagent.errors import BusyError, StateError
+from certagent.errors import DamagedError, BusyError, StateError
 from tests.keystore.faults import failing, killed, watched
 
 OLD, NEW = b"old content", b"new content"
@@ -206,6 +206,14 @@ def test_a_versioned_file_is_read_and_a_missing_one_is_none(tmp_path: Path) -> N
     assert durable.read_versioned(path, Kept, 1) is None
     path.write_bytes(b'{"version":1,"word":"x","added later":true}')
     assert durable.read_versioned(path, Kept, 1) == Kept(version=1, word="x")
+
+
+def test_a_file_that_a_broken_file_system_shows_as_huge_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    path.write_bytes(b'{"version":1,"word":"x"}')
+    os.truncate(path, 1 << 40)
+    with pytest.raises(DamagedError, match="larger than 16 MiB"):
+        durable.read_versioned(path, Kept, 1)
 
 
 def test_remove(tmp_path: Path) -> None:
