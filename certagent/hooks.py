@@ -6,6 +6,7 @@ group. Its output goes to the log line by line.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import logging
@@ -53,7 +54,15 @@ _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _LOOK = 0.5  # seconds between two checks for a request to stop
 _SETTLE = 0.5  # seconds to wait for the output of a command that has ended
 _UNFIT = (errno.ENOENT, errno.ENOEXEC, errno.EACCES)
-_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_START_HINTS = {
+    **dict.fromkeys((errno.ENOENT, errno.EACCES, errno.ENOTDIR), "does it exist, and is it executable?"),
+    **dict.fromkeys(
+        (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+        "the host has run out of memory, processes or open files",
+    ),
+    errno.ENOEXEC: "is it a program for this machine's processor?",
+    errno.ETXTBSY: "somebody is writing it at this moment",
+}
 
 Log = Callable[[str], None]
 
@@ -133,7 +142,8 @@ def still_owed(done: str, failed: Sequence[tuple[str, HookError]]) -> OwedError:
 
 
 def read_secret(secret: Secret, *, may_be_open: bool = False) -> bytes:
-    """Fetch a secret at the moment it is needed; one trailing newline is removed.
+    """Fetch a secret at the moment it is needed, without one trailing newline, and without the byte order mark that
+    Windows editors put before it.
 
     Refuses a file that everybody can read, unless `may_be_open`: somebody named it on a command line.
 
@@ -157,9 +167,14 @@ def read_secret(secret: Secret, *, may_be_open: bool = False) -> bytes:
             f"the secret from {source(secret)} is longer than {_OUTPUT_LIMIT} bytes",
             "secrets are shorter: correct the source",
         )
-    value = value.removesuffix(b"\n").removesuffix(b"\r")
+    value = value.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").removesuffix(b"\r")
     if not value:
         raise ConfigError(f"the secret from {source(secret)} is empty", "put the secret there")
+    if b"\0" in value:
+        raise ConfigError(
+            f"the secret from {source(secret)} has zero bytes: it is UTF-16 text, or damaged",
+            "write it again, as UTF-8",
+        )
     if b"\n" in value or b"\r" in value:
         raise ConfigError(f"the secret from {source(secret)} has more than one line", "leave only the secret there")
     return value
@@ -301,13 +316,8 @@ def _not_started(argv: Argv, error: Exception) -> HookError:
     name, why = argv[0], error.strerror if isinstance(error, OSError) else error
     if isinstance(error, OSError) and error.errno in _UNFIT and (fault := command_fault(argv, _base()["PATH"])):
         return HookError(f"{name} cannot be started: it {fault[0]}", fault[1])
-    scarce = isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno in _SCARCE)
-    hint = (
-        "the host has run out of memory, processes or open files" if scarce else "does it exist, and is it executable?"
-    )
-    if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
-        hint = "is it a program for this machine's processor?"
-    return HookError(f"{name} cannot be started: {why}", hint)
+    number = error.errno if isinstance(error, OSError) else errno.EAGAIN if isinstance(error, RuntimeError) else None
+    return HookError(f"{name} cannot be started: {why}", _START_HINTS.get(number or 0, "correct the command"))
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: float, stopping: Callable[[], bool]) -> int | None:

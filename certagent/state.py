@@ -165,8 +165,10 @@ def signature_of(authority: Path) -> str:
     found = hashlib.sha256()
     kept = False
     for name in ("ca.pem", "next-ca.pem", "old-ca.pem"):
-        with suppress(OSError, DamagedError):
+        with suppress(StateError):
             content = durable.read_own(authority / name)
+            if content is None:
+                continue
             found.update(f"{name} {len(content)} ".encode() + content)
             kept = True
     return found.hexdigest() if kept else ""

@@ -15,6 +15,7 @@ tokens/DIGEST/lock pin.json              held while a token is changed; logins t
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,16 @@ from pathlib import Path
 STATE = "state.json"
 TRANSACTION = "transaction"
 ROLLOVER = "rollover"
+_DIRECTORIES = (TRANSACTION, ROLLOVER, "owed", "shadow", "previous", "previous-ca", "refused", "crl")
+
+
+def kept_as(name: str) -> int:
+    """What is kept under this name in the directory of a keystore or an authority: stat.S_IFDIR, stat.S_IFREG; or 0 if
+    certagent keeps nothing of the name, or can do without: the history.
+    """
+    if name in _DIRECTORIES:
+        return stat.S_IFDIR
+    return stat.S_IFREG if name.endswith(("lock", ".json", ".pem")) else 0
 
 
 @dataclass(frozen=True)

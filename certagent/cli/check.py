@@ -11,10 +11,11 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
-from certagent import believed, owned, policy, state, wall_clock
-from certagent.cli import assemble
+from certagent import policy, state, wall_clock
+from certagent.cli import assemble, check_state
 from certagent.cli.check_authority import about_authority
 from certagent.cli.check_crls import check_crls
 from certagent.cli.check_findings import Seen, in_place, little_memory, misnamed, next_step, rollover, warnings
@@ -29,9 +30,8 @@ from certagent.config.file_roles import FileRole, Swap
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.load import load_configuration, load_for_host
 from certagent.directories import Look
-from certagent.errors import CertagentError, ConfigError, KeystoreError, StateError, internal_fault, named
+from certagent.errors import CertagentError, KeystoreError, internal_fault, named
 from certagent.host import identifier
-from certagent.keystore import obstacles
 from certagent.keystore.attributes import lost
 from certagent.keystore.base import Identity, Keystore
 from certagent.keystore.files import explained, look_at, ownership, resolve
@@ -48,8 +48,6 @@ from certagent.trust.authorities import Authorities, Contact
 from certagent.trust.proof_of_use import untried
 
 Findings = Iterator[Finding]
-
-_AS_ROOT = "run certagent as root, or give its user access"
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -109,12 +107,11 @@ def _groups(
     used = dict.fromkeys(configuration.keystores[each].authority for each in names)
     for name in used if wanted else configuration.authorities:
         authority = configuration.authorities[name]
-        yield (
-            f"authority {name}",
-            about_authority(
-                name, authority, None if offline else authorities, reached=reached, secrets=secrets, now=now
-            ),
+        about = about_authority(
+            name, authority, None if offline else authorities, reached=reached, secrets=secrets, now=now
         )
+        memory = StateDirectory(Path(configuration.state_dir)).authority(name)
+        yield f"authority {name}", chain(check_state.usable(memory), about)
         if authority.introduce_with is not None:
             at = f"authorities.{name}.introduce_with"
             yield f"introductions to {name}", introductions.findings(authority.introduce_with, at, authority)
@@ -138,7 +135,7 @@ def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     yield from little_memory(memory, configuration.max_workers)
     closed = False
-    for finding in _directories(configuration):
+    for finding in check_state.directories(configuration):
         closed = True
         yield finding
     if not configuration.keystores:
@@ -147,51 +144,11 @@ def _host(configuration: Configuration, lacking: Sequence[str], now: datetime) -
         )
     if Path(configuration.state_dir).exists() and not Path(configuration.state_dir).is_dir():
         return
-    yield from _state(Path(configuration.state_dir), deep=False)
+    yield from check_state.trusted(Path(configuration.state_dir), deep=False)
     if not closed:
         keystores = many(len(configuration.keystores), "keystore")
         yield Finding(Mark.FINE, f"{keystores}, state in {configuration.state_dir}")
     yield from _strays(configuration)
-
-
-def _directories(configuration: Configuration) -> Findings:
-    """What is wrong with certagent's own directories, and with the directory of the metrics file."""
-    directories = {"state_dir": Path(configuration.state_dir)}
-    if any(definition.swap == "symlink" for definition in configuration.keystores.values()):
-        directories["live_dir"] = Path(configuration.live_dir)
-    if configuration.metrics_file:
-        directories["metrics_file"] = Path(configuration.metrics_file).parent
-    for word, path in directories.items():
-        for wrong in _directory_faults(path, made_when_missing=word != "metrics_file"):
-            yield Finding(Mark.WRONG, f"{word}: {wrong}", wrong.hint)
-    if "live_dir" in directories and (fault := believed.directory_fault(directories["live_dir"])):
-        yield Finding(Mark.WRONG, f"live_dir is not trusted: {fault[0]}", fault[1])
-
-
-def _state(directory: Path, *, deep: bool) -> Findings:
-    """What is wrong with the owner and mode of what certagent remembers there."""
-    try:
-        believed.check_state(directory, deep=deep)
-    except StateError as error:
-        yield Finding(Mark.WRONG, str(error), error.hint)
-        return
-    status = directory.stat() if directory.exists() else None
-    if status is not None and owned.writable_by_others(status):
-        hint = "others could stop certagent from working; have root run chmod go-w on it"
-        yield Finding(Mark.WARNING, f"{directory} is writable by its group or by everybody", hint)
-
-
-def _directory_faults(directory: Path, *, made_when_missing: bool) -> Iterator[CertagentError]:
-    """Why nothing can be written there; if it is made when missing, the nearest directory above it counts."""
-    nearest = next(each for each in (directory, *directory.parents) if os.path.lexists(each))
-    if not nearest.is_dir():
-        yield ConfigError(f"{nearest} is not a directory", "move it away, or correct the path")
-    elif nearest != directory and not made_when_missing:
-        yield ConfigError(f"the directory {directory} does not exist", "create it, or correct the path")
-    elif full := obstacles.lack_of_room(nearest):
-        yield full
-    elif not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
-        yield ConfigError(f"{directory} is not writable", _AS_ROOT)
 
 
 def _keystore(
@@ -211,7 +168,10 @@ def _keystore(
     if secrets.is_lacking(f"keystores.{name}.module"):
         yield Finding(Mark.WARNING, f"{name} was not looked at", "first correct its PKCS#11 module, see above")
         return
-    yield from _state(configured.directory, deep=True)
+    yield from check_state.trusted(configured.directory, deep=True)
+    yield from check_state.usable(configured.directory)
+    if definition.swap == "symlink":
+        yield from check_state.usable(Path(configuration.live_dir) / name)
     snapshot = take_snapshot(configured, authorities, now)
     if not snapshot.situation.readable and snapshot.last_error is not None:
         if snapshot.last_error.message not in [each.text for each in wrong]:
@@ -300,7 +260,7 @@ def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: 
     keeps_inode = keystore.keeps_inode(found)
     written, rights = (target, os.W_OK) if keeps_inode else (target.parent, os.W_OK | os.X_OK)
     if not os.access(written, rights, effective_ids=True):
-        yield Finding(Mark.WRONG, f"{written} is not writable", _AS_ROOT)
+        yield Finding(Mark.WRONG, f"{written} is not writable", check_state.AS_ROOT)
     if os.geteuid() == 0 or keeps_inode:  # root can change owners, and an inode keeps its owner
         return
     if wanted.uid not in (None, os.geteuid()) or wanted.gid not in (None, *own_groups(target.parent)):

@@ -47,13 +47,16 @@ class Secrets:
         if secret is None or secret.command is not None or self.is_lacking(key):
             return
         try:
-            read_secret(secret).decode()
+            text = read_secret(secret).decode()
         except CertagentError as error:
             yield Finding(Mark.WRONG, f"{what}: {error}", error.hint)
             return
         except UnicodeDecodeError:
             yield Finding(Mark.WRONG, f"{what} is not text", "use a password in UTF-8")
             return
+        if text != text.strip():
+            hint = "it is used as it is; if the space is not meant, remove it"
+            yield Finding(Mark.WARNING, f"{what} begins or ends with a space", hint)
         if secret.file is not None:
             yield from self._readable(Path(secret.file), group)
 

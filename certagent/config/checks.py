@@ -22,7 +22,7 @@ from certagent.believed import file_fault
 from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, dotted
 from certagent.config.keystores import KeystoreDefaults
 from certagent.config.meant import did_you_mean
-from certagent.config.programs import Fault, owner_fault, place_fault, script_fault, shell_fault
+from certagent.config.programs import Fault, binary_fault, owner_fault, place_fault, script_fault, shell_fault
 from certagent.directories import reach
 from certagent.errors import KeystoreError
 from certagent.text import printable
@@ -286,6 +286,8 @@ def _check_program(argv: tuple[str, ...]) -> Fault:
         return _not_found(program)
     if fault := script_fault(program):
         return f"begins with a script that {fault[0]}", fault[1]
+    if fault := binary_fault(program):
+        return f"begins with a program that {fault[0]}", fault[1]
     return owner_fault(argv)
 
 
@@ -295,6 +297,8 @@ def _not_found(program: str) -> Fault:
         return f"begins with {printable(program, 60)}, which is not on PATH", "install it, or write its absolute path"
     if fault := place_fault(program):
         return f"begins with a program that {fault[0]}", fault[1]
+    if os.path.isdir(program):  # noqa: PTH112  never raises
+        return f"begins with {printable(program, 200)}, which is a directory", "correct the path"
     if os.path.isfile(program):  # noqa: PTH113  never raises
         return (
             f"begins with {printable(program, 200)}, which is not executable",

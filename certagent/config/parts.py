@@ -25,7 +25,8 @@ class Secret(Definition, frozen=True, kw_only=True):
     """Where a secret is read at the moment it is needed: exactly one of file, credential, env or command."""
 
     file: Annotated[
-        SecretFile | None, Meta(description="a file that holds the secret; one trailing newline is dropped")
+        SecretFile | None,
+        Meta(description="a file that holds the secret; one trailing newline and a byte order mark are dropped"),
     ] = None
     credential: Annotated[Credential | None, Meta(description="a credential of certagent's systemd unit")] = None
     env: Annotated[Variable | None, Meta(description="an environment variable of the certagent process")] = None

@@ -1,7 +1,7 @@
-"""What is wrong with a command when its exit code does not say so: shell syntax, a script that cannot start, a program
-that others may write.
+"""What is wrong with a command when its exit code does not say so: shell syntax, a script or a binary that cannot
+start, a program that others may write.
 
-The first two leave the operator with `No such file or directory` about a file that exists, or with a hook that does
+The first three leave the operator with `No such file or directory` about a file that exists, or with a hook that does
 nothing. `check` reports them in advance, and a failed hook in its own line. Only the beginning of a program is read.
 certagent does not run what others may write.
 """
@@ -12,6 +12,8 @@ import os
 import re
 import shutil
 import stat
+import struct
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +25,15 @@ Fault = tuple[str, str] | None
 
 _HEAD = 64 * 1024
 _ELF = b"\x7fELF"
+# elf(5), by the class of the file (32 or 64 bits). Of the file: its processor; where its program headers lie, their
+# size, their number. Of such a header: what it is about, where that lies, how long it is.
+_FILE = {1: "18xH8xI10xHH", 2: "18xH12xQ14xHH"}
+_PROGRAM_HEADER = {1: "II8xI", 2: "IxxxxQ16xQ"}
+_LOADER = 3  # PT_INTERP
+# Processors (e_machine) whose programs one kernel runs: x86, ARM, PowerPC, SPARC.
+_SIBLINGS = ({62, 3}, {183, 40}, {21, 20}, {43, 2})
+_OTHER_FORMATS = Path("/proc/sys/fs/binfmt_misc")
+_IN_A_ROW = 4  # interpreters of interpreters that the kernel follows at most
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "fish", "busybox"})
 # After one of these, a shell reads the words, on this host or another.
@@ -83,8 +94,11 @@ def _read_by_nobody(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def script_fault(program: str, path: str | None = None) -> Fault:
-    """Why the kernel, or a shell, cannot run a script as it is. None also if we cannot tell."""
+def script_fault(program: str, path: str | None = None, *, depth: int = 0) -> Fault:
+    """Why the kernel, or a shell, cannot run a script as it is. None also if we cannot tell.
+
+    `depth`: it is the interpreter of that many scripts, each of the one before.
+    """
     file = shutil.which(program, path=path)
     head = _beginning(file) if file else b""
     if file is None or head.startswith(_ELF):
@@ -99,10 +113,10 @@ def script_fault(program: str, path: str | None = None) -> Fault:
         is_text = b"\0" not in head
         hint = f"make `#!/bin/sh` (or another interpreter) the first line of {name}"
         return ("does not name an interpreter in its first line", hint) if is_text else None
-    return _interpreter_fault(head, name, path)
+    return _interpreter_fault(head, name, path, depth)
 
 
-def _interpreter_fault(head: bytes, name: str, path: str | None) -> Fault:
+def _interpreter_fault(head: bytes, name: str, path: str | None, depth: int) -> Fault:
     first, _, rest = head.partition(b"\n")
     mend = f"run sed -i 's/\\r$//' {name}"
     if b"\r" in first:
@@ -111,10 +125,8 @@ def _interpreter_fault(head: bytes, name: str, path: str | None) -> Fault:
     if not words:
         return "has an empty `#!` line", f"write `#!/bin/sh` (or another interpreter) in the first line of {name}"
     interpreter = words[0]
-    if not shutil.which("/" + interpreter.lstrip("/")):
-        return f"names an interpreter in its first line that does not exist: {printable(interpreter, 100)}", (
-            f"install it, or correct the first line of {name}"
-        )
+    if fault := _of_the_interpreter("/" + interpreter.lstrip("/"), name, depth):
+        return fault
     if interpreter.rpartition("/")[2] == "env":
         named = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
         interpreter = named[0] if named else interpreter
@@ -125,6 +137,65 @@ def _interpreter_fault(head: bytes, name: str, path: str | None) -> Fault:
     if b"\r\n" in rest and interpreter.rpartition("/")[2] in _SHELLS:
         return "has Windows line endings, which a shell reads as part of each command", mend
     return None
+
+
+def _of_the_interpreter(program: str, name: str, depth: int) -> Fault:
+    told = printable(program, 100)
+    if not shutil.which(program):
+        return f"names an interpreter in its first line that does not exist: {told}", (
+            f"install it, or correct the first line of {name}"
+        )
+    fault = (script_fault(program, depth=depth + 1) if depth < _IN_A_ROW else None) or binary_fault(program)
+    return (f"names {told} in its first line, which cannot start: it {fault[0]}", fault[1]) if fault else None
+
+
+def binary_fault(program: str, path: str | None = None) -> Fault:
+    """Why the kernel cannot run a binary on this host. None also if we cannot tell."""
+    file = shutil.which(program, path=path)
+    if file is None or len(_beginning(file)) == len(_ELF) or not _beginning(file).startswith(_ELF):
+        return None
+    name = printable(file, 200)
+    try:
+        machine, loader = _elf(file)
+        ours, _ = _elf(sys.executable)
+    except OSError:
+        return None
+    except (struct.error, KeyError):
+        return "is not a whole program", f"install {name} again"
+    if machine != ours and not any({machine, ours} <= each for each in _SIBLINGS) and not _runs_others():
+        return f"is built for another processor (ELF machine {machine}, not {ours})", (
+            f"install {name} for this machine's processor"
+        )
+    if loader and not os.path.exists(loader):  # noqa: PTH110  never raises
+        return f"needs {printable(loader, 100)}, which does not exist", f"install {name} as built for this system"
+    return None
+
+
+def _elf(file: str) -> tuple[int, str]:
+    """The processor of a binary, and the program that loads its libraries; empty if it needs none.
+
+    Raises OSError; struct.error or KeyError if it is not a whole ELF file.
+    """
+    with open(file, "rb") as opened:  # noqa: PTH123
+        head = opened.read(64)
+        order = {1: "<", 2: ">"}[head[5]]
+        machine, offset, size, count = struct.unpack_from(order + _FILE[head[4]], head)
+        opened.seek(offset)
+        headers = opened.read(size * count)
+        for each in range(count):
+            about, begin, length = struct.unpack_from(order + _PROGRAM_HEADER[head[4]], headers, each * size)
+            if about == _LOADER:
+                opened.seek(begin)
+                return machine, os.fsdecode(opened.read(min(length, _HEAD)).rstrip(b"\0"))
+    return machine, ""
+
+
+def _runs_others() -> bool:
+    """Whether the kernel may have been told to run programs for other processors, as qemu's packages do."""
+    try:
+        return any(each.name not in ("register", "status") for each in _OTHER_FORMATS.iterdir())
+    except OSError:
+        return False
 
 
 def owner_fault(argv: Sequence[str], path: str | None = None) -> Fault:
@@ -175,5 +246,5 @@ def place_fault(program: str) -> Fault:
 
 
 def command_fault(argv: Sequence[str], path: str | None = None) -> Fault:
-    """Whichever of the three it is."""
-    return shell_fault(argv, path) or place_fault(argv[0]) or script_fault(argv[0], path)
+    """Whichever of them it is."""
+    return shell_fault(argv, path) or place_fault(argv[0]) or script_fault(argv[0], path) or binary_fault(argv[0], path)

@@ -228,9 +228,18 @@ class FileKeystore(Keystore, Generic[Definition]):
         )
 
     def _check_live(self) -> None:
-        """Check that nobody else can exchange the files that consumers are led to. Raises KeystoreError."""
-        if self._definition.swap == "symlink" and (fault := directory_fault(self._live)):
+        """Check that nobody else can exchange the files that consumers are led to, and that our link there is one: a
+        restored backup may have a copy in its place. Raises KeystoreError."""
+        if self._definition.swap != "symlink":
+            return
+        if fault := directory_fault(self._live):
             raise KeystoreError(f"live_dir is not trusted: {fault[0]}", fault[1])
+        pointer, copy = self._live / swap_plan.POINTER, "generation-restored"
+        if pointer.exists() and not pointer.is_symlink():
+            raise KeystoreError(
+                f"{pointer} is not a link, so no new pair can be put in place through it",
+                f"make it one: `cd {self._live} && mv {pointer.name} {copy} && ln -s {copy} {pointer.name}`",
+            )
 
     def watched(self) -> tuple[Path, ...]:
         # A change shows in the directory itself: a file added, removed, or put in another file's place.

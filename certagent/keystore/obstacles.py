@@ -18,6 +18,7 @@ _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
 # Measured on a file system of 4 KiB blocks that holds everything: the renewal of a 4096-bit key with chain and ca_file
 # (journal, shadow, staged and kept files at once) succeeds with 64 KiB free, and fails with 48 KiB.
 ROOM = 64 * 1024
+INODES = 32  # likewise: a renewal and its contact with the CA succeed with 18 free inodes
 
 
 def find(target: Path, *, over: bool, beside: str, mounts: Collection[str]) -> KeystoreError | None:
@@ -28,9 +29,9 @@ def find(target: Path, *, over: bool, beside: str, mounts: Collection[str]) -> K
     """
     directory = target.parent
     for path in (target, *(() if over else (directory,))):
-        if flag := _flag(path):
-            hint = f"`chattr -{'i' if flag == 'immutable' else 'a'} {path}`, or remove it from the configuration"
-            return KeystoreError(f"{path} is {flag} (lsattr), so it cannot be replaced", hint)
+        if fault := flagged(path):
+            fault.hint += ", or remove it from the configuration"
+            return fault
     if not over and str(target) in mounts:
         hint = "mount its directory instead, or remove `swap` to have the file overwritten in place (docs/swap.md)"
         return KeystoreError(f"{target} is a mount point, so it cannot be replaced", hint)
@@ -55,9 +56,19 @@ def lack_of_room(directory: Path, needed: int = ROOM) -> KeystoreError | None:
     if status.f_blocks and blocks * status.f_frsize < needed:
         left = blocks * status.f_frsize >> 10
         return KeystoreError(f"the file system of {directory} is full: only {left} KiB are free", "free some space")
-    if status.f_files and not status.f_ffree:
-        return KeystoreError(f"the file system of {directory} has no free inodes", "delete files that are not needed")
+    inodes = status.f_ffree if os.geteuid() == 0 else status.f_favail
+    if status.f_files and inodes < INODES:
+        few = f"only {inodes} are left" if inodes else "none is left"
+        hint = "delete files that are not needed"
+        return KeystoreError(f"the file system of {directory} has too few inodes: {few}", hint)
     return None
+
+
+def flagged(path: Path) -> KeystoreError | None:
+    """Whether a flag of the file system keeps a file, or what is in a directory, from being replaced."""
+    flag = _flag(path)
+    hint = f"`chattr -{'i' if flag == 'immutable' else 'a'} {path}`"
+    return KeystoreError(f"{path} is {flag} (lsattr), so it cannot be replaced", hint) if flag else None
 
 
 def _flag(path: Path) -> str:

@@ -241,15 +241,12 @@ def _with_renewals(known: Known | None, believed: Believed, named: Pins) -> tupl
 def _read(path: Path, damaged: dict[str, str]) -> tuple[x509.Certificate, ...]:
     """The certificates in a file; none if it is damaged, which is noted in `damaged`. Raises StateError."""
     try:
-        if found := facts.load_pem(durable.read_own(path), str(path)):
-            return found
+        content = durable.read_own(path)
+        if content is None or (found := facts.load_pem(content, str(path))):
+            return () if content is None else found
         damaged[path.name] = f"{path} holds no certificate"
-    except FileNotFoundError:
-        pass
     except (KeystoreError, DamagedError) as error:
         damaged[path.name] = str(error)
-    except OSError as error:
-        raise StateError(f"{path} cannot be read: {error.strerror}", durable.remedy(error)) from None
     return ()
 
 

@@ -78,6 +78,7 @@ def test_links_that_lead_in_a_circle_are_told_once_each(place: Place, check: Che
 
 
 WARNINGS: list[tuple[str, Step, str]] = [
+    ("a challenge with a space at its end", lambda p: challenge(p, "open sesame \n"), "begins or ends with a space"),
     ("a secret that another group can read", challenge_of_another_group, "group 54321 can read the secret in"),
     (
         "a name twice",

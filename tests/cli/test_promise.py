@@ -4,6 +4,7 @@ that `check` reports it as a fault. docs/commands.md lists them."""
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,6 +88,24 @@ def file(name: str, content: str, line: str, where: str = "keystore") -> Step:
     return make
 
 
+def interpreted_by_a_script(place: Place) -> None:
+    between = place.root / "between"
+    between.write_text("#!/no/such\n")
+    between.chmod(0o755)
+    script(f"#!{between}\n")(place)
+
+
+def foreign(place: Place) -> None:
+    script("")(place)
+    (place.root / "hook").write_bytes(Path(sys.executable).read_bytes().replace(b"/ld", b"/xx", 1))
+
+
+def misplaced(place: Place) -> None:
+    (place.directory() / "lock").mkdir(parents=True)
+    for each in (place.directory(), *place.directory().parents[:2]):
+        each.chmod(0o700)
+
+
 def state_is_a_file(place: Place) -> None:
     (place.root / "state").write_text("")
 
@@ -109,6 +128,10 @@ CAUSES: dict[str, tuple[Step, str]] = {
     "everybody can read a secret": (lambda p: challenge(p, mode=0o644), "can be read by everybody on the host"),
     "a secret is empty": (lambda p: challenge(p, ""), "is empty"),
     "a secret has several lines": (lambda p: challenge(p, "a\nb\n"), "has more than one line"),
+    "a secret has zero bytes": (
+        lambda p: challenge(p, "s3cret\0\0\n"),
+        "has zero bytes: it is UTF-16 text, or damaged",
+    ),
     "an environment variable is not set": (authority("challenge: {env: NO_SUCH}"), "NO_SUCH is not set"),
     "a systemd credential is missing": (
         authority("challenge: {credential: no-such}"),
@@ -123,7 +146,17 @@ CAUSES: dict[str, tuple[Step, str]] = {
     "a hook needs a shell": (hook("/bin/true", '"&&"', "/bin/true"), "because no shell runs"),
     "a hook's script names no interpreter": (script("echo\n"), "does not name an interpreter"),
     "a hook's script has Windows line endings": (script("#!/bin/sh\r\n"), "has Windows line endings"),
+    "a hook's script has an interpreter that cannot start": (
+        interpreted_by_a_script,
+        "which cannot start: it names an interpreter in its first line that does not exist: /no/such",
+    ),
+    "a hook's program is for another processor or C library": (foreign, "begins with a program that needs "),
+    "a hook's program is a directory": (hook("/usr"), "/usr, which is a directory"),
     "a probe's program is missing": (keystore("probe: {run: [/no/such]}"), "/no/such, which does not exist"),
+    "something else lies in the place of a file or directory of certagent's own": (
+        misplaced,
+        "lock is not a regular file",
+    ),
     "state_dir is not a directory": (state_is_a_file, "state is not a directory"),
     "the directory of metrics_file is missing": (lambda p: p.more.append("metrics_file: /no/such/c.prom"), "/no/such"),
     "the directory of crl_file is missing": (

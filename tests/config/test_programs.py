@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,6 +123,70 @@ def test_a_script_that_will_not_start_is_recognised_and_its_failure_says_so(
 def test_a_script_that_starts_is_left_alone(script: Path, content: bytes) -> None:
     script.write_bytes(content)
     assert command_fault([str(script)]) is None
+
+
+def test_a_script_whose_interpreter_cannot_start(script: Path, tmp_path: Path) -> None:
+    between = tmp_path / "between"
+    between.write_text("#!/no/such/shell\n")
+    between.chmod(0o755)
+    script.write_text(f"#!{between}\n")
+    with pytest.raises(HookError, match="cannot start: it names an interpreter in its first line"):
+        run_hook(HookCommand(run=(str(script),)), {}, print)
+
+
+def test_a_script_that_is_its_own_interpreter(script: Path) -> None:
+    script.write_text(f"#!{script}\n")
+    with pytest.raises(HookError, match="cannot be started"):
+        run_hook(HookCommand(run=(str(script),)), {}, print)
+
+
+def for_another_processor(program: bytearray) -> bytes:
+    """For the Motorola 88000, which no kernel runs any longer; nor does qemu."""
+    program[18:20] = struct.pack("=H", 5)
+    return bytes(program)
+
+
+def without_a_loader(program: bytearray) -> bytes:
+    """As a program for another C library: its loader lies elsewhere."""
+    begin = program.index(b"/ld")
+    return bytes(program[:begin] + b"/xx" + program[begin + 3 :])
+
+
+def cut_off(program: bytearray) -> bytes:
+    return bytes(program[:50])
+
+
+BINARIES = [
+    pytest.param(for_another_processor, "it is built for another processor (ELF machine 5", id="another processor"),
+    pytest.param(without_a_loader, "which does not exist", id="another C library"),
+    pytest.param(cut_off, "it is not a whole program", id="cut off"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "told"), BINARIES)
+def test_a_binary_that_will_not_start_is_recognised_and_its_failure_says_so(
+    script: Path, spoil: Callable[[bytearray], bytes], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("certagent.config.programs._OTHER_FORMATS", script.parent / "none")
+    script.write_bytes(spoil(bytearray(Path(sys.executable).read_bytes())))
+    with pytest.raises(HookError) as caught:
+        run_hook(HookCommand(run=(str(script),)), {}, print)
+    assert told in str(caught.value)
+    assert str(script) in caught.value.hint
+
+
+def test_a_binary_for_another_processor_may_run_by_an_emulator(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (script.parent / "qemu-m88k").touch()
+    monkeypatch.setattr("certagent.config.programs._OTHER_FORMATS", script.parent)
+    script.write_bytes(for_another_processor(bytearray(Path(sys.executable).read_bytes())))
+    assert command_fault([str(script)]) is None
+
+
+def test_a_program_that_is_being_written(script: Path) -> None:
+    script.write_bytes(Path("/bin/true").read_bytes())
+    with script.open("ab"), pytest.raises(HookError, match="cannot be started") as caught:
+        run_hook(HookCommand(run=(str(script),)), {}, print)
+    assert "does it exist" not in caught.value.hint
 
 
 def test_a_program_where_none_is_run(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -72,6 +73,26 @@ def read_only(site: Site) -> Iterator[str]:
 
 
 @contextmanager
+def few_inodes(site: Site) -> Iterator[str]:
+    with mounted(site, "nr_inodes=12"):
+        yield "has too few inodes: only "
+
+
+@contextmanager
+def copied_without_links(site: Site) -> Iterator[str]:
+    """As a backup that follows links restores it."""
+    site.write("swap: symlink")
+    assert site.run(Wish.RENEW).result is Result.RENEWED
+    pointer = site.path("live/web/current")
+    there = pointer.resolve()
+    pointer.unlink()
+    shutil.copytree(there, pointer)
+    yield "current is not a link"
+    shutil.rmtree(pointer)
+    pointer.symlink_to(there.name)
+
+
+@contextmanager
 def mounted(site: Site, options: str) -> Iterator[None]:
     """The files on a file system of their own, and back at the end."""
     files = site.key.parent
@@ -108,6 +129,8 @@ OBSTACLES = [
     mount_point,
     full_disk,
     read_only,
+    few_inodes,
+    copied_without_links,
     long_name,
 ]
 
@@ -119,13 +142,36 @@ def test_it_is_seen_before_the_ca_is_asked(site: Site, obstacle: Callable[[Site]
         checked = site.command("check", "--offline", "web")
         assert checked.returncode == 1, checked.stdout
         assert words in " ".join(checked.stdout.split()), checked.stdout
+        issued = len(site.ca.issued())
         outcome = site.run(Wish.RENEW)
         assert outcome.result is Result.FAILED
         assert words in str(outcome.message)
-        assert len(site.ca.issued()) == 1
+        assert len(site.ca.issued()) == issued
     site.write()
     assert site.run(Wish.RENEW).result is Result.RENEWED
     assert site.leftovers() == []
+
+
+def immutable_memory(site: Site) -> Path:
+    return site.keystore_directory / "state.json"
+
+
+def immutable_lock(site: Site) -> Path:
+    return site.keystore_directory / "lock"
+
+
+@pytest.mark.needs("chattr")
+@pytest.mark.parametrize("path_of", [immutable_memory, immutable_lock])
+def test_what_certagent_cannot_change_in_its_own_directory_is_seen(site: Site, path_of: Callable[[Site], Path]) -> None:
+    assert site.run().result is Result.ENROLLED
+    path = path_of(site)
+    _run("chattr", "+i", path)
+    try:
+        checked = site.command("check", "--offline", "web")
+    finally:
+        _run("chattr", "-i", path)
+    assert checked.returncode == 1, checked.stdout
+    assert f"{path.name} is immutable (lsattr)" in " ".join(checked.stdout.split())
 
 
 def test_a_metrics_directory_that_is_missing_is_seen(site: Site) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from certagent import durable
 from certagent.durable import Ownership
-from certagent.errors import DamagedError, BusyError, StateError
+from certagent.errors import BusyError, DamagedError, StateError
 from tests.keystore.faults import failing, killed, watched
 
 OLD, NEW = b"old content", b"new content"

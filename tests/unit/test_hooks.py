@@ -200,6 +200,7 @@ def kept(tmp_path: Path) -> Path:
         pytest.param(b"s3cret\n", b"s3cret", id="one newline is cut"),
         pytest.param(b"s3cret\r\n", b"s3cret", id="and a carriage return"),
         pytest.param(b" s3 cret ", b" s3 cret ", id="spaces are kept"),
+        pytest.param(b"\xef\xbb\xbfs3cret\r\n", b"s3cret", id="as a Windows editor writes it"),
         pytest.param("pä\u00dfwort\n".encode(), "pä\u00dfwort".encode(), id="beyond ASCII"),
     ],
 )
@@ -226,6 +227,7 @@ def test_secret(content: bytes, secret: bytes, kept: Path, monkeypatch: pytest.M
         pytest.param(Secret(command=("true",)), ConfigError, "from true is empty", id="silent command"),
         pytest.param(Secret(command=("echo",)), ConfigError, "from echo is empty", id="only a newline"),
         pytest.param(Secret(command=("printf", "a\\nb\\n")), ConfigError, "has more than one line", id="two lines"),
+        pytest.param(Secret(command=("printf", "s3\\0")), ConfigError, "from printf has zero bytes", id="zero bytes"),
         pytest.param(Secret(command=("no-such-program",)), HookError, "cannot be started", id="no command"),
         pytest.param(
             Secret(command=("head", "-c", "70000", "/dev/zero")), ConfigError, "longer than", id="long-winded command"
