@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 from asn1crypto import cms, core, parser
 from asn1crypto import x509 as asn1_x509
@@ -93,25 +94,29 @@ def measure(data: bytes, start: int = 0, elements: int = _MAX_ELEMENTS) -> int:
     `elements`: the most that is accepted; 1 µs for each. Raises ValueError if it is cut short, malformed, or too much.
     """
     ends: list[int | None] = []  # of the constructed elements around `at`; None: at their end-of-contents octets
+    around: list[int] = []  # of those of them whose length is given
     at = start
     for _ in range(elements):
         first, begin, length = _header(data, at)
-        if ends and ends[-1] is None and data[at:begin] == b"\0\0":
+        if ends and ends[-1] is None and first == length == 0 and begin == at + 2:
             ends.pop()
             at = begin
         elif length is None:
             ends.append(None)
             at = begin
         else:
-            end = begin + length
-            _check_fits(data, end, ends)
+            end = _end(begin + length, around, data)
             if first == 0x06 and length > _MAX_OID:
                 raise ValueError("an absurdly long OBJECT IDENTIFIER")
             if first & 0x20:
                 ends.append(end)
-            at = begin if first & 0x20 else end
+                around.append(end)
+                at = begin
+            else:
+                at = end
         while ends and ends[-1] == at:
             ends.pop()
+            around.pop()
         if not ends:
             return at
         if len(ends) > _MAX_DEPTH:
@@ -119,18 +124,21 @@ def measure(data: bytes, start: int = 0, elements: int = _MAX_ELEMENTS) -> int:
     raise ValueError("too many elements")
 
 
-def _check_fits(data: bytes, end: int, ends: Sequence[int | None]) -> None:
-    around = next((each for each in reversed(ends) if each is not None), None)
-    if around is not None and end > around:
+def _end(end: int, around: Sequence[int], data: bytes) -> int:
+    """The same end, if it fits."""
+    if around and end > around[-1]:
         raise ValueError("an element ends after the one that contains it")
     if end > len(data):
         raise _CutShortError
+    return end
 
 
 def _header(data: bytes, at: int) -> tuple[int, int, int | None]:
     """First byte, start of the contents, and their length (None: indefinite) of the BER element at `at`."""
     try:
-        first, begin = data[at], at + 1
+        first, begin, length = data[at], at + 1, data[at + 1]
+        if length < 0x80 and first & 0x1F != 0x1F:  # nearly always
+            return first, at + 2, length
         if first & 0x1F == 0x1F:
             while data[begin] & 0x80:
                 begin += 1
@@ -305,6 +313,8 @@ def is_content_info(der: bytes) -> bool:
 
 def names_certificate(identifier: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:
     """Whether a SignerIdentifier or RecipientIdentifier names `certificate`. Raises ValueError."""
+    if identifier.dump() == issuer_and_serial(certificate):
+        return True
     theirs, ours = identifier.chosen, _load(certificate)
     if len(identifier.dump()) > _MAX_NAME:
         raise ValueError("an absurdly large name")
@@ -318,17 +328,21 @@ def names_certificate(identifier: cms.SignerIdentifier, certificate: x509.Certif
     return bool(theirs["issuer"] == ours.issuer)
 
 
-def issuer_and_serial(certificate: x509.Certificate) -> cms.IssuerAndSerialNumber:
-    ours = _load(certificate)
-    return cms.IssuerAndSerialNumber({"issuer": ours.issuer, "serial_number": ours.serial_number})
+@lru_cache(maxsize=64)
+def issuer_and_serial(certificate: x509.Certificate) -> bytes:
+    """The IssuerAndSerialNumber (RFC 5652 §10.2.4) of a certificate, in its own bytes."""
+    body, *_ = split(contents(to_der(certificate)))
+    version, *fields = split(contents(body))
+    serial, _, issuer, *_ = fields if version[0] == 0xA0 else (version, *fields)
+    return tlv(issuer + serial, 0x30)
 
 
-def certificate_set(certificates: Sequence[x509.Certificate]) -> cms.CertificateSet:
-    """The `certificates` field of a SignedData, in this order, although asn1crypto would sort it as DER does.
+def certificate_set(certificates: Sequence[x509.Certificate]) -> bytes:
+    """The `certificates` field of a SignedData, in this order, although DER would sort it.
 
     RFC 5652 §5 requires DER only for signed attributes; jscep takes the first CA in this field as the issuer.
     """
-    return cms.CertificateSet(contents=b"".join(map(to_der, certificates)))
+    return tlv(b"".join(map(to_der, certificates)), 0xA0)
 
 
 def _load(certificate: x509.Certificate) -> asn1_x509.Certificate:

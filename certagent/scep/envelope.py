@@ -18,7 +18,7 @@ from certagent.certificate import name_text
 from certagent.config.values import KeyTransport
 from certagent.errors import KeystoreError, TrustError
 from certagent.keys import type_of
-from certagent.scep import asn1
+from certagent.scep import asn1, encoding
 from certagent.scep.algorithms import CIPHERS, DIGESTS, Signer
 from certagent.scep.encrypted_content import EncryptedContent
 from certagent.scep.password import PasswordLock
@@ -28,6 +28,8 @@ NEEDS_RSA = (
     "the CA supports it"
 )
 """The hint where nobody at the CA can open an envelope: only RSA keys can (RFC 8894 §3.1)."""
+_DATA, _ENVELOPED_DATA = "1.2.840.113549.1.7.1", "1.2.840.113549.1.7.3"
+_PKCS1 = encoding.sequence(encoding.oid("1.2.840.113549.1.1.1"), encoding.NULL)  # RSA PKCS#1 v1.5
 
 
 def enveloped_data(
@@ -49,27 +51,25 @@ def enveloped_data(
             raise TrustError(
                 "there is no password to protect the envelope with", "key_transport: password needs a challenge"
             )
-        version, info = "v3", cms.RecipientInfo("pwri", PasswordLock.make(key, password, cipher))
+        version, info = 3, bytes(cms.RecipientInfo("pwri", PasswordLock.make(key, password, cipher)).dump())
     else:
-        version, info = "v0", cms.RecipientInfo("ktri", _key_transport(key, recipient, key_transport))
+        version, info = 0, _key_transport(key, recipient, key_transport)
     padder = block_padding.PKCS7(chosen.block_size * 8).padder()
     encryptor = Cipher(chosen.algorithm(key), CBC(iv)).encryptor()
     padded = padder.update(content) + padder.finalize()
-    body = {
-        "version": version,  # RFC 5652 §6.1
-        "recipient_infos": [info],
-        "encrypted_content_info": {
-            "content_type": "data",
-            "content_encryption_algorithm": {"algorithm": chosen.oid, "parameters": core.OctetString(iv)},
-            "encrypted_content": encryptor.update(padded) + encryptor.finalize(),
-        },
-    }
-    return bytes(cms.ContentInfo({"content_type": "enveloped_data", "content": cms.EnvelopedData(body)}).dump())
+    body = encoding.sequence(
+        encoding.integer(version),  # RFC 5652 §6.1
+        encoding.set_of(info),
+        encoding.sequence(
+            encoding.oid(_DATA),
+            encoding.sequence(encoding.oid(chosen.oid), encoding.octets(iv)),
+            asn1.tlv(encryptor.update(padded) + encryptor.finalize(), 0x80),
+        ),
+    )
+    return encoding.sequence(encoding.oid(_ENVELOPED_DATA), encoding.explicit(0, body))
 
 
-def _key_transport(
-    key: bytes, recipient: x509.Certificate | None, key_transport: KeyTransport
-) -> cms.KeyTransRecipientInfo:
+def _key_transport(key: bytes, recipient: x509.Certificate | None, key_transport: KeyTransport) -> bytes:
     if recipient is None:
         raise TrustError(
             "requests cannot be encrypted: neither the CA nor an RA has an RSA key",
@@ -81,24 +81,18 @@ def _key_transport(
             f"the certificate {name_text(recipient.subject)!r} cannot be encrypted to: its key is not RSA",
             NEEDS_RSA,
         )
-    algorithm: dict[str, object] = {"algorithm": "rsaes_pkcs1v15"}
+    algorithm = _PKCS1
     scheme: AsymmetricPadding = padding.PKCS1v15()
     if key_transport == "oaep":
-        algorithm = {"algorithm": "rsaes_oaep", "parameters": _oaep_parameters("sha256")}
-        scheme = _oaep("sha256", "sha256")
-    return cms.KeyTransRecipientInfo(
-        {
-            "version": "v0",
-            "rid": cms.RecipientIdentifier("issuer_and_serial_number", asn1.issuer_and_serial(recipient)),
-            "key_encryption_algorithm": algorithm,
-            "encrypted_key": public.encrypt(key, scheme),
-        }
-    )
+        algorithm, scheme = _oaep_algorithm("sha256"), _oaep("sha256", "sha256")
+    encrypted = encoding.octets(public.encrypt(key, scheme))
+    return encoding.sequence(encoding.integer(0), asn1.issuer_and_serial(recipient), algorithm, encrypted)
 
 
-def _oaep_parameters(digest: str) -> algos.RSAESOAEPParams:
+def _oaep_algorithm(digest: str) -> bytes:
     mask = {"algorithm": "mgf1", "parameters": {"algorithm": digest}}
-    return algos.RSAESOAEPParams({"hash_algorithm": {"algorithm": digest}, "mask_gen_algorithm": mask})
+    parameters = algos.RSAESOAEPParams({"hash_algorithm": {"algorithm": digest}, "mask_gen_algorithm": mask})
+    return bytes(cms.KeyEncryptionAlgorithm({"algorithm": "rsaes_oaep", "parameters": parameters}).dump())
 
 
 def _oaep(digest: str, mask_digest: str) -> padding.OAEP:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar
+from functools import cache
 
-from asn1crypto import algos, cms, core, crl
+from asn1crypto import algos, cms, core
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -17,7 +17,7 @@ from certagent import keys
 from certagent.config.key_types import KeyType
 from certagent.errors import TrustError
 from certagent.keys import PURE_OIDS, PrivateKey, PurePrivateKey, PurePublicKey, type_of
-from certagent.scep import asn1
+from certagent.scep import asn1, encoding
 from certagent.scep.algorithms import DIGESTS, MESSAGE_DIGESTS, Signer
 from certagent.text import one_line
 
@@ -26,6 +26,11 @@ MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
 SIGNING_TIME = "1.2.840.113549.1.9.5"
 MESSAGE_CONTENT = ("data", "enveloped_data")
 """The content types that a pkiMessage may sign: RFC 8894 §3.2 wants plain data, XiPKI says that it is an envelope."""
+_CONTENT_TYPES = {
+    "data": "1.2.840.113549.1.7.1",
+    "signed_data": "1.2.840.113549.1.7.2",
+    "enveloped_data": "1.2.840.113549.1.7.3",
+}
 _ECDSA_KEY = "1.2.840.10045.2.1"  # id-ecPublicKey, which some write in place of the algorithm
 
 
@@ -57,8 +62,8 @@ def signed_data(
     is `data`, `signed_data` or `enveloped_data`. `digest` as `message_digest` changes it for this signer.
     """
     digest = message_digest(signer.key, digest)
-    signed = signed_attributes(content, attributes, digest, content_type)
-    return assemble(content, signed, signer, digest, certificates, content_type=content_type)
+    signed = _attributes_of(content, attributes, digest, content_type)
+    return _assembled(content, signed, signer, digest, certificates, content_type=content_type)
 
 
 def message_digest(key: PrivateKey, digest: str) -> str:
@@ -76,12 +81,20 @@ def signed_attributes(
     content: bytes | None, attributes: Mapping[str, core.Asn1Value], digest: str, content_type: str = "data"
 ) -> cms.CMSAttributes:
     """contentType and messageDigest, which RFC 5652 §5.3 requires, unless `attributes` has its own."""
+    return cms.CMSAttributes.load(_attributes_of(content, attributes, digest, content_type))
+
+
+def _attributes_of(
+    content: bytes | None, attributes: Mapping[str, core.Asn1Value], digest: str, content_type: str
+) -> bytes:
+    """The DER of `signed_attributes`."""
     complete = {
-        CONTENT_TYPE: cms.ContentType(content_type),
-        MESSAGE_DIGEST: core.OctetString(_hash(content or b"", digest)),
-        **attributes,
+        CONTENT_TYPE: encoding.oid(_CONTENT_TYPES[content_type]),
+        MESSAGE_DIGEST: encoding.octets(_hash(content or b"", digest)),
+        **{name: bytes(value.dump()) for name, value in attributes.items()},
     }
-    return cms.CMSAttributes([cms.CMSAttribute({"type": oid, "values": [v]}) for oid, v in complete.items()])
+    each = (encoding.sequence(encoding.oid(name), encoding.set_of(value)) for name, value in complete.items())
+    return encoding.set_of(*each)
 
 
 def signing_time_value(moment: datetime) -> core.Asn1Value:
@@ -100,39 +113,51 @@ def assemble(
     content_type: str = "data",
 ) -> bytes:
     """The ContentInfo around finished signed attributes; None: the signature covers the content itself."""
-    signature = sign(signer.key, attributes.dump() if attributes is not None else content or b"", digest)
-    fields = {
-        "version": "v1",
-        "sid": cms.SignerIdentifier("issuer_and_serial_number", asn1.issuer_and_serial(signer.certificate)),
-        "digest_algorithm": _digest_algorithm(digest),
-        "signature_algorithm": {"algorithm": _signature_algorithm(signer.key, digest)},
-        "signature": signature,
-    }
-    if attributes is not None:
-        fields["signed_attrs"] = attributes
-    body = {
-        "version": "v1" if content_type == "data" else "v3",  # RFC 5652 §5.1
-        "digest_algorithms": [_digest_algorithm(digest)],
-        "encap_content_info": _encapsulated(content, content_type),
-        "certificates": asn1.certificate_set(certificates),
-        "signer_infos": [cms.SignerInfo(fields)],
-    }
-    info = cms.ContentInfo({"content_type": "signed_data", "content": cms.SignedData(body)})
-    return bytes(info.dump())
+    signed = bytes(attributes.dump()) if attributes is not None else None
+    return _assembled(content, signed, signer, digest, certificates, content_type=content_type)
+
+
+def _assembled(
+    content: bytes | None,
+    attributes: bytes | None,
+    signer: Signer,
+    digest: str,
+    certificates: Sequence[x509.Certificate],
+    *,
+    content_type: str,
+) -> bytes:
+    covered = attributes if attributes is not None else content or b""
+    hashed, kind = _digest_algorithm(digest), encoding.oid(_CONTENT_TYPES[content_type])
+    info = encoding.sequence(
+        encoding.integer(1),
+        asn1.issuer_and_serial(signer.certificate),
+        hashed,
+        *(() if attributes is None else (asn1.tlv(asn1.contents(attributes), 0xA0),)),
+        _signature_algorithm(signer.key, digest),
+        encoding.octets(sign(signer.key, covered, digest)),
+    )
+    encapsulated = () if content is None else (encoding.explicit(0, encoding.octets(content)),)
+    body = encoding.sequence(
+        encoding.integer(1 if content_type == "data" else 3),  # RFC 5652 §5.1
+        encoding.set_of(hashed),
+        encoding.sequence(kind, *encapsulated),
+        asn1.certificate_set(certificates),
+        encoding.set_of(info),
+    )
+    return encoding.sequence(encoding.oid(_CONTENT_TYPES["signed_data"]), encoding.explicit(0, body))
 
 
 def degenerate(certificates: Sequence[x509.Certificate], revocations: bytes | None = None) -> bytes:
     """A certs-only ContentInfo: certificates and at most one CRL (DER), no content, no signer (RFC 8894 §3.4)."""
-    fields = {
-        "version": "v1",
-        "digest_algorithms": [],
-        "encap_content_info": {"content_type": "data"},
-        "certificates": asn1.certificate_set(certificates),
-        "signer_infos": [],
-    }
-    if revocations is not None:
-        fields["crls"] = [cms.RevocationInfoChoice("crl", crl.CertificateList.load(revocations))]
-    return bytes(cms.ContentInfo({"content_type": "signed_data", "content": cms.SignedData(fields)}).dump())
+    body = encoding.sequence(
+        encoding.integer(1),
+        encoding.set_of(),
+        encoding.sequence(encoding.oid(_CONTENT_TYPES["data"])),
+        asn1.certificate_set(certificates),
+        *(() if revocations is None else (asn1.tlv(revocations, 0xA1),)),
+        encoding.set_of(),
+    )
+    return encoding.sequence(encoding.oid(_CONTENT_TYPES["signed_data"]), encoding.explicit(0, body))
 
 
 def read_degenerate(
@@ -164,32 +189,23 @@ def pure_oid(key: PrivateKey) -> str | None:
     return PURE_OIDS.get(type_of(key.public_key()))
 
 
-def _digest_algorithm(digest: str) -> dict[str, object]:
+@cache
+def _digest_algorithm(digest: str) -> bytes:
     # Its length in bits: RFC 8419 §3.1.
     length: dict[str, object] = {"parameters": core.Integer(512)} if digest == "shake256_len" else {}
-    return {"algorithm": digest, **length}
+    return bytes(cms.DigestAlgorithm({"algorithm": digest, **length}).dump())
 
 
-def _signature_algorithm(key: PrivateKey, digest: str) -> str:
+def _signature_algorithm(key: PrivateKey, digest: str) -> bytes:
     if (pure := pure_oid(key)) is not None:
-        return pure
+        return _algorithm(pure)
     # For RSA the plain rsaEncryption OID: strongSwan accepts no other in a SignerInfo, and everybody accepts this one.
-    return "rsassa_pkcs1v15" if isinstance(key, rsa.RSAPrivateKey) else f"{digest}_ecdsa"
+    return _algorithm("rsassa_pkcs1v15" if isinstance(key, rsa.RSAPrivateKey) else f"{digest}_ecdsa")
 
 
-class _Encapsulated(cms.EncapsulatedContentInfo):  # type: ignore[misc]  # asn1crypto has no types
-    """Content of any type in an OCTET STRING, because asn1crypto expects something else for SignedData."""
-
-    _oid_specs: ClassVar[dict[str, type]] = {}
-
-
-def _encapsulated(content: bytes | None, content_type: str) -> cms.ContentInfo | cms.EncapsulatedContentInfo:
-    # asn1crypto has a PKCS#7 ContentInfo for version 1 and a CMS EncapsulatedContentInfo for version 3.
-    plain = content_type == "data"
-    kind, octets = (cms.ContentInfo, core.OctetString) if plain else (_Encapsulated, core.ParsableOctetString)
-    if content is None:
-        return kind({"content_type": content_type})
-    return kind({"content_type": content_type, "content": octets(content)})
+@cache
+def _algorithm(name: str) -> bytes:
+    return bytes(algos.SignedDigestAlgorithm({"algorithm": name}).dump())
 
 
 def _hash(data: bytes, digest: str) -> bytes:

@@ -158,6 +158,7 @@ class Transport:
         self.wait: timedelta | None = None  # of the newest answer
         self._timeout = timeout.total_seconds()
         self._proxy = proxy
+        self._proxies: dict[str, dict[str, str]] = {}  # by scheme, host and port: the environment stays as it is
         self._session = _Session()
         self._session.trust_env = False
         adapter = _Adapter(ca_file, client_certificate)
@@ -268,11 +269,18 @@ class Transport:
             url,
             data=exchange.body,
             headers={"Content-Type": "application/x-pki-message"} if exchange.body is not None else None,
-            proxies=proxies_for(url, self._proxy, self.host),
+            proxies=self._proxies_for(url),
             timeout=max(0.001, exchange.deadline - time.monotonic()),
             allow_redirects=False,
             stream=True,
         )
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        parts = urlsplit(url)
+        place = f"{parts.scheme}://{parts.netloc}"
+        if place not in self._proxies:
+            self._proxies[place] = proxies_for(url, self._proxy, self.host)
+        return self._proxies[place]
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
         packed = response.headers.get("Content-Encoding", "").lower()

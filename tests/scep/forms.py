@@ -81,7 +81,7 @@ def named(envelope: bytes, name: cms.RecipientIdentifier) -> bytes:
 
 
 def by_number(certificate: x509.Certificate, issuer: asn1_x509.Name | None = None) -> cms.RecipientIdentifier:
-    number = issuer_and_serial(certificate)
+    number = cms.IssuerAndSerialNumber.load(issuer_and_serial(certificate))
     if issuer is not None:
         number["issuer"] = issuer
     return cms.RecipientIdentifier("issuer_and_serial_number", number)
