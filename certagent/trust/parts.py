@@ -135,9 +135,11 @@ def _read(der: bytes) -> Parts | None:
     subject, issuer = body["subject"].dump(), body["issuer"].dump()
     if max(len(subject), len(issuer)) > _MAX_NAME:
         return None
-    kind, bits, exponent = _key(body["subject_public_key_info"])
-    extensions = {each["extn_id"].dotted: each for each in _extensions(body)}
-    if len(extensions) != len(_extensions(body)):
+    key = body["subject_public_key_info"].dump()
+    algorithm, kind, bits, exponent = _key(key)
+    every = _extensions(body)
+    extensions = {each["extn_id"].dotted: each for each in every}
+    if len(extensions) != len(every):
         return None  # RFC 5280 §4.2: which of two should count?
     constraints, usage = extensions.get("2.5.29.19"), extensions.get("2.5.29.15")
     basic = constraints["extn_value"].parsed if constraints is not None else None
@@ -146,12 +148,12 @@ def _read(der: bytes) -> Parts | None:
         der=der,
         subject=subject,
         issuer=issuer,
-        comparable_subject=_comparable(body["subject"]),
-        comparable_issuer=_comparable(body["issuer"]),
+        comparable_subject=_comparable(subject),
+        comparable_issuer=_comparable(issuer),
         begins=body["validity"]["not_before"].native,
         ends=body["validity"]["not_after"].native,
-        key=body["subject_public_key_info"].dump(),
-        key_algorithm=_KeyHead.load(body["subject_public_key_info"].dump())["algorithm"]["algorithm"].dotted,
+        key=key,
+        key_algorithm=algorithm,
         key_kind=kind,
         key_bits=bits,
         exponent=exponent,
@@ -173,17 +175,21 @@ class _KeyHead(core.Sequence):  # type: ignore[misc]  # asn1crypto has no types
     _fields: ClassVar = [("algorithm", asn1_keys.PublicKeyAlgorithm), ("public_key", core.BitString)]
 
 
-def _key(info: asn1_x509.PublicKeyInfo) -> tuple[str, int, int]:
-    algorithm = _KeyHead.load(info.dump())["algorithm"]["algorithm"]
+@lru_cache(maxsize=32)  # of CAs, and of keys that are kept
+def _key(der: bytes) -> tuple[str, str, int, int]:
+    """Algorithm, kind, bits and exponent, as in Parts."""
+    algorithm = _KeyHead.load(der)["algorithm"]["algorithm"]
     if algorithm.dotted in _KEYS:
-        return _KEYS[algorithm.dotted], 0, 0
+        return algorithm.dotted, _KEYS[algorithm.dotted], 0, 0
+    info = asn1_x509.PublicKeyInfo.load(der)
     if algorithm.native in {"rsa", "rsassa_pss"}:
         numbers = info["public_key"].parsed
-        return "rsa", max(0, int(numbers["modulus"])).bit_length(), int(numbers["public_exponent"])
+        bits = max(0, int(numbers["modulus"])).bit_length()
+        return algorithm.dotted, "rsa", bits, int(numbers["public_exponent"])
     if algorithm.native == "ec":
         curve = info["algorithm"]["parameters"]
-        return (str(curve.native) if curve.name == "named" else "an unnamed curve"), 0, 0
-    return str(algorithm.native), 0, 0
+        return algorithm.dotted, (str(curve.native) if curve.name == "named" else "an unnamed curve"), 0, 0
+    return algorithm.dotted, str(algorithm.native), 0, 0
 
 
 def _digest(algorithm: algos.SignedDigestAlgorithm) -> str:
@@ -193,9 +199,11 @@ def _digest(algorithm: algos.SignedDigestAlgorithm) -> str:
     return _DIGESTS.get(oid, "")
 
 
-def _comparable(name: asn1_x509.Name) -> str:
+@lru_cache(maxsize=32)  # a CA's name is in each of its certificates, a device's in each of its own
+def _comparable(der: bytes) -> str:
     """The same text for all names that OpenSSL treats as equal; it only guides the search for a path."""
     try:
+        name = asn1_x509.Name.load(der)
         pairs = [sorted(f"{each['type'].dotted}={each['value'].native}" for each in part) for part in name.chosen]
         return "".join(repr(pairs).casefold().split())
     except (ValueError, TypeError, KeyError, AttributeError):

@@ -126,6 +126,7 @@ def _whether(question: Callable[Asked, Path]) -> Callable[Asked, bool]:
 is_proven = _whether(prove)
 
 
+@lru_cache(maxsize=64)  # a renewal asks it five times about one certificate, and time has no part in the answer
 def comes_from(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
     """Whether `ca` issued it, whatever has expired since: checked at the moment its validity began."""
     try:

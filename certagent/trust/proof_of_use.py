@@ -21,7 +21,7 @@ from OpenSSL import SSL, crypto
 
 from certagent import certificate as facts
 from certagent.errors import KeystoreError, UnfitError
-from certagent.keys import MLDSAPrivateKey, PrivateKey
+from certagent.keys import PrivateKey
 from certagent.trust.fitness import CLIENT, LOOK, SERVER
 
 # Error numbers of OpenSSL (x509_vfy.h) that a pair may still get after it passed the rules.
@@ -86,25 +86,32 @@ class _Trial:
         *,
         weak: bool,
     ) -> None:
-        self._key, self._certificate, self._chain, self._at = key, certificate, chain, at
+        self._key, self._certificate, self._chain, self._at = _for_openssl(key), certificate, chain, at
         small = any(isinstance(k := each.public_key(), rsa.RSAPublicKey) and k.key_size < 2048 for each in chain)
         self._level = 0 if weak or small else 2
-        self._context(verify=False)  # loads it once, whatever its roles
+        self._contexts: dict[tuple[int, bool], SSL.Context] = {}
+        self._context(verify=bool(chain))  # loads it, whatever its roles
 
     def _context(self, *, verify: bool) -> SSL.Context:
+        """With the pair. Two ends that both verify share one."""
+        if (self._level, verify) not in self._contexts:
+            self._contexts[self._level, verify] = self._made(verify=verify)
+        return self._contexts[self._level, verify]
+
+    def _made(self, *, verify: bool) -> SSL.Context:
         context = SSL.Context(SSL.TLS_METHOD)
         try:
             context.set_cipher_list(f"DEFAULT@SECLEVEL={self._level}".encode())
             context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+            context.set_options(SSL.OP_NO_TICKET)  # there is no second connection
             with warnings.catch_warnings():
                 # pyOpenSSL wants cryptography's certificates here, which support fewer names than OpenSSL, and its
-                # keys, of which it does not know ML-DSA.
+                # keys, each of which it would load anew.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 context.use_certificate(_loaded(self._certificate))
                 for each in self._chain[:-1]:
                     context.add_extra_chain_cert(_loaded(each))
-                key = self._key
-                context.use_privatekey(_for_openssl(key) if isinstance(key, MLDSAPrivateKey) else key)
+                context.use_privatekey(self._key)
             context.check_privatekey()
         except SSL.Error as error:
             raise UnfitError(f"OpenSSL cannot load the certificate with its key: {_reason(error)}", LOOK) from None
@@ -173,8 +180,8 @@ def _loaded(certificate: x509.Certificate) -> crypto.X509:
     return crypto.load_certificate(crypto.FILETYPE_ASN1, facts.to_der(certificate))
 
 
-def _for_openssl(key: MLDSAPrivateKey) -> crypto.PKey:
-    """The key as pyOpenSSL takes it, which does not know these keys; its OpenSSL does."""
+def _for_openssl(key: PrivateKey) -> crypto.PKey:
+    """The key as pyOpenSSL takes it, loaded once for both ends. It does not know ML-DSA keys; its OpenSSL does."""
     return crypto.load_privatekey(
         crypto.FILETYPE_ASN1, key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     )
