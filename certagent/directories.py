@@ -15,11 +15,12 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 from certagent import owned
 from certagent.errors import KeystoreError
@@ -34,22 +35,24 @@ _WALK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not make us wait for its writer
 
 
-@dataclass(frozen=True)
-class Look:
-    """A regular file, opened at `path`. `closed`: only root or we can have put it there.
+class Look(Struct, frozen=True):
+    """A regular file, opened at `place`. `closed`: only root or we can have put it there.
 
     `attributes`: its extended attributes by name, including the access list; those we may not read are empty.
     """
 
-    path: Path
+    place: str
     content: bytes
     status: os.stat_result
     closed: bool
     attributes: Mapping[str, bytes]
 
+    @property
+    def path(self) -> Path:
+        return Path(self.place)
 
-@dataclass(frozen=True)
-class Directory:
+
+class Directory(Struct, frozen=True):
     """A directory held open by `descriptor`, usable as `dir_fd`; `place` is where it was found, with links resolved.
 
     `doubt` says how others than root and us may have put something in it, through it or a directory above it; empty if
@@ -77,21 +80,26 @@ class Directory:
         Raises OSError; KeystoreError if it is not a regular file, or may belong to somebody else.
         """
         try:
-            with self._opened(name, _READ) as descriptor:
-                return self._look(name, descriptor, limit)
+            descriptor = self._opened(name, _READ)
         except FileNotFoundError:
             return None
+        try:
+            return self._look(name, descriptor, limit)
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def open(self, name: str, limit: int) -> Iterator[tuple[int, Look]]:
         """Open the file of this name for reading and writing, and look at it. Raises as `look` does."""
-        with self._opened(name, _READ | os.O_RDWR) as descriptor:
-            yield descriptor, self._look(name, descriptor, limit)
-
-    @contextmanager
-    def _opened(self, name: str, flags: int) -> Iterator[int]:
+        descriptor = self._opened(name, _READ | os.O_RDWR)
         try:
-            descriptor = os.open(name, flags, dir_fd=self.descriptor)
+            yield descriptor, self._look(name, descriptor, limit)
+        finally:
+            os.close(descriptor)
+
+    def _opened(self, name: str, flags: int) -> int:
+        try:
+            return os.open(name, flags, dir_fd=self.descriptor)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise KeystoreError(
@@ -99,19 +107,18 @@ class Directory:
                     "find out which program changes it",
                 ) from None
             raise
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
     def _look(self, name: str, descriptor: int, limit: int) -> Look:
-        path, status, content = self.path / name, os.fstat(descriptor), b""
-        self._check(path, status)
+        status, content = os.fstat(descriptor), b""
+        self._check(name, status)
         while len(content) <= limit and (part := os.read(descriptor, limit + 1)):
             content += part
-        return Look(path, content, status, self.closed, _attributes(descriptor))
+        return Look(f"{self.place.rstrip('/')}/{name}", content, status, self.closed, _attributes(descriptor))
 
-    def _check(self, path: Path, status: os.stat_result) -> None:
+    def _check(self, name: str, status: os.stat_result) -> None:
+        if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+            return
+        path = self.path / name
         if not stat.S_ISREG(status.st_mode):
             what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise KeystoreError(f"{path} is {what}", "correct the path, or move away what is there")
@@ -161,8 +168,7 @@ class Directory:
                 os.unlink(name, dir_fd=self.descriptor)
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Struct, frozen=True):
     """A name in a directory that is held open."""
 
     directory: Directory
@@ -196,21 +202,29 @@ def reach(path: Path, *, last: Last = "follow", own: Path | None = None) -> Iter
     `own` is a directory of certagent's. If the path ends in a link into it, the link may be anywhere and belong to
     anybody. Raises OSError; KeystoreError for a link that must not be followed.
     """
-    with ExitStack() as stack:
-        walk = _Walk(stack, own)
+    held: list[int] = []
+    try:
+        walk = _Walk(held, own)
         name = walk.to(path, last)
         yield Place(walk.here, name)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
 
 
 class _Walk:
     """The directories from `/` to where the walk is, all held open: `..` leads back the way it came."""
 
-    def __init__(self, stack: ExitStack, own: Path | None) -> None:
-        self._stack, self._own, self._owners = stack, own, owned.owners()
+    def __init__(self, held: list[int], own: Path | None) -> None:
+        """`held`: the descriptors that are opened on the way; the caller closes them."""
+        self._held, self._own = held, own
         self._links = 0
         self._steps: list[Directory] = []
-        descriptor = self._held(os.open("/", _WALK))
-        self._enter("/", descriptor, os.fstat(descriptor), above="")
+        descriptor = os.open("/", _WALK)
+        held.append(descriptor)
+        status = os.fstat(descriptor)
+        self._owners = owned.owners(status)
+        self._enter("/", descriptor, status, above="")
 
     @property
     def here(self) -> Directory:
@@ -235,12 +249,14 @@ class _Walk:
 
     def _step(self, name: str, *, is_last: bool) -> str:
         """The target of a link that may be followed; empty for anything else, which is entered unless it comes last."""
+        here = self._steps[-1]
         try:
-            descriptor = self._held(os.open(name, _WALK, dir_fd=self.here.descriptor))
+            descriptor = os.open(name, _WALK, dir_fd=here.descriptor)
         except FileNotFoundError as error:
             if is_last:
                 return ""
-            raise FileNotFoundError(error.errno, error.strerror, str(self.here.path / name)) from None
+            raise FileNotFoundError(error.errno, error.strerror, str(here.path / name)) from None
+        self._held.append(descriptor)
         status = os.fstat(descriptor)
         if stat.S_ISLNK(status.st_mode):
             text = os.readlink("", dir_fd=descriptor)  # of the link we hold open
@@ -248,8 +264,7 @@ class _Walk:
             return text
         if not is_last:
             if not stat.S_ISDIR(status.st_mode):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.here.path / name))
-            here = self.here
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(here.path / name))
             kept = owned.is_sticky(here.status) and {here.status.st_uid, status.st_uid} <= self._owners
             place = f"{here.place.rstrip('/')}/{name}"
             self._enter(place, descriptor, status, here.above if kept else here.doubt)
@@ -289,10 +304,6 @@ class _Walk:
         if text.startswith("/"):
             del self._steps[1:]
         names += _names(text)
-
-    def _held(self, descriptor: int) -> int:
-        self._stack.callback(os.close, descriptor)
-        return descriptor
 
 
 def _attributes(descriptor: int) -> dict[str, bytes]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 
-def owners() -> frozenset[int]:
-    """The users that certagent trusts."""
-    return frozenset({0, os.geteuid(), os.stat("/").st_uid})
+def owners(root: os.stat_result | None = None) -> frozenset[int]:
+    """The users that certagent trusts. `root`: the status of `/`, if the caller has it."""
+    return frozenset({0, os.geteuid(), (root or os.stat("/")).st_uid})
 
 
 def writable_by_others(status: os.stat_result) -> bool:

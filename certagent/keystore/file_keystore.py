@@ -31,7 +31,7 @@ from certagent.keystore.files import (
     look_at,
     ownership,
     ownership_of_copy,
-    read_file,
+    read_unless_same,
     resolve,
 )
 from certagent.keystore.hash_directory import A_NAME
@@ -68,6 +68,7 @@ class FileKeystore(Keystore, Generic[Definition]):
         self._live = live
         self._cas = CaDirectory.of(definition) if definition.ca_directory else None
         self._read_secret = read_secret
+        self._proven: tuple[PrivateKey, x509.Certificate] | None = None
 
     @abstractmethod
     def _identity(self, paths: Mapping[FileRole, Path]) -> Identity | None:
@@ -99,10 +100,11 @@ class FileKeystore(Keystore, Generic[Definition]):
     def plan_activation(self, shadow: Shadow, trusted: tuple[x509.Certificate, ...]) -> swap_plan.Plan:
         if shadow.certificate is None:
             raise KeystoreError(f"the shadow {shadow.id} of {self.name} has no certificate yet", "wait for the CA")
-        prove_pair(shadow.key, shadow.certificate, self._key_place(shadow.id))
+        self._prove(shadow.key, shadow.certificate, self._key_place(shadow.id))
         found = self._look()
         contents = self._contents(shadow, shadow.certificate, trusted, found)
         self._check_contents(contents, shadow.certificate)
+        self._proven = None
         wanted = {role: content for role, content in contents.items() if content and role in self._paths}
         return self._plan(shadow.id, wanted, found, cas=self._cas.plan(trusted) if self._cas and trusted else ())
 
@@ -259,6 +261,12 @@ class FileKeystore(Keystore, Generic[Definition]):
         until = f"{kept.not_valid_after_utc:%Y-%m-%d}"
         return [Remark(what, f"`certagent renew {self.name}` brings back the previous pair, valid until {until}")]
 
+    def _prove(self, key: PrivateKey, certificate: x509.Certificate, where: str) -> None:
+        """`prove_pair`, unless this very key, as it is in memory, has just proven it. Raises KeystoreError."""
+        if self._proven is None or self._proven[0] is not key or self._proven[1] != certificate:
+            prove_pair(key, certificate, where)
+            self._proven = key, certificate
+
     def _key_in_place(self) -> PrivateKey:
         identity = self.read()
         if identity is None:
@@ -361,7 +369,7 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     def _content(self, path: Path) -> bytes | None:
         """What a consumer gets when it reads this path. Raises KeystoreError."""
-        return read_file(path, self._live)
+        return read_unless_same(path, self._live, self)
 
     def _ownership(self, role: FileRole, found: Look | None) -> Ownership:
         owner, group, mode = self._definition.owner, self._definition.group, self._definition.mode

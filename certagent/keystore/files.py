@@ -10,11 +10,12 @@ import grp
 import os
 import pwd
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from certagent import owned
+from certagent import durable, owned
 from certagent.directories import Look, reach
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
@@ -70,6 +71,54 @@ def read_file(path: Path, own: Path | None = None) -> bytes | None:
     """The content of the file that `look_at` finds. Raises the same errors."""
     look = look_at(path, own)
     return None if look is None else look.content
+
+
+def read_unless_same(path: Path, own: Path, reader: object) -> bytes | None:
+    """Like `read_file`, but a file that is still the one that this `reader` read is not walked to again."""
+    known = _read.get((reader, path))
+    if known is not None and known[0] == _mark_of(path):
+        return known[1]
+    began = time.time_ns()
+    look = look_at(path, own)
+    _read.pop((reader, path), None)
+    if look is None:
+        return None
+    if began - look.status.st_ctime_ns > _SETTLED:
+        if len(_read) == _KEPT:
+            del _read[next(iter(_read))]
+        _read[reader, path] = _mark(look.status), look.content
+    return look.content
+
+
+_Mark = tuple[int, ...]
+_read: dict[tuple[object, Path], tuple[_Mark, bytes]] = {}
+_KEPT = 8  # a process works on one keystore after the other
+_SETTLED = (
+    50_000_000  # ns: the kernel's clock for files ticks every few ms, and a change in the same tick does not show
+)
+
+
+def _mark(status: os.stat_result) -> _Mark:
+    """What cannot stay the same if the file is replaced or changed."""
+    whose = status.st_mode, status.st_uid, status.st_gid, status.st_nlink
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, *whose
+
+
+def _mark_of(path: Path) -> _Mark | None:
+    try:
+        return _mark(os.stat(path))
+    except OSError:
+        return None
+
+
+def read_own(path: Path) -> bytes | None:
+    """The content of a file of our own, in the state directory; None if there is none. Raises KeystoreError."""
+    with explained(f"read {path}"):
+        try:
+            with durable.open_own(path) as file:
+                return file.read(LIMIT)
+        except FileNotFoundError:
+            return None
 
 
 def resolve(path: Path, live: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from cryptography import x509
@@ -16,7 +16,7 @@ from certagent.config.key_types import KeyType
 from certagent.config.keystores import PemKeystore
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore.base import Identity, Shadow, prove_pair
+from certagent.keystore.base import Identity, Shadow
 from certagent.keystore.certificate_files import (
     Certificates,
     certificates_in,
@@ -27,7 +27,7 @@ from certagent.keystore.certificate_files import (
     pem_files,
 )
 from certagent.keystore.file_keystore import FileKeystore, Found
-from certagent.keystore.files import explained, read_file
+from certagent.keystore.files import explained, read_own
 from certagent.pem_blocks import KeyFormat
 
 _TOO_LONG = 1024  # bytes of a passphrase, for OpenSSL
@@ -47,7 +47,7 @@ class PemFiles(FileKeystore[PemKeystore]):
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         directory = self._shadows / shadow_id
-        if read_file(directory / "key.pem") is None:
+        if read_own(directory / "key.pem") is None:
             key = self._key_in_place() if key_type is None else keys.generate(key_type)
             with explained(f"write the new key to {directory}"):
                 durable.make_directory(directory)
@@ -57,7 +57,7 @@ class PemFiles(FileKeystore[PemKeystore]):
     def complete_shadow(self, shadow_id: str, certificate: x509.Certificate, chain: Certificates) -> Shadow:
         directory = self._shadows / shadow_id
         shadow = self._shadow(shadow_id)
-        prove_pair(shadow.key, certificate, str(directory / "key.pem"))
+        self._prove(shadow.key, certificate, str(directory / "key.pem"))
         with explained(f"write the new certificate to {directory}"):
             durable.write_early(directory / "chain.pem", to_pem(chain))
             durable.write(directory / "certificate.pem", to_pem([certificate]))
@@ -95,10 +95,15 @@ class PemFiles(FileKeystore[PemKeystore]):
 
     def _key(self, path: Path) -> PrivateKey | None:
         content = self._content(path)
-        if content is None:
-            return None
+        return None if content is None else self._loaded(content, str(path))
+
+    def _loaded(self, content: bytes, where: str) -> PrivateKey:
+        """The key in the content of a file. Raises KeystoreError."""
         passphrase = self._passphrase if b"ENCRYPTED" in content else None
-        return keys.load_private(content, passphrase, str(path))
+        try:
+            return _load_once(pem_blocks.key_block(content) or b"", passphrase)
+        except KeystoreError:
+            return keys.load_private(content, passphrase, where)  # the error names the file
 
     @cached_property
     def _passphrase(self) -> bytes | None:
@@ -118,16 +123,16 @@ class PemFiles(FileKeystore[PemKeystore]):
 
     def _shadow(self, shadow_id: str) -> Shadow:
         directory = self._shadows / shadow_id
-        key = self._key(directory / "key.pem")
-        if key is None:
+        text = read_own(directory / "key.pem")
+        if text is None:
             raise KeystoreError(f"the shadow's key {directory / 'key.pem'} is gone", "start the renewal again")
-        content = read_file(directory / "certificate.pem")
+        key, content = self._loaded(text, str(directory / "key.pem")), read_own(directory / "certificate.pem")
         if content is None:
             return Shadow(shadow_id, key)
         certificates = load_pem(content, str(directory / "certificate.pem"))
         if not certificates:
             raise KeystoreError(f"{directory / 'certificate.pem'} is damaged", "start the renewal again")
-        chain = load_pem(read_file(directory / "chain.pem") or b"", str(directory / "chain.pem"))
+        chain = load_pem(read_own(directory / "chain.pem") or b"", str(directory / "chain.pem"))
         return Shadow(shadow_id, key, certificates[0], chain)
 
     def _contents(
@@ -171,7 +176,13 @@ class PemFiles(FileKeystore[PemKeystore]):
 
     def _check_contents(self, contents: Mapping[FileRole, bytes], certificate: x509.Certificate) -> None:
         key_file = self._definition.key_file
-        prove_pair(keys.load_private(contents[FileRole.KEY], self._passphrase, key_file), certificate, key_file)
+        self._prove(self._loaded(contents[FileRole.KEY], key_file), certificate, key_file)
+
+
+@lru_cache(maxsize=4)  # that in place and its shadow's
+def _load_once(text: bytes, passphrase: bytes | None) -> PrivateKey:
+    """The key in a PEM block. The first signature of an RSA key that was just loaded takes as long as two others."""
+    return keys.load_private(text, passphrase, "it")
 
 
 def _of_other_keys(content: bytes) -> Certificates:
