@@ -139,6 +139,21 @@ def storm(devices: int, boots_in: float, capacity: int, *, left: timedelta | Non
     return {"served after": round(last), "requests": requests, "busiest second": busiest, "unserved": len(events)}
 
 
+def polls(devices: int, within: float, interval: timedelta, *, spread: bool) -> float:
+    """Devices that were enrolled within so many seconds wait for a person: the busiest second of six hours of polls
+    against the average one.
+    """
+    generator, seconds, length = random.Random(1), Counter[int](), 6 * 3600.0
+    for device in range(devices):
+        rules, at, count = rules_of(device), generator.random() * within, 0
+        while at < length:
+            count += 1
+            share = rules.poll_share(count) if spread else None
+            at += policy.poll_pause(interval, None, None, START, share=share).total_seconds()
+            seconds[int(at)] += 1
+    return round(max(seconds.values()) * length / seconds.total(), 1)
+
+
 def rollover(devices: int, *, spread: bool) -> list[int]:
     """How many ask on each day for the next CA of a CA of one year, from the day when its window opens."""
     ca = Lifetime(START, START + 365 * DAY)
@@ -163,17 +178,17 @@ def with_event(
 
 def measured(devices: int, years: int) -> dict[str, object]:
     """Everything that the page shows, as figures and as curves."""
-    few = min(devices, 20_000)
+    few, modes = min(devices, 20_000), (("in lockstep", False), ("now", True))
     before, curve_before = steady(devices, years, spread=False)
     after, curve_after = steady(devices, years, spread=True)
     storms = {
         f"{number} within {boots:g} s, {capacity}/s, {word}": {
-            name: storm(number, boots, capacity, left=left, spread=spread)
-            for name, spread in (("in lockstep", False), ("now", True))
+            name: storm(number, boots, capacity, left=left, spread=spread) for name, spread in modes
         }
         for number, boots, capacity in ((few, 60.0, few // 400), (few // 2, 1.0, few // 200))
         for word, left in (("not urgent", 30 * DAY), ("no certificate", None))
     }
+    polled = {name: polls(few, 60.0, 300 * SECOND, spread=spread) for name, spread in modes}
     outage = Outage(START + 150 * DAY, 7 * DAY)
     return {
         "devices": devices,
@@ -181,6 +196,7 @@ def measured(devices: int, years: int) -> dict[str, object]:
         "jitter alone": before,
         "now": after,
         "storms": storms,
+        "polls, busiest second ÷ average": polled,
         "curves": {
             "steady": {"jitter alone": curve_before[:365], "now": curve_after[:365]},
             "outage": {"now": with_event(few, outage=outage)},

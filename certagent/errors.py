@@ -24,6 +24,7 @@ Neither ever holds a secret.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -48,6 +49,11 @@ class CertagentError(Exception):
     def kind(self) -> str:
         """The word that state files and reports use for this class: `transient`, `trust` …"""
         return type(self).__name__.removesuffix("Error").lower()
+
+
+def longest_wait(errors: Iterable[CertagentError]) -> timedelta | None:
+    """The longest wait that one of them asks for; None if none does."""
+    return max((error.wait for error in errors if error.wait is not None), default=None)
 
 
 class ConfigError(CertagentError):
@@ -76,6 +82,10 @@ class BusyError(CertagentError):
 
 class TransientError(CertagentError):
     """A fault that may heal by itself: network, server, a clock not yet set."""
+
+
+# Statuses of a server that cannot answer now, or a gateway that says so for it; they decide nothing.
+OUT_OF_ORDER = (408, 425, 429, 502, 503, 504)
 
 
 class HttpError(TransientError):

@@ -105,6 +105,10 @@ class Rules(msgspec.Struct, frozen=True):
         """This keystore's share for the pause after so many failures, see `policy.backoff`; None without jitter."""
         return another_share(self.share, failures) if self.jitter else None
 
+    def poll_share(self, polls: int) -> float | None:
+        """The same for the pause after so many answers that the CA has not decided yet."""
+        return another_share(self.share, f"poll {polls}") if self.jitter else None
+
 
 def lifetime_of(certificate: x509.Certificate | None) -> Lifetime | None:
     return None if certificate is None else Lifetime.of(certificate)

@@ -59,13 +59,23 @@ def backoff(
     return later(now, max(wait, _SOONEST))
 
 
-def poll_pause(interval: timedelta, wait: timedelta | None, lifetime: Lifetime | None, now: datetime) -> timedelta:
+def poll_pause(
+    interval: timedelta,
+    wait: timedelta | None,
+    lifetime: Lifetime | None,
+    now: datetime,
+    *,
+    share: float | None = None,
+) -> timedelta:
     """How long to wait for the next poll: `poll_interval`, or longer if the CA asks for it (`wait`), but never so long
     that the certificate in place (or its CA, for a rollover) comes much nearer to its end.
+
+    `share` as for `backoff`: devices that were enrolled together do not poll together.
     """
     _, attempts, longest = _USUAL
+    pause = interval if share is None else interval * (_LEAST + (1 - _LEAST) * share)
     if wait is None:
-        return interval
+        return pause
     if lifetime is not None and lifetime.not_after > now:
         longest = min(longest, lifetime.remaining(now) / attempts)
-    return max(interval, min(wait, longest))
+    return max(pause, min(wait * (1 + (share or 0.0) * _MORE), longest))

@@ -309,7 +309,7 @@ def pause_ends(past: Past, lifetime: Lifetime | None, now: datetime) -> datetime
 def _poll_at(pending: Open, rules: Rules, lifetime: Lifetime | None, now: datetime) -> datetime:
     """When to poll; at once if the planned time is further away than the configured rhythm allows."""
     poll_at = pending.poll_at or now
-    pause = poll_pause(rules.poll_interval, pending.poll_wait, lifetime, now)
+    pause = poll_pause(rules.poll_interval, pending.poll_wait, lifetime, now, share=1.0)
     return poll_at if poll_at <= later(now, pause) else now
 
 

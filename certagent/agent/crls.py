@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from certagent import state
+from certagent import policy, state
 from certagent.agent import schedule
 from certagent.agent.clock import Clocks
 from certagent.agent.schedule import Pace
@@ -37,6 +37,7 @@ class Crls:
         self._due: dict[str, None] = {}
         self._strikes: dict[str, int] = {}
         self._not_before: dict[str, datetime] = {}
+        self._turns: dict[str, datetime] | None = None  # when those are fetched that were due at the start
         self._revoked: dict[str, frozenset[tuple[str, str]]] = {}
         self._wanted = asyncio.Event()
         self._worker: Worker | None = None
@@ -48,21 +49,36 @@ class Crls:
         self._due.clear()
         self._strikes.clear()
         self._not_before.clear()
+        if self._turns is not None:
+            self._turns.clear()
 
     def look(self) -> None:
         """Start fetching those that are due, whose files somebody changed, or whose definition changed."""
         now = self._clocks.now()
+        if self._turns is None:
+            self._turns = {each.name: now + self._start_pause(each, now) for each in self._served}
         for each in self._served:
-            if self._not_before.get(each.name, now) <= now and self._is_due(each, now):
+            later = max(self._not_before.get(each.name, now), self._turns.get(each.name, now))
+            if later <= now and self._is_due(each, now):
                 self._due[each.name] = None
         if self._due:
             self._wanted.set()
 
     def _is_due(self, served: ServedCrls, now: datetime) -> bool:
         known = self._memory(served.name)
-        if known is None or known.definition != served.digest:
-            return True
-        return memory.next_look(known, now) <= now or memory.somebody_changed(known, state.watch(served.paths))
+        return known is None or memory.next_look(known, now) <= now or self._is_changed(served, known)
+
+    def _is_changed(self, served: ServedCrls, known: Memory) -> bool:
+        """Whether somebody changed its definition or its files."""
+        return known.definition != served.digest or memory.somebody_changed(known, state.watch(served.paths))
+
+    def _start_pause(self, served: ServedCrls, now: datetime) -> timedelta:
+        """All devices of a site start together after a power cut, and their CRLs were due while they were off."""
+        known = self._memory(served.name)
+        if known is None or not self._is_due(served, now) or self._is_changed(served, known):
+            return timedelta(0)
+        share = policy.another_share(known.share, "start")
+        return schedule.crl_start_pause(known.ends, known.failures, share, now)
 
     def _memory(self, name: str) -> Memory | None:
         try:

@@ -145,8 +145,15 @@ def start_pause(look: Look, share: float, now: datetime) -> timedelta:
     return share * start_spread(seen.not_after - now)
 
 
+def crl_start_pause(ends: datetime | None, failures: int, share: float, now: datetime) -> timedelta:
+    """The same for an authority's CRLs that are to be fetched again; `ends`: when the first one of them expires."""
+    if failures or ends is None or ends <= now:
+        return timedelta(0)
+    return share * start_spread(ends - now)
+
+
 def start_spread(left: timedelta) -> timedelta:
-    """Over how long the starts of agents are spread whose certificates end in `left`."""
+    """Over how long the starts of agents are spread whose certificates or CRLs end in `left`."""
     return min(START_SPREAD, left / 24)
 
 

@@ -36,12 +36,16 @@ def _again(begins: datetime, ends: datetime | None, fetched_at: datetime, share:
     return usual if usual > fetched_at else fetched_at + (ends - fetched_at) / _REST * (1 - _JITTER * share)
 
 
-def pause(past: Past, lists: Iterable[Validity], now: datetime) -> datetime:
+def pause(past: Past, lists: Iterable[Validity], now: datetime, share: float | None = None) -> datetime:
     """When to try again after failures: like for renewals, but with many tries before the first list ends, and every
-    hour once none is valid."""
+    hour once none is valid, if the server does not ask to be left alone for longer.
+
+    `share` as for `policy.backoff`: hosts that failed together do not come back together.
+    """
     ends = [Lifetime(begins, end) for begins, end in lists if end is not None]
     first = min(ends, key=lambda each: each.not_after, default=None)
-    return min(policy.backoff(past.kind, past.failures, first, now, past.wait), later(now, _LONGEST_PAUSE))
+    again = policy.backoff(past.kind, past.failures, first, now, past.wait, share=share)
+    return again if past.wait is not None else min(again, later(now, _LONGEST_PAUSE))
 
 
 def next_fetch(
@@ -50,7 +54,7 @@ def next_fetch(
     """When the next fetch is due; at once if the planned moment is so late that only a wrong clock can have set it."""
     every = list(lists)
     if past.failures:
-        latest = pause(past, every, now)
+        latest = pause(past, every, now, share=1.0)
         return past.retry_at if past.retry_at is not None and past.retry_at <= latest else now
     if fetched_at is None or fetched_at > now:
         return now

@@ -17,9 +17,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certagent import certificate as facts
-from certagent import durable
+from certagent import durable, policy
 from certagent.config.crl_files import EVENT, CrlFile, digest
-from certagent.errors import CertagentError, DamagedError, KeystoreError, StateError, TransientError, TrustError
+from certagent.errors import (
+    CertagentError,
+    DamagedError,
+    KeystoreError,
+    StateError,
+    TransientError,
+    TrustError,
+    longest_wait,
+)
 from certagent.keystore.hash_directory import hash_of
 from certagent.revocation import freshness, memory, placing, sources
 from certagent.revocation.files import Lists, read, signature
@@ -86,7 +94,9 @@ def refresh(work: Work, *, at_once: bool) -> Done:
         try:
             cas = tuple(work.cas())
         except CertagentError as error:
-            after = msgspec.structs.replace(_failed(before, [error], now), definition=defined, share=work.share)
+            after = msgspec.structs.replace(
+                _failed(before, [error], now, work.share), definition=defined, share=work.share
+            )
             memory.save(work.directory, after)
             return Done(after)
         kept = _kept(work, cas)
@@ -104,7 +114,7 @@ def refresh(work: Work, *, at_once: bool) -> Done:
         after = _remembered(before, cas, kept, uris)
         if fetches:
             errors += _stale(kept.values(), now) if not errors else []
-            after = _failed(after, errors, now) if errors else _went_well(after, now)
+            after = _failed(after, errors, now, work.share) if errors else _went_well(after, now)
         lists = _lists(cas, kept)
         run = placing.Run(work.clock, work.log, {"CERTAGENT_EVENT": EVENT, "CERTAGENT_AUTHORITY": work.name})
         after, changed = placing.place(after, work.files, lists, run, at_once=at_once)
@@ -247,13 +257,15 @@ def _fetch_all(
 def _from_addresses(work: Work, ca: str, uris: Sequence[str], take: Callable[[List], str]) -> CertagentError | None:
     """The list of this CA from the first address that has it; returns the error if none has."""
     failure: CertagentError | None = None
+    failures = []
     for uri in uris:
         try:
             if take(_fetched(work, uri)) == ca:
                 return None
         except CertagentError as error:
+            failures.append(error)
             failure = type(error)(f"{uri}: {error}" if uri not in str(error) else str(error), error.hint)
-            failure.wait = error.wait
+            failure.wait = longest_wait(failures)
     if uris and failure is None:
         hint = "name the address of its CRL in `crl_url`"
         failure = TrustError(f"none of the CRLs at {', '.join(uris)} belongs to the CA we asked for", hint)
@@ -315,11 +327,11 @@ def _stale(lists: Iterable[List], now: datetime) -> list[CertagentError]:
     ]
 
 
-def _failed(after: Memory, errors: Sequence[CertagentError], now: datetime) -> Memory:
+def _failed(after: Memory, errors: Sequence[CertagentError], now: datetime, share: float) -> Memory:
     error, failures = errors[0], after.attempts.failures + 1
     told = LastError(kind=error.kind, message="; ".join(map(str, errors)), hint=error.hint, at=now)
-    attempts = Track(failures=failures, last_error=told, wait=error.wait)
-    retry_at = freshness.pause(attempts.past, after.validities, now)
+    attempts = Track(failures=failures, last_error=told, wait=longest_wait(errors))
+    retry_at = freshness.pause(attempts.past, after.validities, now, policy.another_share(share, failures))
     return msgspec.structs.replace(after, attempts=msgspec.structs.replace(attempts, retry_at=retry_at))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from certagent.errors import HttpError, TransientError, UnreachableError
+from certagent.errors import HttpError, TransientError, UnreachableError, longest_wait
 from certagent.text import with_hint
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Addresses:
     def ask(self, exchange: Callable[[Transport], Answer], first: str = "") -> Answer:
         """The first answer; `first` is asked before the others. Raises what `exchange` raises.
 
-        If no address answers, the last HTTP error counts, or the last error, with the others in its hint.
+        If no address answers, the last HTTP error counts, or the last error: with the others in its hint, and the
+        longest wait that any of them asked for.
         """
         failures: list[TransientError] = []
         for transport in self._in_order(first):
@@ -76,4 +77,5 @@ def _all_of(failures: Sequence[TransientError]) -> TransientError:
     others = "; ".join(str(each) for each in failures if each is not told)
     if others:
         told.hint = with_hint(told.hint, f"of its other addresses, {others}")
+    told.wait = longest_wait(failures)
     return told

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from certagent.errors import CertagentError, HttpError, TransientError
+from certagent.errors import OUT_OF_ORDER, CertagentError, HttpError, TransientError
 from certagent.scep import words
 from certagent.scep.addresses import Addresses
 from certagent.scep.ca_certificates import read_ca_certificates
@@ -25,7 +25,7 @@ _NOT_HERE = (400, 403, 404, 410, 422)  # at GetCACert, which is the first reques
 _TOO_LONG = 414
 _ADDRESS = "check the CA's log; is the authority's url the CA's SCEP address?"
 _WHICH_CA = "is the authority's url the CA's SCEP address, and does the CA need a ca_identifier?"
-_OUT_OF_ORDER = (429, 502, 503, 504)  # too many requests, and the statuses of a gateway whose server is down
+_TOO_MANY = 429  # requests
 
 
 class Client:
@@ -74,19 +74,20 @@ class Client:
         """GetCACaps (RFC 8894 §3.5). An HTTP error or a web page means a CA without this operation: no capabilities.
 
         A temporary status does not: as an answer, it would look like a downgrade. `before`: the capabilities when the
-        CA was last asked; returned (the same object) if there is no answer at the moment.
+        CA was last asked; returned (the same object) if there is no answer at the moment, unless the CA wants to be
+        left alone: then the other requests wait too.
         """
 
         def asked(transport: Transport) -> Capabilities:
             answer = transport.try_get("GetCACaps", self._ca_identifier)
-            if before is not None or answer.status == 200 or answer.status in _OUT_OF_ORDER:
+            if before is not None or answer.status == 200 or answer.status in OUT_OF_ORDER:
                 return Capabilities.parse(transport.whole(answer))
             return Capabilities()
 
         try:
             return self.addresses.ask(asked)
-        except TransientError:
-            if before is None:
+        except TransientError as error:
+            if before is None or error.wait or (isinstance(error, HttpError) and error.status == _TOO_MANY):
                 raise
             return before
 

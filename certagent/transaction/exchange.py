@@ -98,11 +98,7 @@ def _exchange(
         case scep.Issued():
             return acceptance.accept(context, transaction, contact, reply.certificates)
         case scep.Pending():
-            now, interval, wait = context.clock(), context.configured.authority.poll_interval, contact.client.wait
-            poll_at = later(now, policy.poll_pause(interval, wait, _life(context, transaction), now))
-            took_it = context.configured.endpoint_at(contact.client.addresses.answered)
-            pending = transaction.at(Phase.PENDING, poll_at=poll_at, poll_wait=wait, endpoint=took_it, unheard=0)
-            return context.journal.write(pending)
+            return context.journal.write(_pending(context, transaction, contact))
         case scep.Rejected():
             word = reply.fail_info.word if reply.fail_info is not None else "no reason given"
             detail = f" ({reply.text})" if reply.text else ""
@@ -115,6 +111,17 @@ def _exchange(
             transaction = signing.after_bad_time(context, transaction, contact, refusal)
             nonce, message = transaction.sender_nonce, transaction.request
             return _exchange(context, transaction, contact, nonce, message, retimed=True)
+
+
+def _pending(context: Context, transaction: Transaction, contact: Contact) -> Transaction:
+    """The CA has not decided yet: when to ask again."""
+    now, rules, wait = context.clock(), context.configured.rules, contact.client.wait
+    polls, life = transaction.polls + 1, _life(context, transaction)
+    pause = policy.poll_pause(rules.poll_interval, wait, life, now, share=rules.poll_share(polls))
+    took_it = context.configured.endpoint_at(contact.client.addresses.answered)
+    return transaction.at(
+        Phase.PENDING, poll_at=later(now, pause), poll_wait=wait, polls=polls, endpoint=took_it, unheard=0
+    )
 
 
 def _mention_recipient(error: TransientError | RejectedError, contact: Contact) -> None:

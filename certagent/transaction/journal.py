@@ -62,12 +62,13 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     `rung` says what authenticates an enrollment (ladder.py; empty: the challenge, or `source`). `subject` is the one
     asked for, if it is not the signer's.
     `refused` is an issued certificate that is not fit, with the CAs that came with it; `vetoed` says that a pre hook
-    refused an issued certificate. `unheard` counts the answers in a row that did not come, `polls_in_vain` says that
-    the CA does not accept polls, `poll_wait` is how long the CA asked certagent to wait. A rollover is activated at
-    `switch_at`; at `checked_at` its CA was last seen announced. `source` names the keystore whose identity signs an
-    enrollment, if one does. `endpoint` is the address where it was begun, or the one whose answer was PENDING. `host`
-    is the host where it was begun; None: begun by a release that did not record it. `hooks_succeeded` names the entries
-    that are no longer owed (owed_hooks.py); release 0.1.0 only counted them: `hooks_done`. No private key is in here:
+    refused an issued certificate. `unheard` counts the answers in a row that did not come, `polls` those that the CA
+    has not decided yet, `polls_in_vain` says that the CA does not accept polls, `poll_wait` is how long the CA asked
+    certagent to wait. A rollover is activated at `switch_at`; at `checked_at` its CA was last seen announced. `source`
+    names the keystore whose identity signs an enrollment, if one does. `endpoint` is the address where it was begun, or
+    the one whose answer was PENDING. `host` is the host where it was begun; None: begun by a release that did not
+    record it. `hooks_succeeded` names the entries that are no longer owed (owed_hooks.py); release 0.1.0 only counted
+    them: `hooks_done`. No private key is in here:
     the shadow's is in shadow/, a transport key (EC subjects) in transport.pem.
     """
 
@@ -100,6 +101,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[bytes, ...] = ()
     unheard: int = 0
     polls_in_vain: bool = False
+    polls: int = 0
     poll_at: Moment | None = None
     poll_wait: timedelta | None = None
     certificate: bytes = b""

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from certagent.errors import CertagentError, HttpError, RejectedError
+from certagent.errors import OUT_OF_ORDER, CertagentError, HttpError, RejectedError
 from certagent.scep import FailInfo, MessageType
 from certagent.transaction.journal import Phase, Transaction
 
 # After this many requests in a row without an answer, the silence counts as a refusal.
 PATIENCE = 2
-# 4xx statuses that are temporary; 501 says that the server does not know how, and never will.
-_OF_NOW = (408, 425, 429)
-_NOT_IMPLEMENTED = 501
-# The server, or a gateway before it, cannot answer now; a server that fails at a poll does not know polls.
-_OUT_OF_ORDER = (*_OF_NOW, 502, 503, 504)
+_NOT_IMPLEMENTED = 501  # the server does not know how, and never will
 _OF_THE_TYPE = (FailInfo.BAD_REQUEST.word, FailInfo.BAD_MESSAGE_CHECK.word)
 
 
@@ -34,7 +30,7 @@ class Way(Enum):
 def is_refusal(error: CertagentError) -> bool:
     """Whether the CA said no, in a signed answer or by an HTTP status."""
     if isinstance(error, HttpError):
-        return (400 <= error.status < 500 and error.status not in _OF_NOW) or error.status == _NOT_IMPLEMENTED
+        return (400 <= error.status < 500 and error.status not in OUT_OF_ORDER) or error.status == _NOT_IMPLEMENTED
     return isinstance(error, RejectedError)
 
 
@@ -55,7 +51,7 @@ def way(transaction: Transaction, error: CertagentError, *, may_enroll: bool) ->
     refused, again = is_refusal(error), transaction.unheard + 1 >= PATIENCE
     waits = transaction.phase is Phase.PENDING
     if waits and not transaction.polls_in_vain:
-        no_poll = isinstance(error, HttpError) and error.status not in _OUT_OF_ORDER
+        no_poll = isinstance(error, HttpError) and error.status not in OUT_OF_ORDER
         return Way.REQUEST if refused or no_poll or again else Way.LATER
     may_be_the_type = _may_mean_the_type(error) if refused else again
     if may_be_the_type and not waits and transaction.message_type == MessageType.RENEWAL_REQ:

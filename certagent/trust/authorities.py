@@ -14,7 +14,7 @@ from certagent import certificate as facts
 from certagent.believed import file_fault
 from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
-from certagent.errors import CertagentError, ConfigError, HttpError, TrustError
+from certagent.errors import OUT_OF_ORDER, CertagentError, ConfigError, HttpError, TrustError
 from certagent.scep import NEEDS_RSA, Capabilities, Client
 from certagent.state_directory import StateDirectory
 from certagent.trust.memory import AuthorityMemory, Known, pins
@@ -296,7 +296,9 @@ class Authorities:
             try:
                 found = contact.client.get_next_ca_certificates(signers=contact.believed.signers, accept=accept)
                 offer = Offer(found.certificates, found.signed_by)
-            except HttpError:
+            except HttpError as error:
+                if error.status in OUT_OF_ORDER:
+                    raise
                 return None  # how a CA says that it has no next one: 403, 404, 500 … differ by product
         named = definition.next_fingerprints
         successor = find_next(offer, contact.believed, memory.look().pins, named, now)

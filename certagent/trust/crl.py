@@ -68,7 +68,9 @@ def fetch(uri: str, *, timeout: timedelta, proxy: str | None = None) -> x509.Cer
     try:
         return read(transport.download(), uri)
     except TransientError as error:
-        raise TransientError(f"{uri}: {error}", "is the CRL published there, and is the server up?") from None
+        failure = TransientError(f"{uri}: {error}", "is the CRL published there, and is the server up?")
+        failure.wait = error.wait
+        raise failure from None
 
 
 def read(data: bytes, where: str) -> x509.CertificateRevocationList:

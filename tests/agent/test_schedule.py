@@ -133,6 +133,21 @@ def seen_until(left: timedelta) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    ("left", "failures", "pause"),
+    [
+        pytest.param(timedelta(days=3), 0, 150, id="half of five minutes"),
+        pytest.param(timedelta(hours=1), 0, 75, id="an hour left: half of a 24th"),
+        pytest.param(timedelta(0), 0, 0, id="expired"),
+        pytest.param(None, 0, 0, id="none yet, or no end"),
+        pytest.param(timedelta(days=3), 1, 0, id="failed before: that has a pause of its own"),
+    ],
+)
+def test_crls_that_were_due_wait_when_the_agent_starts(left: timedelta | None, failures: int, pause: int) -> None:
+    ends = NOW + left if left is not None else None
+    assert schedule.crl_start_pause(ends, failures, 0.5, NOW) == pause * SECOND
+
+
+@pytest.mark.parametrize(
     ("known", "look", "pause"),
     [
         pytest.param({}, {}, 150, id="a renewal that is due: half of five minutes"),

@@ -38,6 +38,7 @@ class Hostile(LabCA):
 
     def __init__(self, directory: Path, clock: Callable[[], datetime], settings: Settings | None = None) -> None:
         self.released = threading.Event()
+        self.asked: list[str] = []
         self.heard: list[Request] = []
         self.sent: list[bytes] = []
         self.cast: dict[str, Party] = {}
@@ -56,6 +57,7 @@ class Hostile(LabCA):
         return self.spelling(Party(made, self.issuer.key)).certificate if self.spelling else made
 
     def respond_http(self, call: Call) -> HttpAnswer:
+        self.asked.append(call.operation)
         return self.serving.get(call.operation, self.honest)(call)
 
     def honest(self, call: Call) -> HttpAnswer:

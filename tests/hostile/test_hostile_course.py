@@ -19,7 +19,18 @@ from tests.hostile import answers as web
 from tests.hostile import certificates as made
 from tests.hostile import replies as forged
 from tests.hostile.conftest import Enrolled, hostile
-from tests.hostile.lab import CA_CERTIFICATES, Fault, Forge, Forger, Hostile, offering, raw, replying
+from tests.hostile.lab import (
+    CA_CERTIFICATES,
+    CAPABILITIES,
+    REPLY,
+    Fault,
+    Forge,
+    Forger,
+    Hostile,
+    offering,
+    raw,
+    replying,
+)
 from tests.renewal.site import DAY, Site
 
 MANUAL = Settings(lifetime=90 * DAY, manual=True)
@@ -97,7 +108,7 @@ def test_pending_for_ever_ends_at_poll_limit(enrolled: Enrolled) -> None:
     assert site.pair_matches()
 
 
-def with_retry_after(status: int, said: str) -> Fault:
+def with_retry_after(status: int, said: str, operation: str = REPLY) -> Fault:
     """Under an honest body, or none."""
 
     def write(connection: socket, body: bytes, _: Hostile) -> None:
@@ -105,7 +116,18 @@ def with_retry_after(status: int, said: str) -> Fault:
         head = f"HTTP/1.1 {status} so\r\nRetry-After: {said}\r\nContent-Length: {len(sent)}\r\n\r\n"
         connection.sendall(head.encode() + sent)
 
-    return raw(write)
+    return raw(write, operation)
+
+
+@pytest.mark.parametrize("operation", [CAPABILITIES, CA_CERTIFICATES, REPLY])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_ca_that_asks_to_be_left_alone_is_sent_nothing_else(enrolled: Enrolled, status: int, operation: str) -> None:
+    site = enrolled()
+    with_retry_after(status, "7200", operation)(hostile(site))
+    outcome = site.run(Wish.RENEW)
+    assert outcome.result is Result.FAILED
+    assert outcome.next_action_at == site.clock() + timedelta(hours=2)
+    assert hostile(site).asked[-1] == operation
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,27 @@ def test_nothing_is_waited_for_longer_than_a_day(
     assert next_fetch([(NOW + begins, NOW + ends)], NOW + fetched, past, share, NOW) <= NOW + DAY
 
 
+@pytest.mark.parametrize(
+    ("wait", "share", "minutes"),
+    [
+        pytest.param(None, 0.0, 3.2, id="the shortest: 40% of the fourth pause, which is 8 minutes"),
+        pytest.param(None, 1.0, 8, id="the longest"),
+        pytest.param(timedelta(minutes=30), 0.0, 30, id="as long as the server asked"),
+        pytest.param(timedelta(minutes=30), 1.0, 37.5, id="or a quarter longer"),
+        pytest.param(5 * HOUR, 0.0, 300, id="more than an hour, where the server asks for it"),
+        pytest.param(7 * DAY, 1.0, 360, id="but not for ever"),
+    ],
+)
+def test_hosts_that_failed_together_do_not_come_back_together(
+    wait: timedelta | None, share: float, minutes: float
+) -> None:
+    past = Past(5, None, "transient", wait)
+    at = pause(past, [(NOW - DAY, NOW + 30 * DAY)], NOW, share)
+    assert at == NOW + timedelta(minutes=minutes)
+    known = Past(5, at, "transient", wait)
+    assert next_fetch([(NOW - DAY, NOW + 30 * DAY)], NOW - HOUR, known, share, NOW) == at, "no wrong clock"
+
+
 @given(failures=st.integers(1, 10**6), left=st.timedeltas(timedelta(seconds=-60), DAY * 10))
 def test_after_failures_it_is_tried_many_times_before_the_end_and_each_hour_after(
     failures: int, left: timedelta

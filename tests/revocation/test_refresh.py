@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -14,6 +16,8 @@ from certagent.trust import crl
 from tests.renewal.site import DAY, Sites
 
 from .gateway import HOUR, Gateway, Publish
+
+SECOND = timedelta(seconds=1)
 
 
 def test_a_fresh_list_is_put_where_the_consumer_reads_it(gateway: Gateway) -> None:
@@ -47,7 +51,7 @@ def test_a_list_that_ran_out_stays_and_is_told(gateway: Gateway) -> None:
     done = gateway.refresh()
     assert gateway.file.read_bytes() == before
     assert "cannot be reached" in gateway.error(done)
-    assert gateway.next(done.memory) == timedelta(seconds=30)
+    assert 12 * SECOND <= gateway.next(done.memory) <= 30 * SECOND
     assert done.memory.ends is not None
     assert done.memory.ends < gateway.clock()
 
@@ -92,6 +96,36 @@ def test_what_is_refused_changes_nothing(
     done = gateway.refresh(at_once=True)
     assert told in gateway.error(done)
     assert gateway.file.read_bytes() == before
+
+
+class Busy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(503 if self.path == "/hours" else 429)
+        self.send_header("Retry-After", "7200" if self.path == "/hours" else "soon")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("paths", "least", "most"),
+    [
+        pytest.param("hours", 2 * HOUR, 2.5 * HOUR, id="as long as it asked, or a quarter longer"),
+        pytest.param("soon", 12 * SECOND, 30 * SECOND, id="nothing readable: the first pause"),
+        pytest.param("hours soon", 2 * HOUR, 2.5 * HOUR, id="one of two addresses asked for it"),
+    ],
+)
+def test_a_server_of_lists_asks_to_be_left_alone(
+    gateway: Gateway, paths: str, least: timedelta, most: timedelta
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        urls = ", ".join(f"'http://127.0.0.1:{server.server_port}/{path}'" for path in paths.split())
+        gateway.write(f"crl_url: [{urls}]")
+        done = gateway.refresh()
+        server.shutdown()
+    assert least <= gateway.next(done.memory) <= most
 
 
 def test_an_older_one_is_refused_though_the_memory_was_lost(gateway: Gateway, publish: Publish) -> None:
@@ -182,7 +216,7 @@ def test_a_hook_that_fails_is_owed_and_tried_again_alone(gateway: Gateway) -> No
     gateway.site.path("one.fails").touch()
     done = gateway.refresh()
     assert gateway.error(done).startswith("in place; the crl_changed hook failed and will be retried: hook")
-    assert gateway.next(done.memory) == timedelta(seconds=30)
+    assert 12 * SECOND <= gateway.next(done.memory) <= 30 * SECOND
     gateway.refresh()  # before its time
     assert (len(gateway.ran("one")), len(gateway.ran("two"))) == (1, 1)
     gateway.site.path("one.fails").unlink()

@@ -36,6 +36,7 @@ class RollingCA(LabCA):
     def __init__(self, directory: Path, clock: Callable[[], datetime], settings: Settings | None = None) -> None:
         self.names: dict[x509.Certificate, str] = {}
         self.calls: Counter[str] = Counter()
+        self.busy = 0  # an HTTP status
         self.down = self.withdrawn = self.refusing = self.wants_a_person = False
         super().__init__(directory, clock, settings)
         self.learn_names()
@@ -58,6 +59,8 @@ class RollingCA(LabCA):
     def next_ca(self) -> HttpAnswer:
         if self.withdrawn:
             return HttpAnswer(404, "text/plain", b"there is none\n", "withdrawn")
+        if self.busy:
+            return HttpAnswer(self.busy, "text/plain", b"try later\n", "busy")
         return super().next_ca()
 
     def decide(self, request: Request) -> Answer:

@@ -245,3 +245,16 @@ def test_case(make_device: Devices, settings: Settings, story: Story) -> None:
     assert found == [expected for _, expected in story]
     assert device.pair_matches()
     assert device.leftovers() == []
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_ca_that_is_busy_has_not_said_that_it_has_no_next_one(make_device: Devices, status: int) -> None:
+    device = make_device(YEARLY)
+    device.ca.busy = status
+    device.live(device.day(292.2))
+    error = device.state.rollover.last_error
+    assert error is not None
+    assert f"HTTP {status}" in error.message
+    device.ca.busy = 0
+    device.live(device.day(296))
+    assert device.look() == "identity 1, shadow 2, ca_file 1+2, staged"

@@ -370,6 +370,19 @@ def test_what_it_could_before_stands_where_capabilities_alone_are_not_told(serve
     assert client(server).get_capabilities(before).names == {"DES3"}
 
 
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(answer(429, b"too many"), id="too many requests"),
+        pytest.param(answer(503, b"busy", Retry_After="60"), id="a pause"),
+    ],
+)
+def test_a_server_that_wants_to_be_left_alone_is_not_asked_for_more(server: Server, behaviour: Behaviour) -> None:
+    server.behaviour = behaviour
+    with pytest.raises(HttpError):
+        client(server).get_capabilities(Capabilities.parse(b"AES"))
+
+
 DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 
 

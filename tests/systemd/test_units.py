@@ -251,11 +251,11 @@ echo timedated itself: $(timedatectl show --property=NTPSynchronized --value)
 @pytest.mark.slow
 @pytest.mark.needs("nspawn", "openssl", "cron")
 def test_cron_instead_of_both(machine: Machine) -> None:
-    """The line of docs/running.md, every minute."""
+    """The line of docs/running.md, every minute, and without the pause that is each host's own."""
     [line] = re.findall(r"^\S+ \* .*renew --due", (ROOT / "docs/running.md").read_text(), re.MULTILINE)
     machine.install("certagent-recover.service")
     machine.write("/etc/certagent/agent.yaml", CONFIGURATION)
-    machine.write("/etc/cron.d/certagent", f"{line.replace('*/30', '*')}\n", 0o644)
+    machine.write("/etc/cron.d/certagent", f"{line.replace('*/30', '*').replace('1500', '1')}\n", 0o644)
     printed = machine.boot(f"""{LIBRARY}
 lab
 cron

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -412,6 +413,36 @@ def test_a_ca_asks_not_to_be_polled(wait: timedelta | None, left: timedelta, exp
     for ahead, at in ((timedelta(0), NOW + pause), (DAY, NOW)):  # the clock was right, and ahead
         pending = Open(poll_at=NOW + ahead + pause, poll_wait=wait)
         assert policy.decide(lifetime, pending, FRESH, PLAIN, NOW).at == at
+
+
+@pytest.mark.parametrize(
+    ("wait", "share", "expected"),
+    [
+        pytest.param(None, 0.0, 2 * MINUTE, id="the shortest: 40%"),
+        pytest.param(None, 1.0, 5 * MINUTE, id="never longer than configured"),
+        pytest.param(HOUR, 0.0, HOUR, id="as long as the CA asked"),
+        pytest.param(HOUR, 1.0, 75 * MINUTE, id="or a quarter longer"),
+        pytest.param(30 * DAY, 1.0, 6 * HOUR, id="but never beyond the rule"),
+    ],
+)
+def test_a_poll_has_a_moment_of_its_own(wait: timedelta | None, share: float, expected: timedelta) -> None:
+    lifetime = Lifetime(NOW - 60 * DAY, NOW + 30 * DAY)
+    pause = policy.poll_pause(5 * MINUTE, wait, lifetime, NOW, share=share)
+    assert pause == expected
+    pending = Open(poll_at=NOW + pause, poll_wait=wait)
+    assert policy.decide(lifetime, pending, FRESH, PLAIN, NOW).at == NOW + pause, "no wrong clock"
+
+
+def test_devices_enrolled_together_do_not_poll_together() -> None:
+    seconds = Counter[int]()
+    for device in range(2000):
+        own, at = rules(jitter=0.05, share=policy.jitter_share("web", f"device-{device}")), NOW
+        for polls in range(1, 11):
+            at += policy.poll_pause(5 * MINUTE, None, None, at, share=own.poll_share(polls))
+            seconds[(at - NOW) // SECOND] += 1
+    mean = seconds.total() / (max(seconds) - min(seconds))
+    assert max(seconds.values()) < 4 * mean
+    assert rules(jitter=0).poll_share(1) is None
 
 
 @given(st.lists(kinds, min_size=1, max_size=5), st.one_of(st.none(), lengths), st.floats(0, 2))
