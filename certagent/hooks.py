@@ -23,7 +23,7 @@ from pathlib import Path
 
 from certagent import credentials
 from certagent.config.parts import HookCommand, Secret
-from certagent.config.programs import command_fault, owner_fault
+from certagent.config.programs import command_fault, owner_fault, search_path
 from certagent.config.values import Argv
 from certagent.directories import reach
 from certagent.errors import ConfigError, HookError, KeystoreError, OwedError
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 # Passed on to hooks. Nothing else is: they must not see the agent's `env` secrets.
 _INHERITED = (
-    "PATH",
     "HOME",
     "LANG",
     "LC_ALL",
@@ -44,7 +43,6 @@ _INHERITED = (
     "XDG_RUNTIME_DIR",
     "DBUS_SESSION_BUS_ADDRESS",
 )
-_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OUTPUT_LIMIT = 64 * 1024  # bytes kept of what a command prints; the rest is read and dropped
 _TAIL = 1024  # and of the very end, where a failing command says why
 _CREATE_IT = "create it, or correct the path"
@@ -215,7 +213,7 @@ def source(secret: Secret) -> str:
 
 
 def _base() -> dict[str, str]:
-    return {"PATH": _DEFAULT_PATH, **{word: os.environ[word] for word in _INHERITED if word in os.environ}}
+    return {"PATH": search_path(), **{word: os.environ[word] for word in _INHERITED if word in os.environ}}
 
 
 class _Output:

@@ -12,6 +12,8 @@ import stat
 from pathlib import Path
 from typing import Literal
 
+CAP_CHOWN, CAP_FOWNER = 0, 3
+
 
 def owners(root: os.stat_result | None = None) -> frozenset[int]:
     """The users that certagent trusts. `root`: the status of `/`, if the caller has it."""
@@ -68,6 +70,15 @@ def is_mapped(number: int, kind: Literal["user", "group"]) -> bool:
     except (OSError, ValueError):
         return True
     return any(first <= number < first + length for first, _, length in spans)
+
+
+def has_capability(bit: int) -> bool:
+    """Whether this process has a capability (capabilities(7), by its number), which root may lack in a container."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return bool(int(next(line.split()[1] for line in lines if line.startswith("CapEff:")), 16) >> bit & 1)
+    except (OSError, StopIteration, ValueError):
+        return os.geteuid() == 0
 
 
 def name_of(uid: int) -> str:

@@ -41,12 +41,13 @@ def certificates(content: bytes) -> list[tuple[bool, bytes]]:
 
 
 def other_blocks(content: bytes) -> bytes:
-    """Everything but the certificates and the first private key, unchanged: DH parameters, another key."""
-    kept, seen = b"", False
+    """Everything but the certificates and the first private key with its copies, unchanged: DH parameters, another
+    key."""
+    kept, key = b"", key_block(content)
     for label, block in _blocks(content):
-        if label.endswith(b"PRIVATE KEY") and not seen:
-            seen = True
-        elif label not in (*_CERTIFICATES, *_OF_THE_KEY):
+        if key is not None and block.strip() == key.strip():
+            continue
+        if label not in (*_CERTIFICATES, *_OF_THE_KEY):
             kept += block if block.endswith(b"\n") else block + b"\n"
     return kept
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import chain
@@ -261,16 +260,6 @@ def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: 
     written, rights = (target, os.W_OK) if keeps_inode else (target.parent, os.W_OK | os.X_OK)
     if not os.access(written, rights, effective_ids=True):
         yield Finding(Mark.WRONG, f"{written} is not writable", check_state.AS_ROOT)
-    if os.geteuid() == 0 or keeps_inode:  # root can change owners, and an inode keeps its owner
-        return
-    if wanted.uid not in (None, os.geteuid()) or wanted.gid not in (None, *own_groups(target.parent)):
-        yield Finding(Mark.WRONG, f"only root can give {target} its owner and group", "run certagent as root")
-
-
-def own_groups(directory: Path) -> list[int]:
-    """The groups that we may give a new file in this directory; a setgid directory sets its own."""
-    status = directory.stat()
-    return [os.getegid(), *os.getgroups(), *([status.st_gid] if status.st_mode & stat.S_ISGID else [])]
 
 
 def _other_readers(found: Look, swap: Swap | None) -> Findings:

@@ -16,6 +16,7 @@ from certagent.cli.terminal import EARLY_HINT, EXPOSED_HINT, PACE_HINT, Finding,
 from certagent.config.authority import Authority
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.parts import HookCommand, Probe
+from certagent.config.programs import own_path_fault
 from certagent.keys import family_of
 from certagent.policy import Action
 from certagent.scep import Capabilities, MessageType
@@ -253,6 +254,7 @@ def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
         yield Finding(Mark.WARNING, note, PACE_HINT)
     for note in it.exposed:
         yield Finding(Mark.WARNING, note, EXPOSED_HINT)
+    yield from _program_warnings(seen)
     yield from _challenge_warnings(seen)
     if seen.certificate is not None:
         yield from _name_warnings(seen, seen.certificate)
@@ -262,6 +264,17 @@ def warnings(seen: Seen, now: datetime) -> Iterator[Finding]:
             )
             yield Finding(Mark.WARNING, f"the certificate in place lacks {', '.join(lost)}, which is configured", hint)
         yield from _issuer_warnings(seen, seen.certificate)
+
+
+def _program_warnings(seen: Seen) -> Iterator[Finding]:
+    """Programs of hooks that the service may not find."""
+    hooks, probe = seen.definition.hooks, seen.definition.probe
+    commands = [command for event in hooks.__struct_fields__ for command in hooks.commands(event)]
+    programs = [argv[0] for each in commands for argv in (each.run, each.only_if) if argv]
+    programs += [probe.run[0]] if probe is not None and probe.run else []
+    for program in dict.fromkeys(programs):
+        if fault := own_path_fault(program):
+            yield Finding(Mark.WARNING, *fault)
 
 
 def _challenge_warnings(seen: Seen) -> Iterator[Finding]:

@@ -22,12 +22,21 @@ from certagent.believed import file_fault
 from certagent.config.decode import Decoder, KeyPath, Location, Problems, ValueToCheck, dotted
 from certagent.config.keystores import KeystoreDefaults
 from certagent.config.meant import did_you_mean
-from certagent.config.programs import Fault, binary_fault, owner_fault, place_fault, script_fault, shell_fault
+from certagent.config.programs import (
+    Fault,
+    binary_fault,
+    owner_fault,
+    place_fault,
+    script_fault,
+    search_path,
+    shell_fault,
+)
 from certagent.directories import reach
 from certagent.errors import KeystoreError
 from certagent.text import printable
 
 _INTRODUCTION = "introduce_with"
+_NOBODY = 2**32 - 1  # chown(2): leave the owner as it is
 _ANY = "*"  # any name: the question is about the directory itself
 
 
@@ -280,15 +289,16 @@ def _check_program(argv: tuple[str, ...]) -> Fault:
     program = argv[0]
     if _check_argv(argv):
         return None
-    if fault := shell_fault(argv):
+    path = search_path()
+    if fault := shell_fault(argv, path):
         return fault
-    if shutil.which(program) is None:
+    if shutil.which(program, path=path) is None:
         return _not_found(program)
-    if fault := script_fault(program):
+    if fault := script_fault(program, path):
         return f"begins with a script that {fault[0]}", fault[1]
-    if fault := binary_fault(program):
+    if fault := binary_fault(program, path):
         return f"begins with a program that {fault[0]}", fault[1]
-    return owner_fault(argv)
+    return owner_fault(argv, path)
 
 
 def _not_found(program: str) -> Fault:
@@ -323,7 +333,18 @@ def _check_port(address: str) -> Fault:
     return "needs a port between 1 and 65535", 'write e.g. "127.0.0.1:443"'
 
 
-_TEXT_CHECKS: dict[str, Callable[[Any], Fault]] = {"program": _check_argv, "url": _check_url, "port": _check_port}
+def _check_account(name: str) -> Fault:
+    if not name.isdecimal() or int(name) < _NOBODY:
+        return None
+    return "is larger than any number of a user or group", "write a name, or a number in quotes"
+
+
+_TEXT_CHECKS: dict[str, Callable[[Any], Fault]] = {
+    "program": _check_argv,
+    "url": _check_url,
+    "port": _check_port,
+    "account": _check_account,
+}
 _HOST_CHECKS: dict[str, Callable[[Any], Fault]] = {
     "secret_file": _check_secret_file,
     "read_file": _check_believed,

@@ -36,6 +36,7 @@ _OTHER_FORMATS = Path("/proc/sys/fs/binfmt_misc")
 _IN_A_ROW = 4  # interpreters of interpreters that the kernel follows at most
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "fish", "busybox"})
+_USUAL = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 # After one of these, a shell reads the words, on this host or another.
 _GIVE_TO_A_SHELL = _SHELLS | {"ssh", "su", "runuser", "eval"}
 _INTERPRETER = re.compile(rf"{'|'.join(sorted(_SHELLS))}|(python|perl|ruby|lua|php|node|tclsh)[0-9.]*")
@@ -46,6 +47,20 @@ _VARIABLE = re.compile(
 )
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
 _ONE_BY_ONE = "write the program and each argument as separate words, or use [sh, -c, '…'] to run it in a shell"
+
+
+def search_path() -> str:
+    """Where certagent and its hooks look up programs: PATH, and the usual directories that it lacks, as cron's does."""
+    own = [each for each in os.environ.get("PATH", "").split(":") if each.startswith("/")]
+    return ":".join(dict.fromkeys((*own, *_USUAL)))
+
+
+def own_path_fault(program: str) -> Fault:
+    """Whether only the PATH of this process leads to a program: that of a service does not have to."""
+    found = shutil.which(program, path=search_path())
+    if found is None or "/" in program or shutil.which(program, path=":".join(_USUAL)):
+        return None
+    return f"{program} is found only on the PATH of this shell", f"write {printable(found, 200)}"
 
 
 def shell_fault(argv: Sequence[str], path: str | None = None) -> Fault:

@@ -372,7 +372,10 @@ Variable = Annotated[
 ]
 Account = Annotated[
     str,
-    Meta(pattern=r"^[^\s:/]+$", extra={"what": "a user or group", "hint": "write a name, or a number in quotes"}),
+    Meta(
+        pattern=r"^[^\s:/]+$",
+        extra={"what": "a user or group", "hint": "write a name, or a number in quotes", "check": "account"},
+    ),
 ]
 Token = Annotated[
     str,

@@ -204,8 +204,12 @@ class FileKeystore(Keystore, Generic[Definition]):
                 hint = f"correct `{role}_file`, or move the key away"
                 raise KeystoreError(f"{found.path} holds a private key, which would be overwritten", hint)
             owner, group = self._definition.owner, self._definition.group
-            self._check_holder(found, ownership(found, owner=owner, group=group, mode=None, default=0o600))
+            wanted = ownership(found, owner=owner, group=group, mode=None, default=0o600)
+            self._check_holder(found, wanted)
             self.check_target(self._paths[role], found)
+            target = resolve(self._paths[role], self._live)
+            if not self.keeps_inode(found) and (fault := obstacles.cannot_be_given(target, wanted)):
+                raise fault  # a file that is written into keeps its owner
         if self._cas:
             self.check_target(self._cas.path / A_NAME, None)
         self._check_live()

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
+import stat
 import struct
 from collections.abc import Collection
 from pathlib import Path
 
+from certagent import owned
+from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 
 # linux/fs.h: _IOR('f', 1, long)
@@ -43,6 +47,27 @@ def find(target: Path, *, over: bool, beside: str, mounts: Collection[str]) -> K
     return lack_of_room(directory)
 
 
+def cannot_be_given(target: Path, wanted: Ownership) -> KeystoreError | None:
+    """Why a new file in this place cannot get its owner and group; None if it can."""
+    ours = wanted.uid in (None, os.geteuid())
+    if not owned.has_capability(owned.CAP_CHOWN) and not (ours and wanted.gid in (None, *own_groups(target.parent))):
+        lacking = "CAP_CHOWN"
+    elif not ours and not owned.has_capability(owned.CAP_FOWNER):
+        lacking = "CAP_FOWNER"
+    else:
+        return None
+    if os.geteuid():
+        return KeystoreError(f"only root can give {target} its owner and group", "run certagent as root")
+    hint = "give it back to the container or unit, or set `owner` and `group` to certagent's own"
+    return KeystoreError(f"root without {lacking} cannot give {target} its owner and group", hint)
+
+
+def own_groups(directory: Path) -> list[int]:
+    """The groups that we may give a new file in this directory; a setgid directory sets its own."""
+    status = directory.stat()
+    return [os.getegid(), *os.getgroups(), *([status.st_gid] if status.st_mode & stat.S_ISGID else [])]
+
+
 def lack_of_room(directory: Path, needed: int = ROOM) -> KeystoreError | None:
     """Why nothing more can be written there; None if there is room. Quotas are not seen."""
     try:
@@ -53,6 +78,9 @@ def lack_of_room(directory: Path, needed: int = ROOM) -> KeystoreError | None:
     if status.f_flag & os.ST_RDONLY:
         hint = "remount it writable, or have `certagent units --install` give its directory to the service"
         return KeystoreError(f"{directory} is on a read-only file system", hint)
+    largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if 0 <= largest < needed:  # without a limit: -1
+        return KeystoreError(f"no file can become larger than {largest} bytes here", "raise `ulimit -f` (LimitFSIZE=)")
     if status.f_blocks and blocks * status.f_frsize < needed:
         left = blocks * status.f_frsize >> 10
         return KeystoreError(f"the file system of {directory} is full: only {left} KiB are free", "free some space")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -90,8 +89,10 @@ class PemFiles(FileKeystore[PemKeystore]):
         is_key = content is not None and b"PRIVATE KEY-----" in content and b"BEGIN CERTIFICATE-----" not in content
         if content is None or (self._definition.combined and is_key):
             return None
+        found = certificates_in(path, content) or ()
         others = _of_other_keys(content) if self._definition.combined else ()
-        return tuple(each for each in certificates_in(path, content) or () if each not in others)
+        # If all of them are of other keys, the first key has none: `identity_of` says so.
+        return tuple(each for each in found if each not in others) or found
 
     def _key(self, path: Path) -> PrivateKey | None:
         content = self._content(path)
@@ -187,10 +188,17 @@ def _load_once(text: bytes, passphrase: bytes | None) -> PrivateKey:
 
 def _of_other_keys(content: bytes) -> Certificates:
     """The certificates of any further private keys in a file: another pair, which belongs to somebody else."""
-    others = set()
-    for block in pem_blocks.other_keys(content):
-        with suppress(KeystoreError):  # encrypted, or of an unknown kind
-            others.add(keys.public_bytes(keys.load_private(block, None, "").public_key()))
-    if not others:
+    blocks = pem_blocks.other_keys(content)
+    if not blocks:  # nearly always
         return ()
+    mine = _public_key(pem_blocks.key_block(content) or b"")
+    others = {_public_key(block) for block in blocks} - {mine, None}
     return tuple(each for each in load_pem(content, "") if keys.public_bytes(each.public_key()) in others)
+
+
+def _public_key(block: bytes) -> bytes | None:
+    """The public key of a private one; None if that is encrypted, or of an unknown kind."""
+    try:
+        return keys.public_bytes(keys.load_private(block, None, "").public_key())
+    except KeystoreError:
+        return None

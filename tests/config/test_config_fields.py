@@ -101,6 +101,11 @@ FIELDS = [
         id="number where text belongs",
     ),
     pytest.param(
+        {12: '    type: pem\n    owner: "4294967295"'},
+        "13: keystores.web.owner: is larger than any number of a user or group; write a name, or a number in quotes",
+        id="an owner beyond all numbers",
+    ),
+    pytest.param(
         {12: "    type: pem\n    owner: no"},
         '13: keystores.web.owner: must be text, not yes or no (as YAML reads it); put it in quotes: "no"',
         id="yes or no where text belongs",

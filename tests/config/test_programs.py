@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from certagent.config.parts import HookCommand
-from certagent.config.programs import command_fault
+from certagent.config.programs import command_fault, own_path_fault
 from certagent.errors import HookError
 from certagent.hooks import run_hook
 from tests.config.conftest import Site
@@ -187,6 +187,23 @@ def test_a_program_that_is_being_written(script: Path) -> None:
     with script.open("ab"), pytest.raises(HookError, match="cannot be started") as caught:
         run_hook(HookCommand(run=(str(script),)), {}, print)
     assert "does it exist" not in caught.value.hint
+
+
+@pytest.mark.parametrize("path", ["", "/usr/bin:/bin", None], ids=["empty", "cron's", "none"])
+def test_a_program_in_a_usual_directory_is_found_whatever_the_path(
+    path: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PATH") if path is None else monkeypatch.setenv("PATH", path)
+    run_hook(HookCommand(run=("chroot", "--version")), {}, print)  # in a directory for the administrator
+
+
+def test_a_program_that_only_this_shell_finds(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script.write_text("#!/bin/sh\n")
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    assert own_path_fault("hook") == ("hook is found only on the PATH of this shell", f"write {script}")
+    assert own_path_fault("chroot") is None
+    assert own_path_fault(str(script)) is None
+    assert own_path_fault("no-such-program") is None
 
 
 def test_a_program_where_none_is_run(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,25 @@ def test_a_combined_file_in_any_order(site: MakeSite, pki: Pki, order: str) -> N
     assert set(found.chain) == set(pki.old.chain)
 
 
+def test_a_combined_file_that_holds_its_key_twice(site: MakeSite, pki: Pki) -> None:
+    place = site(key_file="web.pem")
+    key = keys.to_pem(pki.old.key)
+    (place.etc / "web.pem").write_bytes(key + to_pem([pki.old.certificate]) + key)
+    found = place.keystore.read()
+    assert found
+    assert found.certificate == place.keystore.read_certificate() == pki.old.certificate
+
+
+def test_a_combined_file_whose_first_key_has_no_certificate(site: MakeSite, pki: Pki) -> None:
+    """OpenSSL's readers take the first key, so the file serves nobody."""
+    place = site(key_file="web.pem")
+    blocks = keys.to_pem(pki.new.key), keys.to_pem(pki.old.key), to_pem([pki.old.certificate])
+    (place.etc / "web.pem").write_bytes(b"".join(blocks))
+    assert place.keystore.read_certificate() == pki.old.certificate
+    with pytest.raises(KeystoreError, match="does not match the certificate"):
+        place.keystore.read()
+
+
 def test_the_chain_file_is_read_when_the_certificate_stands_alone(site: MakeSite, pki: Pki) -> None:
     place = site(chain_file="chain.pem", certificate_format="leaf")
     place.put(pki.old)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from certagent.cli.check import own_groups
+from certagent.keystore.obstacles import own_groups
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
 from tests.renewal.site import Site
@@ -123,7 +125,18 @@ def long_name(site: Site) -> Iterator[str]:
     site.write()
 
 
+@contextmanager
+def small_files(site: Site) -> Iterator[str]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (32 * 1024, before[1]))
+    try:
+        yield "no file can become larger than 32768 bytes here"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 OBSTACLES = [
+    small_files,
     pytest.param(immutable, marks=pytest.mark.needs("chattr")),
     pytest.param(directory_append_only, marks=pytest.mark.needs("chattr")),
     mount_point,
@@ -190,6 +203,22 @@ def test_one_keystore_is_checked_with_its_authority(site: Site) -> None:
     unknown = site.command("check", "--offline", "wbe")
     assert unknown.returncode == 2
     assert "there is no keystore 'wbe'" in unknown.stderr
+
+
+@pytest.mark.needs("setpriv")
+@pytest.mark.parametrize(("without", "owner"), [("chown", "65534:65534"), ("fowner", "65534:0")])
+def test_a_root_that_cannot_give_files_away_is_seen(site: Site, without: str, owner: str) -> None:
+    assert site.run().result is Result.ENROLLED
+    _run("chown", owner, site.key)
+    bounded = ("setpriv", f"--bounding-set=-{without}", f"--inh-caps=-{without}")
+    command = (*bounded, sys.executable, "-m", "certagent", "-c", str(site.config))
+    for words in (("check", "--offline"), ("renew", "--force", "web")):
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stdout
+        told = " ".join(done.stdout.split() + done.stderr.split())
+        assert f"root without CAP_{without.upper()} cannot give {site.key} its owner and group" in told
+    assert len(site.ca.issued()) == 1
+    _run("chown", "0:0", site.key)
 
 
 def test_a_setgid_directory_gives_its_own_group(tmp_path: Path) -> None:

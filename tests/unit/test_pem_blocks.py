@@ -37,6 +37,7 @@ FILES = [
     pytest.param(DH + CERTIFICATE + keys.to_pem(RSA), DH, id="DH parameters before"),
     pytest.param(CERTIFICATE + keys.to_pem(RSA) + DH.rstrip(), DH, id="and after, without a last line end"),
     pytest.param(keys.to_pem(RSA) + CERTIFICATE + keys.to_pem(EC), keys.to_pem(EC), id="a second key"),
+    pytest.param(keys.to_pem(RSA) + CERTIFICATE + keys.to_pem(RSA).rstrip(), b"", id="the key twice"),
     pytest.param(CURVE + keys.to_pem(EC, None, "pkcs1"), b"", id="the curve of the key"),
     pytest.param(b"subject=CN = web\n" + CERTIFICATE + b"# mine\n" + DH, DH, id="words between"),
     pytest.param(CERTIFICATE + b"-----BEGIN DH PARAMETERS-----\nMAYC", b"", id="cut short"),
