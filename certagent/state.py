@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from certagent.policy import Arrival, Condition, Past
 from certagent.state_directory import STATE, KeystoreDirectory
 
 VERSION = 1
+_CHANGED = "+"  # in a signature, before the inode's time of change; signatures of older releases end there
 HISTORY_VERSION = 1
 
 
@@ -148,16 +149,30 @@ def save(directory: Path, state: State) -> None:
 
 
 def watch(paths: Iterable[Path | str]) -> dict[str, str]:
-    """A signature of each file by path: any change to the file changes it. Cheap: one stat each."""
+    """A signature of each file by path: any change to the file changes it, also one that restores its size and time;
+    but so does whatever else moves the inode's time of change (see `differ`). Cheap: one stat each.
+    """
     signatures = {}
     for path in paths:
         try:
             facts = os.stat(path)
             whose = f"{facts.st_mode:o}.{facts.st_uid}.{facts.st_gid}"
-            signatures[str(path)] = f"{facts.st_mtime_ns}.{facts.st_size}.{facts.st_ino}.{whose}"
+            content = f"{facts.st_mtime_ns}.{facts.st_size}.{facts.st_ino}"
+            signatures[str(path)] = f"{content}.{whose}{_CHANGED}{facts.st_ctime_ns}"
         except (OSError, ValueError):  # ValueError: a NUL, in a damaged memory
             signatures[str(path)] = "absent"
     return signatures
+
+
+def differ(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether files differ in more than the inode's time of change: a backup's hard link and a chmod to the mode that
+    is there already move that too. They are worth a look, but no reason to ask a CA again before its time.
+    """
+    return _without_time(before) != _without_time(now)
+
+
+def _without_time(signatures: Mapping[str, str]) -> dict[str, str]:
+    return {path: each.partition(_CHANGED)[0] for path, each in signatures.items()}
 
 
 def signature_of(authority: Path) -> str:

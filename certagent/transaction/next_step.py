@@ -14,7 +14,7 @@ from functools import cached_property
 from cryptography import x509
 from msgspec import Struct, structs
 
-from certagent import policy
+from certagent import policy, state
 from certagent.certificate import serial_hex
 from certagent.policy import Action, Arrival, Condition, Decision, Lifetime, Open, Past, Rules
 from certagent.state import State
@@ -239,4 +239,4 @@ def somebody_changed(memory: State, digest: str, watched: dict[str, str]) -> boo
 
     If so, the pause after a failure does not count.
     """
-    return (memory.definition, memory.watched) != (digest, watched)
+    return memory.definition != digest or state.differ(memory.watched, watched)

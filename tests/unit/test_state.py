@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from certagent import durable, state
 from certagent.errors import RejectedError, StateError
 from certagent.policy import Condition
 from certagent.state import Event, LastError, State
+from tests.waiting import until
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
 FULL = State(
@@ -169,6 +171,51 @@ def test_watch_sees_every_kind_of_change(tmp_path: Path) -> None:
     assert seen[0] == {str(file): "absent"}
     assert len({each[str(file)] for each in seen}) == 4
     assert state.watch([file]) == seen[-1]
+
+
+def rewritten(file: Path) -> None:
+    """Other content of the same size, in the same inode, at the same time as before."""
+    seen = file.stat()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("change", "asks"),
+    [
+        pytest.param(rewritten, False, id="rewritten behind our back"),
+        pytest.param(lambda file: os.link(file, file.with_name("kept")), False, id="a hard link, as backups make"),
+        pytest.param(lambda file: file.chmod(0o640), True, id="another mode"),
+        pytest.param(lambda file: file.write_bytes(b"three"), True, id="another size"),
+        pytest.param(Path.unlink, True, id="gone"),
+    ],
+)
+def test_whatever_happens_to_a_file_it_is_looked_at(
+    change: Callable[[Path], object], tmp_path: Path, asks: bool
+) -> None:
+    """`asks`: a pause after a failure does not count any more, as somebody did something about it."""
+    file = tmp_path / "key"
+    file.write_bytes(b"one")
+    file.chmod(0o600)
+    before = state.watch([file])
+    until(lambda: time_of(tmp_path / "clock") > file.stat().st_ctime_ns)
+    change(file)
+    assert state.watch([file]) != before
+    assert state.differ(before, state.watch([file])) is asks
+
+
+def time_of(file: Path) -> int:
+    """The time that the file system gives a change now: its clock ticks every few ms."""
+    file.touch()
+    return file.stat().st_ctime_ns
+
+
+def test_a_signature_of_an_earlier_release_is_no_other_file(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(b"one")
+    now = state.watch([file])
+    earlier = {path: signature.rpartition("+")[0] for path, signature in now.items()}
+    assert not state.differ(earlier, now)
 
 
 def test_the_newest_line_of_a_long_history_is_not_added_twice(tmp_path: Path) -> None:
