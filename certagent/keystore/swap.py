@@ -93,7 +93,7 @@ def _stage_beside(plan: Plan) -> None:
                     staged = Path(change.staged).name
                     durable.write_new(Path(staged), file.content, file.ownership, dir_fd=directory.descriptor)
         with explained("make the new files durable"):
-            held.sync()
+            held.sync(change.target for change in renamed)
 
 
 def _stage_generation(plan: Plan) -> None:
@@ -129,14 +129,16 @@ def _undo(record: Record, held: Targets) -> None:
                 held.unlink(str(beside(Path(change.target), record.id)))
             else:
                 held.unlink(change.staged, change.old)
-        held.sync()
+        held.sync(_beside_targets(record))
         if record.way == "in-place":
             overwrite.undo(record)
         if record.way == "symlink":
             beside(pointer, record.id).unlink(missing_ok=True)
             for generation in filter(None, (record.generation, record.base)):
                 if link_of(pointer) != Path(generation).name:
-                    durable.remove(Path(generation))
+                    durable.discard(Path(generation))
+            if pointer.parent.is_dir():
+                durable.sync_directory(pointer.parent)
         kept = _kept(record)
         durable.remove(kept)
         durable.remove(kept.with_name(f"{kept.name}.part"))  # of releases that completed it under this name
@@ -155,18 +157,18 @@ def finish(record: Record) -> None:
         if record.way == "symlink":
             _switch(record, held)
         with explained("make the swap durable"):
-            held.sync()
             for change in record.changes:
                 if (held.digest(change.target) or "") != change.sha256:
                     _give_up(record, held, f"{change.target} was changed by another program during the swap", _AGAIN)
             _rotate_previous(record)
             held.unlink(*(change.old for change in record.changes))
-            held.sync()
+            # Also if an earlier call did all this: it may have been killed just before.
+            held.sync(_beside_targets(record))
             if record.way == "in-place":
                 overwrite.undo(record)
-    with suppress(OSError):  # the next swap sweeps what is left of old generations
-        for directory in record.sweep:
-            durable.remove(Path(directory))
+            _sweep(record)
+            if record.way == "symlink":
+                durable.sync_directory(Path(record.pointer).parent)
 
 
 _AGAIN = "certagent tries again; if this happens again, find out which program changes it"
@@ -215,15 +217,15 @@ def _switch(record: Record, held: Targets) -> None:
         with explained(f"link through {pointer}"):
             if record.base:
                 _link(Path(record.base).name, pointer, record.id)
-            for change in linked:
-                if held.link(change.target) != through(pointer, change):
-                    directory = held.directory_of(change.target)
-                    name = Path(Path(change.target).name)
-                    _link(through(pointer, change), name, record.id, dir_fd=directory.descriptor)
+                durable.sync_directory(pointer.parent)
+            others = [change for change in linked if held.link(change.target) != through(pointer, change)]
+            for change in others:
+                directory = held.directory_of(change.target)
+                name = Path(Path(change.target).name)
+                _link(through(pointer, change), name, record.id, dir_fd=directory.descriptor)
+            held.sync(change.target for change in others)
             _link(generation.name, pointer, record.id)
     except KeystoreError as error:
-        if link_of(pointer) == generation.name:  # it is there, but may not be durable
-            raise
         _give_up(record, held, str(error), error.hint)
 
 
@@ -236,29 +238,37 @@ def _compare(record: Record, held: Targets, changes: Iterable[Change]) -> None:
 
 
 def _give_up(record: Record, held: Targets, why: str, hint: str) -> NoReturn:
-    _put_back(record, held)
+    _put_back(record, held, KeystoreError(why, hint))
     _undo(record, held)
     raise UndoneError(why, hint)
 
 
-def _put_back(record: Record, held: Targets) -> None:
-    """Rename the copies of the old files back over the new ones, unless another program changed them."""
+def _put_back(record: Record, held: Targets, error: KeystoreError) -> None:
+    """Rename the copies of the old files back over the new ones, unless another program changed them.
+
+    Raises `error` if a copy is gone, because an earlier call had come to its end: then only forward is whole.
+    """
     overwrite.put_back(record, held)
     renamed = _renamed(record)
 
     def is_old(change: Change) -> bool:
-        return held.digest(change.target) == digest(str(_kept(record) / change.kept_name))
+        found = held.digest(change.target)
+        if change.before is None:
+            return found == digest(str(_kept(record) / change.kept_name))
+        return (found or "") == change.before
 
     new = [change for change in renamed if (held.digest(change.target) or "") == change.sha256 and not is_old(change)]
     if not all(change in new or is_old(change) for change in renamed):
         return
+    if any(change.old and held.digest(change.old) is None for change in new):
+        raise error
     with explained("put the old files back"):
         for change in new:
             if not change.old:
                 held.unlink(change.target)
-            elif held.digest(change.old) is not None:
+            else:
                 held.replace(change.old, change.target)
-        held.sync()
+        held.sync(change.target for change in new)
 
 
 def _rotate_previous(record: Record) -> None:
@@ -284,6 +294,23 @@ def _linked(record: Record) -> list[Change]:
 def _renamed(record: Record) -> list[Change]:
     linked = _linked(record)
     return [change for change in record.changes if change.overwrite is None and change not in linked]
+
+
+def _beside_targets(record: Record) -> list[str]:
+    """The targets in whose directories this swap changes names: not those that were links through the pointer, or that
+    are written into."""
+    linked = _linked(record)
+    links = linked if not record.base and any(change.before for change in linked) else []
+    return [change.target for change in record.changes if change.overwrite is None and change not in links]
+
+
+def _sweep(record: Record) -> None:
+    """Remove what nobody reads any longer; if that fails, the next swap does."""
+    with suppress(OSError):
+        for directory in map(Path, record.sweep):
+            durable.discard(directory)
+            if directory.parent != Path(record.pointer).parent:  # which is made durable anyway
+                durable.sync_directory(directory.parent)
 
 
 def _targets(record: Record) -> AbstractContextManager[Targets]:
@@ -318,4 +345,4 @@ def _link(text: str, path: Path, swap_id: str, *, dir_fd: int | None = None) -> 
     with suppress(FileNotFoundError):
         os.unlink(staged, dir_fd=dir_fd)
     os.symlink(text, staged, dir_fd=dir_fd)
-    durable.replace(staged, path, dir_fd=dir_fd)
+    os.replace(staged, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)

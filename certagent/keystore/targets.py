@@ -79,10 +79,11 @@ class Targets:
             if path and (directory := self._directories.get(Path(path).parent)):
                 directory.unlink(Path(path).name)
 
-    def sync(self) -> None:
-        """Make the names in all the directories durable."""
-        for directory in self._directories.values():
-            durable.sync_directory(Path(), dir_fd=directory.descriptor)
+    def sync(self, targets: Iterable[str]) -> None:
+        """Make the names in the directories of these files durable."""
+        for parent in dict.fromkeys(Path(target).parent for target in targets):
+            if directory := self._directories.get(parent):
+                durable.sync_directory(Path(), dir_fd=directory.descriptor)
 
 
 @contextmanager

@@ -151,7 +151,10 @@ def conclude(context: Context, transaction: Transaction, *, way_back: bool = Tru
         authority = context.configured.definition.authority
         message = f"the compromised key is replaced; ask {authority} to revoke {transaction.old_serial}"
         context.log(message)
-    close(context, transaction, _DONE[transaction.kind], message)
+    events.record(context, _DONE[transaction.kind], transaction, message)
+    # The memory of this attempt makes it durable: until then it may come back with all its hooks done, and ends again.
+    context.journal.close_early()
+    _sweep(context)
 
 
 def _revert(context: Context, transaction: Transaction, error: ProbeError, *, way_back: bool) -> Transaction:
@@ -271,6 +274,10 @@ def close(context: Context, transaction: Transaction, event: str, message: str =
     """End a transaction: history first, so that its end may be recorded twice, but is never missing."""
     events.record(context, event, transaction, message)
     context.journal.close()
+    _sweep(context)
+
+
+def _sweep(context: Context) -> None:
     try:
         context.sweep_shadows()
     except KeystoreError as error:

@@ -206,9 +206,17 @@ class Journal:
 
     def close(self) -> None:
         """The transaction is over and none of it is needed any longer. Its record goes first."""
+        if self.close_early():
+            durable.sync_directory(self.directory.parent)
+
+    def close_early(self) -> bool:
+        """Like `close`, but until the keystore's directory is next made durable, a power cut may bring its record back.
+
+        For one that would only be closed again. Returns whether there was anything.
+        """
         if durable.discard(self._file) and any(self.directory.iterdir()):
             durable.sync_directory(self.directory)
-        durable.remove(self.directory)
+        return durable.discard(self.directory)
 
     def sweep(self) -> None:
         """If no transaction is open, remove what a kill left while one was begun or closed."""
