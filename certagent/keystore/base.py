@@ -3,7 +3,7 @@
 The life of a shadow:
 
     create_shadow(id)                 makes the key, durable, invisible to the consumer; repeatable
-    complete_shadow(id, cert, chain)  adds the certificate; still invisible; repeatable
+    complete_shadow(shadow, …)        with the certificate, which the journal keeps; still invisible; repeatable
     plan_activation(shadow, …)        returns what to rename or link, as a value; writes nothing
     swap.stage / finish / undo        (keystore/swap.py) carry the plan out, under the journal
     sweep_shadows(keep)               after the switch, or when the transaction was given up
@@ -89,14 +89,17 @@ class Keystore(ABC):
         """Make the key of a shadow, or find the one made earlier under the same id.
 
         If `key_type` is None, the shadow keeps the key in place (`rekey: never`). Shadows under other ids are left
-        alone.
+        alone. It comes with a certificate only if release 0.1 or 0.2 completed it.
         """
 
     @abstractmethod
     def complete_shadow(
-        self, shadow_id: str, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...]
+        self, shadow: Shadow, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...]
     ) -> Shadow:
-        """Store the issued certificate with the shadow's key."""
+        """The shadow with the certificate issued for its key; whoever calls keeps both certificate and chain.
+
+        Raises KeystoreError if the key does not fit.
+        """
 
     @abstractmethod
     def plan_activation(self, shadow: Shadow, trusted: tuple[x509.Certificate, ...]) -> Plan:

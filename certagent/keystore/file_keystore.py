@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -21,7 +22,7 @@ from certagent.directories import Look
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore import obstacles, swap_plan
+from certagent.keystore import obstacles, shadow_files, swap_plan
 from certagent.keystore.base import Identity, Keystore, Remark, Shadow, prove_pair
 from certagent.keystore.ca_directory import CaDirectory
 from certagent.keystore.files import (
@@ -46,10 +47,13 @@ Definition = TypeVar("Definition", bound=KeystoreDefinition)
 
 
 class FileKeystore(Keystore, Generic[Definition]):
-    """A keystore whose swap replaces the files of `definition.paths`. Shadows are directories `shadow/ID`.
+    """A keystore whose swap replaces the files of `definition.paths`. A shadow is one file, with its key or its name.
 
     A driver adds how to read an identity from such files, what to write into them, and how to make a shadow.
     """
+
+    _older_shadow: str
+    """The file that held the key in the shadow's directory of releases 0.1 and 0.2. Its ending has stayed."""
 
     def __init__(
         self,
@@ -90,12 +94,22 @@ class FileKeystore(Keystore, Generic[Definition]):
         """The roles of files that keep a part of what was found in them."""
         return frozenset()
 
-    @abstractmethod
     def _key_place(self, shadow_id: str) -> str:
         """Where the key of a shadow is, for errors."""
+        return str(self._shadow_file(shadow_id))
+
+    def _shadow_file(self, shadow_id: str) -> Path:
+        """The file with the key of a shadow, or with its name."""
+        return shadow_files.find(self._shadows, shadow_id, self._older_shadow)
 
     def read(self) -> Identity | None:
         return self._identity(self._paths)
+
+    def complete_shadow(
+        self, shadow: Shadow, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...]
+    ) -> Shadow:
+        self._prove(shadow.key, certificate, self._key_place(shadow.id))
+        return replace(shadow, certificate=certificate, chain=chain)
 
     def plan_activation(self, shadow: Shadow, trusted: tuple[x509.Certificate, ...]) -> swap_plan.Plan:
         if shadow.certificate is None:
@@ -141,7 +155,7 @@ class FileKeystore(Keystore, Generic[Definition]):
     def sweep_shadows(self, keep: Collection[str]) -> None:
         with explained(f"sweep {self._shadows}"):
             for other in self._shadows.glob("*"):
-                if other.name not in keep:
+                if shadow_files.id_of(other) not in keep:
                     durable.discard(other)  # if a power cut brings it back, the next sweep finds it
 
     def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> swap_plan.Plan | None:

@@ -15,6 +15,7 @@ from certagent.config.key_types import KeyType
 from certagent.config.keystores import PemKeystore
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
+from certagent.keystore import shadow_files
 from certagent.keystore.base import Identity, Shadow
 from certagent.keystore.certificate_files import (
     Certificates,
@@ -35,9 +36,11 @@ _TOO_LONG = 1024  # bytes of a passphrase, for OpenSSL
 class PemFiles(FileKeystore[PemKeystore]):
     """The driver for `type: pem`.
 
-    The shadow is `shadow/ID/{key,certificate,chain}.pem` under the keystore's state directory, the key encrypted if
-    key_passphrase is configured. `certificate.pem` is written last: once it exists, the shadow is complete.
+    The key of a shadow is `shadow/ID.pem` under the keystore's state directory, encrypted if key_passphrase is
+    configured.
     """
+
+    _older_shadow = "key.pem"
 
     def read_certificate(self) -> x509.Certificate | None:
         path = Path(self._definition.certificate_file)
@@ -45,21 +48,12 @@ class PemFiles(FileKeystore[PemKeystore]):
         return None if found is None else leaf_of(found)
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
-        directory = self._shadows / shadow_id
-        if read_own(directory / "key.pem") is None:
+        file = self._shadow_file(shadow_id)
+        if read_own(file) is None:
             key = self._key_in_place() if key_type is None else keys.generate(key_type)
-            with explained(f"write the new key to {directory}"):
-                durable.make_directory(directory)
-                durable.write(directory / "key.pem", self._key_pem(key))
-        return self._shadow(shadow_id)
-
-    def complete_shadow(self, shadow_id: str, certificate: x509.Certificate, chain: Certificates) -> Shadow:
-        directory = self._shadows / shadow_id
-        shadow = self._shadow(shadow_id)
-        self._prove(shadow.key, certificate, str(directory / "key.pem"))
-        with explained(f"write the new certificate to {directory}"):
-            durable.write_early(directory / "chain.pem", to_pem(chain))
-            durable.write(directory / "certificate.pem", to_pem([certificate]))
+            with explained(f"write the new key to {file}"):
+                durable.make_directory(file.parent)
+                durable.write(file, self._key_pem(key))
         return self._shadow(shadow_id)
 
     def check_targets(self) -> None:
@@ -67,9 +61,6 @@ class PemFiles(FileKeystore[PemKeystore]):
         secret = self._definition.key_passphrase
         if secret is not None and secret.command is None and not 0 < len(self._passphrase or b"") < _TOO_LONG:
             raise self._unfit_passphrase()
-
-    def _key_place(self, shadow_id: str) -> str:
-        return str(self._shadows / shadow_id / "key.pem")
 
     def _identity(self, paths: Mapping[FileRole, Path]) -> Identity | None:
         key_file = paths[FileRole.KEY]
@@ -123,18 +114,11 @@ class PemFiles(FileKeystore[PemKeystore]):
         return KeystoreError(f"the key_passphrase of {self.name} is empty or too long", hint)
 
     def _shadow(self, shadow_id: str) -> Shadow:
-        directory = self._shadows / shadow_id
-        text = read_own(directory / "key.pem")
-        if text is None:
-            raise KeystoreError(f"the shadow's key {directory / 'key.pem'} is gone", "start the renewal again")
-        key, content = self._loaded(text, str(directory / "key.pem")), read_own(directory / "certificate.pem")
+        file = self._shadow_file(shadow_id)
+        content = read_own(file)
         if content is None:
-            return Shadow(shadow_id, key)
-        certificates = load_pem(content, str(directory / "certificate.pem"))
-        if not certificates:
-            raise KeystoreError(f"{directory / 'certificate.pem'} is damaged", "start the renewal again")
-        chain = load_pem(read_own(directory / "chain.pem") or b"", str(directory / "chain.pem"))
-        return Shadow(shadow_id, key, certificates[0], chain)
+            raise KeystoreError(f"the shadow's key {file} is gone", "start the renewal again")
+        return shadow_files.completed(self._shadows, Shadow(shadow_id, self._loaded(content, str(file))))
 
     def _contents(
         self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found

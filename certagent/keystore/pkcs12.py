@@ -20,7 +20,7 @@ from certagent.directories import Look
 from certagent.errors import ConfigError, HookError, KeystoreError
 from certagent.keys import PrivateKey
 from certagent.keystore import pkcs12_codec
-from certagent.keystore.base import Identity, Shadow, fits, prove_pair
+from certagent.keystore.base import Identity, Shadow, fits
 from certagent.keystore.file_keystore import FileKeystore, Found, ReadSecret
 from certagent.keystore.files import explained, read_file
 from certagent.keystore.pkcs12_codec import Bag, Kind
@@ -31,9 +31,11 @@ Certificates = tuple[x509.Certificate, ...]
 class Pkcs12File(FileKeystore[Pkcs12Keystore]):
     """The driver for `type: pkcs12`.
 
-    The shadow is `shadow/ID/shadow.p12` under the keystore's state directory: a separate PKCS#12 file with the same
-    password. At first it holds only the key; a file with the certificate then replaces it.
+    The key of a shadow is `shadow/ID.p12` under the keystore's state directory: a separate PKCS#12 file with the same
+    password.
     """
+
+    _older_shadow = "shadow.p12"
 
     def __init__(
         self, name: str, definition: Pkcs12Keystore, *, directory: Path, live: Path, read_secret: ReadSecret
@@ -58,14 +60,10 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
         file = self._shadow_file(shadow_id)
         if read_file(file) is None:
             key = self._key_in_place() if key_type is None else keys.generate(key_type)
-            self._write_shadow(file, key, ())
-        return self._shadow(shadow_id)
-
-    def complete_shadow(self, shadow_id: str, certificate: x509.Certificate, chain: Certificates) -> Shadow:
-        file = self._shadow_file(shadow_id)
-        shadow = self._shadow(shadow_id)
-        prove_pair(shadow.key, certificate, str(file))
-        self._write_shadow(file, shadow.key, (certificate, *chain))
+            content = pkcs12_codec.dump(pkcs12_codec.entry(key, (), self.name, self._password), self._password)
+            with explained(f"write the new key to {file}"):
+                durable.make_directory(file.parent)
+                durable.write(file, content)
         return self._shadow(shadow_id)
 
     def check_targets(self) -> None:
@@ -74,9 +72,6 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
 
     def _keeps(self, found: Found) -> frozenset[FileRole]:
         return frozenset({FileRole.PKCS12})
-
-    def _key_place(self, shadow_id: str) -> str:
-        return str(self._shadow_file(shadow_id))
 
     def _contents(
         self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
@@ -165,15 +160,6 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
             names = ", ".join(sorted(bag.name for bag in found))
             raise KeystoreError(f"{file} holds {len(found)} private keys", f"set friendly_name to one of: {names}")
         return found[0] if found else None
-
-    def _shadow_file(self, shadow_id: str) -> Path:
-        return self._shadows / shadow_id / "shadow.p12"
-
-    def _write_shadow(self, file: Path, key: PrivateKey, certificates: Certificates) -> None:
-        content = pkcs12_codec.dump(pkcs12_codec.entry(key, certificates, self.name, self._password), self._password)
-        with explained(f"write the successor to {file}"):
-            durable.make_directory(file.parent)
-            durable.write(file, content)
 
     def _shadow(self, shadow_id: str) -> Shadow:
         file = self._shadow_file(shadow_id)

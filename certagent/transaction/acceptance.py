@@ -105,13 +105,14 @@ def _accepted(
         may_begin=issuer.not_valid_after_utc if transaction.kind is Kind.ROLLOVER else None,
     )
     _try_out(context, Identity(shadow.key, mine, chain), asked, terms)
-    context.configured.keystore.complete_shadow(transaction.id, mine, chain)
+    context.configured.keystore.complete_shadow(shadow, mine, chain)
     return context.journal.write(
         transaction.at(
             Phase.ISSUED,
             poll_at=None,
             refused=(),
             certificate=facts.to_der(mine),
+            chain=tuple(map(facts.to_der, chain)),
             switch_at=max(mine.not_valid_before_utc, issuer.not_valid_before_utc),
             serial=facts.serial_hex(mine),
             not_after=mine.not_valid_after_utc,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypedDict
 
@@ -196,10 +196,14 @@ class Context:
         return _remembered(certificate_in_place(self.configured.keystore))
 
     def shadow(self, transaction: Transaction) -> Shadow:
-        """The transaction's shadow, made now if a killed run did not get that far."""
+        """The transaction's shadow, made now if a killed run did not get that far; with what was issued for it."""
         definition = self.configured.definition
         keep = transaction.succeeds and definition.rekey == "never" and not transaction.compromised
-        return self.configured.keystore.create_shadow(transaction.id, None if keep else definition.key_type)
+        shadow = self.configured.keystore.create_shadow(transaction.id, None if keep else definition.key_type)
+        if shadow.certificate is not None or not transaction.certificate:
+            return shadow
+        chain = tuple(map(facts.load_der, transaction.chain))
+        return replace(shadow, certificate=facts.load_der(transaction.certificate), chain=chain)
 
     def sweep_shadows(self) -> None:
         """Remove the shadows that no open transaction needs, and what has been out of use for long enough."""

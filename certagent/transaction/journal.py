@@ -61,6 +61,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     of all that (asked.py); `forced` says that a person wants it now, `compromised` that others know the key in place.
     `rung` says what authenticates an enrollment (ladder.py; empty: the challenge, or `source`). `subject` is the one
     asked for, if it is not the signer's.
+    `certificate` was issued, and `chain` are the CAs above it (releases 0.1 and 0.2 kept them in the shadow).
     `refused` is an issued certificate that is not fit, with the CAs that came with it; `vetoed` says that a pre hook
     refused an issued certificate. `unheard` counts the answers in a row that did not come, `polls` those that the CA
     has not decided yet, `polls_in_vain` says that the CA does not accept polls, `poll_wait` is how long the CA asked
@@ -105,6 +106,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     poll_at: Moment | None = None
     poll_wait: timedelta | None = None
     certificate: bytes = b""
+    chain: tuple[bytes, ...] = ()
     switch_at: Moment | None = None
     checked_at: Moment | None = None
     serial: str = ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from asn1crypto import core
 
 from certagent.lab import Settings
+from certagent.transaction.journal import Journal
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Outcome, Result
 from tests.hostile.conftest import Enrolled, hostile
@@ -96,9 +96,10 @@ def assert_clear(outcome: Outcome, site: Site, wanted: Case) -> None:
     assert site.ca.challenge not in "".join([message, hint, *site.log])
 
 
-def successors(site: Site) -> list[Path]:
+def successors(site: Site) -> list[bytes]:
     """Certificates that wait to be put in place."""
-    return list(site.keystore_directory.glob("shadow/*/certificate.pem"))
+    journals = (Journal(site.keystore_directory, name).open() for name in ("transaction", "rollover"))
+    return [each.certificate for each in journals if each is not None and each.certificate]
 
 
 def assert_refused(enrolled: Enrolled, wanted: Case) -> None:

@@ -74,10 +74,10 @@ class Host:
 
     def complete(self, shadow_id: str, key_type: KeyType | None = KEY_TYPE) -> Shadow:
         """A shadow with a certificate from the intermediate."""
-        key = self.keystore.create_shadow(shadow_id, key_type).key
+        shadow = self.keystore.create_shadow(shadow_id, key_type)
         issuer = make_pki().intermediate
         return self.keystore.complete_shadow(
-            shadow_id, certify("web", key, issuer), (issuer.certificate, *issuer.chain)
+            shadow, certify("web", shadow.key, issuer), (issuer.certificate, *issuer.chain)
         )
 
     def plan(self, shadow: Shadow) -> swap_plan.Plan:

@@ -54,13 +54,14 @@ def _whole(arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ..
     return tuple(directory / each if isinstance(each, str | Path) else each for each in arguments)
 
 
-def synced(action: Callable[[], object]) -> list[str]:
-    """What an action makes durable, by name, in order."""
+def synced(action: Callable[[], object], apart_from: Path | None = None) -> list[str]:
+    """What an action makes durable, by name, in order; but for what lies in one directory."""
     seen: list[str] = []
 
     def before(_number: int, name: str, arguments: tuple[Any, ...]) -> None:
         if name == "fsync":
-            seen.append(Path(f"/proc/self/fd/{arguments[0]}").readlink().name)
+            path = Path(f"/proc/self/fd/{arguments[0]}").readlink()
+            seen.extend([path.name] if apart_from is None or not path.is_relative_to(apart_from) else [])
 
     with watched(before):
         action()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from certagent import keys
+from certagent.certificate import to_pem
 from certagent.config.key_types import KeyType
 from certagent.config.parts import Secret
 from certagent.errors import KeystoreError
 
 from .conftest import MakeSite
-from .faults import killed
-from .pki import Pki, certify
+from .pki import Pki
 
 
 @pytest.mark.parametrize("key_type", [KeyType.RSA_2048, KeyType.EC_P256, KeyType.ED25519, KeyType.ML_DSA_65])
@@ -32,7 +32,7 @@ def test_sweeping_keeps_what_it_is_told_to_keep(site: MakeSite) -> None:
     for name in ("one", "two", "three"):
         place.keystore.create_shadow(name, KeyType.EC_P256)
     place.keystore.sweep_shadows(("two",))
-    assert [each.name for each in (place.state / "shadow").iterdir()] == ["two"]
+    assert [each.name for each in (place.state / "shadow").iterdir()] == ["two.pem"]
 
 
 def test_without_a_key_type_the_key_in_place_is_kept(site: MakeSite, pki: Pki) -> None:
@@ -50,28 +50,30 @@ def test_without_a_key_in_place_none_can_be_kept(site: MakeSite) -> None:
 def test_the_key_lies_where_nobody_else_reads_and_encrypted_if_so_configured(site: MakeSite) -> None:
     place = site(key_passphrase=Secret(file="unused"))
     place.keystore.create_shadow("one", KeyType.EC_P256)
-    key = place.state / "shadow" / "one" / "key.pem"
+    key = place.state / "shadow" / "one.pem"
     assert key.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
     assert key.stat().st_mode & 0o777 == 0o600
     assert key.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_certificate_is_kept_with_its_key(site: MakeSite, pki: Pki) -> None:
-    keystore = site().keystore
-    shadow = keystore.create_shadow("one", KeyType.EC_P256)
-    certificate = certify("web", shadow.key, pki.intermediate)
-    chain = (pki.intermediate.certificate,)
-    for _ in range(2):
-        done = keystore.complete_shadow("one", certificate, chain)
-        assert (done.certificate, done.chain) == (certificate, chain)
-    assert keystore.create_shadow("one", KeyType.EC_P256).certificate == certificate
+def test_a_shadow_of_release_0_2_is_found_with_its_certificate(site: MakeSite, pki: Pki) -> None:
+    place = site()
+    directory = place.state / "shadow" / "one"
+    directory.mkdir(parents=True)
+    (directory / "key.pem").write_bytes(keys.to_pem(pki.new.key))
+    (directory / "chain.pem").write_bytes(to_pem(pki.new.chain))
+    (directory / "certificate.pem").write_bytes(to_pem([pki.new.certificate]))
+    found = place.keystore.create_shadow("one", KeyType.EC_P256)
+    assert (found.certificate, found.chain) == (pki.new.certificate, pki.new.chain)
+    place.keystore.sweep_shadows(())
+    assert list((place.state / "shadow").iterdir()) == []
 
 
 def test_a_certificate_for_another_key_is_refused(site: MakeSite, pki: Pki) -> None:
     keystore = site().keystore
-    keystore.create_shadow("one", KeyType.EC_P256)
+    shadow = keystore.create_shadow("one", KeyType.EC_P256)
     with pytest.raises(KeystoreError, match="does not fit"):
-        keystore.complete_shadow("one", pki.new.certificate, ())
+        keystore.complete_shadow(shadow, pki.new.certificate, ())
 
 
 def test_a_discarded_shadow_is_gone(site: MakeSite) -> None:
@@ -80,23 +82,3 @@ def test_a_discarded_shadow_is_gone(site: MakeSite) -> None:
     place.keystore.sweep_shadows(())
     place.keystore.sweep_shadows(())
     assert list((place.state / "shadow").iterdir()) == []
-
-
-def test_killed_at_any_call_a_shadow_is_whole_or_not_there(site: MakeSite, pki: Pki) -> None:
-    place = site()
-    place.put(pki.old)
-
-    def make() -> None:
-        shadow = place.keystore.create_shadow("one", None)
-        place.keystore.complete_shadow("one", pki.old.certificate, pki.old.chain)
-        assert shadow.certificate is None
-
-    step, alive = 0, True
-    while alive:
-        step += 1
-        alive = killed(step, make)
-        shadow = place.keystore.create_shadow("one", None)
-        assert shadow.certificate in (None, pki.old.certificate)
-        assert shadow.certificate is None or shadow.chain == pki.old.chain
-        place.keystore.sweep_shadows(())
-    assert step > 10

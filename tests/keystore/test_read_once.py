@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,9 +138,9 @@ def test_a_key_that_was_exchanged_after_it_was_proven_is_proven_again(site: Make
     keystore, other = site().keystore, site().keystore
     mine = keystore.create_shadow("one", KeyType.EC_P256)
     certificate = certify("web", mine.key, None)
-    keystore.complete_shadow("one", certificate, ())
-    file = site().state / "shadow" / "one" / "key.pem"
+    keystore.complete_shadow(mine, certificate, ())
+    file = site().state / "shadow" / "one.pem"
     file.write_bytes(keys.to_pem(keys.generate(KeyType.EC_P256)))
     for each in (keystore, other):
         with pytest.raises(KeystoreError, match="does not fit the new certificate"):
-            each.plan_activation(each.create_shadow("one", KeyType.EC_P256), ())
+            each.plan_activation(replace(each.create_shadow("one", KeyType.EC_P256), certificate=certificate), ())

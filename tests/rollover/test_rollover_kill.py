@@ -53,7 +53,7 @@ def right(device: Device, looks: str) -> None:
     assert device.leftovers() == []
     assert device.transaction is None
     kept = {device.staged.id} if device.staged else set()
-    assert {each.parent.name for each in device.path("state/keystores/web/shadow").glob("*/key.pem")} == kept
+    assert {each.stem for each in device.path("state/keystores/web/shadow").glob("*.pem")} == kept
 
 
 def device_at(make_device: Devices, day: int, **options: str) -> Device:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -182,6 +184,23 @@ def test_what_cannot_be_finished_is_undone_and_no_longer_stands_in_the_way(
     assert transaction is not None
     assert (transaction.phase, transaction.swap) == (after, None)
     assert recovery.recover_all(keystore.state) == []
+
+
+def test_without_the_old_files_it_goes_forward_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut kept one rename and the removal of the old files, but not the other rename; which is now refused."""
+    keystore = Keystore("web", tmp_path)
+    record = keystore.interrupt(Phase.ACTIVATING, renamed=1)
+    for change in record.changes:
+        Path(change.old).unlink()
+    with monkeypatch.context() as refusing:
+        refusing.setattr(os, "replace", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EBUSY, "busy")))
+        (done,) = recovery.recover_all(keystore.state)
+    assert isinstance(done.error, KeystoreError)
+    transaction = keystore.journal.open()
+    assert transaction is not None
+    assert transaction.phase is Phase.ACTIVATING
+    recovery.recover_all(keystore.state)
+    assert (keystore.content, keystore.strays) == (NEW, [])
 
 
 @pytest.mark.parametrize(

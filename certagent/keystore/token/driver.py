@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from certagent import durable
-from certagent.certificate import load_pem, to_pem
 from certagent.config.file_roles import FileRole
 from certagent.config.key_types import KeyType
 from certagent.config.keystores import Pkcs11Keystore
@@ -24,8 +23,8 @@ from certagent.directories import Look
 from certagent.errors import KeystoreError
 from certagent.installed import lacking
 from certagent.keys import PrivateKey
-from certagent.keystore import swap_plan
-from certagent.keystore.base import Identity, Remark, Shadow, fits, prove_pair
+from certagent.keystore import shadow_files, swap_plan
+from certagent.keystore.base import Identity, Remark, Shadow, fits
 from certagent.keystore.certificate_files import (
     Certificates,
     certificates_in,
@@ -52,10 +51,12 @@ if TYPE_CHECKING:
 class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
     """The driver for `type: pkcs11`.
 
-    A shadow is a key pair in the token and `shadow/ID/{key.uri,certificate.pem,chain.pem}` in the keystore's state
-    directory. Activation replaces `uri_file` and the certificate; it changes nothing in the token
-    that consumers use. `tidy` destroys what has been out of use for `retire_after`.
+    A shadow is a key pair in the token, named by `shadow/ID.uri` in the keystore's state directory. Activation
+    replaces `uri_file` and the certificate; it changes nothing in the token that consumers use. `tidy` destroys what
+    has been out of use for `retire_after`.
     """
+
+    _older_shadow = "key.uri"
 
     def __init__(
         self,
@@ -113,7 +114,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         return certificate
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
-        file = self._shadow_uri(shadow_id)
+        file = self._shadow_file(shadow_id)
         if read_file(file) is None:
             if key_type is None:
                 self._key_in_place()  # raises an error if there is none
@@ -126,17 +127,12 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
                 durable.write(file, f"{TokenUri(self._token.uri.token, key_id)}\n".encode())
         return self._shadow(shadow_id)
 
-    def complete_shadow(self, shadow_id: str, certificate: x509.Certificate, chain: Certificates) -> Shadow:
-        directory = self._shadows / shadow_id
-        shadow = self._shadow(shadow_id)
-        prove_pair(shadow.key, certificate, str(self._token))
-        key_id = _new_id(shadow_id).hex()
+    def complete_shadow(self, shadow: Shadow, certificate: x509.Certificate, chain: Certificates) -> Shadow:
+        complete = super().complete_shadow(shadow, certificate, chain)
+        key_id = _new_id(shadow.id).hex()
         if key_id in self._own.ids():  # otherwise the key in place is kept, with its old certificate
             self._put_certificate(key_id, certificate)
-        with explained(f"write the new certificate to {directory}"):
-            durable.write_early(directory / "chain.pem", to_pem(chain))
-            durable.write(directory / "certificate.pem", to_pem([certificate]))
-        return self._shadow(shadow_id)
+        return complete
 
     def previous_certificate(self) -> x509.Certificate | None:
         found = self._certificates(self._kept(FileRole.CERTIFICATE))
@@ -207,7 +203,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
     def _contents(
         self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
     ) -> dict[FileRole, bytes]:
-        file = self._shadow_uri(shadow.id)
+        file = self._shadow_file(shadow.id)
         return self._files(read_uri(file, read_file(file)), shadow.chain, certificate, trusted)
 
     def _files(
@@ -284,20 +280,12 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         """The ID of the key that this file names; empty if there is no such file."""
         return key_id_in(path, self._content(path))
 
-    def _shadow_uri(self, shadow_id: str) -> Path:
-        return self._shadows / shadow_id / "key.uri"
-
     def _shadow(self, shadow_id: str) -> Shadow:
-        file = self._shadow_uri(shadow_id)
+        file = self._shadow_file(shadow_id)
         key = self._load(key_id_of(read_uri(file, read_file(file)), file))
         if key is None:
             raise KeystoreError(f"the shadow's key {shadow_id} is gone from {self._token}", "start the renewal again")
-        certificates = self._certificates(file.with_name("certificate.pem"))
-        if certificates is None:
-            return Shadow(shadow_id, key)
-        chain_file = file.with_name("chain.pem")
-        chain = load_pem(read_file(chain_file) or b"", str(chain_file))
-        return Shadow(shadow_id, key, certificates[0], chain)
+        return shadow_files.completed(self._shadows, Shadow(shadow_id, key))
 
     def _put_certificate(self, key_id: str, certificate: x509.Certificate) -> None:
         if self._definition.certificate_object:

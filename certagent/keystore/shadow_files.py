@@ -1,0 +1,39 @@
+"""Where shadows are: one file each in `shadow/`, with the key or its name. The journal keeps their certificates.
+
+Releases 0.1 and 0.2 had a directory for each, with the certificate in it: a transaction that they began goes on with
+that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from certagent.certificate import load_pem
+from certagent.errors import KeystoreError
+from certagent.keystore.base import Shadow
+from certagent.keystore.files import read_own
+
+
+def find(shadows: Path, shadow_id: str, name: str) -> Path:
+    """The file of a shadow: `shadow/ID.pem`, or `shadow/ID/NAME` of an older release. It need not exist."""
+    older = shadows / shadow_id / name
+    return older if older.exists() else shadows / f"{shadow_id}{older.suffix}"
+
+
+def id_of(path: Path) -> str:
+    """Which shadow something in `shadow/` belongs to; empty for what belongs to none."""
+    return path.name.partition(".")[0]
+
+
+def completed(shadows: Path, shadow: Shadow) -> Shadow:
+    """The shadow, with the certificate that an older release kept there, if one did. Raises KeystoreError."""
+    directory = shadows / shadow.id
+    content = read_own(directory / "certificate.pem")
+    if content is None:
+        return shadow
+    certificates = load_pem(content, str(directory / "certificate.pem"))
+    if not certificates:
+        raise KeystoreError(f"{directory / 'certificate.pem'} is damaged", "start the renewal again")
+    chain = load_pem(read_own(directory / "chain.pem") or b"", str(directory / "chain.pem"))
+    return replace(shadow, certificate=certificates[0], chain=chain)
