@@ -52,8 +52,7 @@ class FileKeystore(Keystore, Generic[Definition]):
     A driver adds how to read an identity from such files, what to write into them, and how to make a shadow.
     """
 
-    _older_shadow: str
-    """The file that held the key in the shadow's directory of releases 0.1 and 0.2. Its ending has stayed."""
+    _older_shadow: str  # the name of a shadow's file in its directory of releases 0.1 and 0.2; its ending has stayed
 
     def __init__(
         self,
@@ -154,9 +153,7 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     def sweep_shadows(self, keep: Collection[str]) -> None:
         with explained(f"sweep {self._shadows}"):
-            for other in self._shadows.glob("*"):
-                if shadow_files.id_of(other) not in keep:
-                    durable.discard(other)  # if a power cut brings it back, the next sweep finds it
+            shadow_files.sweep(self._shadows, keep)
 
     def plan_trust(self, swap_id: str, trusted: tuple[x509.Certificate, ...]) -> swap_plan.Plan | None:
         ca_file = self._definition.ca_file

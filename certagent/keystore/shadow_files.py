@@ -6,9 +6,11 @@ that.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from certagent import durable
 from certagent.certificate import load_pem
 from certagent.errors import KeystoreError
 from certagent.keystore.base import Shadow
@@ -21,9 +23,11 @@ def find(shadows: Path, shadow_id: str, name: str) -> Path:
     return older if older.exists() else shadows / f"{shadow_id}{older.suffix}"
 
 
-def id_of(path: Path) -> str:
-    """Which shadow something in `shadow/` belongs to; empty for what belongs to none."""
-    return path.name.partition(".")[0]
+def sweep(shadows: Path, keep: Collection[str]) -> None:
+    """Remove all of them except those under the ids to keep. Raises OSError."""
+    for other in shadows.glob("*"):
+        if other.name.partition(".")[0] not in keep:
+            durable.discard(other)  # if a power cut brings it back, the next sweep finds it
 
 
 def completed(shadows: Path, shadow: Shadow) -> Shadow:
