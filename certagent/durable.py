@@ -14,7 +14,6 @@ import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -30,8 +29,7 @@ Attributes = tuple[tuple[str, bytes], ...]
 """Extended attributes by name, the access list (POSIX ACL) among them."""
 
 
-@dataclass(frozen=True)
-class Ownership:
+class Ownership(msgspec.Struct, frozen=True):
     """Who may do what with a file. If `uid` or `gid` is None, the process's own is used.
 
     If the file system or the user cannot set the attributes, they are left out; nobody ever gets more rights by that.

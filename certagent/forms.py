@@ -10,10 +10,10 @@ import binascii
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from asn1crypto import cms, crl, csr, keys, pem, pkcs12, x509
+from msgspec import Struct
 
 from certagent import pem_blocks
 
@@ -22,8 +22,7 @@ _MD5 = "1.2.840.113549.2.6"  # HMAC with it
 _NOT_READ = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(Struct, frozen=True):
     """`what` follows "it is"; `remedy` says what to do, and names the file."""
 
     what: str

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from msgspec import Struct
 
-@dataclass(frozen=True)
-class Mount:
+
+class Mount(Struct, frozen=True):
     """A line of /proc/PID/mountinfo (proc_pid_mountinfo(5)): which part of which file system is mounted where."""
 
     device: str
@@ -26,8 +26,7 @@ class Mount:
         return cls(fields[2], _unescaped(fields[3]), _unescaped(fields[4]))
 
 
-@dataclass(frozen=True)
-class Mounts:
+class Mounts(Struct, frozen=True):
     """What is mounted where: as we see it, and in each mount namespace that we may look into (as root, all)."""
 
     own: tuple[Mount, ...]

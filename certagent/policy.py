@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from certagent.config.values import Fraction, Threshold
 from certagent.config.windows import next_opening, shown
@@ -114,8 +114,7 @@ class Action(StrEnum):
     SWITCH = "switch"  # the next CA takes over: the shadow becomes the identity
 
 
-@dataclass(frozen=True)
-class Open:
+class Open(Struct, frozen=True):
     """An open transaction, as far as it affects the next step.
 
     `poll_at` set: the CA has not decided yet. `switch_at` set: a rollover's shadow is complete, and waits until then.
@@ -137,8 +136,7 @@ class Open:
     poll_wait: timedelta | None = None
 
 
-@dataclass(frozen=True)
-class Past:
+class Past(Struct, frozen=True):
     """How earlier attempts went: certagent tries nothing by itself before `retry_at`. `kind`: of the newest error;
     `wait`: how long the other side asked us to wait when it failed.
     """

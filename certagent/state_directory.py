@@ -16,8 +16,9 @@ tokens/DIGEST/lock pin.json              held while a token is changed; logins t
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 # In a keystore's directory. Plain names for loops over ten thousand: making a Path costs more than reading the file.
 STATE = "state.json"
@@ -35,8 +36,7 @@ def kept_as(name: str) -> int:
     return stat.S_IFREG if name.endswith(("lock", ".json", ".pem")) else 0
 
 
-@dataclass(frozen=True)
-class StateDirectory:
+class StateDirectory(Struct, frozen=True):
     path: Path
 
     @property
@@ -66,8 +66,7 @@ class StateDirectory:
         return TokenDirectory(self.path / "tokens" / digest)
 
 
-@dataclass(frozen=True)
-class KeystoreDirectory:
+class KeystoreDirectory(Struct, frozen=True):
     path: Path
 
     @property
@@ -115,8 +114,7 @@ class KeystoreDirectory:
         return self.path / "certificate.pem"
 
 
-@dataclass(frozen=True)
-class AuthorityDirectory:
+class AuthorityDirectory(Struct, frozen=True):
     path: Path
 
     @property
@@ -132,8 +130,7 @@ class AuthorityDirectory:
         return self.path / "crl"
 
 
-@dataclass(frozen=True)
-class TokenDirectory:
+class TokenDirectory(Struct, frozen=True):
     path: Path
 
     @property

@@ -10,7 +10,6 @@ import ctypes
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,8 +32,7 @@ _SET_BACK = timedelta(days=1)
 _DOUBT = timedelta(hours=1)
 
 
-@dataclass(frozen=True)
-class Looks:
+class Looks(msgspec.Struct, frozen=True):
     """When certagent last looked at a clock it trusted, and since when it doubts the clock.
 
     A clock that jumped (a dead battery, before NTP) must not make certagent give up a pending request or put a shadow
@@ -71,8 +69,7 @@ class _Memory(msgspec.Struct, frozen=True, kw_only=True):
     doubted_since: Moment | None = None
 
 
-@dataclass(frozen=True)
-class Doubt:
+class Doubt(msgspec.Struct, frozen=True):
     """Why certagent doubts the clock now; `until`: when it will trust it, if the clock goes on normally."""
 
     reason: str

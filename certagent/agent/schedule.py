@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
+
+from msgspec import Struct
 
 from certagent.host import Host
 from certagent.policy import Action, Condition
@@ -29,8 +30,7 @@ LONGEST_BACKOFF = timedelta(hours=1)
 START_SPREAD = timedelta(minutes=5)
 
 
-@dataclass(frozen=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """How long the agent waits for what."""
 
     # Between two looks at files and clock: an idle router wakes up once a minute, and a certificate that another tool
@@ -86,8 +86,7 @@ def files_changed(watched: int, seen: int, acted_on: int | None) -> bool:
     return seen not in (watched, acted_on)
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(Struct, frozen=True):
     """What the agent sees of a keystore: `known` as its last worker left it, at `kept_at`; the rest as it is now.
 
     `definition` is the digest of its definition, `authority` the signature of its CAs; `open`: a transaction or a

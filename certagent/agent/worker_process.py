@@ -14,9 +14,10 @@ import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+
+from msgspec import Struct, field
 
 import certagent
 from certagent.agent import schedule, systemd
@@ -49,8 +50,7 @@ def worker_command(config_path: Path, *, verbose: bool = False) -> tuple[str, ..
     return (sys.executable, "-m", "certagent", *words)
 
 
-@dataclass
-class Worker:
+class Worker(Struct):
     """A worker for `names`, which it takes in this order. `reported` fills while it runs.
 
     Keystores `in_place` have their certificate in place, and wait for hooks that they share; a report follows.

@@ -6,10 +6,10 @@ import ipaddress
 import shlex
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
+from msgspec import Struct
 
 from certagent import certificate as facts
 from certagent.cli.terminal import EARLY_HINT, EXPOSED_HINT, PACE_HINT, Finding, Mark
@@ -41,8 +41,7 @@ _STANDS = {
 }
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """A keystore as `check` found it. If `contact` is None, its authority was not, or could not be, contacted.
 
     `introduced_by`: the factory certificate that can sign requests, if there is one.

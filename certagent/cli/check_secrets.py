@@ -7,8 +7,9 @@ import os
 import pwd
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from certagent.cli.terminal import Finding, Mark
 from certagent.config.configuration import Configuration
@@ -17,8 +18,7 @@ from certagent.errors import CertagentError
 from certagent.hooks import read_secret
 
 
-@dataclass(frozen=True)
-class Secrets:
+class Secrets(Struct, frozen=True):
     """`lacking`: lines about files, variables and programs that the host lacks; they are not repeated.
 
     `readers`: groups that need to read secrets: root's, and those of the user that certagent runs as.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from certagent.errors import CertagentError
 
@@ -17,8 +18,7 @@ Add = Callable[[argparse.ArgumentParser], None]
 CONFIG, JSON, VERBOSE, QUIET = "config", "json", "verbose", "quiet"
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(Struct, frozen=True):
     """`module` below certagent, and its function that takes the arguments and returns the exit code.
 
     A module is imported only when its command is used: the agent must stay without cryptography, and `recover` runs in

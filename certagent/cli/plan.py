@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from certagent.cli import assemble
 from certagent.cli.terminal import indented, print_plain, shortened, terminal
@@ -117,8 +118,7 @@ def _entry(event: Event) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """Keystores to which the same happens at the same time."""
 
     event: Event

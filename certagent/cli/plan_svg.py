@@ -7,9 +7,10 @@ happens when.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from xml.sax.saxutils import escape
+
+from msgspec import Struct
 
 from certagent.policy import Condition
 from certagent.status.forecast import Event, What
@@ -41,8 +42,7 @@ _WITHOUT = (Condition.EXPIRED, Condition.MISSING, Condition.NOT_YET_VALID, Condi
 _WORDS = {What.HOOKS: "run hooks", What.SWITCH: "switch to the next CA", What.EXPIRES: "expires without a successor"}
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(Struct, frozen=True):
     """A certificate in use from `begin` to `end`, valid until `valid_until`; `ca` counts the CAs."""
 
     begin: datetime

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from certagent.cli import assemble, runner
 from certagent.cli.terminal import (
@@ -109,8 +110,7 @@ def show(
     print_line(console, _summary(taken))
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(Struct, frozen=True):
     name: str
     subject: str
     condition: Condition

@@ -10,7 +10,6 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -40,8 +39,7 @@ WIDE = 100
 _STYLES = {Mark.FINE: "green", Mark.WARNING: "yellow", Mark.WRONG: "bold red"}
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One line about what is found, and one about what to do."""
 
     mark: Mark

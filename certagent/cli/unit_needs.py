@@ -6,8 +6,9 @@ from __future__ import annotations
 import grp
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import PurePath
+
+from msgspec import Struct, field
 
 from certagent.config.authority import Authority
 from certagent.config.checks import is_within
@@ -21,8 +22,7 @@ _PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108 -- the directories that PrivateTmp
 _TPM = ("/dev/tpmrm0", "/dev/tpm0")
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(Struct, frozen=True):
     """Facts about this host: where links lead, and the groups of devices."""
 
     real: dict[str, str] = field(default_factory=dict)

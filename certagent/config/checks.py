@@ -12,10 +12,11 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from certagent import credentials, owned
 from certagent.believed import file_fault
@@ -145,8 +146,7 @@ def _is_in_place(keystores: Mapping[str, Any], found: ValueToCheck) -> bool:
     return len(found.path) > 1 and getattr(keystores.get(str(found.path[1])), "swap", None) == "in-place"
 
 
-@dataclass(frozen=True)
-class _Factory:
+class _Factory(Struct, frozen=True):
     """The files of factory identities by their inodes, which a mount or a hard link may give another path."""
 
     files: Mapping[tuple[int, int], ValueToCheck]

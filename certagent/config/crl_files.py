@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -17,8 +16,7 @@ from certagent.config.values import Mode
 EVENT = "crl_changed"
 
 
-@dataclass(frozen=True)
-class CrlFile:
+class CrlFile(msgspec.Struct, frozen=True):
     """A file with an authority's CRLs, or a directory (`apart`) with a file for each CRL. `keystore`: the one it
     belongs to; empty for the authority's own.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from types import NoneType, UnionType
@@ -70,13 +69,12 @@ def _word(key: str) -> str:
     return key if re.fullmatch(r"[\w-][\w.-]{0,63}", key) else repr(key[:64])
 
 
-@dataclass
-class Problems:
+class Problems(msgspec.Struct):
     """Every fault found so far."""
 
-    files: list[str] = field(default_factory=list)
+    files: list[str] = msgspec.field(default_factory=list)
     """In the order they were read."""
-    _found: list[tuple[Location, str]] = field(default_factory=list)
+    _found: list[tuple[Location, str]] = msgspec.field(default_factory=list)
 
     def add(self, place: Location, path: KeyPath, what: str, hint: str) -> None:
         where = f"{place}: {dotted(path)}" if path else str(place)
@@ -117,13 +115,12 @@ class _Bad:
 BAD: Any = _Bad()
 
 
-@dataclass
-class Decoder:
+class Decoder(msgspec.Struct):
     """Walks nodes. Its results may only be used if `problems` is empty in the end."""
 
     problems: Problems
-    to_check: list[ValueToCheck] = field(default_factory=list)
-    places: dict[KeyPath, Location] = field(default_factory=dict)
+    to_check: list[ValueToCheck] = msgspec.field(default_factory=list)
+    places: dict[KeyPath, Location] = msgspec.field(default_factory=dict)
 
     def decode(self, node: Node, wanted: Any, path: KeyPath) -> Any:
         """`node` as the type `wanted`, or BAD."""
@@ -365,7 +362,8 @@ def _strip(wanted: Any) -> tuple[Any, tuple[Meta, ...]]:
 
 
 def _is_struct(base: Any) -> bool:
-    return isinstance(base, type) and issubclass(base, Struct)
+    """Whether it is written as a table; values are structs too, but written as text."""
+    return isinstance(base, type) and issubclass(base, Struct) and base not in VALUE_TYPES
 
 
 @cache

@@ -14,7 +14,6 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -96,8 +95,7 @@ def load_handed(descriptor: int) -> Configuration | None:
     return _decode(path, _parse(text, str(path), problems) if text else None, problems).configuration
 
 
-@dataclass(frozen=True)
-class _Loaded:
+class _Loaded(msgspec.Struct, frozen=True):
     configuration: Configuration
     decoder: Decoder
     files: Mapping[Path, Table]

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, Literal, Self
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from certagent.config import names
 from certagent.config.meant import (
@@ -59,8 +58,7 @@ class Fraction(float):
         return cls(float(text[:-1]) / 100)
 
 
-@dataclass(frozen=True)
-class Threshold:
+class Threshold(Struct, frozen=True):
     """A moment in a lifetime: a share of it passed (`66%`), or a time before its end (`30d`)."""
 
     passed: Fraction | None = None
@@ -90,8 +88,7 @@ class Threshold:
 _FINGERPRINT = "write what `openssl x509 -noout -fingerprint -sha256 -in ca.pem` prints"
 
 
-@dataclass(frozen=True)
-class Fingerprint:
+class Fingerprint(Struct, frozen=True):
     """The digest of a DER certificate, written `sha256:9f86d0…` (colons between bytes allowed).
 
     What `openssl x509 -fingerprint` prints is accepted too, and digits alone: their number tells the algorithm.
@@ -132,8 +129,7 @@ class Fingerprint:
         return f"{self.algorithm}:{self.digest.hex()}"
 
 
-@dataclass(frozen=True)
-class AlternativeName:
+class AlternativeName(Struct, frozen=True):
     """One subject alternative name, written `dns:web.example.net`, `ip:192.0.2.7`, `email:…`, `uri:…`, `upn:…`."""
 
     kind: str
@@ -170,8 +166,7 @@ class AlternativeName:
 _NAME_CHECKS = {"dns": names.check_dns, "email": names.check_email, "uri": names.check_uri}
 
 
-@dataclass(frozen=True)
-class AcceptedName:
+class AcceptedName(Struct, frozen=True):
     """A name that a CA may add, written as an alternative name is.
 
     `dns:*.corp.example` stands for itself and every name with one label in place of the star, `uri:tag:corp,*` for

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Self
+
+from msgspec import Struct
 
 from certagent.moments import later
 
@@ -30,8 +31,7 @@ def of_this_host(moment: datetime) -> datetime:
     return moment.astimezone()
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(Struct, frozen=True):
     """The same hours on some days of the week. `days` counts from Monday, 0, `start` and `end` from midnight; if the
     end is not after the start, it is on the next day.
     """

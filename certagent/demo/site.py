@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+
+from msgspec import Struct
 
 from certagent import durable
 from certagent.errors import ConfigError
@@ -77,8 +78,7 @@ echo "$CERTAGENT_KEYSTORE $CERTAGENT_SERIAL wrote this line to hooks.log" >> "$h
 """
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(Struct, frozen=True):
     """Where everything is below the demo's directory."""
 
     directory: Path

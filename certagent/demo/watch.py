@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
+from msgspec import Struct, field
 
 from certagent import certificate as facts
 from certagent import state
@@ -22,8 +22,7 @@ _BETWEEN_HANDSHAKES = 0.2  # seconds
 _PATIENCE = 5.0  # seconds
 
 
-@dataclass(frozen=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """One line about what happened, and when it was seen. `who`: a keystore, or a process of the demo."""
 
     at: datetime
@@ -32,8 +31,7 @@ class Sighting:
     bad: bool = False
 
 
-@dataclass(frozen=True)
-class TrustedCa:
+class TrustedCa(Struct, frozen=True):
     """A CA that is, or was, in web's `ca_file`. `name`: the first digits of its fingerprint."""
 
     certificate: x509.Certificate
@@ -43,8 +41,7 @@ class TrustedCa:
         return facts.fingerprint(self.certificate).digest.hex()[:8]
 
 
-@dataclass
-class WatchedKeystore:
+class WatchedKeystore(Struct):
     """One keystore as anybody can see it. `serials`: of the certificates put in place, oldest first.
 
     `staged`: the serial of the shadow that waits for `switch_at`.

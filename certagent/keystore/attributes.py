@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from certagent.directories import Look
 from certagent.durable import ACCESS_LIST, Ownership

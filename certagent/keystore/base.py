@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from msgspec import Struct
 
 from certagent import keys
 from certagent.config.key_types import KeyType
@@ -32,8 +32,7 @@ from certagent.keys import PrivateKey
 from certagent.keystore.swap_plan import Plan
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """A private key, its certificate, and the chain above it (the leaf excluded, possibly empty)."""
 
     key: PrivateKey
@@ -41,8 +40,7 @@ class Identity:
     chain: tuple[x509.Certificate, ...] = ()
 
 
-@dataclass(frozen=True)
-class Shadow:
+class Shadow(Struct, frozen=True):
     """The successor of an identity, before it is in place. `certificate` is None until the CA has issued it."""
 
     id: str
@@ -51,8 +49,7 @@ class Shadow:
     chain: tuple[x509.Certificate, ...] = ()
 
 
-@dataclass(frozen=True)
-class Remark:
+class Remark(Struct, frozen=True):
     """A fact about a keystore. If something may be wrong, `hint` says what to do about it."""
 
     message: str

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from msgspec import Struct
 
 from certagent.certificate import to_pem
 from certagent.config.file_roles import FileRole
@@ -24,8 +24,7 @@ from certagent.keystore.swap_plan import NewFile
 from certagent.keystore.targets import sha256
 
 
-@dataclass(frozen=True)
-class CaDirectory:
+class CaDirectory(Struct, frozen=True):
     """`path` is the consumer's directory; `key_file` is how a keystore tells its own files from those of others.
 
     Several keystores may share a directory, and two of them may trust the same CA.

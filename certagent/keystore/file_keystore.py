@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from cryptography import x509
+from msgspec.structs import replace
 
 from certagent import durable, owned
 from certagent.believed import directory_fault

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count, islice
 
 from cryptography import x509
+from msgspec import Struct
 from OpenSSL import crypto
 
 from certagent.directories import Directory, Look
@@ -22,8 +22,7 @@ A_NAME = "00000000.r0"
 """As long as every name that certagent uses, and almost certainly never one of them."""
 
 
-@dataclass(frozen=True)
-class Marked:
+class Marked(Struct, frozen=True):
     """Files with our `first_line`. `ending`: what stands between the dot and the number, `r` for CRLs."""
 
     first_line: bytes

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from certagent import durable
 from certagent.directories import Look
@@ -76,8 +77,7 @@ def put_back(record: Record, held: Targets) -> None:
                 file.sync()
 
 
-@dataclass(frozen=True)
-class _File:
+class _File(Struct, frozen=True):
     """A file to write into, as it was when it was opened."""
 
     change: Change

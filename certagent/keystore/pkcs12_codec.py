@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import pkcs12 as library
+from msgspec import Struct
 
 from certagent import forms, keys, pbes2
 from certagent.certificate import in_order, is_readable, load_der
@@ -55,8 +55,7 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True)
-class Bag:
+class Bag(Struct, frozen=True):
     """One entry. `raw` is its SafeBag as it stands in the file; a key in it is still encrypted."""
 
     kind: Kind

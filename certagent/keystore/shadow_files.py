@@ -7,8 +7,9 @@ that.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from certagent import durable
 from certagent.certificate import load_pem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -71,8 +70,7 @@ class Record(Struct, frozen=True):
     live: str = ""
 
 
-@dataclass(frozen=True)
-class NewFile:
+class NewFile(Struct, frozen=True):
     """A file to write: its role, the file it replaces, and its content; None: that file is removed.
 
     `before` as in Change. `inode_of`: the ownership of the file in place, if the content is written into it; None: a
@@ -81,10 +79,13 @@ class NewFile:
 
     role: FileRole
     target: Path
-    content: bytes | None = field(repr=False)
+    content: bytes | None
     ownership: Ownership
     before: str
     inode_of: Ownership | None
+
+    def __repr__(self) -> str:  # the content may be a private key
+        return f"NewFile({self.role}, {self.target})"
 
     @property
     def kept_name(self) -> str:
@@ -92,8 +93,7 @@ class NewFile:
         return _kept_name(self.role, self.target)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """A planned swap: `files` with their contents, `record` for the journal."""
 
     files: tuple[NewFile, ...]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from msgspec import Struct
 
 from certagent.config.key_types import KeyType
 from certagent.lab import issuing
@@ -15,8 +15,7 @@ from certagent.lab.store import Store
 from certagent.scep import Signer
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """How a lab behaves. If `challenge` is None, the lab uses the one in its directory, made at the first start.
 
     `ca_lifetime`, `ca_key`, `intermediate` and `ra` only matter when the CA is made; `ra` may also be added to a CA
@@ -40,11 +39,10 @@ class Settings:
     flat_next_ca: bool = False
     crl_lifetime: timedelta = timedelta(days=1)
     makers: tuple[x509.Certificate, ...] = ()
-    challenge: str | None = field(default=None, repr=False)
+    challenge: str | None = None
 
 
-@dataclass(frozen=True)
-class Generation:
+class Generation(Struct, frozen=True):
     """A CA with its RA, if it has one; otherwise the first three are the CA itself.
 
     `issuer` signs certificates and CRLs, `signer` signs replies, and requests are enveloped to `recipient`. `above`:

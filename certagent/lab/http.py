@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import Struct
 
 from certagent.lab.generation import Generation
 from certagent.scep import degenerate, encode_next_ca
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Struct, frozen=True):
     """One HTTP request. `message`: for a GET, the query's `message` (text); for a POST, the body."""
 
     operation: str
     message: str | bytes
 
 
-@dataclass(frozen=True)
-class HttpAnswer:
+class HttpAnswer(Struct, frozen=True):
     """One HTTP response. `note` is what the log says about it."""
 
     status: int

@@ -11,7 +11,6 @@ The first generation is in the lab's directory itself, each later one in `genera
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certagent.errors import CertagentError, StateError
@@ -20,8 +19,7 @@ from certagent.lab.store import Store
 from certagent.scep import Request, decode_request
 
 
-@dataclass(frozen=True)
-class ShadowRequest(Request):
+class ShadowRequest(Request, frozen=True):
     """A request that was enveloped to the next CA: it asks for a certificate under that CA in advance."""
 
 
@@ -86,5 +84,5 @@ def open_request(message: bytes, current: Generation, following: Generation | No
         except CertagentError:
             pass  # then it is for the current CA, or for nobody
         else:
-            return ShadowRequest(**{name: getattr(request, name) for name in Request.__dataclass_fields__})
+            return ShadowRequest(**{name: getattr(request, name) for name in Request.__struct_fields__})
     return decode_request(message, recipients=[current.recipient], password=password)

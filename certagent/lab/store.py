@@ -20,13 +20,14 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certagent import durable, keys
 from certagent.config.key_types import KeyType
@@ -39,8 +40,7 @@ PUBLIC = durable.Ownership(0o644)
 _LONGEST_NAME = 240  # bytes of a file name: common file systems allow 255, and the name gets a suffix
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """A request that waits for the operator. `decision`: `waiting`, `approved` or `rejected`."""
 
     transaction_id: str
@@ -50,8 +50,7 @@ class Waiting:
     decision: str = "waiting"
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Struct, frozen=True):
     """An issued certificate. `kind`: `enrollment`, `introduction`, `renewal` or `rollover`.
 
     `requester`: hex SHA-256 of the public key that signed the request; this may not be the certificate's key.

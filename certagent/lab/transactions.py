@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from cryptography import x509
+from msgspec import Struct
 
 from certagent.errors import CertagentError, RejectedError
 from certagent.lab import checks
@@ -24,8 +24,7 @@ from certagent.scep import FailInfo, PkiStatus, Request, parse_issuer_and_subjec
 ENROLLMENT, RENEWAL, ROLLOVER, INTRODUCTION = "enrollment", "renewal", "rollover", "introduction"
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The answer to a SCEP request: SUCCESS with a certificate or a CRL, PENDING, or FAILURE."""
 
     status: PkiStatus

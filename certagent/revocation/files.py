@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from certagent import durable, state
 from certagent.config.crl_files import CrlFile
@@ -19,8 +20,7 @@ from certagent.trust import crl
 LIMIT = 2 * crl.MAX_SIZE
 
 
-@dataclass(frozen=True)
-class Lists:
+class Lists(Struct, frozen=True):
     """CRLs in PEM, in the CAs' order; each with the hash of the issuer's name that OpenSSL looks it up by."""
 
     every: tuple[tuple[str, bytes], ...]

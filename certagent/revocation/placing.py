@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -56,14 +55,13 @@ def place(
     return msgspec.structs.replace(memory, files=after), tuple(changed)
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """The hooks of one attempt. `once`: those that run once for all files, with their results."""
 
     clock: Callable[[], datetime]
     log: Log
     environment: dict[str, str]
-    once: dict[HookCommand, HookError | None] = field(default_factory=dict)
+    once: dict[HookCommand, HookError | None] = msgspec.field(default_factory=dict)
 
     def hooks(self, file: CrlFile, placed: Placed) -> Placed:
         """Run the hooks that have not succeeded for what is in place now. If one fails, the others still run."""

@@ -8,7 +8,6 @@ A list that has expired stays where it is: its consumer decides what to do. A li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -41,8 +40,7 @@ from certagent.trust import crl
 List = x509.CertificateRevocationList
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """An authority whose CRLs are to be kept fresh. `cas`: those to trust now. `certificates`: of its keystores, read
     only if needed to learn where a list is. `serials`: of the certificates in place, by keystore.
     """
@@ -65,11 +63,10 @@ class Work:
     """Keystore, issuer in RFC 4514 form, serial number in hex."""
     query: Callable[[], Sequence[List]] | None = None
     """Asks the CA itself for its list; None if that is not configured."""
-    fetched: dict[str, List | CertagentError] = field(default_factory=dict)
+    fetched: dict[str, List | CertagentError] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The result of an attempt. `revoked`: those of our certificates on the lists; `newly`: not known before."""
 
     memory: Memory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 from cryptography import x509
@@ -11,6 +10,7 @@ from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from msgspec import Struct
 
 from certagent.errors import TrustError
 from certagent.keys import PrivateKey
@@ -34,16 +34,14 @@ MESSAGE_DIGESTS: dict[str, Callable[[], hashes.HashAlgorithm]] = {
 }
 
 
-@dataclass(frozen=True)
-class Algorithms:
+class Algorithms(Struct, frozen=True):
     """What protects a message: `cipher` and `digest`, words of CIPHERS and DIGESTS (aes128-cbc, sha256)."""
 
     cipher: str
     digest: str
 
 
-@dataclass(frozen=True)
-class Signer:
+class Signer(Struct, frozen=True):
     """A certificate and its key: signs what is sent, decrypts what comes back.
 
     Only an RSA key can decrypt: for others, envelopes are locked with a password (RFC 8894 §3.1). `chain`: the
@@ -55,8 +53,7 @@ class Signer:
     chain: tuple[x509.Certificate, ...] = ()
 
 
-@dataclass(frozen=True)
-class Cipher:
+class Cipher(Struct, frozen=True):
     """A block cipher."""
 
     oid: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Self
+
+from msgspec import Struct
 
 from certagent.config.values import Capability
 from certagent.scep import words
@@ -40,8 +41,7 @@ _CONFIGURED: dict[Capability, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True):
     """The known words in a CA's answer, in their canonical spelling. Nothing here is authenticated."""
 
     names: frozenset[str] = frozenset()

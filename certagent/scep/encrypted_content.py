@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from asn1crypto import cms, core
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.modes import CBC, GCM
+from msgspec import Struct
 
 from certagent.scep import asn1
 from certagent.scep.algorithms import AEAD_NAMES, AEADS, CIPHERS
@@ -20,8 +19,7 @@ _CONSTRUCTED_SEQUENCE, _PRIMITIVE_SEQUENCE = 0x30, 0x10
 _OCTET_STRING, _TAGGED_4 = 0x04, 0x84
 
 
-@dataclass(frozen=True)
-class EncryptedContent:
+class EncryptedContent(Struct, frozen=True):
     """`cipher`: its word in CIPHERS, or in AEADS if there is a `tag`, which also covers `beside`: open attributes."""
 
     cipher: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from asn1crypto import algos, cms, core
 from cryptography import x509
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.modes import CBC
+from msgspec import Struct
 
 from certagent.certificate import name_text
 from certagent.config.values import KeyTransport
@@ -99,8 +99,7 @@ def _oaep(digest: str, mask_digest: str) -> padding.OAEP:
     return padding.OAEP(padding.MGF1(DIGESTS[mask_digest]()), DIGESTS[digest](), label=None)
 
 
-@dataclass(frozen=True)
-class RsaLock:
+class RsaLock(Struct, frozen=True):
     """An envelope's key, encrypted for an RSA recipient."""
 
     recipient: cms.RecipientIdentifier
@@ -136,8 +135,7 @@ def _scheme(algorithm: cms.KeyEncryptionAlgorithm) -> AsymmetricPadding | None:
     return _oaep(digest, mask_digest) if known and not source["parameters"].native else None
 
 
-@dataclass(frozen=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A received envelope, still closed. `lock`: what holds its key."""
 
     content: EncryptedContent

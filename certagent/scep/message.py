@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
 from asn1crypto import core
 from cryptography import x509
+from msgspec import Struct
 
 from certagent.config.values import KeyTransport
 from certagent.errors import TrustError
@@ -87,8 +87,7 @@ _FAIL_WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Issued:
+class Issued(Struct, frozen=True):
     """SUCCESS: what the CA sent, in its order, and whose signature proves it.
 
     This does not say which of the certificates is the one asked for, nor whether a CRL is the CA's: that has its
@@ -100,13 +99,11 @@ class Issued:
     revocations: tuple[x509.CertificateRevocationList, ...] = ()
 
 
-@dataclass(frozen=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """PENDING: a person or a process at the CA still has to decide."""
 
 
-@dataclass(frozen=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """FAILURE. `fail_info` None: no value, or none of the RFC's; `text`: the CA's own words in one line, or empty."""
 
     fail_info: FailInfo | None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from asn1crypto import cms
 from cryptography import x509
+from msgspec import Struct
 
 from certagent.errors import TrustError
 from certagent.scep import asn1
@@ -28,8 +28,7 @@ _WHAT = "the CA's answer to GetNextCACert"
 _UNSIGNED = "a next CA must be announced under the current CA's signature; it was not used"
 
 
-@dataclass(frozen=True)
-class NextCA:
+class NextCA(Struct, frozen=True):
     """The next CA's certificate and its RAs', in the answer's order, and who in the current authority vouches for them.
 
     `nested`: the form of RFC 8894, in which the signature covers the certificates, and `signed_by` made it. In the

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass
 
 from asn1crypto import cms, core
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from msgspec import Struct
 
 from certagent.errors import TrustError
 from certagent.scep.algorithms import CIPHER_NAMES, CIPHERS, DIGESTS
@@ -24,8 +24,7 @@ _MAX_SALT = 1024  # bytes
 _SALT = 16  # bytes
 
 
-@dataclass(frozen=True)
-class PasswordLock:
+class PasswordLock(Struct, frozen=True):
     """An envelope's key, encrypted with a password. `cipher` wraps it: a word of CIPHERS."""
 
     digest: str

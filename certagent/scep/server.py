@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from asn1crypto import core
 from cryptography import x509
+from msgspec import Struct
 
 from certagent.config.values import KeyTransport
 from certagent.errors import TrustError
@@ -34,8 +34,7 @@ from certagent.scep.signed import MESSAGE_CONTENT, SIGNING_TIME, degenerate, sig
 _REQUEST = "the request"
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Struct, frozen=True):
     """A request as a CA sees it, signed by `signer`, a certificate in the message: that proves possession and no more.
 
     `key_transport`: how its envelope was locked. An answer to an EC `signer` can only be locked with the password.

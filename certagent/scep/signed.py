@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
@@ -12,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from msgspec import Struct
 
 from certagent import keys
 from certagent.config.key_types import KeyType
@@ -34,8 +34,7 @@ _CONTENT_TYPES = {
 _ECDSA_KEY = "1.2.840.10045.2.1"  # id-ecPublicKey, which some write in place of the algorithm
 
 
-@dataclass(frozen=True)
-class Signed:
+class Signed(Struct, frozen=True):
     """The content of a verified SignedData, and who signed it. `attributes`: the signed ones, value by dotted OID."""
 
     content: bytes | None
@@ -300,8 +299,7 @@ def _digest_of(info: cms.SignerInfo, what: str) -> str:
     return digest
 
 
-@dataclass(frozen=True)
-class _Check:
+class _Check(Struct, frozen=True):
     """How to check a signature. `kind`: of key, `rsa`, `ec` or an OID of PURE_OIDS, which needs no `digest`.
 
     `scheme`: for RSA keys.

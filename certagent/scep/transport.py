@@ -13,7 +13,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -23,6 +22,7 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
+from msgspec import Struct, field
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeoutError
 
@@ -55,8 +55,7 @@ _LONGEST_WAIT = timedelta(days=7)  # callers that wait have shorter limits of th
 _PACKINGS = ("gzip", "deflate", "compress", "br", "zstd")  # servers write other words there too, which change nothing
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A whole HTTP answer, of any status.
 
     `server`: the Server header in one line; untrusted. `wait`: from its Retry-After header.
@@ -72,8 +71,7 @@ class Answer:
 Witness = Callable[[str, bytes | None, Answer], None]
 
 
-@dataclass
-class _Exchange:
+class _Exchange(Struct):
     """One request and its answer, carried out on its own thread and abandoned at the deadline."""
 
     method: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from certagent.config.configuration import Configuration
 from certagent.config.crl_files import crl_files
@@ -20,8 +21,7 @@ from certagent.status.forecast import Event, What
 from certagent.text import date, iso
 
 
-@dataclass(frozen=True)
-class CrlStatus:
+class CrlStatus(Struct, frozen=True):
     """If `memory` is None, nothing is known yet. `fault`: why it cannot be read."""
 
     authority: str

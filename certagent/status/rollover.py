@@ -5,10 +5,11 @@ For `status`, `plan`, `health` and the metrics; what a worker does about it is i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cryptography import x509
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certagent import certificate as facts
 from certagent import policy
@@ -23,8 +24,7 @@ from certagent.trust.next_ca import RENEWED
 _START_AGAIN = "look at the keystore's rollover/ in the state directory; if you move it away, the rollover starts again"
 
 
-@dataclass(frozen=True)
-class Ca:
+class Ca(Struct, frozen=True):
     """A current, next or previous CA. `fingerprint` as the configuration writes it.
 
     `proof`: why a next CA is trusted, in words. `renewed`: the same CA goes on, with the same key in a new certificate.
@@ -37,16 +37,14 @@ class Ca:
     renewed: bool = False
 
 
-@dataclass(frozen=True)
-class Shadow:
+class Shadow(Struct, frozen=True):
     """A certificate under the next CA that waits until that CA takes over; `serial` in hex."""
 
     serial: str
     lifetime: Lifetime
 
 
-@dataclass(frozen=True)
-class RolloverStatus:
+class RolloverStatus(Struct, frozen=True):
     """How far a rollover has come.
 
     `ca` issued the certificate in place; it is None if that is not the authority's CA. `old` are the earlier CAs

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from certagent import durable, wall_clock
 from certagent.state_directory import StateDirectory
@@ -27,8 +28,7 @@ _CRON = (
 _LONGEST = 1 << 16  # bytes of such a file
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """A unit as systemd has it. `enabled`: it starts at boot. `next_at`: when a timer elapses next, if known."""
 
     installed: bool
@@ -37,8 +37,7 @@ class Unit:
     next_at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Runner:
+class Runner(Struct, frozen=True):
     """`pid` is the agent's, None if none is running; `seen` is False if this user may not look at its lock.
 
     `service` and `timer` are None if systemd does not run here, or does not answer. `cron` are the files of cron's that

@@ -7,13 +7,12 @@ part is correct by itself, and the next look corrects what changed in between.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
 from cryptography import x509
-from msgspec import structs
+from msgspec import Struct, structs
 
 from certagent import certificate as facts
 from certagent import policy, state, wall_clock
@@ -48,8 +47,7 @@ from certagent.wall_clock import Doubt
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class InPlace:
+class InPlace(Struct, frozen=True):
     """The certificate in place. Names in RFC 4514 form, `serial` in hex, `key` as `key_type` writes it (rsa:2048)."""
 
     subject: str
@@ -60,8 +58,7 @@ class InPlace:
     renew_at: datetime
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """One keystore at one moment: `situation` is what exists, `assessment` what follows from it.
 
     If something could not be read (`situation.readable`), `last_error` says why, and the rest is what could be read.
@@ -159,8 +156,8 @@ def take_snapshot(
         policy.lifetime_of(above) if known and above not in known.old else None,
         transaction=transaction,
         rollover=preparation,
-        past=replace(memory.past, retry_at=None) if changed else memory.past,
-        rollover_past=replace(track.past, retry_at=None) if changed else track.past,
+        past=structs.replace(memory.past, retry_at=None) if changed else memory.past,
+        rollover_past=structs.replace(track.past, retry_at=None) if changed else track.past,
         arrival=arrival_of_serial(seen.serial, seen.not_after, memory.arrival, now) if seen else None,
     )
     found = _with_revocation(found, configured, seen, revocations)
@@ -190,7 +187,7 @@ class _Ways(TypedDict):
 def _ways(configured: ConfiguredKeystore, situation: Situation, seen: Seen | None, now: datetime) -> _Ways:
     lifetime, rules, named = situation.lifetime, situation.rules, configured.ways
     if seen is not None:
-        named = replace(named, renews=renews_with(seen.key, configured.authority, named) is Rung.CERTIFICATE)
+        named = structs.replace(named, renews=renews_with(seen.key, configured.authority, named) is Rung.CERTIFICATE)
     if lifetime is None:
         ways = told(Standing.NONE, named) if rules.can_enroll else ()
     elif situation.revoked is not None and rules.enrolls_revoked:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 import msgspec
 from cryptography import x509
@@ -23,8 +22,7 @@ from certagent.trust.usages import asked_usages
 _USAGES = frozenset({x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid})
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What a request asks for; the key is made separately."""
 
     subject: x509.Name

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
 from cryptography import x509
+from msgspec import Struct
 
 from certagent import policy
 from certagent.config.authority import Authority
@@ -24,8 +24,7 @@ from certagent.transaction.journal import Journal
 from certagent.transaction.ladder import Named
 
 
-@dataclass(frozen=True)
-class ConfiguredKeystore:
+class ConfiguredKeystore(Struct, frozen=True, dict=True):
     """`digest` is of its definition, `host` tells this machine from others, `directory` is its own in state_dir."""
 
     name: str

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypedDict
 
 from cryptography import x509
-from msgspec import structs
+from msgspec import Struct, field, structs
 
 from certagent import certificate as facts
 from certagent import keys, policy
@@ -48,8 +47,7 @@ class AbandonedError(TransientError):
         self.stands = stands
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(Struct, frozen=True):
     """One keystore being worked on; whoever changes something holds its lock.
 
     `journal` is that of the current transaction: the keystore's first, or its rollover's. `log` takes lines for the
@@ -203,7 +201,7 @@ class Context:
         if shadow.certificate is not None or not transaction.certificate:
             return shadow
         chain = tuple(map(facts.load_der, transaction.chain))
-        return replace(shadow, certificate=facts.load_der(transaction.certificate), chain=chain)
+        return structs.replace(shadow, certificate=facts.load_der(transaction.certificate), chain=chain)
 
     def sweep_shadows(self) -> None:
         """Remove the shadows that no open transaction needs, and what has been out of use for long enough."""

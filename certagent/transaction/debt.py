@@ -7,8 +7,9 @@ renewal. Once a successor is in place, its own hooks cover both.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from certagent import policy
 from certagent.certificate import serial_hex

@@ -6,8 +6,9 @@ docs/decisions/0042 lists every reason that keeps a transaction open, and what e
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from certagent.host import Host
 from certagent.moments import later
@@ -18,8 +19,7 @@ from certagent.transaction.wish import Wish
 _ASKS = (Kind.ENROLLMENT, Kind.RENEWAL, Kind.ROLLOVER)
 
 
-@dataclass(frozen=True)
-class Present:
+class Present(Struct, frozen=True):
     """The current facts. `asked`: the digest of what would be asked for now; empty if that is not known.
 
     `replaced`: somebody else replaced the certificate in place. `moves_from`: the keystore whose identity is to sign.
@@ -34,8 +34,7 @@ class Present:
     moves_from: str = ""
 
 
-@dataclass(frozen=True)
-class End:
+class End(Struct, frozen=True):
     """Why a transaction is given up. `stands`: what it was begun for is still wanted; `may_fit`: a certificate that it
     refused may be what is wanted now.
     """

@@ -9,9 +9,10 @@ has answered (the network, a file, a PIN, a certificate that is not fit) does no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from certagent.config.authority import Authority
 from certagent.errors import ConfigError, RejectedError
@@ -49,8 +50,7 @@ class Standing(StrEnum):
     REPLACED = "replaced"
 
 
-@dataclass(frozen=True)
-class Named:
+class Named(Struct, frozen=True):
     """What the configuration names. `introduction`: a factory identity that can be used with this CA.
 
     `renews` False: a request for a successor of the certificate in place is not authenticated by it (`renews_with`).

@@ -7,7 +7,6 @@ takes them; its result is kept in state.json for the agent, and `status`, `check
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -58,8 +57,7 @@ class Situation(Struct, frozen=True, dict=True):
         return self.past.failures + self.rollover_past.failures
 
 
-@dataclass(frozen=True)
-class Assessment:
+class Assessment(Struct, frozen=True):
     """`action` None: nothing can be done without a person; `at` may still say when a worker looks again.
 
     `of_rollover`: the action is the rollover's (its POLL and RESUME have the same words as the identity's). `waits`:
@@ -220,7 +218,7 @@ def rollover_of(transaction: Transaction | None) -> Open | None:
     found = open_of(transaction)
     if found is None or transaction is None or transaction.phase is not Phase.ISSUED:
         return found
-    return replace(found, switch_at=transaction.switch_at)
+    return structs.replace(found, switch_at=transaction.switch_at)
 
 
 def ca_above(certificate: x509.Certificate | None, known: Known | None) -> Lifetime | None:

@@ -7,7 +7,6 @@ again. This module makes the keystores of one command wait for each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -29,8 +28,7 @@ _MOST_NAMES = 1000
 _ROUNDS = 3
 
 
-@dataclass(frozen=True)
-class _Owing:
+class _Owing(msgspec.Struct, frozen=True):
     """A keystore that owes a command for what this transaction put in place; `event` is the last that lists it."""
 
     context: Context
@@ -109,7 +107,7 @@ class OnceHooks:
         owing, _, at = failed[-1]
         error = owed_hooks.fault(owing.transaction, [(each.event, why) for each, why, _ in failed])
         # Keystores that failed together are tried again together.
-        return record_failure(replace(context, clock=lambda: at), error)
+        return record_failure(msgspec.structs.replace(context, clock=lambda: at), error)
 
     def _run(self, command: HookCommand, wanted: set[str]) -> None:
         """Run a command for all that owe it, if at least one of them has just reached it."""

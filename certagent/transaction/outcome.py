@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -104,7 +103,7 @@ def put_off(context: Context, before: state.State, refusal: RejectedError) -> st
 
 def _look(context: Context, past: Past, before: state.State) -> Situation:
     """Look again at what is there now; a person's wish counts once, not for the next step."""
-    context = replace(context, at_once=False)
+    context = msgspec.structs.replace(context, at_once=False)
     try:
         certificate = context.configured.keystore.read_certificate()
         return context.situation(certificate, past, before.rollover, before.arrival)

@@ -7,7 +7,8 @@ operator removes is no longer owed, one that they add or fix is owed, and none t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from certagent.config.parts import HookCommand, keyed
 from certagent.errors import HookError, OwedError
@@ -17,8 +18,7 @@ from certagent.transaction.context import Context
 from certagent.transaction.journal import Kind, Phase, Transaction
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One configured command of an event. `key` stays the same wherever the entry stands in its list."""
 
     event: str

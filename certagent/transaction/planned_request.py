@@ -5,8 +5,9 @@ The worker makes the request (`request.make_request`), and `check` describes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from certagent.config.authority import Authority
 from certagent.config.key_types import KeyType
@@ -32,8 +33,7 @@ class SignedBy(StrEnum):
         return self in (SignedBy.IDENTITY, SignedBy.OTHER_KEYSTORE, SignedBy.INTRODUCTION)
 
 
-@dataclass(frozen=True)
-class PlannedRequest:
+class PlannedRequest(Struct, frozen=True):
     """One request before it is made. `key` is the type of the key to be certified, as `key_type` writes it.
 
     `message` None: PKCSReq or RenewalReq; the choice depends on the CA's capabilities, which are not known yet.

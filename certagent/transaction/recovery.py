@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from certagent import believed, durable, interrupt
 from certagent.errors import CertagentError, StateError
@@ -18,8 +19,7 @@ from certagent.state_directory import StateDirectory
 from certagent.transaction.journal import Journal, Phase, Transaction
 
 
-@dataclass(frozen=True)
-class _End:
+class _End(Struct, frozen=True):
     """How an interrupted phase is finished, and what it becomes: `undone` if the swap could not be made."""
 
     by: Callable[[swap_plan.Record], None]
@@ -40,8 +40,7 @@ _ENDS = {
 }
 
 
-@dataclass(frozen=True)
-class Recovered:
+class Recovered(Struct, frozen=True):
     """What was done to one keystore; `error` is set if it could not be finished."""
 
     keystore: str

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 from cryptography import x509
@@ -132,7 +131,7 @@ def _attend(context: Context, wish: Wish, stopping: Callable[[], bool]) -> Outco
         at_once = wish not in (Wish.DUE, Wish.FINISH) or next_step.somebody_changed(
             before, context.configured.digest, watched
         )
-        past = replace(past, retry_at=None) if at_once else past
+        past = msgspec.structs.replace(past, retry_at=None) if at_once else past
         result, error, before = _renewed(context, wish, past, before, stopping)
         if debt.put_right(context) and wish is not Wish.FINISH:
             hooks_failed = debt.pay(context, past)
@@ -259,7 +258,7 @@ def _enroll_or_renew(
 def _wanted_still(context: Context, transaction: Transaction, wish: Wish) -> tuple[Context, Wish]:
     """The context and wish to go on with after a transaction was given up, if what it was for is still wanted."""
     wanted = ends.wanted_still(transaction, wish)
-    return (context if wanted is wish else replace(context, moves_from=transaction.source)), wanted
+    return (context if wanted is wish else msgspec.structs.replace(context, moves_from=transaction.source)), wanted
 
 
 def _begun(context: Context, wish: Wish, past: Past, before: state.State, rung: Rung | None) -> Transaction | Result:
@@ -302,7 +301,7 @@ def _give_up_shared_shadow(context: Context) -> None:
     """The key in place is compromised: if the next CA's shadow has the same key, give that shadow up."""
     if context.configured.definition.rekey == "never" and context.configured.rollover.open() is not None:
         error = AbandonedError("the key in place is compromised: certagent makes a new one")
-        walk.give_up(replace(context, journal=context.configured.rollover), error)
+        walk.give_up(msgspec.structs.replace(context, journal=context.configured.rollover), error)
 
 
 def _certificate(context: Context, wish: Wish) -> x509.Certificate | None:

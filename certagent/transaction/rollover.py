@@ -11,7 +11,6 @@ A refusal or a failure of this is recorded and reported, and never stops a renew
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 
@@ -42,7 +41,7 @@ def begin_switch(context: Context) -> None:
         rollover.close()  # killed between the two writes below
         return
     if reason := ends.not_ours(staged, context.configured.definition.authority, context.host):
-        walk.give_up(replace(context, journal=rollover), AbandonedError(reason))
+        walk.give_up(msgspec.structs.replace(context, journal=rollover), AbandonedError(reason))
         return
     now = context.clock()
     # Of what is in place, only its end matters for the switch, and only if that has to keep to windows.
@@ -68,7 +67,7 @@ def prepare(context: Context, before: state.State, wish: Wish, stopping: Callabl
 
     `at_once`: a person asked, or changed something, so the pause after a failure does not count.
     """
-    context = replace(context, journal=context.configured.rollover)
+    context = msgspec.structs.replace(context, journal=context.configured.rollover)
     track = before.rollover
     asked = msgspec.structs.replace(track, retry_at=None) if at_once else track
     for last_try in (False, True):

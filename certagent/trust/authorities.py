@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certagent import certificate as facts
 from certagent.believed import file_fault
@@ -23,16 +24,14 @@ from certagent.trust.proof import is_twin
 from certagent.trust.rules import Believed, believe
 
 
-@dataclass(frozen=True)
-class News:
+class News(Struct, frozen=True):
     """What a person should know about an authority. If something may be wrong, `hint` says what to do."""
 
     text: str
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class Contact:
+class Contact(Struct, frozen=True):
     """An authority that was reached and is trusted."""
 
     client: Client

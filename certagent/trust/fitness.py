@@ -16,10 +16,10 @@ Values and `now` in; the certificate with its path, or UnfitError out. A success
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from msgspec import Struct, field
 
 from certagent import certificate as facts
 from certagent.config.values import AcceptedName, AlternativeName
@@ -57,8 +57,7 @@ _OWN_ALGORITHMS = {
 }
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What was asked for. `key`: DER SubjectPublicKeyInfo; `names`, `usages`, `purposes`: words (certificate.py).
 
     `exact` False: the CA may write the subject its own way (`check_subject: key`). `old`: what the request replaces.
@@ -73,8 +72,7 @@ class Asked:
     purposes: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """What else decides about a successor. `in_place`: the certificate it succeeds, None for a first enrollment.
 
     `may_end_earlier`: than `in_place`. `serves_tls`: something else says that the consumer is a TLS server.
@@ -91,8 +89,10 @@ class Terms:
         return kind in self.may_lose or any(each == word or each.lower() == word for each in self.may_lose)
 
 
-@dataclass(frozen=True)
-class Lack:
+NO_TERMS = Terms()
+
+
+class Lack(Struct, frozen=True):
     """One thing that a certificate lacks: `kind` is its configuration key, `word` the thing itself."""
 
     kind: str
@@ -116,7 +116,7 @@ def accept_certificate(
     accept: Collection[str],
     now: datetime,
     *,
-    terms: Terms = Terms(),
+    terms: Terms = NO_TERMS,
     may_begin: datetime | None = None,
 ) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
     """The one certificate for our key, with the chain above it. Raises UnfitError.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -52,8 +51,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     withdrawn: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """What is known about an authority without asking it."""
 
     memory: Memory
@@ -73,8 +71,7 @@ class Known:
         return tuple(each for each in every if each.not_valid_after_utc > now)
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """One look at the disk. `written` is what it holds, `known` the part that is proven; None if its CA is not proven.
 
     `pins`: the configured ones, and the successors of what they name. `before`: the last CA that is proven, with those
@@ -87,7 +84,7 @@ class Look:
     written: Known | None = None
     known: Known | None = None
     before: Believed | None = None
-    damaged: Mapping[str, str] = field(default_factory=dict)
+    damaged: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class AuthorityMemory:
@@ -129,7 +126,7 @@ class AuthorityMemory:
             return Look(configured, memory, damaged=damaged)
         everything = (*written.chain, *written.next_chain, *written.old, *written.first)
         named = extended(configured, memory.changes, everything, memory.issuer)
-        named = replace(
+        named = msgspec.structs.replace(
             named,
             known_ras=frozenset(map(Fingerprint.parse, memory.ras or ())),
             withdrawn=frozenset(map(Fingerprint.parse, memory.withdrawn)),
@@ -140,7 +137,7 @@ class AuthorityMemory:
             return tuple(each for each in certificates if is_rooted(each, pool, named))
 
         if proven(written.chain[:1]):
-            known = replace(written, next_chain=proven(written.next_chain), old=proven(written.old))
+            known = msgspec.structs.replace(written, next_chain=proven(written.next_chain), old=proven(written.old))
             return Look(named, memory, written, known, _believed(written.chain), damaged)
         before = _believed(proven((*written.old, *written.first)))
         return Look(named, memory, written, before=before, damaged=damaged)

@@ -19,11 +19,11 @@ that `proof.prove` proves, at the moment the next CA begins:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgspec
 from cryptography import x509
+from msgspec.structs import replace
 
 from certagent import certificate as facts
 from certagent.config.values import Fingerprint
@@ -50,16 +50,14 @@ _CERTIFIED_ONCE = "certified by the current CA"
 _GAP = timedelta(days=1)
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """CA certificates that may hold a next CA. `signed_by`: the current CA or RA whose signature covers all of them."""
 
     certificates: tuple[x509.Certificate, ...]
     signed_by: x509.Certificate | None = None
 
 
-@dataclass(frozen=True)
-class Successor:
+class Successor(msgspec.Struct, frozen=True):
     """A next CA that is trusted, and why."""
 
     believed: Believed

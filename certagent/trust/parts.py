@@ -6,7 +6,6 @@ OpenSSL and others use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import ClassVar
@@ -14,6 +13,7 @@ from typing import ClassVar
 from asn1crypto import algos, core
 from asn1crypto import keys as asn1_keys
 from asn1crypto import x509 as asn1_x509
+from msgspec import Struct
 
 from certagent.scep.asn1 import measure
 from certagent.text import one_line
@@ -62,8 +62,7 @@ _SHORT = {
 }
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """`subject`, `issuer`, `key`: DER. `ca` None: without basicConstraints. `digest` empty: unknown.
 
     `key_algorithm`: the OID of the key. `key_kind`: `rsa`, a curve's name, `ed25519`, `ml-dsa:65` …; bits and exponent

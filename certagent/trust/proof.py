@@ -15,12 +15,12 @@ and it accepts names, serial numbers and algorithms that cryptography's own veri
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, wraps
 from typing import ParamSpec
 
 from cryptography import x509
+from msgspec import Struct, field
 from OpenSSL import crypto
 
 from certagent import certificate as facts
@@ -65,8 +65,7 @@ class UnprovenError(TrustError):
         self.why = why
 
 
-@dataclass(frozen=True)
-class Path:
+class Path(Struct, frozen=True):
     """A proven path: the certificate in question first, the anchor last. Only `prove` makes one."""
 
     certificates: tuple[x509.Certificate, ...]
@@ -159,8 +158,7 @@ def is_twin(new: x509.Certificate, old: x509.Certificate) -> bool:
     return new.not_valid_after_utc > old.not_valid_after_utc and is_same_ca(new, old)
 
 
-@dataclass
-class _Search:
+class _Search(Struct):
     """One question: which CAs may be steps, how many steps are left, and why each try failed."""
 
     anchors: dict[bytes, x509.Certificate]
@@ -335,8 +333,7 @@ def _words(guilty: Parts, refusal: _Refusal) -> UnprovenError:
     return UnprovenError(f"{who}: {refusal.words}", _LOOK, "other")
 
 
-@dataclass(frozen=True)
-class _Refusal:
+class _Refusal(Struct, frozen=True):
     """A refusal by OpenSSL: its number, its words, and the certificate where it stopped."""
 
     code: int

@@ -19,11 +19,11 @@ The rules (docs/security.md; RFC 8894 §2.2 and §4.2). Every path in them is on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from msgspec import Struct
 
 from certagent import certificate as facts
 from certagent.config.values import Fingerprint
@@ -37,8 +37,7 @@ SKEW = timedelta(minutes=5)
 _RA_PURPOSES = frozenset({"1.3.6.1.5.5.7.3.28", "1.3.6.1.4.1.311.20.2.1"})
 
 
-@dataclass(frozen=True)
-class Pins:
+class Pins(Struct, frozen=True):
     """What the configuration says may be trusted."""
 
     fingerprints: tuple[Fingerprint, ...]
@@ -79,8 +78,7 @@ class Pins:
         return any(facts.fingerprint(certificate, pin.algorithm) == pin for pin in self.fingerprints)
 
 
-@dataclass(frozen=True)
-class Believed:
+class Believed(Struct, frozen=True):
     """The trusted part of an authority: who issues, which CAs are above, who signs, whom requests are for.
 
     `recipient` None: nobody here has an RSA key, so only a password can lock requests. `or_for`: other possible

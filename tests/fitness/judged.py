@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from cryptography import x509
+from msgspec.structs import replace
 
 from certagent import certificate as facts
 from certagent.config.values import AcceptedName

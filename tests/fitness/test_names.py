@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 from cryptography import x509
+from msgspec.structs import replace
 
 from certagent.config.values import AcceptedName
 from certagent.errors import UnfitError

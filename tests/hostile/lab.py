@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from socket import socket
@@ -12,6 +12,7 @@ from typing import Any
 
 from asn1crypto import cms, core
 from cryptography import x509
+from msgspec.structs import replace
 
 from certagent.lab import Answer, Call, HttpAnswer, LabCA, LabServer, Settings, serve
 from certagent.lab.server import _Handler
@@ -192,8 +193,7 @@ def offering(certificates: Callable[[Hostile], Sequence[x509.Certificate]]) -> F
 # ── a server that does not speak proper HTTP ──
 
 
-@dataclass(frozen=True)
-class Raw(HttpAnswer):
+class Raw(HttpAnswer, frozen=True):
     """An answer that is written by hand, and the connection closed after it."""
 
     write: Callable[[socket], None]

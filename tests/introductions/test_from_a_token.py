@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import force_setattr
 
 from certagent.certificate import to_pem
 from certagent.scep import MessageType
@@ -64,7 +65,7 @@ def test_it_introduces(site: Site, maker: Maker, token: Place, *, object_: bool)
 
 def test_polled_with_the_key_in_the_token(site: Site, maker: Maker, token: Place) -> None:
     write(site, burn_in(token, maker, maker.device(), certificate=False))
-    object.__setattr__(site.ca.settings, "manual", True)
+    force_setattr(site.ca.settings, "manual", True)
     assert site.run().result is Result.PENDING
     [waiting] = site.ca.store.all_waiting()
     site.ca.store.decide(waiting, "approved")

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from certagent.config.key_types import KeyType
 from certagent.errors import RejectedError, TrustError
@@ -424,17 +425,17 @@ def test_a_request_interrupted_while_it_was_issued_is_not_issued_again(
 
 class WrongNonce(LabCA):
     def reply(self, request: Request, answer: Answer) -> bytes:
-        return super().reply(replace(request, sender_nonce=bytes(16)), answer)
+        return super().reply(structs.replace(request, sender_nonce=bytes(16)), answer)
 
 
 class OtherTransaction(LabCA):
     def reply(self, request: Request, answer: Answer) -> bytes:
-        return super().reply(replace(request, transaction_id="another"), answer)
+        return super().reply(structs.replace(request, transaction_id="another"), answer)
 
 
 class OtherRecipient(LabCA):
     def reply(self, request: Request, answer: Answer) -> bytes:
-        return super().reply(replace(request, signer=self.generation.issuer.certificate), answer)
+        return super().reply(structs.replace(request, signer=self.generation.issuer.certificate), answer)
 
 
 @pytest.mark.parametrize("kind", [WrongNonce, OtherTransaction, OtherRecipient])
@@ -458,7 +459,9 @@ def test_damaged_content_is_refused_or_certified_but_never_breaks_the_lab(
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     kind = data.draw(st.sampled_from(MessageType))
     with suppress(RejectedError):
-        ca.decide(replace(request, message_type=kind, content=bytes(content), transaction_id=content.hex()[:200]))
+        ca.decide(
+            structs.replace(request, message_type=kind, content=bytes(content), transaction_id=content.hex()[:200])
+        )
 
 
 @given(message=st.binary(max_size=200))

@@ -6,10 +6,10 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from certagent.lab import Settings
 from certagent.policy import Action, Condition

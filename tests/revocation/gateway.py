@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
+from msgspec.structs import replace
 
 from certagent.cli.crl import work_for
 from certagent.config.crl_files import crl_files

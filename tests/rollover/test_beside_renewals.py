@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from cryptography import x509
+from msgspec.structs import replace
 
 from certagent.lab import Settings
 from certagent.lab.transactions import ROLLOVER

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from cryptography import x509
+from msgspec.structs import replace
 
 from certagent import certificate as facts
 from certagent.cli.assemble import contexts

@@ -8,9 +8,9 @@ become the identity.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from certagent.lab import Settings
 from tests.rollover.conftest import Devices

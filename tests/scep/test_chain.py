@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from asn1crypto import cms
 from cryptography import x509
+from msgspec.structs import replace
 
 from certagent import lenient
 from certagent.errors import TrustError

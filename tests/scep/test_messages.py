@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from asn1crypto import cms, core
+from msgspec.structs import replace
 
 from certagent import keys
 from certagent.certificate import to_der

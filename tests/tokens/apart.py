@@ -11,9 +11,10 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from certagent import durable
 from certagent.cli.assemble import contexts

@@ -11,11 +11,13 @@ import json
 import subprocess
 import sys
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from msgspec.structs import replace
 
 from certagent.lab import LabCA, Settings, serve
 

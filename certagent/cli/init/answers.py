@@ -5,9 +5,10 @@ The faults are those of agent.yaml, in the same words: the same code decodes an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from certagent.config.decode import Decoder, Location, Problems, Scalar
 from certagent.config.values import AlternativeName, Fingerprint, Name, SecretFile, Subject, Url, WrittenFile
@@ -24,8 +25,7 @@ KINDS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(Struct, frozen=True):
     """`names`: alternative names; the first is used for the subject if none is given. `challenge`: as in agent.yaml,
     empty for none. `secret`: one that was typed, to be stored in the file that `challenge` names.
     """

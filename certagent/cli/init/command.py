@@ -10,9 +10,11 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certagent import durable, interrupt, shipped
 from certagent.cli.check import look
@@ -220,8 +222,7 @@ def _typed(answers: Answers, config: Path) -> Answers:
 # ── files ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class _File:
+class _File(Struct, frozen=True):
     content: str
     ownership: durable.Ownership
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import Struct
 
 from certagent import certificate as facts
 from certagent import keys, lenient, scep
@@ -34,8 +34,7 @@ from certagent.trust.fitness import Asked, Terms, accept_certificate, lacks
 Names = x509.SubjectAlternativeName | None
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What is requested, and with what."""
 
     csr: bytes

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from msgspec import Struct
 
 # Everything else is written %XX (RFC 7512 §2.3 allows more, but not every reader supports it).
 _PLAIN = "-._~:()"
@@ -12,8 +13,7 @@ _TOKEN_WORDS = ("token", "manufacturer", "serial", "model")
 _ATTRIBUTE = re.compile(r"[a-z0-9_-]+=[^;?&\s]*", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class TokenUri:
+class TokenUri(Struct, frozen=True):
     """A `pkcs11:` URI. `token`: what it says about the token (token, manufacturer, serial, model); `id`: the CKA_ID.
 
     Anything else in it (object, type, slot-id, library …) is ignored: keys are chosen by their ID alone.
