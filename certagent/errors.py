@@ -23,7 +23,6 @@ Neither ever holds a secret.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -163,6 +162,8 @@ def internal_fault(error: Exception) -> CertagentError:
         return CertagentError(
             f"the Python module {error.name} is missing", "reinstall certagent, unless an upgrade is running right now"
         )
+    import traceback  # noqa: PLC0415 -- only a fault of ours pays for it
+
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(last.filename).name}:{last.lineno}"
     return CertagentError(

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import struct
 import time
 from fcntl import ioctl
 from termios import TIOCOUTQ
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 SOCKET = "/run/systemd/journal/socket"
 # None of our lines is longer; journald wants longer ones in a file.
@@ -33,6 +36,8 @@ def is_journal(descriptor: int) -> bool:
 
 @functools.cache
 def _channel() -> socket.socket:
+    import socket  # noqa: PLC0415 -- only who writes to the journal pays for it
+
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     channel.setblocking(False)  # a journal that is stuck must not stop a renewal
     return channel

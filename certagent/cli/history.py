@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +36,8 @@ def history(arguments: argparse.Namespace) -> int:
             print_error(error)
     told.sort(key=lambda each: each[1].at)
     if arguments.json:
+        import json  # noqa: PLC0415 -- only programs need it
+
         for name, event in told:
             print(json.dumps(_event_line(name, event)))
         return 1 if unread else 0

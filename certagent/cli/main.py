@@ -10,7 +10,6 @@ import argparse
 import errno
 import importlib
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -60,6 +59,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return code
     except CertagentError as error:
         if arguments.debug:
+            import traceback  # noqa: PLC0415 -- only --debug pays for it
+
             traceback.print_exc()
         print_error(error)
         return 2 if isinstance(error, ConfigError) else 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from contextvars import ContextVar
@@ -70,14 +69,14 @@ def work_on(*, keystore: str = "", authority: str = "") -> None:
 
 def tell_all() -> None:
     """-v: from now on, print everything that is exchanged and run to stderr, a line each."""
-    handler = _Telling()
+    import logging  # noqa: PLC0415 -- only -v pays for it
+
+    class Telling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            name, line = _about.get(), printable(record.getMessage())
+            say(f"{name}: {line}" if name else line, sys.stderr, _keystore.get(), journald.DEBUG)
+
     logger = logging.getLogger("certagent")
-    logger.addHandler(handler)
+    logger.addHandler(Telling())
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-
-
-class _Telling(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        name, line = _about.get(), printable(record.getMessage())
-        say(f"{name}: {line}" if name else line, sys.stderr, _keystore.get(), journald.DEBUG)

@@ -7,7 +7,6 @@ lines.
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -50,8 +49,11 @@ class Finding(msgspec.Struct, frozen=True):
 def indented(found: object) -> str:
     """As JSON, for programs and readable for people; in ASCII, whatever the locale."""
     text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
-    # The library's own encoder takes a second for ten thousand keystores.
-    return text if text.isascii() and "\x7f" not in text else json.dumps(found, indent=2)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    import json  # noqa: PLC0415 -- the library's own encoder takes a second for ten thousand keystores
+
+    return json.dumps(found, indent=2)
 
 
 def terminal() -> Console | None:

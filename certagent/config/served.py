@@ -5,7 +5,6 @@ A worker's part is text, read by the same strict rules as a file, so its start t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from datetime import timedelta
@@ -98,6 +97,8 @@ def quoted(text: str) -> str:
     """The text in quotes that JSON and YAML both read; characters that are not plain print are escaped for YAML."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
+    import json  # noqa: PLC0415 -- most text is plain
+
     return re.sub(r"[^\x20-\x7e]", _escaped, json.dumps(text, ensure_ascii=False))
 
 

@@ -36,7 +36,7 @@ LAYERS = (
     "believed",
     "directories, shipped",
     "errors, owned, forms, uncollected, pbes2",
-    "text, moments, pem_blocks, mounts, credentials, journald, interrupt, installed",
+    "text, moments, pem_blocks, mounts, credentials, journald, interrupt, installed, kernel_clock",
 )
 
 DOORS = {
@@ -44,7 +44,7 @@ DOORS = {
     "urllib3": ("scep.transport", "scep.wire"),
     "apscheduler": ("agent.appointments",),
     "yaml": ("config.",),
-    "subprocess": ("hooks", "agent.reading", "wall_clock", "status.runner", "demo."),
+    "subprocess": ("hooks", "agent.reading", "kernel_clock", "status.runner", "demo."),
     "asyncio.subprocess": ("agent.worker_process",),
     "socket": ("lab.server", "agent.systemd", "journald", "transaction.presented", "demo."),
     "rich": ("cli.", "demo."),
