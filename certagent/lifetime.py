@@ -29,8 +29,8 @@ _FRUITLESS = 5
 class Lifetime(msgspec.Struct, frozen=True):
     """The validity of a certificate."""
 
-    not_before: datetime
-    not_after: datetime
+    not_before: Moment
+    not_after: Moment
 
     @classmethod
     def of(cls, certificate: x509.Certificate) -> Lifetime:

@@ -19,7 +19,7 @@ from certagent import durable
 from certagent.errors import CertagentError, DamagedError, StateError
 from certagent.host import Host
 from certagent.moments import Moment
-from certagent.policy import Arrival, Condition, Past
+from certagent.policy import Arrival, Condition, Lifetime, Past
 from certagent.state_directory import STATE, KeystoreDirectory
 
 VERSION = 1
@@ -53,12 +53,38 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
         return Past(self.failures, self.retry_at, self.last_error.kind if self.last_error else "", self.wait)
 
 
+class Ca(msgspec.Struct, frozen=True):
+    """A current, next or previous CA. `subject` in RFC 4514 form, `fingerprint` as the configuration writes it.
+
+    `proof`: why a next CA is trusted, in words. `renewed`: the same CA goes on, with the same key in a new certificate.
+    """
+
+    subject: str
+    fingerprint: str
+    lifetime: Lifetime
+    proof: str = ""
+    renewed: bool = False
+
+
+class Cas(msgspec.Struct, frozen=True):
+    """The authority's CAs, as one certificate sees them.
+
+    `above` issued it; None if another CA did. `is_old`: that is a previous one. `next`: the CA that takes over, if one
+    is known. `old`: the others that `ca_file` still holds.
+    """
+
+    above: Ca | None = None
+    is_old: bool = False
+    next: Ca | None = None
+    old: tuple[Ca, ...] = ()
+
+
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker saw of the certificate in place. It stays true while `definition`, `watched` and `authority` of the
     State stay the same. Names are in RFC 4514 form, `serial` in hex, `key` as configured (rsa:2048).
 
-    `above`: the fingerprint of the authority's CA that issued it, empty if another CA did. `lacks`: what the definition
-    asks for and it lacks, each by kind and word. `exposed`: a line for each file that lets everybody read the key.
+    `lacks`: what the definition asks for and it lacks, each by kind and word. `exposed`: a line for each file that lets
+    everybody read the key.
     """
 
     subject: str
@@ -67,7 +93,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     not_before: Moment
     not_after: Moment
-    above: str = ""
+    cas: Cas = Cas()
     lacks: tuple[tuple[str, str], ...] = ()
     exposed: tuple[str, ...] = ()
 
@@ -96,7 +122,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     rollover: Track = Track()
     host: Host | None = None
     shared_key: str = ""
-    seen: Seen | None = None
+    seen: Seen | None = msgspec.field(default=None, name="in_place")  # earlier releases kept less, as `seen`
     wait: timedelta | None = None
 
     @property

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certagent.config.configuration import Configuration
 from certagent.errors import ConfigError
 from certagent.host import identifier, this_host
-from certagent.keystore.base import Keystore
 from certagent.transaction.configured import configured_keystore
-from certagent.transaction.context import Context
-from certagent.trust.authorities import Authorities
+
+if TYPE_CHECKING:
+    from certagent.keystore.base import Keystore
+    from certagent.transaction.context import Context
 
 Log = Callable[[str], None]
 
@@ -41,6 +43,9 @@ def contexts(
 
     `whole` reads the full configuration if `configuration` is an excerpt: a move may have begun in any keystore.
     """
+    from certagent.transaction.context import Context  # noqa: PLC0415 -- only who works needs cryptography
+    from certagent.trust.authorities import Authorities  # noqa: PLC0415
+
     authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
     here, seen = identifier(), this_host()
 

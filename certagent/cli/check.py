@@ -171,7 +171,7 @@ def _keystore(
     yield from check_state.usable(configured.directory)
     if definition.swap == "symlink":
         yield from check_state.usable(Path(configuration.live_dir) / name)
-    snapshot = take_snapshot(configured, authorities, now)
+    snapshot = take_snapshot(configured, lambda: authorities, now)
     if not snapshot.situation.readable and snapshot.last_error is not None:
         if snapshot.last_error.message not in [each.text for each in wrong]:
             hint = named(snapshot.last_error.hint, name)

@@ -22,9 +22,9 @@ from certagent.policy import Action
 from certagent.scep import Capabilities, MessageType
 from certagent.status.snapshot import InPlace, Snapshot
 from certagent.text import ahead, date, ends, span, when
-from certagent.transaction import hours
 from certagent.transaction.journal import Phase
 from certagent.transaction.ladder import Named, Rung, renews_with
+from certagent.transaction.next_step import at_once
 from certagent.transaction.planned_request import PlannedRequest, plan_request
 from certagent.transaction.request import is_foreign
 from certagent.trust.authorities import Contact
@@ -96,7 +96,7 @@ def next_step(seen: Seen, now: datetime) -> Finding:
         return Finding(Mark.WRONG, coming.reason, hint)
     at = when(coming.at, now)
     if coming.waits:
-        return Finding(Mark.FINE, f"{coming.reason}, {ahead(coming.at, now)}", hours.hint(it.name))
+        return Finding(Mark.FINE, f"{coming.reason}, {ahead(coming.at, now)}", at_once(it.name))
     return (_next_rollover_step if coming.of_rollover else _next_identity_step)(seen, coming.action, at)
 
 

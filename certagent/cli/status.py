@@ -38,8 +38,7 @@ from certagent.status.rollover import RolloverStatus
 from certagent.status.runner import Runner, look
 from certagent.status.snapshot import Snapshot, take_snapshots
 from certagent.text import ahead, date, ends, printable, short_date, span, when
-from certagent.transaction import hours
-from certagent.transaction.next_step import Assessment
+from certagent.transaction.next_step import Assessment, at_once
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -172,7 +171,7 @@ def waiting(taken: Iterable[Snapshot]) -> list[Finding]:
         if each.assessment.waits:
             shared.setdefault(each.assessment.reason, []).append(each.name)
     return [
-        Finding(Mark.FINE, f"{shortened(names)}: {reason} ({hours.hint(names[0])})") for reason, names in shared.items()
+        Finding(Mark.FINE, f"{shortened(names)}: {reason} ({at_once(names[0])})") for reason, names in shared.items()
     ]
 
 

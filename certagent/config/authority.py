@@ -184,6 +184,11 @@ class Authority(Definition, frozen=True, kw_only=True):
         return (named,) if isinstance(named, Fingerprint) else named
 
     @property
+    def trusted_files(self) -> bool:
+        """Whether files beside the state directory say what is trusted."""
+        return bool(self.trust_anchors or self.recipient or self.signer)
+
+    @property
     def trust_anchors(self) -> tuple[Path, ...]:
         return tuple(map(Path, (self.trust_anchor,) if isinstance(self.trust_anchor, str) else self.trust_anchor))
 

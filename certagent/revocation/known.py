@@ -1,4 +1,4 @@
-"""Which of our certificates are revoked, according to the lists we have."""
+"""Whether a certificate is revoked, according to the lists we have."""
 
 from __future__ import annotations
 
@@ -11,30 +11,9 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent import durable
 from certagent.errors import CertagentError
-from certagent.revocation import memory, sources
-from certagent.revocation.memory import Memory
-from certagent.state_directory import AuthorityDirectory, StateDirectory
+from certagent.revocation import sources
+from certagent.state_directory import AuthorityDirectory
 from certagent.trust import crl
-
-
-class Revocations:
-    """What the last fetch found about the certificates in place; each authority's memory is read once."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self._authorities = StateDirectory(state_dir).authorities
-        self._known: dict[str, Memory] = {}
-
-    def since(self, authority: str, keystore: str, serial: str) -> datetime | None:
-        """Since when the keystore's certificate with this serial number (hex) is revoked; None if it is not."""
-        if authority not in self._known:
-            try:
-                self._known[authority] = memory.recall(self._authorities / authority)
-            except CertagentError:  # whoever maintains it reports it
-                self._known[authority] = Memory()
-        for each in self._known[authority].revoked:
-            if (each.keystore, each.serial) == (keystore, serial):
-                return each.since
-        return None
 
 
 def revoked_since(

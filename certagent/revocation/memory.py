@@ -15,12 +15,12 @@ from pathlib import Path
 import msgspec
 
 from certagent import durable
-from certagent.errors import DamagedError
+from certagent.errors import CertagentError, DamagedError
 from certagent.moments import Moment
 from certagent.revocation import freshness
 from certagent.revocation.freshness import Validity
 from certagent.state import LastError, Track
-from certagent.state_directory import AuthorityDirectory
+from certagent.state_directory import AuthorityDirectory, StateDirectory
 
 VERSION = 1
 
@@ -138,3 +138,23 @@ def somebody_changed(memory: Memory, signatures: Mapping[str, str]) -> bool:
     """Whether a file changed since the last worker; a file that could not be written waits for the next try."""
     known = {path: placed for path, placed in memory.files.items() if not placed.attempts.failures}
     return any(path in known and known[path].seen != seen for path, seen in signatures.items())
+
+
+class Revocations:
+    """What the last fetch found about the certificates in place; each authority's memory is read once."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._authorities = StateDirectory(state_dir).authorities
+        self._known: dict[str, Memory] = {}
+
+    def since(self, authority: str, keystore: str, serial: str) -> datetime | None:
+        """Since when the keystore's certificate with this serial number (hex) is revoked; None if it is not."""
+        if authority not in self._known:
+            try:
+                self._known[authority] = recall(self._authorities / authority)
+            except CertagentError:  # whoever maintains it reports it
+                self._known[authority] = Memory()
+        for each in self._known[authority].revoked:
+            if (each.keystore, each.serial) == (keystore, serial):
+                return each.since
+        return None

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from certagent.policy import Lifetime
-from certagent.state import LastError
-from certagent.status.rollover import Ca, RolloverStatus
+from certagent.state import Ca, LastError
+from certagent.status.rollover import RolloverStatus
 from certagent.status.snapshot import Snapshot
 from certagent.text import iso
 

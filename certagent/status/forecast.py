@@ -17,7 +17,8 @@ from certagent import policy
 from certagent.config.windows import shown
 from certagent.moments import later
 from certagent.policy import Action, Decision, Lifetime, Open, Past
-from certagent.status.rollover import Ca, RolloverStatus, Shadow
+from certagent.state import Ca
+from certagent.status.rollover import RolloverStatus, Shadow
 from certagent.status.snapshot import Snapshot
 from certagent.text import date, span
 from certagent.transaction import next_step

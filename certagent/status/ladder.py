@@ -8,7 +8,6 @@ from datetime import datetime
 
 from certagent.config.introduction import Introduction
 from certagent.errors import CertagentError
-from certagent.keystore.introduction import shown_certificate
 from certagent.status.snapshot import Snapshot
 from certagent.text import date
 from certagent.transaction.ladder import Rung
@@ -35,6 +34,8 @@ def ladders(taken: Iterable[Snapshot], now: datetime) -> dict[str, list[str]]:
 
 def _end(introduction: Introduction) -> datetime | None:
     """When the factory identity ends; None if that cannot be read without a secret."""
+    from certagent.keystore.introduction import shown_certificate  # noqa: PLC0415 -- no cryptography without one
+
     with suppress(CertagentError):  # whoever needs it gets the error
         if (certificate := shown_certificate(introduction)) is not None:
             return certificate.not_valid_after_utc

@@ -7,34 +7,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cryptography import x509
 from msgspec import Struct
 from msgspec.structs import replace
 
-from certagent import certificate as facts
 from certagent import policy
 from certagent.errors import StateError
 from certagent.policy import Lifetime
-from certagent.state import LastError, Track
+from certagent.state import Ca, Cas, LastError, Track
 from certagent.transaction.journal import Phase, Transaction
 from certagent.transaction.next_step import Situation
-from certagent.trust.memory import Known
-from certagent.trust.next_ca import RENEWED
 
 _START_AGAIN = "look at the keystore's rollover/ in the state directory; if you move it away, the rollover starts again"
-
-
-class Ca(Struct, frozen=True):
-    """A current, next or previous CA. `fingerprint` as the configuration writes it.
-
-    `proof`: why a next CA is trusted, in words. `renewed`: the same CA goes on, with the same key in a new certificate.
-    """
-
-    subject: str
-    fingerprint: str
-    lifetime: Lifetime
-    proof: str = ""
-    renewed: bool = False
 
 
 class Shadow(Struct, frozen=True):
@@ -77,55 +60,27 @@ class RolloverStatus(Struct, frozen=True):
 
 
 def rollover_status(
-    above: x509.Certificate | None,
-    known: Known | None,
-    situation: Situation,
-    rollover: Transaction | None,
-    track: Track,
+    cas: Cas, situation: Situation, rollover: Transaction | None, track: Track
 ) -> RolloverStatus | None:
     """What is known of the rollover; None before the first contact, or if the CA is not the authority's.
 
-    `above` is the authority's CA that issued the certificate in place. Raises StateError.
+    Raises StateError.
     """
-    if above is None and rollover is None and track.last_error is None:
+    if cas.above is None and rollover is None and track.last_error is None:
         return None
-    status = RolloverStatus(
-        ca=_ca(above) if above else None,
-        next_ca=_next(known, above) if known else None,
-        old=tuple(_old(known, each) for each in known.old if each != above) if known else (),
-        last_error=track.last_error,
-    )
+    status = RolloverStatus(ca=cas.above, next_ca=cas.next, old=cas.old, last_error=track.last_error)
     if status.ca is not None and situation.lifetime is not None:
         begins_at = policy.rollover_begins(situation.lifetime, status.ca.lifetime, situation.rules)
         status = replace(status, begins_at=begins_at)
     return _with_shadow(status, rollover) if rollover else status
 
 
-def _next(known: Known, above: x509.Certificate | None) -> Ca | None:
-    """The CA that takes over: the announced one; or the authority's own if the certificate is still from an old one."""
-    following = known.issuer if above in known.old else next(iter(known.next_chain), None)
-    if following is None or following == above:
-        return None
-    name = str(facts.fingerprint(following))
-    proofs = [change.proof for change in known.memory.changes if change.successor == name]
-    return _ca(following, proofs[-1] if proofs else "")
-
-
-def _old(known: Known, certificate: x509.Certificate) -> Ca:
-    ca = _ca(certificate)
-    followed = [each.proof for each in known.memory.changes if each.predecessor == ca.fingerprint]
-    return replace(ca, renewed=RENEWED in followed)
-
-
-def _ca(certificate: x509.Certificate, proof: str = "") -> Ca:
-    name, fingerprint = facts.subject_text(certificate), str(facts.fingerprint(certificate))
-    return Ca(name, fingerprint, Lifetime.of(certificate), proof)
-
-
 def _with_shadow(status: RolloverStatus, rollover: Transaction) -> RolloverStatus:
     status = replace(status, phase=rollover.phase)
     if rollover.phase is not Phase.ISSUED:
         return status
+    from certagent import certificate as facts  # noqa: PLC0415 -- no cryptography without a shadow
+
     try:
         shadow = facts.load_der(rollover.certificate)
     except facts.UNREADABLE as error:

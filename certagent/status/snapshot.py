@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from cryptography import x509
 from msgspec import Struct, structs
 
-from certagent import certificate as facts
 from certagent import policy, state, wall_clock
 from certagent.config.configuration import Configuration
 from certagent.config.introduction import Introduction
 from certagent.config.keystores import KeystoreDefinition
 from certagent.errors import CertagentError, internal_fault, named
 from certagent.policy import Lifetime
-from certagent.revocation.known import Revocations
-from certagent.state import LastError, Seen, State
-from certagent.state_directory import KeystoreDirectory
+from certagent.revocation.memory import Revocations
+from certagent.state import Cas, LastError, Seen, State
+from certagent.state_directory import KeystoreDirectory, StateDirectory
 from certagent.status.rollover import RolloverStatus, rollover_status
 from certagent.text import span
 from certagent.transaction.configured import ConfiguredKeystore, configured_keystore
@@ -35,14 +34,15 @@ from certagent.transaction.next_step import (
     arrival_of_serial,
     assess,
     pace_notes,
+    remembered,
     situation_of,
     somebody_changed,
 )
-from certagent.transaction.seen import issuers, remembered, see
-from certagent.trust.authorities import Authorities
-from certagent.trust.fitness import Lack
-from certagent.trust.memory import Known
 from certagent.wall_clock import Doubt
+
+if TYPE_CHECKING:
+    from certagent.trust.authorities import Authorities
+    from certagent.trust.fitness import Lack
 
 T = TypeVar("T")
 
@@ -96,14 +96,20 @@ def take_snapshots(
 
     A bug of ours with one keystore is shown there and does not affect the others; with `debug` it is raised.
     """
-    authorities = Authorities(configuration.authorities, Path(configuration.state_dir))
-    revocations = Revocations(Path(configuration.state_dir))
+
+    @cache
+    def authorities() -> Authorities:
+        from certagent.trust.authorities import Authorities  # noqa: PLC0415 -- see `take_snapshot`
+
+        return Authorities(configuration.authorities, Path(configuration.state_dir))
+
+    shared = Shared(Path(configuration.state_dir))
     doubt = wall_clock.doubt(Path(configuration.state_dir), now)
     taken = []
     for name in configuration.keystores if names is None else names:
         try:
             configured = configured_keystore(configuration, name, host)
-            taken.append(take_snapshot(configured, authorities, now, doubt, revocations))
+            taken.append(take_snapshot(configured, authorities, now, doubt, shared))
         except Exception as fault:
             if debug:
                 raise
@@ -127,41 +133,59 @@ def _unseen(name: str, definition: KeystoreDefinition, error: CertagentError, no
     )
 
 
+class Shared:
+    """What many keystores share, each read once: the signature of an authority's CAs, and what is revoked."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.revocations = Revocations(state_dir)
+        self._places = StateDirectory(state_dir)
+        self._signatures: dict[str, str] = {}
+
+    def signature(self, authority: str) -> str:
+        if authority not in self._signatures:
+            self._signatures[authority] = state.signature_of(self._places.authority(authority))
+        return self._signatures[authority]
+
+
 def take_snapshot(
     configured: ConfiguredKeystore,
-    authorities: Authorities,
+    authorities: Callable[[], Authorities],
     now: datetime,
     doubt: Doubt | None = None,
-    revocations: Revocations | None = None,
+    shared: Shared | None = None,
 ) -> Snapshot:
-    """Look at one keystore and at what is remembered of its authority. Does not raise for what it finds. A certificate
-    that its worker has already seen as it is now is not read again (docs/decisions/0041)."""
+    """Look at one keystore and at what is remembered of its authority. Does not raise for what it finds.
+
+    A certificate that its worker has already seen as it is now is not read again (docs/decisions/0041), and if that is
+    so for all, no cryptography is loaded.
+    """
+    shared = shared or Shared(KeystoreDirectory(configured.directory).state_directory.path)
     faults: list[CertagentError] = []
-    known = _tried(faults, lambda: authorities.known(configured.definition.authority))
     preparation = _tried(faults, configured.rollover.open)
     memory = _tried(faults, lambda: state.recall(configured.directory)) or State()
     transaction = _tried(faults, configured.journal.open)
-    signed = authorities.seen(configured.definition.authority)
+    signed = shared.signature(configured.definition.authority)
     seen, changed = remembered(memory, configured.digest, signed, lambda: state.watch(memory.watched)), False
-    if seen is None:
-        seen = _tried(faults, lambda: _see(configured, known))
-        # As the worker does: after somebody changed the files, do not wait for the pause after a failure.
-        changed = somebody_changed(memory, configured.digest, state.watch(configured.keystore.watched()))
-    track, lifetime = memory.rollover, Lifetime(seen.not_before, seen.not_after) if seen else None
-    above = _above(seen, known)
+    if seen is not None and not configured.authority.trusted_files:
+        cas = seen.cas
+    else:
+        seen, cas, changed = _see(configured, authorities(), memory, seen, faults)
+    lifetime = Lifetime(seen.not_before, seen.not_after) if seen else None
     found = situation_of(
         configured.rules,
         lifetime,
         # An old CA is not the authority's.
-        policy.lifetime_of(above) if known and above not in known.old else None,
+        cas.above.lifetime if cas.above is not None and not cas.is_old else None,
         transaction=transaction,
         rollover=preparation,
         past=structs.replace(memory.past, retry_at=None) if changed else memory.past,
-        rollover_past=structs.replace(track.past, retry_at=None) if changed else track.past,
+        rollover_past=structs.replace(memory.rollover.past, retry_at=None) if changed else memory.rollover.past,
         arrival=arrival_of_serial(seen.serial, seen.not_after, memory.arrival, now) if seen else None,
     )
-    found = _with_revocation(found, configured, seen, revocations)
-    rollover = _tried(faults, lambda: rollover_status(above, known, found, preparation, track))
+    if seen is not None:
+        since = shared.revocations.since(configured.definition.authority, configured.name, seen.serial)
+        found = found if since is None else structs.replace(found, revoked=since)
+    rollover = _tried(faults, lambda: rollover_status(cas, found, preparation, memory.rollover))
     situation = found if doubt is None and not faults else structs.replace(found, readable=not faults, doubt=doubt)
     return Snapshot(
         name=configured.name,
@@ -173,10 +197,44 @@ def take_snapshot(
         renew_at_note=_renew_at_note(configured.definition, situation.lifetime),
         rollover=rollover,
         pace_notes=tuple(pace_notes(situation)),
-        lacks=tuple(Lack(*words) for words in seen.lacks) if seen else (),
+        lacks=_lacks(seen) if seen else (),
         exposed=seen.exposed if seen else _exposed(configured),
         **_ways(configured, situation, seen, now),
     )
+
+
+def _see(
+    configured: ConfiguredKeystore,
+    authorities: Authorities,
+    memory: State,
+    seen: Seen | None,
+    faults: list[CertagentError],
+) -> tuple[Seen | None, Cas, bool]:
+    """The certificate in place, the CAs as it sees them, and whether somebody changed the files or the definition.
+
+    The files are read, or the authority's alone if the certificate was `seen`.
+    """
+    from certagent.transaction.seen import cas_of, see  # noqa: PLC0415 -- loads cryptography
+
+    first: list[CertagentError] = []
+    known = _tried(first, lambda: authorities.known(configured.definition.authority))
+    faults[:0] = first
+    if seen is not None:
+        return seen, seen.cas if known is not None else Cas(), False
+    # As the worker does: after somebody changed the files, do not wait for the pause after a failure.
+    certificate = _tried(faults, configured.keystore.read_certificate)
+    changed = somebody_changed(memory, configured.digest, state.watch(configured.keystore.watched()))
+    if certificate is not None:
+        seen = _tried(faults, lambda: see(certificate, known, configured.definition, _exposed(configured)))
+    return seen, seen.cas if seen else cas_of(None, known), changed
+
+
+def _lacks(seen: Seen) -> tuple[Lack, ...]:
+    if not seen.lacks:
+        return ()
+    from certagent.trust.fitness import Lack  # noqa: PLC0415 -- loads cryptography
+
+    return tuple(Lack(*words) for words in seen.lacks)
 
 
 class _Ways(TypedDict):
@@ -197,32 +255,8 @@ def _ways(configured: ConfiguredKeystore, situation: Situation, seen: Seen | Non
     return {"ways": ways, "introduction": configured.introduction}
 
 
-def _with_revocation(
-    found: Situation, configured: ConfiguredKeystore, seen: Seen | None, known: Revocations | None
-) -> Situation:
-    if seen is None:
-        return found
-    known = known or Revocations(KeystoreDirectory(configured.directory).state_directory.path)
-    since = known.since(configured.definition.authority, configured.name, seen.serial)
-    return found if since is None else structs.replace(found, revoked=since)
-
-
-def _see(configured: ConfiguredKeystore, known: Known | None) -> Seen | None:
-    keystore = configured.keystore
-    certificate = keystore.read_certificate()
-    if certificate is None:
-        return None
-    return see(certificate, known, configured.definition, _exposed(configured))
-
-
 def _exposed(configured: ConfiguredKeystore) -> tuple[str, ...]:
     return _tried([], configured.keystore.exposed) or ()  # whoever needs the key reports that it cannot be read
-
-
-def _above(seen: Seen | None, known: Known | None) -> x509.Certificate | None:
-    if seen is None or not seen.above:
-        return None
-    return next((ca for ca in issuers(known) if str(facts.fingerprint(ca)) == seen.above), None)
 
 
 def _tried(faults: list[CertagentError], read: Callable[[], T]) -> T | None:

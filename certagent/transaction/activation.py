@@ -21,8 +21,8 @@ from certagent.transaction import acceptance, events, hours, owed_hooks
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import NOT_ISSUED, Kind, Phase, Transaction
-from certagent.transaction.next_step import is_arrival_of
 from certagent.transaction.probe import await_consumer
+from certagent.transaction.seen import is_arrival_of
 
 _DONE = {
     Kind.ENROLLMENT: "enrolled",

@@ -10,7 +10,7 @@ from certagent.transaction import activation, hours
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
 from certagent.transaction.journal import Kind, Phase
-from certagent.transaction.next_step import is_arrival_of
+from certagent.transaction.seen import is_arrival_of
 
 
 def adjust(context: Context, arrival: Arrival | None) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography import x509
 from msgspec import Struct
 
 from certagent import policy
@@ -17,11 +17,14 @@ from certagent.config.load import digest_of
 from certagent.errors import KeystoreError
 from certagent.hooks import read_secret
 from certagent.keystore import open_keystore
-from certagent.keystore.base import Identity, Keystore
-from certagent.keystore.introduction import read_introduction
 from certagent.state_directory import KeystoreDirectory, StateDirectory
 from certagent.transaction.journal import Journal
 from certagent.transaction.ladder import Named
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from certagent.keystore.base import Identity, Keystore
 
 
 class ConfiguredKeystore(Struct, frozen=True, dict=True):
@@ -50,6 +53,8 @@ class ConfiguredKeystore(Struct, frozen=True, dict=True):
     @cached_property
     def factory_identity(self) -> Identity | None:
         """Read once: a command may have its password. None if none is configured. Raises what reading it raises."""
+        from certagent.keystore.introduction import read_introduction  # noqa: PLC0415 -- no cryptography without one
+
         state = KeystoreDirectory(self.directory).state_directory
         return read_introduction(self.introduction, state, read_secret) if self.introduction is not None else None
 

@@ -16,13 +16,15 @@ from certagent.errors import TransientError
 from certagent.host import Host
 from certagent.keystore.base import Identity, Keystore, Shadow
 from certagent.policy import Arrival, Lifetime, Past
-from certagent.revocation.known import Revocations, revoked_since
+from certagent.revocation.known import revoked_since
+from certagent.revocation.memory import Revocations
 from certagent.state import Track
 from certagent.state_directory import KeystoreDirectory
 from certagent.transaction.configured import ConfiguredKeystore, certificate_in_place
 from certagent.transaction.journal import Journal, Kind, Phase, Transaction
 from certagent.transaction.ladder import Rung, renews_with
-from certagent.transaction.next_step import Situation, arrival_of, ca_above, situation_of
+from certagent.transaction.next_step import Situation, situation_of
+from certagent.transaction.seen import arrival_of, ca_above
 from certagent.trust.authorities import Authorities, Contact
 from certagent.trust.memory import Known
 from certagent.wall_clock import Doubt, is_steady, is_synchronised, may_say

@@ -14,13 +14,14 @@ from certagent.hooks import source
 from certagent.moments import later
 from certagent.scep import FailInfo, MessageType
 from certagent.text import with_hint
-from certagent.transaction import acceptance, events, ladder, next_step, refusals, signing
+from certagent.transaction import acceptance, events, ladder, refusals, signing
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.transaction.ladder import Rung
 from certagent.transaction.refusals import Way
 from certagent.transaction.request import ANEW, encode, make_request, password, signer_of, subject_of
+from certagent.transaction.seen import ca_above
 from certagent.trust.authorities import Contact
 
 
@@ -146,7 +147,7 @@ def _life(context: Context, transaction: Transaction) -> policy.Lifetime | None:
     """What the pause is measured by: the certificate's life, or for a rollover its CA's."""
     certificate = certificate_in_place(context.configured.keystore)
     if transaction.kind is Kind.ROLLOVER:
-        return next_step.ca_above(certificate, context.known())
+        return ca_above(certificate, context.known())
     return policy.lifetime_of(certificate)
 
 

@@ -19,7 +19,7 @@ def put_off(context: Context, transaction: Transaction) -> bool:
     opened, lifetime, rules = _look(context, transaction)
     now = context.clock()
     if step := policy.wait(opened, now, lifetime, rules):
-        context.log(f"{step.reason}; {hint(context.configured.name)}")
+        context.log(f"{step.reason}; {next_step.at_once(context.configured.name)}")
         return True
     if opened.keeps_hours and lifetime is not None:
         until = policy.serves_until(opened, lifetime)
@@ -38,11 +38,6 @@ def waits(context: Context, transaction: Transaction) -> bool:
         return False
     opened, lifetime, rules = _look(context, transaction)
     return policy.wait(opened, context.clock(), lifetime, rules) is not None
-
-
-def hint(name: str) -> str:
-    """How somebody can do it now."""
-    return f"`certagent renew --now {name}` does it at once"
 
 
 def _keeps_hours(context: Context, transaction: Transaction) -> bool:

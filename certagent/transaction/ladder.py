@@ -15,9 +15,11 @@ from enum import StrEnum
 from msgspec import Struct
 
 from certagent.config.authority import Authority
+from certagent.config.key_types import KeyType
 from certagent.errors import ConfigError, RejectedError
 from certagent.transaction.journal import Kind, Transaction
-from certagent.transaction.planned_request import receives
+
+_FAMILIES = frozenset(each.family for each in KeyType)
 
 
 class Rung(StrEnum):
@@ -80,6 +82,12 @@ def told(standing: Standing, named: Named) -> tuple[Rung, ...]:
     """The same, with the person who has to help if nothing else does: the last rung of every ladder."""
     found = rungs(Standing.EXPIRED if standing is Standing.VALID else standing, named)
     return found if Rung.PERSON in found else (*found, Rung.PERSON)
+
+
+def receives(key: str, authority: Authority) -> bool:
+    """Whether a key of this type can open the reply's envelope."""
+    family = key.partition(":")[0]
+    return family == "rsa" or (family in _FAMILIES and authority.key_transport == "password")
 
 
 def renews_with(key: str, authority: Authority, named: Named) -> Rung:

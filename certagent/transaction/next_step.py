@@ -7,20 +7,17 @@ takes them; its result is kept in state.json for the agent, and `status`, `check
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 
-from cryptography import x509
 from msgspec import Struct, structs
 
 from certagent import policy, state
-from certagent.certificate import serial_hex
 from certagent.policy import Action, Arrival, Condition, Decision, Lifetime, Open, Past, Rules
-from certagent.state import State
+from certagent.state import Seen, State
 from certagent.text import date, iso, span
 from certagent.transaction.journal import Kind, Phase, Transaction
-from certagent.trust.memory import Known
-from certagent.trust.proof import comes_from
 from certagent.wall_clock import Doubt
 
 
@@ -96,6 +93,11 @@ def _condition(situation: Situation, now: datetime) -> Condition:
     return found
 
 
+def at_once(name: str) -> str:
+    """How somebody can do at once what waits for its hours."""
+    return f"`certagent renew --now {name}` does it at once"
+
+
 def identity_step(situation: Situation, now: datetime) -> Decision:
     """What the identity in place needs next: an enrollment, a renewal, or the rest of an open transaction."""
     current = situation.transaction
@@ -128,7 +130,7 @@ def situation_of(
     rollover_past: Past,
     arrival: Arrival | None,
 ) -> Situation:
-    """The situation of a keystore that could be read completely. `ca`: see `ca_above`."""
+    """The situation of a keystore that could be read completely. `ca`: see `seen.ca_above`."""
     return Situation(
         defined,
         lifetime,
@@ -157,24 +159,14 @@ def pace_notes(situation: Situation) -> list[str]:
     return []
 
 
-def arrival_of(certificate: x509.Certificate | None, remembered: Arrival | None, now: datetime) -> Arrival | None:
-    """What is remembered, if it is about this certificate. A time in the future was recorded under a wrong clock."""
-    if certificate is None:
-        return None
-    return arrival_of_serial(serial_hex(certificate), certificate.not_valid_after_utc, remembered, now)
-
-
 def arrival_of_serial(serial: str, not_after: datetime, remembered: Arrival | None, now: datetime) -> Arrival | None:
-    """As `arrival_of`, for a certificate given by its serial number (in hex) and its end."""
+    """What is remembered, if it is about the certificate with this serial number (in hex) and this end.
+
+    A time in the future was recorded under a wrong clock.
+    """
     if remembered is None or remembered.at > now or (remembered.serial, remembered.not_after) != (serial, not_after):
         return None
     return remembered
-
-
-def is_arrival_of(certificate: x509.Certificate | None, arrival: Arrival) -> bool:
-    if certificate is None:
-        return False
-    return (arrival.serial, arrival.not_after) == (serial_hex(certificate), certificate.not_valid_after_utc)
 
 
 def open_of(transaction: Transaction | None) -> Open | None:
@@ -221,20 +213,19 @@ def rollover_of(transaction: Transaction | None) -> Open | None:
     return structs.replace(found, switch_at=transaction.switch_at)
 
 
-def ca_above(certificate: x509.Certificate | None, known: Known | None) -> Lifetime | None:
-    """The life of the CA that issued the certificate in place; None if it is not one of the authority's.
-
-    After the switch, that is the next CA until the authority is asked again.
-    """
-    if certificate is None or known is None:
-        return None
-    issuers = (known.issuer, *known.next_chain[:1])
-    return policy.lifetime_of(next((each for each in issuers if comes_from(certificate, each)), None))
-
-
 def somebody_changed(memory: State, digest: str, watched: dict[str, str]) -> bool:
     """Whether a person, or another tool, changed the definition or the files since the last attempt.
 
     If so, the pause after a failure does not count.
     """
     return memory.definition != digest or state.differ(memory.watched, watched)
+
+
+def remembered(memory: State, digest: str, authority: str, signatures: Callable[[], dict[str, str]]) -> Seen | None:
+    """What was seen, if everything it depends on is unchanged; `signatures` is called only if the rest matches.
+
+    `digest` of the definition and `authority` (`state.signature_of`) are the current ones.
+    """
+    if memory.seen is None or (memory.definition, memory.authority) != (digest, authority):
+        return None
+    return memory.seen if memory.watched == signatures() else None

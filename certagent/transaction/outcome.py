@@ -11,13 +11,13 @@ from certagent.certificate import serial_hex
 from certagent.errors import CertagentError, KeystoreError, OwedError, RejectedError, named
 from certagent.policy import Past
 from certagent.text import iso
-from certagent.transaction import events, hours, next_step
+from certagent.transaction import events, next_step
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
 from certagent.transaction.journal import Kind, Phase
-from certagent.transaction.next_step import Situation, arrival_of, assess
+from certagent.transaction.next_step import Situation, assess
 from certagent.transaction.report import Outcome, Result
-from certagent.transaction.seen import see
+from certagent.transaction.seen import arrival_of, see
 
 
 def went_well(context: Context, before: state.State, past: Past, result: Result) -> Outcome:
@@ -149,5 +149,5 @@ def _remember(context: Context, before: state.State, situation: Situation, resul
     )
     waits = result is Result.WAITING and found.waits
     message = found.reason if found.action is None or waits else None
-    hint = hours.hint(configured.name) if waits else None
+    hint = next_step.at_once(configured.name) if waits else None
     return Outcome(configured.name, result, found.condition, found.action, found.at, message, hint)

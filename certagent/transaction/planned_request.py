@@ -10,12 +10,10 @@ from enum import StrEnum
 from msgspec import Struct
 
 from certagent.config.authority import Authority
-from certagent.config.key_types import KeyType
 from certagent.config.keystores import KeystoreDefinition
 from certagent.config.values import KeyTransport
 from certagent.scep import Capabilities, MessageType
-
-_FAMILIES = frozenset(each.family for each in KeyType)
+from certagent.transaction.ladder import receives
 
 
 class SignedBy(StrEnum):
@@ -83,12 +81,6 @@ def plan_request(
         key=wanted,
         transport=authority.key_transport,
     )
-
-
-def receives(key: str, authority: Authority) -> bool:
-    """Whether a key of this type can open the reply's envelope."""
-    family = key.partition(":")[0]
-    return family == "rsa" or (family in _FAMILIES and authority.key_transport == "password")
 
 
 def _message(signed_by: SignedBy, capabilities: Capabilities | None, *, plain: bool) -> MessageType | None:

@@ -25,6 +25,7 @@ from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import AbandonedError, Context
 from certagent.transaction.ends import End
 from certagent.transaction.journal import Kind, Phase, Transaction
+from certagent.transaction.seen import ca_above
 from certagent.transaction.walk import Progress
 from certagent.transaction.wish import Wish
 from certagent.trust.next_ca import Successor
@@ -205,4 +206,4 @@ def _failed(context: Context, track: Track, error: CertagentError) -> Track:
 
 
 def _ca(context: Context) -> policy.Lifetime | None:
-    return next_step.ca_above(certificate_in_place(context.configured.keystore), context.known())
+    return ca_above(certificate_in_place(context.configured.keystore), context.known())

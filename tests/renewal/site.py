@@ -118,9 +118,9 @@ class Site:
         doubt = wall_clock.look(self.path("state"), now, believed=self.keeps_time or wish is not Wish.DUE)
         context = replace(self.context(), doubt=doubt)
         outcome = advance(context, wish, stopping)
-        snapshot = take_snapshot(context.configured, context.authorities, self.clock(), doubt)
+        snapshot = take_snapshot(context.configured, lambda: context.authorities, self.clock(), doubt)
         with patch("certagent.status.snapshot.remembered", return_value=None):  # read anew, it is no other
-            assert take_snapshot(context.configured, context.authorities, self.clock(), doubt) == snapshot
+            assert take_snapshot(context.configured, lambda: context.authorities, self.clock(), doubt) == snapshot
         seen = snapshot.assessment
         remembered = state.load(self.keystore_directory) if outcome.next_action else None
         if remembered is not None:

@@ -30,7 +30,7 @@ def live(site: Site, length: timedelta) -> list[timedelta]:
 
 def seen(site: Site) -> Snapshot:
     context = site.context()
-    return take_snapshot(context.configured, context.authorities, site.clock())
+    return take_snapshot(context.configured, lambda: context.authorities, site.clock())
 
 
 def test_a_certificate_that_is_old_when_it_comes_is_renewed_in_what_is_left_of_its_life(

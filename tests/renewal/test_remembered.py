@@ -36,7 +36,7 @@ def opened() -> Iterator[list[str]]:
 def look(site: Site) -> tuple[Snapshot, list[str]]:
     context = site.context()
     with opened() as names:
-        snapshot = take_snapshot(context.configured, context.authorities, site.clock())
+        snapshot = take_snapshot(context.configured, lambda: context.authorities, site.clock())
     return snapshot, names
 
 
@@ -73,7 +73,7 @@ def under_other_cas(site: Site) -> None:
 def remembered_by_an_older_certagent(site: Site) -> None:
     file = KeystoreDirectory(site.keystore_directory).state
     kept = json.loads(file.read_bytes())
-    del kept["seen"]
+    kept["seen"] = kept.pop("in_place")
     file.write_text(json.dumps(kept))
 
 

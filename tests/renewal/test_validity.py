@@ -24,7 +24,7 @@ MINUTE = timedelta(minutes=1)
 
 def seen(site: Site) -> Snapshot:
     context = site.context()
-    return take_snapshot(context.configured, context.authorities, site.clock())
+    return take_snapshot(context.configured, lambda: context.authorities, site.clock())
 
 
 def health(site: Site) -> tuple[Level, str]:

@@ -46,7 +46,7 @@ def device(make_device: Devices) -> Device:
 
 def seen(device: Device) -> Snapshot:
     context = device.context()
-    return take_snapshot(context.configured, context.authorities, device.clock())
+    return take_snapshot(context.configured, lambda: context.authorities, device.clock())
 
 
 def test_a_shadow_given_up_leaves_a_pending_renewal_its_key(device: Device) -> None:

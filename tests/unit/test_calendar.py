@@ -20,11 +20,11 @@ from certagent.cli.status import notices, rollover_rows, staged
 from certagent.config.values import Duration, Fraction, Threshold
 from certagent.moments import FIRST, LAST, later
 from certagent.policy import Action, Arrival, Lifetime, Open, Past, Rules
-from certagent.state import LastError
+from certagent.state import Ca, LastError
 from certagent.status import forecast
 from certagent.status.as_json import as_json
 from certagent.status.metrics import prometheus_text
-from certagent.status.rollover import Ca, RolloverStatus, Shadow
+from certagent.status.rollover import RolloverStatus, Shadow
 from certagent.status.snapshot import InPlace, Snapshot
 from certagent.transaction.ends import Present, why_ends
 from certagent.transaction.journal import Kind, Phase, Transaction

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from certagent.config.values import Fraction, Threshold
 from certagent.policy import Action, Lifetime, Open, Past, Rules
-from certagent.state import LastError
+from certagent.state import Ca, LastError
 from certagent.status import forecast
 from certagent.status.forecast import Event, What, events, horizon
-from certagent.status.rollover import Ca, RolloverStatus, Shadow
+from certagent.status.rollover import RolloverStatus, Shadow
 from certagent.status.snapshot import InPlace, Snapshot
 from certagent.transaction.journal import Kind, Phase, Transaction
 from certagent.transaction.next_step import Situation, assess, open_of
