@@ -1,4 +1,4 @@
-"""The libraries that certagent can be installed without (requirements-slim.txt), and how to add one."""
+"""What certagent can be installed without: libraries (requirements-slim.txt), with how to add one, and two commands."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ OPTIONAL = {
 }
 """Module → its package, and what needs it."""
 
+_COMMANDS = ("certagent.lab", "certagent.demo")
+"""Packages of our own, for commands that a device does not need."""
+
 
 def lacking(module: str) -> tuple[str, str] | None:
     """That the package of this module is missing, and what to do. None if certagent cannot do without it."""
+    if module in _COMMANDS:
+        word = module.replace(".", " ")
+        return f"`{word}` was left out of this installation", "run it on another host, or install certagent again"
     found = OPTIONAL.get(module.partition(".")[0])
     if found is None:
         return None

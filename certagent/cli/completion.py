@@ -96,7 +96,11 @@ def offered(line: str) -> Iterator[tuple[str, str]]:
     if not typed:
         return
     *before, current = typed
-    for word, what in _possible(parser.build(before), before, current):
+    try:
+        top = parser.build(before)
+    except CertagentError:  # a command that was left out of this installation
+        return
+    for word, what in _possible(top, before, current):
         if word.startswith(current) or word == FILES:
             yield word, what.partition("\n")[0]
 

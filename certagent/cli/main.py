@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")
     try:
         return _run(parser.read(sys.argv[1:] if argv is None else list(argv)))
+    except CertagentError as error:  # of a command line; those of the command are told below
+        print_error(error)
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt as stop:
         streams.say(f"certagent: interrupted{f'; {stop}' if str(stop) else ''}", sys.stderr)
         return INTERRUPTED

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from certagent import __version__, shipped
 from certagent.cli import commands
 from certagent.cli.commands import DEFAULT_CONFIG
-from certagent.errors import ConfigError
+from certagent.errors import ConfigError, internal_fault
+from certagent.installed import lacking
 
 _ABOUT = "Keeps certificates alive over SCEP: renewal, rollover, safe swaps, hooks."
 _EXAMPLES = """examples:
@@ -112,7 +113,10 @@ def _closest(word: str, known: Sequence[str]) -> str:
 
 
 def read(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of one command line; for a wrong one, prints what is wrong and raises SystemExit."""
+    """The arguments of one command line; for a wrong one, prints what is wrong and raises SystemExit.
+
+    Raises CertagentError if a module is missing, such as a command that was left out of this installation.
+    """
     parser = build(argv)
     arguments, left = parser.parse_known_args(argv)
     chosen = _chosen(parser, arguments)
@@ -158,21 +162,43 @@ def summaries(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 
 def build(argv: Sequence[str], *, whole: bool = False) -> Parser:
-    """The parser. Commands with arguments of their own add them if `argv` names the command, or with `whole`."""
+    """The parser. Commands with arguments of their own add them if `argv` names the command, or with `whole`.
+
+    Where `argv` begins with a command, the others are not needed, and left out.
+    """
     parser = Parser(prog="certagent", description=f"{_ABOUT}\n\n{_MORE}", epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"certagent {__version__}")
     _add_common(parser, COMMON, top=True)
     below = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
-    for name, command in commands.COMMANDS.items():
+    for name in commands.COMMANDS if whole else _needed(argv):
+        command = commands.COMMANDS[name]
         made = below.add_parser(name, help=command.summary, description=command.text, epilog=command.epilog)
         if command.add is not None:
             command.add(made)
         elif command.brings and (whole or name in argv):
-            importlib.import_module(f"certagent.{command.module}").add_arguments(made)
+            _add_own(made, command, whole=whole)
         for each in (made, *(inner for inside in subparsers(made) for inner in inside.values())):
             _add_common(each, command.takes)
             each.given = argv
     return parser
+
+
+def _add_own(made: Parser, command: commands.Command, *, whole: bool) -> None:
+    """Raises CertagentError if a module is missing.
+
+    `whole`: a command that was left out of this installation has no arguments.
+    """
+    try:
+        importlib.import_module(f"certagent.{command.module}").add_arguments(made)
+    except ModuleNotFoundError as missing:
+        if not whole or lacking(missing.name or "") is None:
+            raise internal_fault(missing) from None
+
+
+def _needed(argv: Sequence[str]) -> Sequence[str]:
+    """The command that `argv` begins with; else all, for whoever asks for help or mistypes one."""
+    first = argv[2:3] if argv[:1] and argv[0] in ("-c", "--config") else argv[:1]
+    return first if first and first[0] in commands.COMMANDS else tuple(commands.COMMANDS)
 
 
 def _add_common(parser: argparse.ArgumentParser, takes: Sequence[str], *, top: bool = False) -> None:

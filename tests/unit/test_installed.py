@@ -49,6 +49,6 @@ def test_a_part_that_was_left_out_is_named_with_its_package(module: str, words: 
     assert (type(told), str(told), told.hint) == (ConfigError, what, hint)
 
 
-@pytest.mark.parametrize("module", ["certagent.keys", "cryptography", "richer", ""])
+@pytest.mark.parametrize("module", ["certagent.keys", "certagent.lab.ca", "cryptography", "richer", ""])
 def test_nothing_else_is_optional(module: str) -> None:
     assert lacking(module) is None
