@@ -161,39 +161,18 @@ def take_snapshot(
     """
     shared = shared or Shared(KeystoreDirectory(configured.directory).state_directory.path)
     faults: list[CertagentError] = []
-    preparation = _tried(faults, configured.rollover.open)
-    memory = _tried(faults, lambda: state.recall(configured.directory)) or State()
-    transaction = _tried(faults, configured.journal.open)
-    signed = shared.signature(configured.definition.authority)
-    seen, changed = remembered(memory, configured.digest, signed, lambda: state.watch(memory.watched)), False
-    if seen is not None and not configured.authority.trusted_files:
-        cas = seen.cas
-    else:
-        seen, cas, changed = _see(configured, authorities(), memory, seen, faults)
-    lifetime = Lifetime(seen.not_before, seen.not_after) if seen else None
-    found = situation_of(
-        configured.rules,
-        lifetime,
-        # An old CA is not the authority's.
-        cas.above.lifetime if cas.above is not None and not cas.is_old else None,
-        transaction=transaction,
-        rollover=preparation,
-        past=structs.replace(memory.past, retry_at=None) if changed else memory.past,
-        rollover_past=structs.replace(memory.rollover.past, retry_at=None) if changed else memory.rollover.past,
-        arrival=arrival_of_serial(seen.serial, seen.not_after, memory.arrival, now) if seen else None,
-    )
-    if seen is not None:
-        since = shared.revocations.since(configured.definition.authority, configured.name, seen.serial)
-        found = found if since is None else structs.replace(found, revoked=since)
-    rollover = _tried(faults, lambda: rollover_status(cas, found, preparation, memory.rollover))
-    situation = found if doubt is None and not faults else structs.replace(found, readable=not faults, doubt=doubt)
+    found = _found(configured, authorities, shared, faults)
+    seen, memory = found.seen, found.memory
+    known = _situation(configured, found, shared, now)
+    rollover = _tried(faults, lambda: rollover_status(found.cas, known, found.preparation, memory.rollover))
+    situation = known if doubt is None and not faults else structs.replace(known, readable=not faults, doubt=doubt)
     return Snapshot(
         name=configured.name,
         situation=situation,
         assessment=assess(situation, now),
         last_error=_dated(faults[0], configured.name, memory.last_error, now) if faults else memory.last_error,
-        certificate=_in_place(seen, lifetime, found.rules) if seen and lifetime else None,
-        transaction=transaction,
+        certificate=_in_place(seen, known.rules) if seen else None,
+        transaction=found.transaction,
         renew_at_note=_renew_at_note(configured.definition, situation.lifetime),
         rollover=rollover,
         pace_notes=tuple(pace_notes(situation)),
@@ -201,6 +180,49 @@ def take_snapshot(
         exposed=seen.exposed if seen else _exposed(configured),
         **_ways(configured, situation, seen, now),
     )
+
+
+class _Found(Struct, frozen=True):
+    """What is on the disk. `changed`: somebody changed the files or the definition since the last attempt."""
+
+    memory: State
+    transaction: Transaction | None
+    preparation: Transaction | None
+    seen: Seen | None
+    cas: Cas
+    changed: bool
+
+
+def _found(
+    configured: ConfiguredKeystore, authorities: Callable[[], Authorities], shared: Shared, faults: list[CertagentError]
+) -> _Found:
+    preparation = _tried(faults, configured.rollover.open)
+    memory = _tried(faults, lambda: state.recall(configured.directory)) or State()
+    transaction = _tried(faults, configured.journal.open)
+    signed = shared.signature(configured.definition.authority)
+    seen = remembered(memory, configured.digest, signed, lambda: state.watch(memory.watched))
+    if seen is not None and not configured.authority.trusted_files:
+        return _Found(memory, transaction, preparation, seen, seen.cas, changed=False)
+    seen, cas, changed = _see(configured, authorities(), memory, seen, faults)
+    return _Found(memory, transaction, preparation, seen, cas, changed)
+
+
+def _situation(configured: ConfiguredKeystore, found: _Found, shared: Shared, now: datetime) -> Situation:
+    seen, memory, above = found.seen, found.memory, found.cas.above
+    situation = situation_of(
+        configured.rules,
+        Lifetime(seen.not_before, seen.not_after) if seen else None,
+        above.lifetime if above is not None and not found.cas.is_old else None,  # an old CA is not the authority's
+        transaction=found.transaction,
+        rollover=found.preparation,
+        past=structs.replace(memory.past, retry_at=None) if found.changed else memory.past,
+        rollover_past=structs.replace(memory.rollover.past, retry_at=None) if found.changed else memory.rollover.past,
+        arrival=arrival_of_serial(seen.serial, seen.not_after, memory.arrival, now) if seen else None,
+    )
+    if seen is None:
+        return situation
+    since = shared.revocations.since(configured.definition.authority, configured.name, seen.serial)
+    return situation if since is None else structs.replace(situation, revoked=since)
 
 
 def _see(
@@ -267,9 +289,9 @@ def _tried(faults: list[CertagentError], read: Callable[[], T]) -> T | None:
         return None
 
 
-def _in_place(seen: Seen, lifetime: Lifetime, rules: policy.Rules) -> InPlace:
-    renew_at = policy.renew_at(lifetime, rules)
-    return InPlace(seen.subject, seen.issuer, seen.serial, seen.key, lifetime, renew_at)
+def _in_place(seen: Seen, rules: policy.Rules) -> InPlace:
+    lifetime = Lifetime(seen.not_before, seen.not_after)
+    return InPlace(seen.subject, seen.issuer, seen.serial, seen.key, lifetime, policy.renew_at(lifetime, rules))
 
 
 def _dated(error: CertagentError, name: str, before: LastError | None, now: datetime) -> LastError:
