@@ -111,15 +111,15 @@ def test_before_a_ca_is_believed(watch: Watch, site: Site) -> None:
     [
         pytest.param(lambda watch: None, [], id="nothing"),
         pytest.param(
-            lambda watch: vars(watch.keystores["vpn"]).update(enrolled=0), ["vpn was not enrolled"], id="an enrollment"
+            lambda watch: setattr(watch.keystores["vpn"], "enrolled", 0), ["vpn was not enrolled"], id="an enrollment"
         ),
         pytest.param(
-            lambda watch: vars(watch.keystores["web"]).update(renewed=2),
+            lambda watch: setattr(watch.keystores["web"], "renewed", 2),
             ["web was renewed 2 of 3 times"],
             id="a renewal",
         ),
         pytest.param(
-            lambda watch: vars(watch.keystores["vpn"]).update(rolled_over=0),
+            lambda watch: setattr(watch.keystores["vpn"], "rolled_over", 0),
             ["vpn was not rolled over"],
             id="a rollover",
         ),
@@ -127,7 +127,7 @@ def test_before_a_ca_is_believed(watch: Watch, site: Site) -> None:
             lambda watch: setattr(watch, "trusted", watch.cas), ["the first CA is still trusted"], id="the end of a CA"
         ),
         pytest.param(
-            lambda watch: vars(watch.keystores["web"]).update(hooks=4),
+            lambda watch: setattr(watch.keystores["web"], "hooks", 4),
             ["the post hook of web ran 4 of 5 times"],
             id="a hook",
         ),
