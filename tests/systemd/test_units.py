@@ -93,6 +93,24 @@ lab() {
 """
 
 
+def test_hosts_with_a_timer_do_not_all_begin_at_the_full_hour() -> None:
+    timer = (ROOT / "systemd/certagent-renew.timer").read_text()
+    assert {"RandomizedDelaySec=30min", "FixedRandomDelay=true"} <= set(timer.splitlines())
+
+
+def test_hosts_with_cron_do_not_all_begin_at_its_minute(tmp_path: Path) -> None:
+    """The pause in the line of docs/running.md, as a shell reads it: each host's own."""
+    [pause] = re.findall(r"root +sleep (.*?); .*renew --due", (ROOT / "docs/running.md").read_text())
+    pauses = set()
+    for host in range(20):
+        (tmp_path / "name").write_text(f"device-{host}\n")
+        words = pause.replace("\\%", "%").replace("/etc/machine-id /etc/hostname", str(tmp_path / "name"))
+        done = subprocess.run(["sh", "-c", f"echo {words}"], capture_output=True, text=True, check=True)
+        pauses.add(int(done.stdout))
+    assert len(pauses) > 15
+    assert 0 <= min(pauses) < max(pauses) < 25 * 60
+
+
 @pytest.mark.needs("nspawn", "openssl")
 def test_the_agent_as_a_service(machine: Machine) -> None:
     machine.install("certagent-recover.service")
