@@ -61,9 +61,15 @@ class Appointments:
     def cancel(self, name: str) -> None:
         self._next.pop(name, None)
 
-    def sweep_every(self, length: timedelta) -> None:
+    def sweep_every(self, length: timedelta, first: timedelta) -> None:
+        """`first`: from now to the first one."""
         self._scheduler.add_job(
-            self._look_at_all, "interval", seconds=length.total_seconds(), id="sweep", replace_existing=True
+            self._look_at_all,
+            "interval",
+            seconds=length.total_seconds(),
+            next_run_time=datetime.now(UTC) + first,
+            id="sweep",
+            replace_existing=True,
         )
 
     def cancel_all(self) -> None:

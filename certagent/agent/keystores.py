@@ -121,7 +121,8 @@ class Keystores:
         self.paused = False
         for memory in self._memories.values():
             memory.strikes, memory.not_before = 0, None
-        self.appointments.sweep_every(check_every)
+        share = policy.jitter_share("sweep", identifier())
+        self.appointments.sweep_every(check_every, schedule.first_sweep(check_every, share))
         self.look_at_all(spread=not self._begun)
         self._begun = True
         if not self.pool.due:

@@ -89,8 +89,8 @@ def files_changed(watched: int, seen: int, acted_on: int | None) -> bool:
 class Look(Struct, frozen=True):
     """What the agent sees of a keystore: `known` as its last worker left it, at `kept_at`; the rest as it is now.
 
-    `definition` is the digest of its definition, `authority` the signature of its CAs; `open`: a transaction or a
-    rollover has a journal.
+    `definition` is the digest of its definition, `authority` the signature of its CAs; `begun`: a transaction has a
+    journal; `open`: so has a transaction or a rollover.
     """
 
     known: State
@@ -99,6 +99,7 @@ class Look(Struct, frozen=True):
     authority: str
     watched: Mapping[str, str]
     open: bool
+    begun: bool
     host: Host
 
     @property
@@ -136,12 +137,23 @@ def start_pause(look: Look, share: float, now: datetime) -> timedelta:
     """How long a keystore waits when the agent starts, because what it needs is due but not urgent. `share`: its own.
 
     Nothing waits that failed before, that somebody changed, that is open, or whose certificate is missing or not valid.
+    A shadow that waits for the next CA is no hurry before its time: the worker asks only whether it is still announced.
     """
     known, seen = look.known, look.known.seen
-    is_due = known.next_action in (Action.RENEW, Action.ROLLOVER) and not known.failures and not look.open
-    if not (is_due and look.is_as_left) or seen is None or not seen.not_before <= now < seen.not_after:
+    if known.failures or not look.is_as_left or seen is None or not seen.not_before <= now < seen.not_after:
         return timedelta(0)
-    return share * start_spread(seen.not_after - now)
+    if known.condition is Condition.STAGED and not look.begun:
+        at = known.next_action_at or now
+        return share * start_spread(max(min(at, seen.not_after) - now, timedelta(0)))
+    is_due = known.next_action in (Action.RENEW, Action.ROLLOVER) and not look.open
+    return share * start_spread(seen.not_after - now) if is_due else timedelta(0)
+
+
+def first_sweep(length: timedelta, share: float) -> timedelta:
+    """When the first sweep comes after all were looked at; the others follow every `length`. `share`: this host's, so
+    that hosts that start together do not look together for ever.
+    """
+    return length * (1 + share) / 2
 
 
 def crl_start_pause(ends: datetime | None, failures: int, share: float, now: datetime) -> timedelta:

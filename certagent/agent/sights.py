@@ -40,12 +40,14 @@ class Sights:
             return None
         if known is None:
             return None
+        begun = os.path.lexists(f"{place}/{TRANSACTION}")
         return Look(
             known=known,
             kept_at=kept_at,
             definition=served.digest.hex(),
             authority=self._authorities[served.authority],
             watched=state.watch(known.watched),
-            open=os.path.lexists(f"{place}/{TRANSACTION}") or os.path.lexists(f"{place}/{ROLLOVER}"),
+            open=begun or os.path.lexists(f"{place}/{ROLLOVER}"),
+            begun=begun,
             host=self._host,
         )

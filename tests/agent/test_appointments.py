@@ -112,3 +112,25 @@ def test_the_first_is_known() -> None:
         kept.stop()
 
     asyncio.run(run())
+
+
+def test_the_first_sweep_has_a_moment_of_its_own() -> None:
+    """The second comes a whole length later: 50 days."""
+
+    async def run() -> int:
+        sweeps = 0
+
+        def sweep() -> None:
+            nonlocal sweeps
+            sweeps += 1
+
+        kept = Appointments(lambda _name: None, sweep)
+        kept.start()
+        kept.sweep_every(FAR, timedelta(milliseconds=20))
+        while not sweeps:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        kept.stop()
+        return sweeps
+
+    assert asyncio.run(asyncio.wait_for(run(), 60)) == 1

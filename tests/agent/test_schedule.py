@@ -127,9 +127,18 @@ DUE = State(
 )
 
 
+def staged(left: timedelta) -> dict[str, Any]:
+    return {"condition": Condition.STAGED, "next_action": Action.SWITCH, "next_action_at": NOW + left}
+
+
 def seen_until(left: timedelta) -> dict[str, Any]:
     assert DUE.seen is not None
     return {"seen": msgspec.structs.replace(DUE.seen, not_after=NOW + left)}
+
+
+@pytest.mark.parametrize(("share", "minutes"), [(0.0, 30), (0.5, 45), (1.0, 60)])
+def test_hosts_that_start_together_sweep_at_moments_of_their_own(share: float, minutes: int) -> None:
+    assert schedule.first_sweep(timedelta(hours=1), share) == timedelta(minutes=minutes)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +167,10 @@ def test_crls_that_were_due_wait_when_the_agent_starts(left: timedelta | None, f
         pytest.param({"next_action": Action.ENROLL}, {}, 0, id="an enrollment"),
         pytest.param({"next_action": Action.SWITCH}, {}, 0, id="the next CA takes over"),
         pytest.param({"next_action": Action.HOOKS}, {}, 0, id="hooks"),
+        pytest.param(staged(timedelta(days=3)), {"open": True}, 150, id="a shadow waits for the next CA"),
+        pytest.param(staged(timedelta(hours=1)), {"open": True}, 75, id="for an hour"),
+        pytest.param(staged(timedelta(0)), {"open": True}, 0, id="no longer"),
+        pytest.param(staged(timedelta(days=3)), {"open": True, "begun": True}, 0, id="beside something that is open"),
         pytest.param({"failures": 1}, {}, 0, id="failed before"),
         pytest.param({}, {"open": True}, 0, id="something is open"),
         pytest.param({}, {"watched": {"web.pem": "2"}}, 0, id="somebody changed its files"),
@@ -174,6 +187,7 @@ def test_what_is_not_urgent_waits_when_the_agent_starts(
         authority="a",
         watched={"web.pem": "1"},
         open=False,
+        begun=False,
         host=Host(),
     )
     assert schedule.start_pause(replace(usual, **look), 0.5, NOW) == pause * SECOND
@@ -257,6 +271,7 @@ QUIET = Look(
     authority="a",
     watched=FILES,
     open=False,
+    begun=False,
     host=Host(machine_id="m"),
 )
 ERROR = LastError(kind="transient", message="no route", hint="", at=NOW)
