@@ -42,14 +42,14 @@ def is_reached(row: Mapping[str, Any]) -> bool:
 
 
 def _told(what: str, figure: float) -> str:
-    """`a renewal, ms` and 138.2: a renewal 138 ms."""
+    """`a renewal, ms` and 138.2: `a renewal: 138 ms`."""
     name, _, unit = what.rpartition(", ")
-    return f"{name} {_number(figure)} {unit}" if name else f"{what} {_number(figure)}"
+    return f"{name or what}: {_number(figure)}{f' {unit}' if name else ''}"
 
 
 def _number(figure: float) -> str:
-    """Three digits, as more would only tell noise."""
-    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
+    """Three digits, and no more than two behind the point, as more would only tell noise."""
+    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{round(figure, 2) + 0:.3g}"
 
 
 def renewed(page: str, document: Mapping[str, Any]) -> str:
