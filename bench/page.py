@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.chart import svg
+from bench.rows import number
 
 DOCS = Path(__file__).parents[1] / "docs"
 _BEGIN, _END = "<!-- measured: written by `make bench` -->", "<!-- measured: end -->"
@@ -31,7 +32,7 @@ def table(document: Mapping[str, Any]) -> str:
         goal = "–" if row["goal"] is None else f"{'≥' if row['more'] else '≤'} {row['goal']:g}"
         reached = "–" if row["goal"] is None else "yes" if is_reached(row) else "**no**"
         beside = "; ".join(_told(what, figure) for what, figure in row["beside"].items()) or "–"
-        cells = (row["name"], f"{_number(row['figure'])} {row['unit']}".strip(), goal, reached, beside)
+        cells = (row["name"], f"{number(row['figure'])} {row['unit']}".strip(), goal, reached, beside)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -44,12 +45,7 @@ def is_reached(row: Mapping[str, Any]) -> bool:
 def _told(what: str, figure: float) -> str:
     """`a renewal, ms` and 138.2: `a renewal: 138 ms`."""
     name, _, unit = what.rpartition(", ")
-    return f"{name or what}: {_number(figure)}{f' {unit}' if name else ''}"
-
-
-def _number(figure: float) -> str:
-    """Three digits, and no more than two behind the point, as more would only tell noise."""
-    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{round(figure, 2) + 0:.3g}"
+    return f"{name or what}: {number(figure)}{f' {unit}' if name else ''}"
 
 
 def renewed(page: str, document: Mapping[str, Any]) -> str:

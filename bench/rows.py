@@ -16,3 +16,8 @@ class Row:
     goal: float | None = None
     more: bool = False
     beside: Mapping[str, float] = field(default_factory=dict)
+
+
+def number(figure: float) -> str:
+    """Three digits, and no more than two behind the point, as more would only tell noise."""
+    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{round(figure, 2) + 0:.3g}"
