@@ -22,8 +22,8 @@ def svg(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, str]) -> str:
         f'<line x1="{goal_at:.0f}" y1="{_LINE}" x2="{goal_at:.0f}" y2="{height - _LINE}" stroke="#555"/>',
         f'<text x="{goal_at:.0f}" y="{_LINE - 6}" text-anchor="middle">the goal</text>',
     ]
-    for number, row in enumerate(shown):
-        y = _LINE * (number + 1)
+    for place, row in enumerate(shown, start=1):
+        y = _LINE * place
         share = row["goal"] / row["figure"] if row["more"] else row["figure"] / row["goal"]
         colour = "#4a8f5c" if share <= 1 else "#c77f3a"
         end = _WIDTH * min(max(share, 0), _MOST) / _MOST
