@@ -28,7 +28,7 @@ from certagent.errors import CertagentError, StateError
 from certagent.host import identifier
 from certagent.state_directory import StateDirectory
 from certagent.text import span
-from certagent.transaction import recovery
+from certagent.transaction.journal import open_transactions
 from certagent.transaction.report import Outcome, Result
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Keystores:
         `spread`: this is the agent's start, and what is not urgent waits for its turn.
         """
         with suppress(StateError):  # each keystore's worker will report it
-            self._strays = bool(recovery.open_transactions(self._state_dir, apart_from=self._memories))
+            self._strays = bool(open_transactions(self._state_dir, apart_from=self._memories))
         now, host = self._clocks.now(), identifier()
         doubt = wall_clock.look(self._state_dir, now, believed=False)
         self._sights.begin(self._served.authorities)

@@ -40,9 +40,9 @@ from certagent.state_directory import StateDirectory
 from certagent.status.ladder import ladders
 from certagent.status.snapshot import InPlace, take_snapshot
 from certagent.text import iso
-from certagent.transaction import copies, recovery
+from certagent.transaction import copies
 from certagent.transaction.configured import configured_keystore
-from certagent.transaction.journal import Transaction
+from certagent.transaction.journal import Transaction, open_transactions
 from certagent.trust.authorities import Authorities, Contact
 from certagent.trust.proof_of_use import untried
 
@@ -292,10 +292,10 @@ def _strays(configuration: Configuration) -> Findings:
     keystores = StateDirectory(state_dir).keystores
     with explained(f"look at {keystores}"):
         names = sorted(each.name for each in keystores.iterdir()) if keystores.is_dir() else []
-    open_transactions = recovery.open_transactions(state_dir)
+    transactions = open_transactions(state_dir)
     for name in names:
         if name not in configuration.keystores:
-            yield _stray(keystores / name, open_transactions.get(name))
+            yield _stray(keystores / name, transactions.get(name))
 
 
 def _stray(directory: Path, transaction: Transaction | None) -> Finding:

@@ -19,7 +19,7 @@ from certagent.config.served import Served
 from certagent.errors import StateError
 from certagent.policy import Action
 from certagent.state_directory import StateDirectory
-from certagent.transaction import recovery
+from certagent.transaction.journal import open_transactions
 from certagent.transaction.report import Outcome, Result
 from certagent.uncollected import loading
 
@@ -49,7 +49,7 @@ def _quiet(served: Served, names: list[str], now: datetime) -> dict[str, Outcome
         return {}
     try:
         _check(state_dir, served, names)
-        strays = recovery.open_transactions(state_dir, apart_from=served.keystores)
+        strays = open_transactions(state_dir, apart_from=served.keystores)
     except StateError:  # it is reported in its place
         return {}
     if strays or wall_clock.look(state_dir, now, believed=False) is not None:

@@ -31,6 +31,7 @@ from certagent.text import iso, printable, with_hint
 from certagent.transaction import recovery, walk
 from certagent.transaction.configured import certificate_in_place
 from certagent.transaction.context import Context
+from certagent.transaction.journal import open_transactions
 from certagent.transaction.once_hooks import OnceHooks
 from certagent.transaction.renewal import advance
 from certagent.transaction.report import Outcome, Result
@@ -251,7 +252,7 @@ def _exit_code(results: Sequence[Result], wish: Wish) -> int:
 def _bring_strays_to_an_end(configuration: Configuration) -> None:
     """Keystores that left the configuration in the middle of a transaction: finish the swap, report what is left."""
     state_dir = Path(configuration.state_dir)
-    strays = list(recovery.open_transactions(state_dir, apart_from=configuration.keystores))
+    strays = list(open_transactions(state_dir, apart_from=configuration.keystores))
     if not strays:
         return
     for done in recovery.recover_all(state_dir, strays):

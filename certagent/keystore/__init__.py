@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certagent.config.keystores import KeystoreDefinition, PemKeystore, Pkcs11Keystore, Pkcs12Keystore
-from certagent.config.parts import Secret
-
 if TYPE_CHECKING:
+    from certagent.config.keystores import KeystoreDefinition
+    from certagent.config.parts import Secret
     from certagent.keystore.base import Keystore
 
 
@@ -29,6 +28,9 @@ def open_keystore(
     `directory` is state_dir/keystores/NAME, `live_dir` the common parent of all live directories.
     `read_secret` is called only when a secret is needed.
     """
+    # The agent, which opens none, does not load the definitions.
+    from certagent.config.keystores import PemKeystore, Pkcs11Keystore, Pkcs12Keystore  # noqa: PLC0415
+
     match definition:
         case PemKeystore():
             from certagent.keystore.pem import PemFiles  # noqa: PLC0415 -- only opening a keystore loads cryptography

@@ -11,6 +11,8 @@ half can be carried on without a network or cryptography: `recovery.py` does so,
 
 from __future__ import annotations
 
+import os
+from collections.abc import Container
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -18,9 +20,11 @@ from pathlib import Path
 import msgspec
 
 from certagent import durable
+from certagent.errors import CertagentError, StateError
 from certagent.host import Host
 from certagent.keystore.swap_plan import Record
 from certagent.moments import Moment
+from certagent.state_directory import StateDirectory
 from certagent.transaction import records
 
 _ONE_RECORD = 1  # the version of releases 0.1 and 0.2, whose journal is one record, replaced at each step
@@ -233,3 +237,36 @@ def _older(place: str, content: bytes) -> Transaction:
         durable.check_version(place, version, records.VERSION)
         raise durable.damaged(place, "its records are not where certagent writes them")
     return durable.decoded(place, content, Transaction, None)
+
+
+def keystore_names(keystores: Path) -> list[str]:
+    """The names of keystores that have a directory. Raises StateError."""
+    try:
+        return sorted(os.listdir(keystores))  # noqa: PTH208  for ten thousand, Path objects would cost half a second
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StateError(
+            f"{error.filename or keystores} cannot be read: {error.strerror}", durable.remedy(error)
+        ) from None
+
+
+def open_transactions(state_dir: Path, apart_from: Container[str] = ()) -> dict[str, Transaction]:
+    """Open transactions by keystore name, unreadable ones left out; nothing is locked or changed.
+
+    Nothing is read for the keystores in `apart_from`.
+
+    Raises StateError if the state directory itself cannot be read.
+    """
+    found = {}
+    place = StateDirectory(state_dir)
+    for name in keystore_names(place.keystores):
+        if name in apart_from:
+            continue
+        try:
+            transaction = Journal(place.keystore(name).path).open()
+        except CertagentError:
+            continue
+        if transaction:
+            found[name] = transaction
+    return found

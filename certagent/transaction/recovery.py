@@ -6,8 +6,7 @@ state directory, so it also finishes a keystore that has been removed from the c
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,7 +15,7 @@ from certagent import believed, durable, interrupt
 from certagent.errors import CertagentError, StateError
 from certagent.keystore import swap, swap_plan
 from certagent.state_directory import StateDirectory
-from certagent.transaction.journal import Journal, Phase, Transaction
+from certagent.transaction.journal import Journal, Phase, Transaction, keystore_names
 
 
 class _End(Struct, frozen=True):
@@ -113,37 +112,4 @@ def recover_all(state_dir: Path, names: Iterable[str] | None = None) -> list[Rec
 
 
 def _with_transaction(place: StateDirectory) -> list[str]:
-    return [name for name in _names(place.keystores) if place.keystore(name).transaction.exists()]
-
-
-def _names(keystores: Path) -> list[str]:
-    """The names of keystores that have a directory. Raises StateError."""
-    try:
-        return sorted(os.listdir(keystores))  # noqa: PTH208  for ten thousand, Path objects would cost half a second
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StateError(
-            f"{error.filename or keystores} cannot be read: {error.strerror}", durable.remedy(error)
-        ) from None
-
-
-def open_transactions(state_dir: Path, apart_from: Container[str] = ()) -> dict[str, Transaction]:
-    """Open transactions by keystore name, unreadable ones left out; nothing is locked or changed.
-
-    Nothing is read for the keystores in `apart_from`.
-
-    Raises StateError if the state directory itself cannot be read.
-    """
-    found = {}
-    place = StateDirectory(state_dir)
-    for name in _names(place.keystores):
-        if name in apart_from:
-            continue
-        try:
-            transaction = Journal(place.keystore(name).path).open()
-        except CertagentError:
-            continue
-        if transaction:
-            found[name] = transaction
-    return found
+    return [name for name in keystore_names(place.keystores) if place.keystore(name).transaction.exists()]

@@ -689,6 +689,7 @@ def test_the_agent_loads_no_cryptography() -> None:
     code = "import certagent.agent.loop, sys; print(*sys.modules)"
     modules = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert not modules & {"cryptography", "asn1crypto", "requests", "rich", "pkcs11", "urllib3", "http.server"}
+    assert not modules & {"yaml", "certagent.config.load", "certagent.config.keystores", "certagent.keystore.swap"}
 
 
 def test_the_agent_a_person_starts_maps_no_cryptography(agent: Running) -> None:

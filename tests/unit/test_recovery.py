@@ -19,7 +19,7 @@ from certagent.errors import BusyError, DamagedError, KeystoreError, StateError
 from certagent.keystore import swap, swap_plan
 from certagent.keystore.targets import sha256
 from certagent.transaction import recovery
-from certagent.transaction.journal import Journal, Kind, Phase, Transaction
+from certagent.transaction.journal import Journal, Kind, Phase, Transaction, open_transactions
 from tests.keystore.faults import synced
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
@@ -274,7 +274,7 @@ def test_only_those_named(tmp_path: Path) -> None:
 
 def test_without_a_state_directory_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert recovery.recover_all(tmp_path / "state") == []
-    assert recovery.open_transactions(tmp_path / "state") == {}
+    assert open_transactions(tmp_path / "state") == {}
     assert not (tmp_path / "state").exists()
 
 
@@ -283,7 +283,7 @@ def test_open_transactions_are_found_and_unreadable_ones_passed_over(tmp_path: P
     web.interrupt(Phase.ACTIVATING)
     vpn.interrupt(Phase.ACTIVATING)
     (vpn.journal.directory / "transaction.json").write_bytes(b"?")
-    assert list(recovery.open_transactions(tmp_path / "state")) == ["web"]
+    assert list(open_transactions(tmp_path / "state")) == ["web"]
 
 
 def test_the_command_works_without_configuration_and_loads_no_cryptography(tmp_path: Path) -> None:
