@@ -56,24 +56,23 @@ def stage(plan: Plan) -> None:
 
 
 def _keep_old(plan: Plan) -> None:
-    """Copy the files in place to what becomes `previous`. It is complete at the commit point, and not read before that.
+    """Copy the files in place into `previous`, where their names are hidden until the swap is made.
 
     If nothing is in place, `previous` stays: it may hold the only pair that exists.
     """
-    kept = _kept(plan.record)
-    if not any(file.before for file in plan.files) and Path(plan.record.previous).is_dir():
+    previous = Path(plan.record.previous)
+    if not any(file.before for file in plan.files):
         return
-    with explained(f"keep the old files in {kept.parent}"):
-        durable.make_directory(kept.parent)
-        durable.remove(kept)
-        kept.mkdir(0o700)
+    with explained(f"keep the old files in {previous}"):
+        durable.make_directory(previous)
+        for stray in previous.glob(".*"):  # of a swap whose end a power cut took
+            stray.unlink()
         for file in plan.files:
             found = look_at(file.target, Path(plan.record.live))
             # People who could not read a file before must not get it when it is put back one day.
             if found is not None and not gives_away(found, file.ownership):
-                durable.write_new(kept / file.kept_name, found.content, kept_ownership(found))
-        durable.sync_directory(kept)
-        durable.sync_directory(kept.parent)
+                durable.write_new(_kept(plan.record, file.kept_name), found.content, kept_ownership(found))
+        durable.sync_directory(previous)
 
 
 def _stage_beside(plan: Plan) -> None:
@@ -139,9 +138,14 @@ def _undo(record: Record, held: Targets) -> None:
                     durable.discard(Path(generation))
             if pointer.parent.is_dir():
                 durable.sync_directory(pointer.parent)
-        kept = _kept(record)
-        durable.remove(kept)
-        durable.remove(kept.with_name(f"{kept.name}.part"))  # of releases that completed it under this name
+        kept = [path for change in record.changes if (path := _kept(record, change.kept_name)).exists()]
+        for path in kept:
+            path.unlink()
+        if kept:
+            durable.sync_directory(Path(record.previous))
+        older = _older_kept(record)
+        durable.remove(older)
+        durable.remove(older.with_name(f"{older.name}.part"))
 
 
 def finish(record: Record) -> None:
@@ -254,7 +258,7 @@ def _put_back(record: Record, held: Targets, error: KeystoreError) -> None:
     def is_old(change: Change) -> bool:
         found = held.digest(change.target)
         if change.before is None:
-            return found == digest(str(_kept(record) / change.kept_name))
+            return found == digest(str(_older_kept(record) / change.kept_name))
         return (found or "") == change.before
 
     new = [change for change in renamed if (held.digest(change.target) or "") == change.sha256 and not is_old(change)]
@@ -272,18 +276,26 @@ def _put_back(record: Record, held: Targets, error: KeystoreError) -> None:
 
 
 def _rotate_previous(record: Record) -> None:
-    """Turn the kept files into `previous`; at every moment, one of the two exists."""
-    previous, kept = Path(record.previous), _kept(record)
-    trash = previous.with_name(f"{kept.name}.trash")
-    if kept.is_dir():
+    """Let `previous` hold the files kept, and nothing else. May be called again, from wherever it was interrupted."""
+    previous, older = Path(record.previous), _older_kept(record)
+    trash = previous.with_name(f"{older.name}.trash")
+    if older.is_dir():
         if previous.is_dir():
             durable.remove(trash)
             previous.rename(trash)
-        kept.rename(previous)
-        durable.discard(trash)
-        durable.sync_directory(previous.parent)
-    else:
-        durable.remove(trash)
+        older.rename(previous)
+    durable.remove(trash)
+    before = {change.kept_name: change.before for change in record.changes}
+    if not any(before.values()) or not previous.is_dir():
+        return
+    kept = {name: path for name in before if (path := _kept(record, name)).exists()}
+    for there in previous.glob("[!.]*"):
+        # What was kept has this name already, if an earlier call came so far.
+        if there.name not in kept and digest(str(there)) != before.get(there.name):
+            there.unlink()
+    for name, path in kept.items():
+        path.replace(previous / name)
+    durable.sync_directory(previous)
 
 
 def _linked(record: Record) -> list[Change]:
@@ -317,8 +329,13 @@ def _targets(record: Record) -> AbstractContextManager[Targets]:
     return hold((Path(change.target) for change in record.changes), Path(record.live))
 
 
-def _kept(record: Record) -> Path:
-    """Where the old files wait to become `previous`."""
+def _kept(record: Record, name: str) -> Path:
+    """Where an old file waits to become the one of this name in `previous`."""
+    return beside(Path(record.previous) / name, record.id)
+
+
+def _older_kept(record: Record) -> Path:
+    """The directory where releases 0.1 and 0.2 kept the old files; while they made it, 0.1 added `.part`."""
     previous = Path(record.previous)
     return previous.with_name(f"{previous.name}-{record.id}")
 

@@ -93,7 +93,7 @@ class Site:
     def strays(self) -> list[str]:
         """Names that nobody asked for."""
         wanted = {path.name for path in self.definition.paths.values()} | _OWN_NAMES
-        found = [*self.etc.rglob("*"), *self.state.glob("*"), *self.live.glob("*")]
+        found = [*self.etc.rglob("*"), *self.state.glob("*"), *self.state.glob("previous*/.*"), *self.live.glob("*")]
         return sorted(
             str(path.relative_to(self.root))
             for path in found

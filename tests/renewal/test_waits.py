@@ -13,10 +13,10 @@ from tests.renewal.site import Site
 @pytest.mark.parametrize(
     ("keystore", "most"),
     [
-        pytest.param("", 20, id="by rename"),
-        pytest.param("rekey: never", 20, id="by rename, the key kept"),
-        pytest.param("swap: symlink", 21, id="by symlink"),
-        pytest.param("swap: symlink\nrekey: never", 21, id="by symlink, the key kept"),
+        pytest.param("", 19, id="by rename"),
+        pytest.param("rekey: never", 19, id="by rename, the key kept"),
+        pytest.param("swap: symlink", 20, id="by symlink"),
+        pytest.param("swap: symlink\nrekey: never", 20, id="by symlink, the key kept"),
     ],
 )
 def test_a_renewal_waits_for_the_disk_so_often_at_most(keystore: str, most: int, site: Site) -> None:

@@ -203,6 +203,38 @@ def test_without_the_old_files_it_goes_forward_or_not_at_all(tmp_path: Path, mon
     assert (keystore.content, keystore.strays) == (NEW, [])
 
 
+def test_what_was_kept_takes_the_place_of_what_was_kept_before(tmp_path: Path) -> None:
+    """Also if the swap was interrupted while it did so."""
+    keystore = Keystore("web", tmp_path)
+    previous = keystore.directory / "previous"
+    previous.mkdir(parents=True)
+    for name in ("key.pem", "chain.pem"):
+        (previous / name).write_text("of long ago")
+    record = keystore.interrupt(Phase.ACTIVATING)
+    kept = previous / f".key.pem.certagent-{record.id}"
+    kept.rename(previous / "key.pem")
+    recovery.recover_all(keystore.state)
+    assert {file.name: file.read_text() for file in previous.iterdir()} == {
+        "key.pem": "old key",
+        "certificate.pem": "old certificate",
+    }
+
+
+def test_what_release_0_2_kept_becomes_previous(tmp_path: Path) -> None:
+    """It had a directory for it."""
+    keystore = Keystore("web", tmp_path)
+    record = keystore.interrupt(Phase.ACTIVATING)
+    older = keystore.directory / f"previous-{record.id}"
+    older.mkdir()
+    for name in ("key.pem", "certificate.pem"):
+        (keystore.directory / f"previous/.{name}.certagent-{record.id}").rename(older / name)
+        (keystore.directory / "previous" / name).write_text("of long ago")
+    recovery.recover_all(keystore.state)
+    previous = keystore.directory / "previous"
+    assert [(previous / name).read_text() for name in ("key.pem", "certificate.pem")] == OLD
+    assert not older.exists()
+
+
 @pytest.mark.parametrize(
     "phase",
     [phase for phase in Phase if phase not in (Phase.STAGING, Phase.ACTIVATING, Phase.RESTORING, Phase.REVERTING)],
