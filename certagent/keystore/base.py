@@ -156,6 +156,9 @@ class Keystore(ABC):
         """A line for each file in place that shows the key to everybody. Raises KeystoreError."""
         return ()
 
+    def check_key(self) -> None:  # noqa: B027 -- not every keystore can do it
+        """Check that the key in place serves the certificate, as far as that shows without a secret or a token."""
+
     @abstractmethod
     def watched(self) -> tuple[Path, ...]:
         """The files to watch: when another program changes one, certagent looks at the keystore again."""

@@ -56,6 +56,10 @@ class PemFiles(FileKeystore[PemKeystore]):
                 durable.write(file, self._key_pem(key))
         return self._shadow(shadow_id)
 
+    def check_key(self) -> None:
+        if b"ENCRYPTED" not in (self._content(self._paths[FileRole.KEY]) or b""):
+            self.read()
+
     def check_targets(self) -> None:
         super().check_targets()
         secret = self._definition.key_passphrase

@@ -1,6 +1,6 @@
 """What is known of each keystore, as one snapshot: for `status`, `check` and the metrics file.
 
-Read without a lock and without touching a key, while workers may be busy: files are always replaced whole, so each
+Read without a lock and without using a key, while workers may be busy: files are always replaced whole, so each
 part is correct by itself, and the next look corrects what changed in between.
 """
 
@@ -203,6 +203,8 @@ def _found(
     seen = remembered(memory, configured.digest, signed, lambda: state.watch(memory.watched))
     if seen is not None and not configured.authority.trusted_files:
         return _Found(memory, transaction, preparation, seen, seen.cas, changed=False)
+    if seen is None and transaction is None:  # in the middle of a swap, the key may be newer than the certificate
+        _tried(faults, configured.keystore.check_key)
     seen, cas, changed = _see(configured, authorities(), memory, seen, faults)
     return _Found(memory, transaction, preparation, seen, cas, changed)
 

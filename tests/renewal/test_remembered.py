@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from certagent import state
+from certagent import keys, state
+from certagent.config.key_types import KeyType
+from certagent.policy import Condition
 from certagent.state_directory import KeystoreDirectory
 from certagent.status.snapshot import Snapshot, take_snapshot
 from certagent.transaction.renewal import Wish
+from certagent.transaction.report import Result
 from tests.renewal.site import DAY, Site
 
 
@@ -115,3 +118,31 @@ def test_after_a_renewal_it_is_the_new_one(enrolled: Site) -> None:
     assert after.certificate is not None
     assert after.certificate.serial != before.serial
     assert "web.pem" not in names
+
+
+def another_key(site: Site) -> None:
+    site.key.write_bytes(keys.to_pem(keys.generate(KeyType.EC_P256)))
+
+
+def no_key(site: Site) -> None:
+    site.key.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"), [(another_key, "does not match the certificate"), (no_key, "has no private key")]
+)
+def test_a_key_that_does_not_serve_its_certificate_is_seen(
+    enrolled: Site, spoil: Callable[[Site], None], told: str
+) -> None:
+    kept = enrolled.key.read_bytes()
+    spoil(enrolled)
+    assert enrolled.run().result is Result.FAILED
+    snapshot, _ = look(enrolled)
+    assert snapshot.assessment.condition is Condition.FAILED
+    assert snapshot.last_error is not None
+    assert told in snapshot.last_error.message
+    assert snapshot.certificate is not None, "what can be seen is shown"
+    assert "`certagent enroll --force web`" in snapshot.last_error.hint
+    enrolled.key.write_bytes(kept)
+    enrolled.run()
+    assert look(enrolled)[0].assessment.condition is Condition.VALID
