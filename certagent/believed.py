@@ -83,13 +83,13 @@ def _owner(directory: Path) -> int | None:
         return None
 
 
-def _names(directory: Path, *, deep: bool) -> Iterator[tuple[Path, os.stat_result]]:
+def _names(directory: Path | str, *, deep: bool) -> Iterator[tuple[str, os.stat_result]]:
     """Everything below it; each directory comes before its content."""
     try:
         for entry in sorted(os.scandir(directory), key=lambda each: each.name):
             status = entry.stat(follow_symlinks=False)
-            yield Path(entry.path), status
+            yield entry.path, status
             if deep and stat.S_ISDIR(status.st_mode):
-                yield from _names(Path(entry.path), deep=True)
+                yield from _names(entry.path, deep=True)
     except OSError:
         return

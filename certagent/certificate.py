@@ -42,6 +42,7 @@ WRITTEN_WRONG = "the CA wrote something that RFC 5280 forbids; ask the CA's oper
 _STRONG = frozenset({"sha224", "sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"})
 
 
+@lru_cache(maxsize=32)  # a transaction's own certificates are loaded at each of its steps
 def load_der(der: bytes) -> x509.Certificate:
     """Load a certificate so that its names can be read, whatever letters they contain. Raises one of UNREADABLE.
 

@@ -37,7 +37,7 @@ class Mounts(Struct, frozen=True):
         """As /proc lists it; empty without /proc."""
         return cls(_read("self"), tuple(_all_mounts()))
 
-    def of(self, path: Path) -> list[str]:
+    def of(self, path: Path | str) -> list[str]:
         """Where the file `path`, which contains no links, is mounted as a single file, for example into a container."""
         itself = [mount.point for mount in self.own if mount.point == str(path)]
         return itself[:1] + mounted_at(str(path), self.own, self.every)

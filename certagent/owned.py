@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -65,11 +66,15 @@ def is_sticky(status: os.stat_result) -> bool:
 def is_mapped(number: int, kind: Literal["user", "group"]) -> bool:
     """Whether our user namespace has such a user or group: a file cannot be given to any other."""
     try:
-        with Path(f"/proc/self/{'uid' if kind == 'user' else 'gid'}_map").open() as file:
-            spans = [tuple(map(int, line.split())) for line in file]
+        return any(first <= number < first + length for first, _, length in _mapped(kind))
     except (OSError, ValueError):
         return True
-    return any(first <= number < first + length for first, _, length in spans)
+
+
+@cache  # a namespace's numbers can be set only once
+def _mapped(kind: Literal["user", "group"]) -> list[tuple[int, ...]]:
+    with Path(f"/proc/self/{'uid' if kind == 'user' else 'gid'}_map").open() as file:
+        return [tuple(map(int, line.split())) for line in file]
 
 
 def has_capability(bit: int) -> bool:

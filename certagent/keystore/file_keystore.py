@@ -360,10 +360,10 @@ class FileKeystore(Keystore, Generic[Definition]):
 
     def _inode_of(self, found: Look | None) -> Ownership | None:
         """The owner and mode of a file that is written into: `swap` says so, or it is a mount. None for a new file."""
-        if found is None or found.path.is_relative_to(self._live):
+        if found is None or f"{found.place}/".startswith(f"{self._live}/"):
             return None
         swap = self._definition.swap
-        over = swap == "in-place" or (swap is None and self._mounts.of(found.path))
+        over = swap == "in-place" or (swap is None and self._mounts.of(found.place))
         return ownership_of_copy(found) if over else None
 
     @cached_property

@@ -111,7 +111,7 @@ def _mark_of(path: Path) -> _Mark | None:
         return None
 
 
-def read_own(path: Path) -> bytes | None:
+def read_own(path: Path | str) -> bytes | None:
     """The content of a file of our own, in the state directory; None if there is none. Raises KeystoreError."""
     with explained(f"read {path}"):
         try:

@@ -43,8 +43,7 @@ class PemFiles(FileKeystore[PemKeystore]):
     _older_shadow = "key.pem"
 
     def read_certificate(self) -> x509.Certificate | None:
-        path = Path(self._definition.certificate_file)
-        found = self._certificates(path)
+        found = self._certificates(self._paths.get(FileRole.CERTIFICATE, self._paths[FileRole.KEY]))
         return None if found is None else leaf_of(found)
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:

@@ -364,13 +364,24 @@ def _attributes(raw: bytes, what: str) -> dict[str, core.Asn1Value]:
     """The signed attributes by dotted OID. Raises TrustError for one that is there twice or not single-valued."""
     found: dict[str, core.Asn1Value] = {}
     with asn1.parsing(what):
-        for attribute in cms.CMSAttributes.load(raw, strict=True):
-            oid = attribute["type"].dotted
-            values = list(attribute["values"])
+        for attribute in asn1.split(asn1.contents(raw)):
+            oid, values = _attribute(attribute)
             if oid in found or len(values) != 1:
                 raise TrustError(f"{what} gives the signed attribute {oid} more than one value, or none", _FORGED)
-            found[oid] = core.load(values[0].dump(), strict=True)
+            found[oid] = core.load(values[0], strict=True)
     return found
+
+
+def _attribute(encoded: bytes) -> tuple[str, list[bytes]]:
+    """Type and values. asn1crypto checks those that it has a type for, and takes long. Raises ValueError."""
+    kind, values, *_ = asn1.split(asn1.contents(encoded))
+    if kind in _OF_SCEP and encoded[0] == 0x30 and values[0] == 0x31:
+        return _OF_SCEP[kind], asn1.split(asn1.contents(values))
+    attribute = cms.CMSAttribute.load(encoded, strict=True)
+    return attribute["type"].dotted, [bytes(each.dump()) for each in attribute["values"]]
+
+
+_OF_SCEP = {encoding.oid(name): name for name in (f"2.16.840.1.113733.1.9.{number}" for number in range(2, 8))}
 
 
 def _text(value: core.Asn1Value | None) -> str | None:

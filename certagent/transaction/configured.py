@@ -87,7 +87,7 @@ class ConfiguredKeystore(Struct, frozen=True, dict=True):
         """How a journal records that this address took the request."""
         return f"{url} {self.authority.ca_identifier or ''}".strip()
 
-    @property
+    @cached_property
     def rules(self) -> policy.Rules:
         """The part of the definition that says when to act."""
         return policy.Rules(

@@ -36,8 +36,9 @@ def record(context: Context, event: str, transaction: Transaction | None = None,
 
 def ask_pre_hooks(context: Context, transaction: Transaction) -> None:
     """Run the commands of `pre` in order. Raises HookError at the first that fails, which vetoes the swap."""
-    environment = hook_environment(context, transaction)
-    for command in context.configured.definition.hooks.commands("pre"):
+    commands = context.configured.definition.hooks.commands("pre")
+    environment = hook_environment(context, transaction) if commands else {}
+    for command in commands:
         _run(context, "pre", command, environment)
 
 

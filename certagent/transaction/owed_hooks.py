@@ -64,9 +64,12 @@ def run(context: Context, transaction: Transaction) -> Transaction:
     once for several keystores, if the context leaves them to once_hooks.py.
     """
     transaction = _counted(context, transaction)
+    left = owed(context, transaction)
+    if not left:
+        return transaction
     environment = events.hook_environment(context, transaction, attempt=transaction.attempt + 1)
     failed: list[tuple[str, HookError]] = []
-    for entry in owed(context, transaction):
+    for entry in left:
         if entry.command.once and context.leaves_once:
             continue
         name = entry.command.run[0]

@@ -1,11 +1,12 @@
 """What a path is made of: a few facts of a certificate, read from its DER and bounded before anything is computed.
 
-asn1crypto reads them, because cryptography reads all of a certificate's extensions or none, and not every name that
-OpenSSL and others use.
+Not by cryptography, which reads all of a certificate's extensions or none, and not every name that OpenSSL and others
+use: asn1crypto reads the few fields that are needed, each by itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import ClassVar
@@ -15,7 +16,7 @@ from asn1crypto import keys as asn1_keys
 from asn1crypto import x509 as asn1_x509
 from msgspec import Struct
 
-from certagent.scep.asn1 import measure
+from certagent.scep.asn1 import contents, measure, split
 from certagent.text import one_line
 
 _MAX_CERTIFICATE = 64 * 1024
@@ -129,43 +130,68 @@ def read_parts(der: bytes) -> Parts | None:
 
 
 def _read(der: bytes) -> Parts | None:
-    certificate = asn1_x509.Certificate.load(der, strict=True)
-    body = certificate["tbs_certificate"]
-    subject, issuer = body["subject"].dump(), body["issuer"].dump()
+    body, algorithm, signature = split(contents(der))
+    fields = split(contents(body))
+    version = fields.pop(0) if fields[0][0] == _VERSION else None
+    serial, inner, issuer, validity, subject, key, *more = fields
+    _check_tags((body, algorithm, signature, serial, inner, issuer, validity, subject, key), _TAGS)
     if max(len(subject), len(issuer)) > _MAX_NAME:
         return None
-    key = body["subject_public_key_info"].dump()
-    algorithm, kind, bits, exponent = _key(key)
-    every = _extensions(body)
-    extensions = {each["extn_id"].dotted: each for each in every}
-    if len(extensions) != len(every):
+    extensions = _extensions(more)
+    if len(extensions) != len(dict(extensions)):
         return None  # RFC 5280 §4.2: which of two should count?
-    constraints, usage = extensions.get("2.5.29.19"), extensions.get("2.5.29.15")
-    basic = constraints["extn_value"].parsed if constraints is not None else None
+    constraints, usage = dict(extensions).get(_BASIC_CONSTRAINTS), dict(extensions).get(_KEY_USAGE)
+    basic = asn1_x509.BasicConstraints.load(constraints) if constraints is not None else None
     limit = basic["path_len_constraint"].native if basic is not None else None
+    begins, ends = split(contents(validity))
+    name, kind, bits, exponent = _key(key)
     return Parts(
         der=der,
         subject=subject,
         issuer=issuer,
         comparable_subject=_comparable(subject),
         comparable_issuer=_comparable(issuer),
-        begins=body["validity"]["not_before"].native,
-        ends=body["validity"]["not_after"].native,
+        begins=asn1_x509.Time.load(begins).native,
+        ends=asn1_x509.Time.load(ends).native,
         key=key,
-        key_algorithm=algorithm,
+        key_algorithm=name,
         key_kind=kind,
         key_bits=bits,
         exponent=exponent,
-        digest=_digest(certificate["signature_algorithm"]),
-        version=int(body["version"]) + 1,
+        digest=_digest(algorithm),
+        version=int(core.Integer.load(contents(version))) + 1 if version is not None else 1,
         ca=bool(basic["ca"].native) if basic is not None else None,
         path_length=int(limit) if limit is not None else None,
-        usage=frozenset(usage["extn_value"].parsed.native) if usage is not None else None,
+        usage=frozenset(asn1_x509.KeyUsage.load(usage).native) if usage is not None else None,
     )
 
 
-def _extensions(body: asn1_x509.TbsCertificate) -> list[asn1_x509.Extension]:
-    return [] if isinstance(body["extensions"], core.Void) else list(body["extensions"])
+# RFC 5280 §4.1: the tags of a certificate's parts and of their fields, in order.
+_VERSION, _UNIQUE_IDS, _EXTENSIONS = 0xA0, (0x81, 0x82), 0xA3
+_TAGS = b"\x30\x30\x03\x02\x30\x30\x30\x30\x30"
+_BASIC_CONSTRAINTS, _KEY_USAGE = b"\x06\x03\x55\x1d\x13", b"\x06\x03\x55\x1d\x0f"
+
+
+def _check_tags(elements: Sequence[bytes], tags: bytes) -> None:
+    """Raises ValueError."""
+    if bytes(element[0] for element in elements) != tags:
+        raise ValueError("not the fields of a certificate")
+
+
+def _extensions(fields: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """The encoded OID and the value of each, from the fields behind the key. Raises ValueError."""
+    fields = [each for each in fields if each[0] not in _UNIQUE_IDS]
+    if not fields:
+        return []
+    [explicit] = fields
+    [every] = split(contents(explicit))
+    _check_tags((explicit, every), bytes((_EXTENSIONS, 0x30)))
+    found = []
+    for each in split(contents(every)):
+        oid, *critical, value = split(contents(each))
+        _check_tags((each, oid, *critical, value), b"\x30\x06\x01\x04" if critical else b"\x30\x06\x04")
+        found.append((oid, contents(value)))
+    return found
 
 
 class _KeyHead(core.Sequence):  # type: ignore[misc]  # asn1crypto has no types
@@ -191,7 +217,9 @@ def _key(der: bytes) -> tuple[str, str, int, int]:
     return algorithm.dotted, str(algorithm.native), 0, 0
 
 
-def _digest(algorithm: algos.SignedDigestAlgorithm) -> str:
+@lru_cache(maxsize=32)
+def _digest(der: bytes) -> str:
+    algorithm = algos.SignedDigestAlgorithm.load(der)
     oid = algorithm["algorithm"].dotted
     if oid == _PSS:
         return _HASHES.get(algorithm["parameters"]["hash_algorithm"]["algorithm"].dotted, "")

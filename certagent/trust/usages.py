@@ -9,6 +9,7 @@ from cryptography import x509
 from certagent import certificate as facts
 from certagent.config import names
 
+_PURPOSES = {oid: word for word, oid in reversed(names.PURPOSES.items())}
 _USAGES = (*names.KEY_USAGES, "key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
 
 
@@ -23,8 +24,7 @@ def usage_words(source: x509.Certificate | x509.KeyUsage) -> frozenset[str] | No
 
 def purpose_words(purposes: Iterable[str]) -> frozenset[str]:
     """Dotted OIDs as the configuration writes purposes: server_auth, or the OID if there is no word for it."""
-    words = {oid: word for word, oid in reversed(names.PURPOSES.items())}
-    return frozenset(words.get(each, each) for each in purposes)
+    return frozenset(_PURPOSES.get(each, each) for each in purposes)
 
 
 def asked_usages(extensions: Iterable[x509.Extension[x509.ExtensionType]]) -> tuple[frozenset[str], frozenset[str]]:
