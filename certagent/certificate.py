@@ -251,9 +251,8 @@ def san_extension(certificate: x509.Certificate) -> x509.SubjectAlternativeName 
 
 def alternative_names(source: x509.Certificate | x509.SubjectAlternativeName | None) -> frozenset[str]:
     """The names as comparable words: `dns:web.example.net` (lower case), `ip:192.0.2.7` …"""
-    if source is None or isinstance(source, x509.SubjectAlternativeName):
-        return frozenset(map(_word, source or ()))
-    return frozenset(map(_word, san_extension(source) or ()))
+    found = san_extension(source) if isinstance(source, x509.Certificate) else source
+    return frozenset(map(_word, found or ()))
 
 
 def _word(name: x509.GeneralName) -> str:

@@ -94,26 +94,28 @@ def measure(data: bytes, start: int = 0, elements: int = _MAX_ELEMENTS) -> int:
     `elements`: the most that is accepted; 1 µs for each. Raises ValueError if it is cut short, malformed, or too much.
     """
     ends: list[int | None] = []  # of the constructed elements around `at`; None: at their end-of-contents octets
-    around: list[int] = []  # of those of them whose length is given
+    around = [len(data)]  # of the data, and of those of them whose length is given
     at = start
     for _ in range(elements):
         first, begin, length = _header(data, at)
-        if ends and ends[-1] is None and first == length == 0 and begin == at + 2:
-            ends.pop()
-            at = begin
-        elif length is None:
+        if length is None:
             ends.append(None)
             at = begin
+        elif first == length == 0 and begin == at + 2 and ends and ends[-1] is None:
+            ends.pop()
+            at = begin
         else:
-            end = _end(begin + length, around, data)
+            at = begin + length
+            if at > around[-1]:
+                raise (
+                    _CutShortError if len(around) == 1 else ValueError("an element ends after the one that contains it")
+                )
             if first == 0x06 and length > _MAX_OID:
                 raise ValueError("an absurdly long OBJECT IDENTIFIER")
             if first & 0x20:
-                ends.append(end)
-                around.append(end)
+                ends.append(at)
+                around.append(at)
                 at = begin
-            else:
-                at = end
         while ends and ends[-1] == at:
             ends.pop()
             around.pop()
@@ -122,15 +124,6 @@ def measure(data: bytes, start: int = 0, elements: int = _MAX_ELEMENTS) -> int:
         if len(ends) > _MAX_DEPTH:
             raise ValueError("too deep")
     raise ValueError("too many elements")
-
-
-def _end(end: int, around: Sequence[int], data: bytes) -> int:
-    """The same end, if it fits."""
-    if around and end > around[-1]:
-        raise ValueError("an element ends after the one that contains it")
-    if end > len(data):
-        raise _CutShortError
-    return end
 
 
 def _header(data: bytes, at: int) -> tuple[int, int, int | None]:
