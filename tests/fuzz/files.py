@@ -148,6 +148,7 @@ def scratch() -> Path:
 
 def written(name: str, data: bytes) -> Path:
     path = scratch() / name
+    path.parent.mkdir(exist_ok=True)  # recovery removes the directory of a journal that records nothing
     path.write_bytes(data)
     path.chmod(0o600)
     return path

@@ -67,7 +67,7 @@ def test_a_clone_asks_for_a_key_of_its_own(pending: Site) -> None:
     assert pending.transaction is not None
     assert pending.transaction.id != asked.id
     assert pending.transaction.transaction_id != asked.transaction_id
-    assert [each.name for each in (pending.keystore_directory / "shadow").iterdir()] == [pending.transaction.id]
+    assert [each.stem for each in (pending.keystore_directory / "shadow").iterdir()] == [pending.transaction.id]
     assert told(pending, GIVEN_UP)
     assert "abandoned" in pending.events()
 
