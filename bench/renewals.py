@@ -53,19 +53,19 @@ def beside_others(runs: int, sizes: tuple[int, int]) -> Iterator[Row]:
     """With the key kept: in a batch, and each command as a person types it, all in turn with other clients."""
     usual, large = sizes
     names = [f"kept{number}" for number in range(large)]
-    with site(dict.fromkeys(["device", *names], KINDS["kept"])) as at:
-        others = commands(at.directory, at.lab, at.directory / "device.key", at.directory / "device.pem")
+    with site(dict.fromkeys(names, KINDS["kept"])) as at, site({"device": KINDS["kept"]}) as one:
+        others = commands(one.directory, one.lab, one.directory / "device.key", one.directory / "device.pem")
         libraries = "import cryptography.x509, asn1crypto.cms, msgspec, yaml"
         bare: dict[str, Argv] = {
             "python -c pass": [python(), "-c", "pass"],
             "its libraries": [python(), "-c", libraries],
         }
-        ours = {words: certagent(at.configuration, *words.split()) for words in ("renew --force device", *IDLE)}
+        ours = {words: certagent(one.configuration, *words.split()) for words in ("renew --force device", *IDLE)}
         actions: dict[str, Callable[[], float]] = {
-            word: partial(cost, argv, at.directory) for word, argv in {**ours, **others, **bare}.items()
+            word: partial(cost, argv, one.directory) for word, argv in {**ours, **others, **bare}.items()
         }
         actions |= {f"batch of {size}": partial(renewed, at, names[:size]) for size in sizes}
-        with certmonger_renewing(at.directory, at.lab) as daemon:
+        with certmonger_renewing(one.directory, one.lab) as daemon:
             seen = in_turn(runs, {**actions, "certmonger": daemon, "floor": partial(floor, "kept", large)})
     by_hand, batch = seen["renew --force device"], seen[f"batch of {large}"]
     alone = {"the cryptography alone, ms": seen["floor"], f"in a batch of {usual}, ms": seen[f"batch of {usual}"]}

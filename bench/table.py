@@ -30,7 +30,7 @@ Part = Callable[[], Iterator[Row]]
 
 PARTS: dict[str, Part] = {
     "batches": partial(renewals.batches, 3, (25, 100)),
-    "others": partial(renewals.beside_others, 5, (25, 100)),
+    "others": partial(renewals.beside_others, 9, (25, 100)),
     "disk": renewals.disk,
     "storms": partial(storms, 2000),
     "installed": partial(growth.installed, (10, 100, 1000)),
