@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -54,7 +55,8 @@ def check(
     `directories`: state_dir and live_dir as they will be used; `files`: the configuration's own.
     """
     _check_references(decoder, authorities, keystores)
-    _check_paths(decoder, keystores, directories, files)
+    if _check_letters(decoder):
+        _check_paths(decoder, keystores, directories, files)
     _add_faults(decoder, _TEXT_CHECKS, decoder.problems)
 
 
@@ -88,6 +90,28 @@ def _check_references(decoder: Decoder, authorities: Mapping[str, Any], keystore
             known = ", ".join(sorted(authorities)) or "none are defined"
             hint = f"set it here or under defaults ({known})"
             decoder.problems.add(decoder.places[path], (*path, "authority"), "is missing", hint)
+
+
+def _check_letters(decoder: Decoder) -> bool:
+    """Check that Python can hand every path and command to the kernel; False if not, then no path can be looked at."""
+    faults = [found for found in decoder.to_check if found.check in _FOR_THE_KERNEL and not _is_encodable(found.value)]
+    for found in faults:
+        what = f"has letters that this process cannot use in file names ({sys.getfilesystemencoding()})"
+        decoder.problems.add(
+            found.place, found.path, what, "run certagent with LC_ALL=C.UTF-8 and without PYTHONUTF8=0"
+        )
+    return not faults
+
+
+_FOR_THE_KERNEL = ("secret_file", "read_file", "written_file", "written_directory", "directory", "program")
+
+
+def _is_encodable(value: str | tuple[str, ...]) -> bool:
+    try:
+        os.fsencode(value if isinstance(value, str) else "".join(value))
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_paths(

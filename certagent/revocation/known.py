@@ -41,7 +41,7 @@ def kept_list(directory: Path, ca: x509.Certificate, accept: frozenset[str]) -> 
     path = AuthorityDirectory(directory).crls / sources.ca_id(ca)
     try:
         with durable.open_own(path) as file:
-            revocations = crl.read(file.read(), str(path))
+            revocations = crl.read(file.read(crl.MAX_SIZE + 1), str(path))
     except FileNotFoundError:
         return None
     return revocations if facts.crl_issued_by(revocations, ca, accept) else None

@@ -323,6 +323,28 @@ def test_loading_brings_in_nothing_heavy() -> None:
     assert not heavy & set(loaded)
 
 
+LETTERS = [
+    pytest.param("certificate_file: DIR/zürich.pem", "keystores.web.certificate_file", id="a path"),
+    pytest.param(
+        "hooks: {post: [{run: [/bin/sh, -c, 'echo zürich']}]}", "keystores.web.hooks.post[0].run", id="a command"
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "key"), LETTERS)
+def test_letters_that_the_locale_cannot_write_are_told(site: Site, line: str, key: str) -> None:
+    more = "" if line.startswith("certificate_file") else ", certificate_file: DIR/web.pem"
+    web = f"  web: {{type: pem, subject: CN=web, key_file: DIR/web.key{more}, {line}}}\n"
+    site.write("agent.yaml", BASE.partition("  web:")[0] + web)
+    program = (
+        "import pathlib, sys; from certagent.config import load; load.load_configuration(pathlib.Path(sys.argv[1]))"
+    )
+    argv = [sys.executable, "-c", program, str(site.main)]
+    ascii_only = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    told = subprocess.run(argv, capture_output=True, text=True, env=ascii_only, cwd=ROOT, check=False)
+    assert f"{key}: has letters that this process cannot use in file names (ascii)" in told.stderr
+
+
 def _load_text(site: Site, text: str) -> None:
     site.main.write_bytes(text.encode("utf-8", "surrogatepass"))
     problems: tuple[str, ...] = ("not empty",)
