@@ -83,7 +83,7 @@ def read_unless_same(path: Path, own: Path, reader: object) -> bytes | None:
     _read.pop((reader, path), None)
     if look is None:
         return None
-    if began - look.status.st_ctime_ns > _SETTLED:
+    if would_show(look.status.st_ctime_ns, began):
         if len(_read) == _KEPT:
             del _read[next(iter(_read))]
         _read[reader, path] = _mark(look.status), look.content
@@ -93,9 +93,15 @@ def read_unless_same(path: Path, own: Path, reader: object) -> bytes | None:
 _Mark = tuple[int, ...]
 _read: dict[tuple[object, Path], tuple[_Mark, bytes]] = {}
 _KEPT = 8  # a process works on one keystore after the other
-_SETTLED = (
-    50_000_000  # ns: the kernel's clock for files ticks every few ms, and a change in the same tick does not show
-)
+
+
+def would_show(changed: int, now: int) -> bool:
+    """Whether a change made from `now` on gets another time than the one before it, `changed`. Both in ns.
+
+    The kernel's clock for files ticks every few ms. Some file systems keep whole seconds (ext4 with inodes of 128
+    bytes, JFFS2), FAT every other one.
+    """
+    return now - changed > (50_000_000 if changed % 1_000_000_000 else 2_050_000_000)
 
 
 def _mark(status: os.stat_result) -> _Mark:

@@ -13,7 +13,7 @@ from certagent import keys
 from certagent.config.key_types import KeyType
 from certagent.errors import KeystoreError
 from certagent.keystore import files
-from certagent.keystore.files import read_file
+from certagent.keystore.files import read_file, would_show
 
 from .conftest import MakeSite
 from .pki import certify
@@ -26,7 +26,7 @@ AS_ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to anot
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are remembered at once: the kernel's clock ticks between our own changes, see `later`."""
-    monkeypatch.setattr(files, "_SETTLED", -(1 << 62))
+    monkeypatch.setattr(files, "would_show", lambda changed, now: True)
 
 
 @pytest.fixture
@@ -120,11 +120,29 @@ def told(read: Callable[[Path], bytes | None], file: Path) -> bytes | str | None
         return f"{error}; {error.hint}"
 
 
-def test_a_file_that_has_just_changed_is_walked_to_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may change again in the same tick of the kernel's clock, which nothing would show."""
-    monkeypatch.setattr(files, "_SETTLED", 1 << 62)
+def test_a_file_that_may_change_unseen_is_walked_to_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "would_show", lambda changed, now: False)
     read(file)
     assert ("a keystore", file) not in files._read
+
+
+MS, SECOND = 10**6, 10**9
+NOON = 1_800_000_000 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("changed", "now", "shows"),
+    [
+        pytest.param(NOON + 4 * MS, NOON + 5 * MS, False, id="the kernel's clock may not have ticked since"),
+        pytest.param(NOON + 4 * MS, NOON + 100 * MS, True, id="the clock has ticked"),
+        pytest.param(NOON, NOON + 900 * MS, False, id="whole seconds: the same second"),
+        pytest.param(NOON, NOON + 1900 * MS, False, id="every other second, as FAT keeps it"),
+        pytest.param(NOON, NOON + 3 * SECOND, True, id="whole seconds: long ago"),
+        pytest.param(NOON + 4 * MS, NOON - 60 * SECOND, False, id="the clock was set back"),
+    ],
+)
+def test_whether_another_change_would_show(changed: int, now: int, shows: bool) -> None:
+    assert would_show(changed, now) is shows
 
 
 def test_few_files_are_kept(tmp_path: Path) -> None:
