@@ -175,10 +175,18 @@ def append_line(path: Path, line: bytes, ownership: Ownership = PRIVATE) -> None
 
 def begin(path: Path, content: bytes) -> None:
     """Make a file of our own that does not exist yet. Until it is next made durable, a power cut may leave any part of
-    it, or none."""
+    it, or none. Raises OSError (and then leaves nothing behind).
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, PRIVATE.mode), "wb") as file:
-        file.write(content)
+    descriptor = os.open(path, flags, PRIVATE.mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except BaseException as fault:
+        _unlink(path, None)
+        if isinstance(fault, OSError):
+            fault.filename = fault.filename or str(path)
+        raise
 
 
 def write_from(path: Path, place: int, content: bytes, *, durably: bool = True) -> None:

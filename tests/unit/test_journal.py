@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import resource
 import shutil
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -177,6 +179,31 @@ def test_a_record_that_could_not_be_made_durable_does_not_count(error: int, tmp_
         journal.write(FULL)
     else:
         pytest.fail("more calls than expected")
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """What is written beyond fails, and only what is before it is written: as on a disk that becomes full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("written", [1, 2, 3, 4, 5, 100, 1000])
+def test_a_disk_that_takes_only_part_of_a_record_leaves_none_of_it(written: int, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    file = journal.directory / "transaction.json"
+    with files_of_at_most(written), pytest.raises(OSError, match=r"transaction\.json"):
+        journal.write_early(FULL)
+    assert list(journal.directory.iterdir()) == []
+    journal.write_early(FULL)
+    before = file.read_bytes()
+    with files_of_at_most(len(before) + written), pytest.raises(OSError, match=r"transaction\.json"):
+        journal.write(FULL.at(Phase.ACTIVATED))
+    assert file.read_bytes() == before
 
 
 def test_the_record_goes_before_what_belongs_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
