@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from certagent import durable
-from certagent.errors import CertagentError, StateError
+from certagent.errors import CertagentError, DamagedError, StateError
 from certagent.host import Host
 from certagent.keystore.swap_plan import Record
 from certagent.moments import Moment
@@ -158,6 +158,13 @@ class Journal:
 
     def open(self) -> Transaction | None:
         """The open transaction, or None. Raises StateError if its file is damaged or newer than known."""
+        try:
+            return self._opened()
+        except DamagedError:
+            # Who does not hold the lock may have read the old end, and then the rest of the record written over it.
+            return self._opened()
+
+    def _opened(self) -> Transaction | None:
         place = f"{self._place}/{_FILE}"
         content = durable.read_own(place)
         if content is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import resource
 import shutil
 import stat
@@ -17,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from certagent import durable
 from certagent.config.file_roles import FileRole
 from certagent.errors import StateError
 from certagent.keystore.swap_plan import Change, Record
@@ -204,6 +206,25 @@ def test_a_disk_that_takes_only_part_of_a_record_leaves_none_of_it(written: int,
     with files_of_at_most(len(before) + written), pytest.raises(OSError, match=r"transaction\.json"):
         journal.write(FULL.at(Phase.ACTIVATED))
     assert file.read_bytes() == before
+
+
+def test_who_reads_while_a_record_is_appended_sees_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`status` holds no lock: it may read the old end of the file, and then what was written behind it."""
+    journal, later = Journal(tmp_path), FULL.at(Phase.ACTIVATED)
+    journal.write(FULL)
+
+    class AppendedMeanwhile(io.FileIO):
+        parts = 0
+
+        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+            self.parts += 1
+            if self.parts == 2:
+                monkeypatch.undo()
+                journal.write(later)
+            return super().readinto(buffer)
+
+    monkeypatch.setattr(durable, "open_own", lambda path: io.BufferedReader(AppendedMeanwhile(path)))
+    assert Journal(tmp_path).open() == later
 
 
 def test_the_record_goes_before_what_belongs_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
