@@ -167,7 +167,8 @@ def _of_the_interpreter(program: str, name: str, depth: int) -> Fault:
 def binary_fault(program: str, path: str | None = None) -> Fault:
     """Why the kernel cannot run a binary on this host. None also if we cannot tell."""
     file = shutil.which(program, path=path)
-    if file is None or len(_beginning(file)) == len(_ELF) or not _beginning(file).startswith(_ELF):
+    head = _beginning(file) if file else b""
+    if file is None or not head.startswith(_ELF) or head == _ELF:
         return None
     name = printable(file, 200)
     try:
@@ -175,7 +176,7 @@ def binary_fault(program: str, path: str | None = None) -> Fault:
         ours, _ = _elf(sys.executable)
     except OSError:
         return None
-    except (struct.error, KeyError):
+    except (struct.error, LookupError, ValueError):
         return "is not a whole program", f"install {name} again"
     if machine != ours and not any({machine, ours} <= each for each in _SIBLINGS) and not _runs_others():
         return f"is built for another processor (ELF machine {machine}, not {ours})", (
@@ -189,14 +190,14 @@ def binary_fault(program: str, path: str | None = None) -> Fault:
 def _elf(file: str) -> tuple[int, str]:
     """The processor of a binary, and the program that loads its libraries; empty if it needs none.
 
-    Raises OSError; struct.error or KeyError if it is not a whole ELF file.
+    Raises OSError; struct.error, LookupError or ValueError if it is not a whole ELF file.
     """
     with open(file, "rb") as opened:  # noqa: PTH123
         head = opened.read(64)
         order = {1: "<", 2: ">"}[head[5]]
         machine, offset, size, count = struct.unpack_from(order + _FILE[head[4]], head)
         opened.seek(offset)
-        headers = opened.read(size * count)
+        headers = opened.read(min(size * count, _HEAD))
         for each in range(count):
             about, begin, length = struct.unpack_from(order + _PROGRAM_HEADER[head[4]], headers, each * size)
             if about == _LOADER:
@@ -240,7 +241,7 @@ def _beginning(file: str) -> bytes:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
-        return _ELF  # a file we cannot read may still run
+        return _ELF  # and no more: a file we cannot read may still run
     try:
         return os.read(descriptor, _HEAD) if stat.S_ISREG(os.fstat(descriptor).st_mode) else _ELF
     except OSError:

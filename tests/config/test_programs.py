@@ -156,10 +156,22 @@ def cut_off(program: bytearray) -> bytes:
     return bytes(program[:50])
 
 
+def cut_off_early(program: bytearray) -> bytes:
+    return bytes(program[:5])
+
+
+def with_headers_nowhere(program: bytearray) -> bytes:
+    begin, size = {1: (28, 4), 2: (32, 8)}[program[4]]
+    program[begin : begin + size] = b"\xff" * size
+    return bytes(program)
+
+
 BINARIES = [
     pytest.param(for_another_processor, "it is built for another processor (ELF machine 5", id="another processor"),
     pytest.param(without_a_loader, "which does not exist", id="another C library"),
     pytest.param(cut_off, "it is not a whole program", id="cut off"),
+    pytest.param(cut_off_early, "it is not a whole program", id="cut off after five bytes"),
+    pytest.param(with_headers_nowhere, "it is not a whole program", id="its program headers are beyond any file"),
 ]
 
 
