@@ -23,12 +23,16 @@ Neither ever holds a secret.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from certagent.installed import lacking
 from certagent.text import printable
+
+Question = TypeVar("Question", bound=Hashable)
+Answer = TypeVar("Answer")
 
 
 class CertagentError(Exception):
@@ -53,6 +57,19 @@ class CertagentError(Exception):
 def longest_wait(errors: Iterable[CertagentError]) -> timedelta | None:
     """The longest wait that one of them asks for; None if none does."""
     return max((error.wait for error in errors if error.wait is not None), default=None)
+
+
+def once(answers: dict[Question, Answer | CertagentError], question: Question, ask: Callable[[], Answer]) -> Answer:
+    """What `ask` returned, or the CertagentError that it raised, when this question was first asked."""
+    if question not in answers:
+        try:
+            answers[question] = ask()
+        except CertagentError as error:
+            answers[question] = error
+    answer = answers[question]
+    if isinstance(answer, CertagentError):
+        raise answer
+    return answer
 
 
 class ConfigError(CertagentError):

@@ -14,7 +14,7 @@ from certagent.cli.check_secrets import Secrets
 from certagent.cli.terminal import Finding, Mark
 from certagent.config.authority import Authority
 from certagent.config.introduction import Introduction
-from certagent.errors import CertagentError
+from certagent.errors import CertagentError, once
 from certagent.hooks import read_secret
 from certagent.keystore.introduction import read_introduction, shown_certificate
 from certagent.state_directory import StateDirectory
@@ -77,15 +77,7 @@ class Introductions:
 
     def _certificate(self, introduction: Introduction) -> x509.Certificate | None:
         """Its certificate, whose key was read too; None if only a command could open it. Raises CertagentError."""
-        if introduction not in self._seen:
-            try:
-                self._seen[introduction] = self._look(introduction)
-            except CertagentError as error:
-                self._seen[introduction] = error
-        found = self._seen[introduction]
-        if isinstance(found, CertagentError):
-            raise found
-        return found
+        return once(self._seen, introduction, lambda: self._look(introduction))
 
     def _look(self, introduction: Introduction) -> x509.Certificate | None:
         if any(secret.command is not None for secret in introduction.secrets.values()):

@@ -26,6 +26,7 @@ from certagent.errors import (
     TransientError,
     TrustError,
     longest_wait,
+    once,
 )
 from certagent.keystore.hash_directory import hash_of
 from certagent.revocation import freshness, memory, placing, sources
@@ -271,15 +272,7 @@ def _from_addresses(work: Work, ca: str, uris: Sequence[str], take: Callable[[Li
 
 def _fetched(work: Work, uri: str) -> List:
     """Fetch a list; each address only once a run. Raises CertagentError."""
-    if uri not in work.fetched:
-        try:
-            work.fetched[uri] = crl.fetch(uri, timeout=work.timeout, proxy=work.proxy)
-        except CertagentError as error:
-            work.fetched[uri] = error
-    found = work.fetched[uri]
-    if isinstance(found, CertagentError):
-        raise found
-    return found
+    return once(work.fetched, uri, lambda: crl.fetch(uri, timeout=work.timeout, proxy=work.proxy))
 
 
 def _keep(work: Work, found: Mapping[str, List], wanted: set[str]) -> None:

@@ -15,7 +15,7 @@ from certagent import certificate as facts
 from certagent.believed import file_fault
 from certagent.config.authority import Authority
 from certagent.config.values import Fingerprint
-from certagent.errors import OUT_OF_ORDER, CertagentError, ConfigError, HttpError, TrustError
+from certagent.errors import OUT_OF_ORDER, CertagentError, ConfigError, HttpError, TrustError, once
 from certagent.scep import NEEDS_RSA, Capabilities, Client
 from certagent.state_directory import StateDirectory
 from certagent.trust.memory import AuthorityMemory, Known, pins
@@ -74,27 +74,11 @@ class Authorities:
 
         `remember` False leaves the disk as it is (`certagent check`).
         """
-        if name not in self._contacts:
-            try:
-                self._contacts[name] = self._reach(name, now, remember=remember)
-            except CertagentError as error:
-                self._contacts[name] = error
-        found = self._contacts[name]
-        if isinstance(found, CertagentError):
-            raise found
-        return found
+        return once(self._contacts, name, lambda: self._reach(name, now, remember=remember))
 
     def successor(self, name: str, now: datetime) -> Successor | None:
         """Ask for the next CA and check it; None if there is none yet. Raises TransientError, TrustError."""
-        if name not in self._successors:
-            try:
-                self._successors[name] = self._find_successor(name, now)
-            except CertagentError as error:
-                self._successors[name] = error
-        found = self._successors[name]
-        if isinstance(found, CertagentError):
-            raise found
-        return found
+        return once(self._successors, name, lambda: self._find_successor(name, now))
 
     def known(self, name: str) -> Known | None:
         """What the disk remembers, as far as it is still proven; None before the first contact, if it is about another
