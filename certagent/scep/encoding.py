@@ -31,7 +31,9 @@ def octets(value: bytes) -> bytes:
 
 
 def integer(number: int) -> bytes:
-    return tlv(number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True), 0x02)
+    """In as few bytes as hold it: -128 takes one, 128 two (X.690 §8.3.2)."""
+    size = (number if number >= 0 else ~number).bit_length() // 8 + 1
+    return tlv(number.to_bytes(size, "big", signed=True), 0x02)
 
 
 @lru_cache(maxsize=64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from asn1crypto import cms, core
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certagent.config.values import KeyTransport
@@ -20,6 +20,10 @@ ATTRIBUTES = {MESSAGE_TYPE: core.PrintableString("19"), SENDER_NONCE: core.Octet
 
 
 @given(st.integers())
+@example(-128)
+@example(-129)
+@example(127)
+@example(128)
 def test_an_integer(number: int) -> None:
     assert encoding.integer(number) == core.Integer(number).dump()
 
