@@ -9,7 +9,7 @@ from asn1crypto import pem
 from cryptography import x509
 
 from certagent.errors import TransientError, TrustError
-from certagent.scep import asn1
+from certagent.scep import asn1, encoding
 
 _WHAT = "the CA's answer to GetCACert"
 _ADDRESS = "is the authority's url the CA's SCEP address?"
@@ -44,7 +44,7 @@ def _blocks(data: bytes) -> list[bytes]:
         raise TrustError(f"{_WHAT} holds {count} PEM blocks", f"no honest CA sends more than {asn1.MAX_CERTIFICATES}")
     with asn1.parsing(_WHAT):
         blocks = [der for _, _, der in pem.unarmor(data, multiple=True)]
-        asn1.measure(asn1.tlv(b"".join(blocks), 0x30))  # together they may be no larger than one bundle
+        asn1.measure(encoding.sequence(*blocks))  # together they may be no larger than one bundle
     for der in blocks:
         asn1.outer(der, _WHAT)
     return blocks

@@ -48,3 +48,11 @@ def _base_128(number: int) -> bytes:
     while number := number >> 7:
         digits.append(number & 0x7F | 0x80)
     return bytes(reversed(digits))
+
+
+CONTENT_TYPES = {
+    "data": oid("1.2.840.113549.1.7.1"),
+    "signed_data": oid("1.2.840.113549.1.7.2"),
+    "enveloped_data": oid("1.2.840.113549.1.7.3"),
+}
+"""Of CMS, by asn1crypto's words (RFC 5652)."""

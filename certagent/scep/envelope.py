@@ -28,7 +28,6 @@ NEEDS_RSA = (
     "the CA supports it"
 )
 """The hint where nobody at the CA can open an envelope: only RSA keys can (RFC 8894 §3.1)."""
-_DATA, _ENVELOPED_DATA = "1.2.840.113549.1.7.1", "1.2.840.113549.1.7.3"
 _PKCS1 = encoding.sequence(encoding.oid("1.2.840.113549.1.1.1"), encoding.NULL)  # RSA PKCS#1 v1.5
 
 
@@ -61,12 +60,12 @@ def enveloped_data(
         encoding.integer(version),  # RFC 5652 §6.1
         encoding.set_of(info),
         encoding.sequence(
-            encoding.oid(_DATA),
+            encoding.CONTENT_TYPES["data"],
             encoding.sequence(encoding.oid(chosen.oid), encoding.octets(iv)),
             asn1.tlv(encryptor.update(padded) + encryptor.finalize(), 0x80),
         ),
     )
-    return encoding.sequence(encoding.oid(_ENVELOPED_DATA), encoding.explicit(0, body))
+    return encoding.sequence(encoding.CONTENT_TYPES["enveloped_data"], encoding.explicit(0, body))
 
 
 def _key_transport(key: bytes, recipient: x509.Certificate | None, key_transport: KeyTransport) -> bytes:

@@ -19,7 +19,7 @@ from cryptography.x509.oid import AttributeOID
 
 from certagent.errors import ConfigError
 from certagent.keys import PrivateKey, PublicKey, digest_for, public_bytes
-from certagent.scep import asn1
+from certagent.scep import asn1, encoding
 from certagent.scep.message import NONCE_SIZE
 
 _PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,./:=?-]*")
@@ -161,7 +161,7 @@ def self_signed(key: PrivateKey, subject: x509.Name, now: datetime) -> x509.Cert
 
 def issuer_and_subject(issuer: x509.Name, subject: x509.Name) -> bytes:
     """The DER content of a CertPoll: the CA's subject and the CSR's (RFC 8894 §3.3.3)."""
-    return asn1.tlv(issuer.public_bytes() + subject.public_bytes(), tag=0x30)
+    return encoding.sequence(issuer.public_bytes(), subject.public_bytes())
 
 
 def parse_issuer_and_subject(data: bytes) -> tuple[bytes, bytes]:
@@ -175,7 +175,7 @@ def parse_issuer_and_subject(data: bytes) -> tuple[bytes, bytes]:
 
 def issuer_and_serial(issuer: x509.Name, serial: int) -> bytes:
     """The DER content of a GetCert or GetCRL: which certificate it is about (RFC 8894 §3.3.4, RFC 5652 §10.2.4)."""
-    return asn1.tlv(issuer.public_bytes() + core.Integer(serial).dump(), tag=0x30)
+    return encoding.sequence(issuer.public_bytes(), encoding.integer(serial))
 
 
 def parse_issuer_and_serial(data: bytes) -> tuple[bytes, int]:

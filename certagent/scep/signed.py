@@ -26,11 +26,6 @@ MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
 SIGNING_TIME = "1.2.840.113549.1.9.5"
 MESSAGE_CONTENT = ("data", "enveloped_data")
 """The content types that a pkiMessage may sign: RFC 8894 §3.2 wants plain data, XiPKI says that it is an envelope."""
-_CONTENT_TYPES = {
-    "data": "1.2.840.113549.1.7.1",
-    "signed_data": "1.2.840.113549.1.7.2",
-    "enveloped_data": "1.2.840.113549.1.7.3",
-}
 _ECDSA_KEY = "1.2.840.10045.2.1"  # id-ecPublicKey, which some write in place of the algorithm
 
 
@@ -88,7 +83,7 @@ def _attributes_of(
 ) -> bytes:
     """The DER of `signed_attributes`."""
     complete = {
-        CONTENT_TYPE: encoding.oid(_CONTENT_TYPES[content_type]),
+        CONTENT_TYPE: encoding.CONTENT_TYPES[content_type],
         MESSAGE_DIGEST: encoding.octets(_hash(content or b"", digest)),
         **{name: bytes(value.dump()) for name, value in attributes.items()},
     }
@@ -126,7 +121,7 @@ def _assembled(
     content_type: str,
 ) -> bytes:
     covered = attributes if attributes is not None else content or b""
-    hashed, kind = _digest_algorithm(digest), encoding.oid(_CONTENT_TYPES[content_type])
+    hashed, kind = _digest_algorithm(digest), encoding.CONTENT_TYPES[content_type]
     info = encoding.sequence(
         encoding.integer(1),
         asn1.issuer_and_serial(signer.certificate),
@@ -143,7 +138,7 @@ def _assembled(
         asn1.certificate_set(certificates),
         encoding.set_of(info),
     )
-    return encoding.sequence(encoding.oid(_CONTENT_TYPES["signed_data"]), encoding.explicit(0, body))
+    return encoding.sequence(encoding.CONTENT_TYPES["signed_data"], encoding.explicit(0, body))
 
 
 def degenerate(certificates: Sequence[x509.Certificate], revocations: bytes | None = None) -> bytes:
@@ -151,12 +146,12 @@ def degenerate(certificates: Sequence[x509.Certificate], revocations: bytes | No
     body = encoding.sequence(
         encoding.integer(1),
         encoding.set_of(),
-        encoding.sequence(encoding.oid(_CONTENT_TYPES["data"])),
+        encoding.sequence(encoding.CONTENT_TYPES["data"]),
         asn1.certificate_set(certificates),
         *(() if revocations is None else (asn1.tlv(revocations, 0xA1),)),
         encoding.set_of(),
     )
-    return encoding.sequence(encoding.oid(_CONTENT_TYPES["signed_data"]), encoding.explicit(0, body))
+    return encoding.sequence(encoding.CONTENT_TYPES["signed_data"], encoding.explicit(0, body))
 
 
 def read_degenerate(
@@ -288,7 +283,7 @@ def _orders(raw: bytes) -> tuple[bytes, ...]:
     RFC 5652 §5.4 requires a signature over DER, even from a sender that sends something else. Both have the same
     meaning, because no attribute is there twice.
     """
-    in_order = asn1.tlv(b"".join(sorted(asn1.split(asn1.contents(raw)))))
+    in_order = encoding.set_of(*asn1.split(asn1.contents(raw)))
     return (raw,) if in_order == raw else (raw, in_order)
 
 
