@@ -239,8 +239,10 @@ def _read(path: Path, damaged: dict[str, str]) -> tuple[x509.Certificate, ...]:
     """The certificates in a file; none if it is damaged, which is noted in `damaged`. Raises StateError."""
     try:
         content = durable.read_own(path)
-        if content is None or (found := facts.load_pem(content, str(path))):
-            return () if content is None else found
+        if content is None:
+            return ()
+        if found := facts.load_pem(content, str(path)):
+            return found
         damaged[path.name] = f"{path} holds no certificate"
     except (KeystoreError, DamagedError) as error:
         damaged[path.name] = str(error)
