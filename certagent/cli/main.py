@@ -36,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(parser.read(sys.argv[1:] if argv is None else list(argv)))
     except CertagentError as error:  # of a command line; those of the command are told below
-        print_error(error)
-        return 2 if isinstance(error, ConfigError) else 1
+        return _failed(error)
     except KeyboardInterrupt as stop:
         streams.say(f"certagent: interrupted{f'; {stop}' if str(stop) else ''}", sys.stderr)
         return INTERRUPTED
@@ -65,16 +64,13 @@ def _run(arguments: argparse.Namespace) -> int:
             import traceback  # noqa: PLC0415 -- only --debug pays for it
 
             traceback.print_exc()
-        print_error(error)
-        return 2 if isinstance(error, ConfigError) else 1
+        return _failed(error)
     except BrokenPipeError:
         return code  # the reader (head, less) has seen enough
     except Exception as error:
         if arguments.debug:
             raise
-        told = _unwritten(error) or internal_fault(error)
-        print_error(told)
-        return 2 if isinstance(told, ConfigError) else 1
+        return _failed(_unwritten(error) or internal_fault(error))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or command.interrupted) from None
 
@@ -84,6 +80,12 @@ def _unwritten(error: Exception) -> CertagentError | None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) and not error.filename:
         return CertagentError(f"the output cannot be written: {error.strerror}", "check where it is sent")
     return None
+
+
+def _failed(error: CertagentError) -> int:
+    """Print it; returns the exit code."""
+    print_error(error)
+    return 2 if isinstance(error, ConfigError) else 1
 
 
 def print_error(error: CertagentError) -> None:
