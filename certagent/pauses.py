@@ -50,13 +50,21 @@ def backoff(
     """
     first, attempts, longest = _RHYTHM.get(kind, _USUAL)
     wait: timedelta = min(first * (1 << min(max(failures - 1, 0), 20)), longest)
-    if share is not None and kind not in _COSTLY:
-        wait *= _LEAST + (1 - _LEAST) * share
+    if kind not in _COSTLY:
+        wait = _of_its_own(wait, share)
     if asked is not None:
-        wait = min(max(wait, asked * (1 + (share or 0.0) * _MORE)), longest)
+        wait = min(max(wait, _as_asked(asked, share)), longest)
     if lifetime is not None and lifetime.not_after > now:
         wait = min(wait, lifetime.remaining(now) / attempts)
     return later(now, max(wait, _SOONEST))
+
+
+def _of_its_own(longest: timedelta, share: float | None) -> timedelta:
+    return longest if share is None else longest * (_LEAST + (1 - _LEAST) * share)
+
+
+def _as_asked(least: timedelta, share: float | None) -> timedelta:
+    return least * (1 + (share or 0.0) * _MORE)
 
 
 def poll_pause(
@@ -73,9 +81,9 @@ def poll_pause(
     `share` as for `backoff`: devices that were enrolled together do not poll together.
     """
     _, attempts, longest = _USUAL
-    pause = interval if share is None else interval * (_LEAST + (1 - _LEAST) * share)
+    pause = _of_its_own(interval, share)
     if wait is None:
         return pause
     if lifetime is not None and lifetime.not_after > now:
         longest = min(longest, lifetime.remaining(now) / attempts)
-    return max(pause, min(wait * (1 + (share or 0.0) * _MORE), longest))
+    return max(pause, min(_as_asked(wait, share), longest))
