@@ -83,7 +83,7 @@ def run_to_success(
 ) -> None:
     """Run one command, called `what` in errors. Raises HookError with the last `words` lines of its output."""
     name = argv[0]
-    if fault := owner_fault(argv, _base()["PATH"]):
+    if fault := owner_fault(argv):
         raise HookError(f"{what} {name} is not run: it {fault[0]}", fault[1])
     code, output = _run(argv, {**_base(), **environment}, limit, errors=subprocess.STDOUT)
     lines = [printable(line, 500) for line in output.lines()]
@@ -195,7 +195,7 @@ def _secret_file(path: str, *, may_be_open: bool) -> bytes:
 
 
 def _command_secret(argv: tuple[str, ...]) -> bytes:
-    if fault := owner_fault(argv, _base()["PATH"]):
+    if fault := owner_fault(argv):
         raise HookError(f"secret command {argv[0]} is not run: it {fault[0]}", fault[1])
     # Its standard error is dropped, not logged: the complaint of a secret helper may quote the secret.
     code, output = _run(argv, _base(), _SECRET_TIME, errors=subprocess.DEVNULL)
@@ -306,13 +306,13 @@ def _run(
 
 def _remedy(argv: Argv) -> str:
     """What to do about a command that failed, if one look shows why."""
-    fault = command_fault(argv, _base()["PATH"])
+    fault = command_fault(argv)
     return f"{argv[0]} {fault[0]}: {fault[1]}" if fault else ""
 
 
 def _not_started(argv: Argv, error: Exception) -> HookError:
     name, why = argv[0], error.strerror if isinstance(error, OSError) else error
-    if isinstance(error, OSError) and error.errno in _UNFIT and (fault := command_fault(argv, _base()["PATH"])):
+    if isinstance(error, OSError) and error.errno in _UNFIT and (fault := command_fault(argv)):
         return HookError(f"{name} cannot be started: it {fault[0]}", fault[1])
     number = error.errno if isinstance(error, OSError) else errno.EAGAIN if isinstance(error, RuntimeError) else None
     return HookError(f"{name} cannot be started: {why}", _START_HINTS.get(number or 0, "correct the command"))

@@ -8,7 +8,6 @@ hooks are opened, for their first lines.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -27,10 +26,10 @@ from certagent.config.meant import did_you_mean
 from certagent.config.programs import (
     Fault,
     binary_fault,
+    find,
     owner_fault,
     place_fault,
     script_fault,
-    search_path,
     shell_fault,
 )
 from certagent.directories import reach
@@ -313,16 +312,15 @@ def _check_program(argv: tuple[str, ...]) -> Fault:
     program = argv[0]
     if _check_argv(argv):
         return None
-    path = search_path()
-    if fault := shell_fault(argv, path):
+    if fault := shell_fault(argv):
         return fault
-    if shutil.which(program, path=path) is None:
+    if find(program) is None:
         return _not_found(program)
-    if fault := script_fault(program, path):
+    if fault := script_fault(program):
         return f"begins with a script that {fault[0]}", fault[1]
-    if fault := binary_fault(program, path):
+    if fault := binary_fault(program):
         return f"begins with a program that {fault[0]}", fault[1]
-    return owner_fault(argv, path)
+    return owner_fault(argv)
 
 
 def _not_found(program: str) -> Fault:

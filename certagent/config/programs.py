@@ -55,18 +55,23 @@ def search_path() -> str:
     return ":".join(dict.fromkeys((*own, *_USUAL)))
 
 
+def find(program: str) -> str | None:
+    """The path of a program that is there and may be run, as certagent and its hooks find it; None if there is none."""
+    return shutil.which(program, path=search_path())
+
+
 def own_path_fault(program: str) -> Fault:
     """Whether only the PATH of this process leads to a program: that of a service does not have to."""
-    found = shutil.which(program, path=search_path())
+    found = find(program)
     if found is None or "/" in program or shutil.which(program, path=":".join(_USUAL)):
         return None
     return f"{program} is found only on the PATH of this shell", f"write {printable(found, 200)}"
 
 
-def shell_fault(argv: Sequence[str], path: str | None = None) -> Fault:
-    """Words that mean something only to a shell; `path` is where programs are looked up, our own PATH by default."""
+def shell_fault(argv: Sequence[str]) -> Fault:
+    """Words that mean something only to a shell."""
     program = argv[0]
-    if not shutil.which(program, path=path) and not Path(program).exists():
+    if not find(program) and not Path(program).exists():
         if len(program.split()) > 1:
             first = printable(program.split()[0], 60)
             return "has a whole command line in one word, and no shell splits it", (f"separate the words: [{first}, …]")
@@ -109,12 +114,12 @@ def _read_by_nobody(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def script_fault(program: str, path: str | None = None, *, depth: int = 0) -> Fault:
+def script_fault(program: str, *, depth: int = 0) -> Fault:
     """Why the kernel, or a shell, cannot run a script as it is. None also if we cannot tell.
 
     `depth`: it is the interpreter of that many scripts, each of the one before.
     """
-    file = shutil.which(program, path=path)
+    file = find(program)
     head = _beginning(file) if file else b""
     if file is None or head.startswith(_ELF):
         return None
@@ -128,10 +133,10 @@ def script_fault(program: str, path: str | None = None, *, depth: int = 0) -> Fa
         is_text = b"\0" not in head
         hint = f"make `#!/bin/sh` (or another interpreter) the first line of {name}"
         return ("does not name an interpreter in its first line", hint) if is_text else None
-    return _interpreter_fault(head, name, path, depth)
+    return _interpreter_fault(head, name, depth)
 
 
-def _interpreter_fault(head: bytes, name: str, path: str | None, depth: int) -> Fault:
+def _interpreter_fault(head: bytes, name: str, depth: int) -> Fault:
     first, _, rest = head.partition(b"\n")
     mend = f"run sed -i 's/\\r$//' {name}"
     if b"\r" in first:
@@ -145,7 +150,7 @@ def _interpreter_fault(head: bytes, name: str, path: str | None, depth: int) -> 
     if interpreter.rpartition("/")[2] == "env":
         named = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
         interpreter = named[0] if named else interpreter
-        if not shutil.which(interpreter, path=path):
+        if not find(interpreter):
             return f"names an interpreter in its first line that is not on PATH: {printable(interpreter, 100)}", (
                 f"install it, or correct the first line of {name}"
             )
@@ -156,7 +161,7 @@ def _interpreter_fault(head: bytes, name: str, path: str | None, depth: int) -> 
 
 def _of_the_interpreter(program: str, name: str, depth: int) -> Fault:
     told = printable(program, 100)
-    if not shutil.which(program):
+    if not find(program):
         return f"names an interpreter in its first line that does not exist: {told}", (
             f"install it, or correct the first line of {name}"
         )
@@ -164,9 +169,9 @@ def _of_the_interpreter(program: str, name: str, depth: int) -> Fault:
     return (f"names {told} in its first line, which cannot start: it {fault[0]}", fault[1]) if fault else None
 
 
-def binary_fault(program: str, path: str | None = None) -> Fault:
+def binary_fault(program: str) -> Fault:
     """Why the kernel cannot run a binary on this host. None also if we cannot tell."""
-    file = shutil.which(program, path=path)
+    file = find(program)
     head = _beginning(file) if file else b""
     if file is None or not head.startswith(_ELF) or head == _ELF:
         return None
@@ -214,23 +219,23 @@ def _runs_others() -> bool:
         return False
 
 
-def owner_fault(argv: Sequence[str], path: str | None = None) -> Fault:
+def owner_fault(argv: Sequence[str]) -> Fault:
     """Which file of a command others than root and we may write or replace: it would run with our rights."""
-    for file in _run(argv, path):
+    for file in _run(argv):
         if fault := file_fault(Path(file)):
             return f"would run {printable(file, 200)}, which {fault[0]}", fault[1]
     return None
 
 
-def _run(argv: Sequence[str], path: str | None) -> Iterator[str]:
+def _run(argv: Sequence[str]) -> Iterator[str]:
     """The files that run: the program, its interpreter, the script that it interprets."""
-    program = shutil.which(argv[0], path=path)
+    program = find(argv[0])
     if program is None:
         return
     yield program
     head = _beginning(program)
     words = head.partition(b"\n")[0][2:].decode("utf-8", "replace").split() if head.startswith(b"#!") else []
-    yield from (found for word in words[:2] if (found := shutil.which(word, path=path)))
+    yield from (found for word in words[:2] if (found := find(word)))
     if _INTERPRETER.fullmatch(program.rpartition("/")[2]):
         script = next((word for word in argv[1:] if not word.startswith("-")), "")
         if script.startswith("/"):
@@ -261,6 +266,6 @@ def place_fault(program: str) -> Fault:
     return "is on a file system that is mounted noexec", "move it, e.g. to /usr/local/sbin"
 
 
-def command_fault(argv: Sequence[str], path: str | None = None) -> Fault:
+def command_fault(argv: Sequence[str]) -> Fault:
     """Whichever of them it is."""
-    return shell_fault(argv, path) or place_fault(argv[0]) or script_fault(argv[0], path) or binary_fault(argv[0], path)
+    return shell_fault(argv) or place_fault(argv[0]) or script_fault(argv[0]) or binary_fault(argv[0])
