@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from bench.rows import number
+from bench.rows import bound, number
 
 _LINE, _NAMES, _WIDTH, _MOST = 24, 400, 420, 3.0  # px; bars end at three times the goal
 
@@ -27,7 +27,7 @@ def svg(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, str]) -> str:
         share = row["goal"] / row["figure"] if row["more"] else row["figure"] / row["goal"]
         colour = "#4a8f5c" if share <= 1 else "#c77f3a"
         end = _WIDTH * min(max(share, 0), _MOST) / _MOST
-        told = f"{number(row['figure'])} {row['unit']} (goal {'≥' if row['more'] else '≤'} {row['goal']:g})"
+        told = f"{number(row['figure'])} {row['unit']} (goal {bound(row['goal'], more=row['more'])})"
         lines += [
             f'<text x="{_NAMES - 8}" y="{y + 16}" text-anchor="end">{escape(row["name"])}</text>',
             f'<rect x="{_NAMES}" y="{y + 4}" width="{end:.1f}" height="{_LINE - 8}" fill="{colour}"/>',

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.chart import svg
-from bench.rows import number
+from bench.rows import bound, number
 
 DOCS = Path(__file__).parents[1] / "docs"
 _BEGIN, _END = "<!-- measured: written by `make bench` -->", "<!-- measured: end -->"
@@ -29,7 +29,7 @@ def table(document: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for row in document["rows"]:
-        goal = "–" if row["goal"] is None else f"{'≥' if row['more'] else '≤'} {row['goal']:g}"
+        goal = "–" if row["goal"] is None else bound(row["goal"], more=row["more"])
         reached = "–" if row["goal"] is None else "yes" if is_reached(row) else "**no**"
         beside = "; ".join(_told(what, figure) for what, figure in row["beside"].items()) or "–"
         cells = (row["name"], f"{number(row['figure'])} {row['unit']}".strip(), goal, reached, beside)

@@ -18,6 +18,10 @@ class Row:
     beside: Mapping[str, float] = field(default_factory=dict)
 
 
+def bound(goal: float, *, more: bool) -> str:
+    return f"{'≥' if more else '≤'} {goal:g}"
+
+
 def number(figure: float) -> str:
     """Three digits, and no more than two behind the point, as more would only tell noise."""
     return f"{figure:,.0f}" if abs(figure) >= 100 else f"{round(figure, 2) + 0:.3g}"

@@ -23,7 +23,7 @@ from typing import Any
 
 from bench import fleet, growth, renewals
 from bench.page import DOCS, publish
-from bench.rows import Row
+from bench.rows import Row, bound
 from bench.storm import storms
 
 Part = Callable[[], Iterator[Row]]
@@ -72,7 +72,7 @@ def measured(parts: dict[str, Part]) -> list[dict[str, Any]]:
         for row in part():
             rows.append(asdict(row))
             beside = ", ".join(f"{name} {figure:.4g}" for name, figure in row.beside.items())
-            goal = "" if row.goal is None else f"   goal {'≥' if row.more else '≤'} {row.goal:g}"
+            goal = "" if row.goal is None else f"   goal {bound(row.goal, more=row.more)}"
             print(f"{row.name:40} {row.figure:8.4g} {row.unit:8}{goal}   {beside}", flush=True)
     return rows
 
