@@ -75,7 +75,7 @@ class Crls:
     def _start_pause(self, served: ServedCrls, now: datetime) -> timedelta:
         """All devices of a site start together after a power cut, and their CRLs were due while they were off."""
         known = self._memory(served.name)
-        if known is None or not self._is_due(served, now) or self._is_changed(served, known):
+        if known is None or memory.next_look(known, now) > now or self._is_changed(served, known):
             return timedelta(0)
         share = policy.another_share(known.share, "start")
         return schedule.crl_start_pause(known.ends, known.failures, share, now)
