@@ -14,6 +14,7 @@ from msgspec import Struct
 from certagent.cli.terminal import Finding, Mark
 from certagent.config.configuration import Configuration
 from certagent.config.parts import Secret
+from certagent.config.programs import own_path_fault
 from certagent.errors import CertagentError
 from certagent.hooks import read_secret
 
@@ -44,7 +45,11 @@ class Secrets(Struct, frozen=True):
 
         A command is not run: it may use up a one-time password.
         """
-        if secret is None or secret.command is not None or self.is_lacking(key):
+        if secret is None or self.is_lacking(key):
+            return
+        if secret.command is not None:
+            if fault := own_path_fault(secret.command[0]):
+                yield Finding(Mark.WARNING, *fault)
             return
         try:
             text = read_secret(secret).decode()

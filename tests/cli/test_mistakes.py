@@ -42,6 +42,13 @@ def key_alone(place: Place) -> None:
     place.files()[1].unlink()
 
 
+def put_a_program_on_the_path(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = place.root / "own-program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
 MISTAKES: list[tuple[str, Step, list[str]]] = [
     (
         "the example's fingerprint and address",
@@ -85,14 +92,27 @@ WARNINGS: list[tuple[str, Step, str]] = [
         lambda p: p.keystore.append("san: [dns:a.example, dns:a.example]"),
         "san has dns:a.example 2 times",
     ),
+    (
+        "a hook that a service would not find",
+        lambda p: p.keystore.append("hooks: {post: [[own-program]]}"),
+        "own-program is found only on the PATH of this shell",
+    ),
+    (
+        "a secret's command that a service would not find",
+        lambda p: p.authority.append("challenge: {command: [own-program]}"),
+        "own-program is found only on the PATH of this shell",
+    ),
     ("a key without a certificate", key_alone, "exists without a certificate: enrolling replaces the key"),
 ]
 
 
 @pytest.mark.parametrize(("make", "says"), [pytest.param(do, says, id=name) for name, do, says in WARNINGS])
-def test_what_may_be_a_mistake_is_a_warning(place: Place, check: Check, make: Step, says: str) -> None:
+def test_what_may_be_a_mistake_is_a_warning(
+    place: Place, check: Check, make: Step, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if os.geteuid() and make is challenge_of_another_group:
         pytest.skip("only root can give a file to another group")
+    put_a_program_on_the_path(place, monkeypatch)
     place.keystore.append(f"subject: {SUBJECT}")
     make(place)
     seen = check(place, "--offline")
