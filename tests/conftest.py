@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -93,6 +95,8 @@ PARTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "slapd": (("slapd",), False, "slapd"),
 }
 
+NEW_MOUNT_NAMESPACE = 0x00020000  # CLONE_NEWNS of sched.h; Python 3.12 has os.unshare
+
 # Debian puts servers where a user's PATH does not look.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 # A shell starts what runs in its background deaf to Ctrl-C, and that is inherited.
@@ -106,6 +110,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--shuffle", type=int, metavar="SEED", help="in an order of chance: the files, and what is in each"
     )
+
+
+def pytest_configure() -> None:
+    """A run that is killed leaves no mounts on this host. Those that are left of others are out of our way, and go with
+    the directories they are in."""
+    if os.geteuid() != 0 or ctypes.CDLL(None).unshare(NEW_MOUNT_NAMESPACE) != 0:
+        return
+    _run("mount", "--make-rprivate", "/")
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        point = line.split()[1]
+        if point.startswith(f"{tempfile.gettempdir()}/pytest-of-"):
+            _run("umount", "--lazy", point)
+
+
+def _run(*command: str) -> None:
+    if shutil.which(command[0]):
+        subprocess.run(command, check=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
