@@ -198,9 +198,7 @@ def write_from(path: Path, place: int, content: bytes, *, durably: bool = True) 
     with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "rb+", buffering=0) as file:
         old = os.pread(file.fileno(), len(content), place)
         try:
-            written = 0
-            while written < len(content):
-                written += os.pwrite(file.fileno(), content[written:], place + written)
+            write_at(file.fileno(), content, place)
             if durably:
                 os.fsync(file.fileno())
         except BaseException as fault:
@@ -210,6 +208,13 @@ def write_from(path: Path, place: int, content: bytes, *, durably: bool = True) 
             if isinstance(fault, OSError):
                 fault.filename = fault.filename or str(path)
             raise
+
+
+def write_at(descriptor: int, content: bytes, place: int = 0) -> None:
+    """Write all of it into an open file, from this place on; not durable yet. Raises OSError."""
+    written = 0
+    while written < len(content):
+        written += os.pwrite(descriptor, content[written:], place + written)
 
 
 def sync_file(path: Path) -> None:

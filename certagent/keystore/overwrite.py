@@ -119,7 +119,8 @@ class _File(Struct, frozen=True):
                     raise KeystoreError(
                         f"{source}, the old content of {self.change.target}, is gone", "restore the pair"
                     )
-                _write(self.descriptor, content)
+                durable.write_at(self.descriptor, content)
+                os.ftruncate(self.descriptor, len(content))
 
     def sync(self) -> None:
         """Raises KeystoreError."""
@@ -130,13 +131,6 @@ class _File(Struct, frozen=True):
 def _changed(change: Change) -> KeystoreError:
     why = f"{change.target} was changed by another program while certagent was replacing it"
     return KeystoreError(why, "the file is left as it is; the next run looks at it again")
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    written = 0
-    while written < len(content):
-        written += os.pwrite(descriptor, content[written:], written)
-    os.ftruncate(descriptor, len(content))
 
 
 def is_mixture(found: bytes, old: bytes, new: bytes) -> bool:

@@ -115,9 +115,7 @@ def _write_into(place: Place, content: bytes, found: Look) -> None:
     with place.directory.open(place.name, LIMIT) as (descriptor, now):
         if now.content != found.content:
             raise _changed(place)
-        written = 0
-        while written < len(content):
-            written += os.pwrite(descriptor, content[written:], written)
+        durable.write_at(descriptor, content)
         os.ftruncate(descriptor, len(content))
         os.fsync(descriptor)
 
