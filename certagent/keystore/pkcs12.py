@@ -22,7 +22,7 @@ from certagent.keys import PrivateKey
 from certagent.keystore import pkcs12_codec
 from certagent.keystore.base import Identity, Shadow, fits
 from certagent.keystore.file_keystore import FileKeystore, Found, ReadSecret
-from certagent.keystore.files import explained, read_file
+from certagent.keystore.files import explained, read_own
 from certagent.keystore.pkcs12_codec import Bag, Kind
 
 Certificates = tuple[x509.Certificate, ...]
@@ -58,7 +58,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         file = self._shadow_file(shadow_id)
-        if read_file(file) is None:
+        if read_own(file) is None:
             key = self._key_in_place() if key_type is None else keys.generate(key_type)
             content = pkcs12_codec.dump(pkcs12_codec.entry(key, (), self.name, self._password), self._password)
             with explained(f"write the new key to {file}"):
@@ -163,7 +163,7 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
 
     def _shadow(self, shadow_id: str) -> Shadow:
         file = self._shadow_file(shadow_id)
-        bags = self._bags(file, self._content(file))
+        bags = self._bags(file, read_own(file))
         key_bag = next((bag for bag in bags if bag.kind is Kind.KEY), None)
         if key_bag is None:
             raise KeystoreError(f"the shadow's key {file} is gone", "start the renewal again")

@@ -35,7 +35,7 @@ from certagent.keystore.certificate_files import (
     pem_files,
 )
 from certagent.keystore.file_keystore import FileKeystore, Found
-from certagent.keystore.files import explained, read_file
+from certagent.keystore.files import explained, read_own
 from certagent.keystore.token.own_keys import OwnKeys
 from certagent.keystore.token.pointer import key_id_in, key_id_of, read_uri
 from certagent.keystore.token.snippet import fill_in
@@ -115,7 +115,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         file = self._shadow_file(shadow_id)
-        if read_file(file) is None:
+        if read_own(file) is None:
             if key_type is None:
                 self._key_in_place()  # raises an error if there is none
                 key_id = self._key_id(self._paths[FileRole.URI])
@@ -204,7 +204,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
         self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found
     ) -> dict[FileRole, bytes]:
         file = self._shadow_file(shadow.id)
-        return self._files(read_uri(file, read_file(file)), shadow.chain, certificate, trusted)
+        return self._files(read_uri(file, read_own(file)), shadow.chain, certificate, trusted)
 
     def _files(
         self, uri: TokenUri, chain: Certificates, certificate: x509.Certificate, trusted: Certificates
@@ -282,7 +282,7 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
 
     def _shadow(self, shadow_id: str) -> Shadow:
         file = self._shadow_file(shadow_id)
-        key = self._load(key_id_of(read_uri(file, read_file(file)), file))
+        key = self._load(key_id_of(read_uri(file, read_own(file)), file))
         if key is None:
             raise KeystoreError(f"the shadow's key {shadow_id} is gone from {self._token}", "start the renewal again")
         return shadow_files.completed(self._shadows, Shadow(shadow_id, key))
