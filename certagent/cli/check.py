@@ -248,7 +248,7 @@ def _files(keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Fi
 
 def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Findings:
     target, found = resolve(path, live), look_at(path, live)
-    keystore.check_target(path, found)
+    keystore.check_target(target, found)
     wanted = ownership(found, owner=definition.owner, group=definition.group, mode=definition.mode, default=0o600)
     if found is not None and (without := lost(found, wanted)):
         words = ", ".join(without)

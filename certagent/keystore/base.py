@@ -139,11 +139,15 @@ class Keystore(ABC):
 
     @abstractmethod
     def keeps_inode(self, found: Look | None) -> bool:
-        """Whether the new content is written into this file, instead of a new file taking its place."""
+        """Whether the new content is written into this file, instead of a new file taking its place: `swap` says so,
+        or it is a mount."""
 
     @abstractmethod
-    def check_target(self, path: Path, found: Look | None) -> None:
-        """Check whether this file, where `found` was, can be replaced, as far as that can be known. KeystoreError."""
+    def check_target(self, target: Path, found: Look | None) -> None:
+        """Check whether this file, where `found` was, can be replaced, as far as that can be known. KeystoreError.
+
+        `target`: with links resolved (files.resolve).
+        """
 
     @abstractmethod
     def check_targets(self) -> None:

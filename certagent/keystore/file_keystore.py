@@ -217,22 +217,24 @@ class FileKeystore(Keystore, Generic[Definition]):
             owner, group = self._definition.owner, self._definition.group
             wanted = ownership(found, owner=owner, group=group, mode=None, default=0o600)
             self._check_holder(found, wanted)
-            self.check_target(self._paths[role], found)
             target = resolve(self._paths[role], self._live)
+            self.check_target(target, found)
             if not self.keeps_inode(found) and (fault := obstacles.cannot_be_given(target, wanted)):
                 raise fault  # a file that is written into keeps its owner
         if self._cas:
-            self.check_target(self._cas.path / A_NAME, None)
+            self.check_target(resolve(self._cas.path / A_NAME, self._live), None)
         self._check_live()
 
     def keeps_inode(self, found: Look | None) -> bool:
-        return self._inode_of(found) is not None
+        if found is None or f"{found.place}/".startswith(f"{self._live}/"):
+            return False
+        swap = self._definition.swap
+        return swap == "in-place" or (swap is None and bool(self._mounts.of(found.place)))
 
-    def check_target(self, path: Path, found: Look | None) -> None:
-        target, over = resolve(path, self._live), self.keeps_inode(found)
+    def check_target(self, target: Path, found: Look | None) -> None:
         beside = f"{swap_plan.beside(target, '0' * 32).name}.old"
         points = {mount.point for mount in self._mounts.own}
-        if fault := obstacles.find(target, over=over, beside=beside, mounts=points):
+        if fault := obstacles.find(target, over=self.keeps_inode(found), beside=beside, mounts=points):
             raise fault
 
     def exposed(self) -> tuple[str, ...]:
@@ -359,12 +361,8 @@ class FileKeystore(Keystore, Generic[Definition]):
                 )
 
     def _inode_of(self, found: Look | None) -> Ownership | None:
-        """The owner and mode of a file that is written into: `swap` says so, or it is a mount. None for a new file."""
-        if found is None or f"{found.place}/".startswith(f"{self._live}/"):
-            return None
-        swap = self._definition.swap
-        over = swap == "in-place" or (swap is None and self._mounts.of(found.place))
-        return ownership_of_copy(found) if over else None
+        """The owner and mode of a file that is written into; None for a new file."""
+        return ownership_of_copy(found) if found is not None and self.keeps_inode(found) else None
 
     @cached_property
     def _mounts(self) -> Mounts:

@@ -50,7 +50,9 @@ def find(target: Path, *, over: bool, beside: str, mounts: Collection[str]) -> K
 def cannot_be_given(target: Path, wanted: Ownership) -> KeystoreError | None:
     """Why a new file in this place cannot get its owner and group; None if it can."""
     ours = wanted.uid in (None, os.geteuid())
-    if not owned.has_capability(owned.CAP_CHOWN) and not (ours and wanted.gid in (None, *own_groups(target.parent))):
+    if ours and wanted.gid in (None, *own_groups(target.parent)):  # nearly always
+        return None
+    if not owned.has_capability(owned.CAP_CHOWN):
         lacking = "CAP_CHOWN"
     elif not ours and not owned.has_capability(owned.CAP_FOWNER):
         lacking = "CAP_FOWNER"
