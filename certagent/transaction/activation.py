@@ -201,11 +201,13 @@ def put_back(context: Context, arrival: Arrival | None) -> bool:
     (`policy.comes_back`), or if certagent's own links lead to nothing.
     Returns whether it did. Raises what `activate` and `conclude` raise.
     """
-    keystore, current = context.configured.keystore, context.journal.open()
-    name = secrets.token_hex(16)
+    keystore, name = context.configured.keystore, secrets.token_hex(16)
     try:
         kept = _comes_back(context, arrival)
-        if kept is None or not (current is None or current.phase in _GIVES_WAY or current.kind is Kind.PUT_BACK):
+        if kept is None:
+            return False
+        current = context.journal.open()
+        if not (current is None or current.phase in _GIVES_WAY or current.kind is Kind.PUT_BACK):
             return False
         plan = keystore.plan_rollback(name)
     except KeystoreError as error:

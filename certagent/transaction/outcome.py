@@ -106,11 +106,12 @@ def _look(context: Context, past: Past, before: state.State) -> Situation:
     context = msgspec.structs.replace(context, at_once=False)
     try:
         certificate = context.configured.keystore.read_certificate()
-        if context.configured.journal.open() is None:  # in the middle of a swap, the key may be the newer one
+        situation = context.situation(certificate, past, before.rollover, before.arrival)
+        if situation.transaction is None:  # in the middle of a swap, the key may be the newer one
             context.configured.keystore.check_key()
-        return context.situation(certificate, past, before.rollover, before.arrival)
     except KeystoreError:
         return msgspec.structs.replace(context.situation(None, past, before.rollover), readable=False)
+    return situation
 
 
 def _seen(context: Context) -> state.Seen | None:

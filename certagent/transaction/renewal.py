@@ -266,7 +266,8 @@ def _begun(context: Context, wish: Wish, past: Past, before: state.State, rung: 
 
     `rung`: what authenticates an enrollment that is begun; None: the first that the configuration names.
     """
-    found, transaction = context.journal.open(), walk.resumed(context, wish)
+    found = context.journal.open()
+    transaction = walk.resumed(context, found, wish)
     if isinstance(transaction, End):
         if found is not None and transaction.stands:
             context, wish = _wanted_still(context, found, wish)

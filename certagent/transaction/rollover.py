@@ -34,10 +34,11 @@ from certagent.trust.proof import comes_from
 
 def begin_switch(context: Context) -> None:
     """If the next CA takes over now, make the staged shadow the transaction to carry on."""
-    rollover, current = context.configured.rollover, context.journal.open()
+    rollover = context.configured.rollover
     staged = rollover.open()
     if staged is None:
         return
+    current = context.journal.open()
     if current is not None and staged.id == current.id:
         rollover.close()  # killed between the two writes below
         return
@@ -93,7 +94,7 @@ def _prepare(  # noqa: PLR0917
     wish: Wish,
     stopping: Callable[[], bool],
 ) -> Track:
-    found = walk.resumed(context, Wish.RENEW if wish.begins_anew else Wish.DUE)
+    found = walk.resumed(context, context.journal.open(), Wish.RENEW if wish.begins_anew else Wish.DUE)
     transaction = None if isinstance(found, End) else found
     if transaction is not None and transaction.phase is Phase.ISSUED:
         if transaction.checked_at is None:  # killed before it was reported

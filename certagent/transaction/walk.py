@@ -65,9 +65,8 @@ def carry_on(
     return Progress.DONE if transaction.phase is until else Progress.STOPPED
 
 
-def resumed(context: Context, wish: Wish) -> Transaction | End | None:
-    """The open transaction; or why it is given up here, because its reason is gone (ends.py)."""
-    transaction = context.journal.open()
+def resumed(context: Context, transaction: Transaction | None, wish: Wish) -> Transaction | End | None:
+    """The open transaction, as found; or why it is given up here, because its reason is gone (ends.py)."""
     if transaction is None:
         return None
     context.journal.settle()
