@@ -68,6 +68,10 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     again_after: timedelta | None = None
     first: bool = False
 
+    def is_of(self, serial: str, not_after: datetime) -> bool:
+        """Whether it is about the certificate with this serial number (in hex) and this end."""
+        return (self.serial, self.not_after) == (serial, not_after)
+
     def is_valid(self, now: datetime) -> bool:
         """Whether the certificate is valid now, as far as we know."""
         return (self.not_before is None or self.not_before <= now) and now < self.not_after

@@ -164,7 +164,7 @@ def arrival_of_serial(serial: str, not_after: datetime, remembered: Arrival | No
 
     A time in the future was recorded under a wrong clock.
     """
-    if remembered is None or remembered.at > now or (remembered.serial, remembered.not_after) != (serial, not_after):
+    if remembered is None or remembered.at > now or not remembered.is_of(serial, not_after):
         return None
     return remembered
 

@@ -90,10 +90,8 @@ def arrival_of(certificate: x509.Certificate | None, remembered: Arrival | None,
     return arrival_of_serial(facts.serial_hex(certificate), certificate.not_valid_after_utc, remembered, now)
 
 
-def is_arrival_of(certificate: x509.Certificate | None, arrival: Arrival) -> bool:
-    if certificate is None:
-        return False
-    return (arrival.serial, arrival.not_after) == (facts.serial_hex(certificate), certificate.not_valid_after_utc)
+def is_arrival_of(certificate: x509.Certificate, arrival: Arrival) -> bool:
+    return arrival.is_of(facts.serial_hex(certificate), certificate.not_valid_after_utc)
 
 
 def ca_above(certificate: x509.Certificate | None, known: Known | None) -> Lifetime | None:
