@@ -5,8 +5,6 @@ hardware; a network card, a firmware, a host name may change on the same host. S
 times decides (docs/decisions/0033). Only digests are kept, not the facts.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable
@@ -38,7 +36,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     addresses: tuple[str, ...] = ()
     machine_id: str = ""
 
-    def may_be(self, other: Host) -> bool:
+    def may_be(self, other: "Host") -> bool:
         """Whether both may be the same host. In a draw, the hardware decides."""
         votes = [vote for vote in self._votes(other) if vote is not None]
         agreed = votes.count(True)
@@ -46,7 +44,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return not votes or votes[0]
         return 2 * agreed > len(votes)
 
-    def _votes(self, other: Host) -> Iterable[bool | None]:
+    def _votes(self, other: "Host") -> Iterable[bool | None]:
         """Fact by fact, hardware first: True if equal, False if not, None if either was not visible."""
         yield self.product == other.product if self.product and other.product else None
         mine, theirs = set(self.addresses), set(other.addresses)

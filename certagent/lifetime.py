@@ -1,10 +1,8 @@
 """A certificate's lifetime, and when in it the certificate is renewed. Pure; other modules use it through `policy`."""
 
-from __future__ import annotations
-
 import hashlib
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -33,7 +31,7 @@ class Lifetime(msgspec.Struct, frozen=True):
     not_after: Moment
 
     @classmethod
-    def of(cls, certificate: x509.Certificate) -> Lifetime:
+    def of(cls, certificate: "x509.Certificate") -> Self:
         return cls(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
     @property
@@ -114,7 +112,7 @@ class Rules(msgspec.Struct, frozen=True):
         return another_share(self.share, f"poll {polls}") if self.jitter else None
 
 
-def lifetime_of(certificate: x509.Certificate | None) -> Lifetime | None:
+def lifetime_of(certificate: "x509.Certificate | None") -> Lifetime | None:
     return None if certificate is None else Lifetime.of(certificate)
 
 

@@ -4,14 +4,13 @@ The agent plans from `next_action_at`; the worker always looks at the real files
 Times are UTC.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -36,7 +35,7 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
     at: Moment
 
     @classmethod
-    def of(cls, error: CertagentError, now: datetime) -> LastError:
+    def of(cls, error: CertagentError, now: datetime) -> Self:
         return cls(kind=error.kind, message=str(error), hint=error.hint, at=now)
 
 

@@ -4,8 +4,6 @@ There is one memory for the machine, `clock.json`. Like all memory it is only a 
 written, certagent acts as if it had never looked. No cryptography is loaded.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,7 +53,7 @@ class Looks(msgspec.Struct, frozen=True):
         begun = since if since is not None and timedelta(0) <= now - since <= _DOUBT else now
         return later(begun, _DOUBT)
 
-    def after(self, now: datetime, *, believed: bool) -> Looks:
+    def after(self, now: datetime, *, believed: bool) -> "Looks":
         """What to remember of a look at `now`."""
         return Looks(now) if believed else Looks(self.at, later(self.until(now), -_DOUBT))
 

@@ -1,7 +1,5 @@
 """What a configuration may say about an authority. Pure."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """The whole configuration: what agent.yaml and the files it includes may say. Pure."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta, field

@@ -1,7 +1,5 @@
 """What a configuration may say about a keystore of each type. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal

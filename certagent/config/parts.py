@@ -4,8 +4,6 @@ Pure, like all definitions: nothing here reads a file or a clock. The types are 
 error messages and `certagent schema` are all generated from these lines (docs/decisions/0001).
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterable

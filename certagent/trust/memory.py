@@ -8,8 +8,6 @@ state_dir/authorities/NAME/authority.json   its capabilities, who issues, which 
                            first-ca.pem     the CA where the remembered changes begin, and the CAs above it
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime

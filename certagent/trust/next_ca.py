@@ -16,8 +16,6 @@ that `proof.prove` proves, at the moment the next CA begins:
 4. Once trusted, it stays trusted, as the successor of the CA it followed, for as long as that CA is trusted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -68,7 +66,7 @@ class Successor(msgspec.Struct, frozen=True):
         """When the CA changes."""
         return self.believed.issuer.not_valid_before_utc
 
-    def change(self, predecessor: x509.Certificate) -> Change:
+    def change(self, predecessor: x509.Certificate) -> "Change":
         """What is remembered about it."""
         return Change(
             successor=str(facts.fingerprint(self.believed.issuer)),
