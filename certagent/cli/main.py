@@ -18,7 +18,7 @@ from certagent import journald
 from certagent.cli import parser, streams
 from certagent.cli.commands import COMMANDS
 from certagent.errors import CertagentError, ConfigError, internal_fault
-from certagent.uncollected import loading, uncollected
+from certagent.uncollected import loading, uncollected, uncollected_at_the_end
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells define it: 128 plus SIGINT's number."""
@@ -30,6 +30,7 @@ _SHOW = ("status", "plan", "health", "history")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     streams.complete()
+    uncollected_at_the_end()
     if not sys.warnoptions:
         # cryptography warns about odd certificates, whoever made them; certagent itself decides whether to accept them.
         warnings.simplefilter("ignore")

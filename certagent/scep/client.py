@@ -16,6 +16,7 @@ from certagent.scep.ca_certificates import read_ca_certificates
 from certagent.scep.capabilities import Capabilities
 from certagent.scep.next_ca import NextCA, read_next_ca
 from certagent.text import with_hint
+from certagent.uncollected import loading
 
 if TYPE_CHECKING:
     from certagent.scep.transport import Transport, Witness
@@ -47,7 +48,8 @@ class Client:
         client_certificate: tuple[Path, Path] | None = None,
         witness: Witness | None = None,
     ) -> None:
-        from certagent.scep.transport import Transport  # noqa: PLC0415 -- loads HTTP, which only clients need
+        with loading():
+            from certagent.scep.transport import Transport  # noqa: PLC0415 -- loads HTTP, which only clients need
 
         self.addresses = Addresses(
             [

@@ -52,6 +52,15 @@ def test_a_command_does_not_load(words: tuple[str, ...], never: tuple[str, ...],
     assert not {each for each in never if each in loaded}
 
 
+LEFT = "import atexit, gc; atexit.register(lambda: print(len(gc.get_objects()) < 20, file=sys.stderr))"
+
+
+def test_the_end_of_a_command_searches_nothing_for_garbage(connected: Place) -> None:
+    argv = [sys.executable, "-c", f"import sys; {LEFT}; {LOADED}", "-c", str(connected.config), "status"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.stderr.splitlines()[-1] == "True"
+
+
 @pytest.fixture(scope="module")
 def on_a_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where certagent is, without its lab and its demo."""
