@@ -10,9 +10,10 @@ import binascii
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
-from asn1crypto import cms, crl, csr, keys, pem, pkcs12, x509
+from asn1crypto import cms, crl, keys, pem, x509
 from msgspec import Struct
 
 from certagent import pem_blocks
@@ -98,7 +99,7 @@ def _binary(content: bytes, path: str) -> Form | None:
     if not content.startswith(b"\x30"):
         with suppress(binascii.Error):
             der, bare = base64.b64decode(b"".join(content.split()), validate=True), True
-    for kind, part, what, remedy in _KINDS:
+    for kind, part, what, remedy in _kinds():
         if der.startswith(b"\x30") and _is_one(der, kind, part):
             if bare:
                 return Form(
@@ -116,43 +117,49 @@ def _is_one(der: bytes, kind: Any, part: Callable[[Any], object]) -> bool:
 
 
 _KEY = "`openssl pkey -inform DER -in {path} -out NEW`"
-# How to read it, what it must contain, what it is called, and what converts it.
-_KINDS: tuple[tuple[Any, Callable[[Any], object], str, str], ...] = (
-    (
-        x509.Certificate,
-        lambda it: it["tbs_certificate"]["validity"].native,
-        "a certificate in DER",
-        "`openssl x509 -inform DER -in {path} -out NEW`",
-    ),
-    (
-        csr.CertificationRequest,
-        lambda it: it["certification_request_info"]["subject_pk_info"].native,
-        "a certificate request (CSR) in DER",
-        "put the certificate that the CA issued for it there",
-    ),
-    (crl.CertificateList, lambda it: it["tbs_cert_list"]["this_update"].native, "a CRL in DER", "correct the path"),
-    (
-        cms.ContentInfo,
-        lambda it: it["content_type"].native == "signed_data",
-        "PKCS#7 in DER",
-        "`openssl pkcs7 -inform DER -print_certs -in {path} -out NEW`",
-    ),
-    (
-        pkcs12.Pfx,
-        lambda it: it["auth_safe"]["content_type"].native in ("data", "signed_data"),
-        _PKCS12,
-        "set `type: pkcs12`, or `openssl pkcs12 -in {path} -nodes -out NEW`",
-    ),
-    (keys.PrivateKeyInfo, lambda it: it["private_key_algorithm"]["algorithm"].native, "a private key in DER", _KEY),
-    (
-        keys.EncryptedPrivateKeyInfo,
-        lambda it: it["encryption_algorithm"]["algorithm"].dotted,
-        "an encrypted private key in DER",
-        _KEY,
-    ),
-    (keys.RSAPrivateKey, lambda it: it["modulus"].native > 0, "a private key in DER", _KEY),
-    (keys.ECPrivateKey, lambda it: it["private_key"].native, "a private key in DER", _KEY),
-)
+
+
+@cache
+def _kinds() -> tuple[tuple[Any, Callable[[Any], object], str, str], ...]:
+    """How to read each, what it must contain, what it is called, and what converts it."""
+    from asn1crypto import csr, pkcs12  # noqa: PLC0415 -- nothing else reads these
+
+    return (
+        (
+            x509.Certificate,
+            lambda it: it["tbs_certificate"]["validity"].native,
+            "a certificate in DER",
+            "`openssl x509 -inform DER -in {path} -out NEW`",
+        ),
+        (
+            csr.CertificationRequest,
+            lambda it: it["certification_request_info"]["subject_pk_info"].native,
+            "a certificate request (CSR) in DER",
+            "put the certificate that the CA issued for it there",
+        ),
+        (crl.CertificateList, lambda it: it["tbs_cert_list"]["this_update"].native, "a CRL in DER", "correct the path"),
+        (
+            cms.ContentInfo,
+            lambda it: it["content_type"].native == "signed_data",
+            "PKCS#7 in DER",
+            "`openssl pkcs7 -inform DER -print_certs -in {path} -out NEW`",
+        ),
+        (
+            pkcs12.Pfx,
+            lambda it: it["auth_safe"]["content_type"].native in ("data", "signed_data"),
+            _PKCS12,
+            "set `type: pkcs12`, or `openssl pkcs12 -in {path} -nodes -out NEW`",
+        ),
+        (keys.PrivateKeyInfo, lambda it: it["private_key_algorithm"]["algorithm"].native, "a private key in DER", _KEY),
+        (
+            keys.EncryptedPrivateKeyInfo,
+            lambda it: it["encryption_algorithm"]["algorithm"].dotted,
+            "an encrypted private key in DER",
+            _KEY,
+        ),
+        (keys.RSAPrivateKey, lambda it: it["modulus"].native > 0, "a private key in DER", _KEY),
+        (keys.ECPrivateKey, lambda it: it["private_key"].native, "a private key in DER", _KEY),
+    )
 
 
 # What cryptography decrypts (PKCS#8: RFC 8018 and RFC 7292; PKCS#1: OpenSSL's DEK-Info).

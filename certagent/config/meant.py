@@ -30,26 +30,26 @@ def likely_name(text: str) -> str:
     return "write dns:, ip:, email:, uri: or upn: and the name"
 
 
-_PAIR = re.compile(r"[A-Za-z][A-Za-z0-9.]*=[^=,+\\\"<>;#]+")
+_PAIR = r"[A-Za-z][A-Za-z0-9.]*=[^=,+\\\"<>;#]+"
 
 
 def likely_subject(text: str) -> str:
     """The hint for a subject not in RFC 4514 form: as OpenSSL prints it (spaces, slashes), or a name alone."""
     parts = re.split(r"/(?=\w+\s*=)" if text.startswith("/") else r"\s*[,;]\s*", text.strip().removeprefix("/"))
     pairs = [re.sub(r"\s*=\s*", "=", part.strip()) for part in parts]
-    if all(map(_PAIR.fullmatch, pairs)):
+    if all(re.fullmatch(_PAIR, pair) for pair in pairs):
         if pairs[-1].upper().startswith("CN="):
             pairs.reverse()  # OpenSSL begins with the country
         return f"did you mean {','.join(pairs)}?"
     return f"did you mean CN={text}?" if re.fullmatch(r"[\w*.-]+", text) else "write e.g. CN=web.example.net,O=Example"
 
 
-_LENGTH = re.compile(r"([0-9]{1,6}) *(?:(s)(?:ec(?:ond)?s?)?|(m)(?:in(?:ute)?s?)?|(h)(?:rs?|ours?)?|(d)(?:ays?)?)?")
+_LENGTH = r"([0-9]{1,6}) *(?:(s)(?:ec(?:ond)?s?)?|(m)(?:in(?:ute)?s?)?|(h)(?:rs?|ours?)?|(d)(?:ays?)?)?"
 
 
 def likely_duration(text: str) -> str:
     """The hint for an invalid duration: `30 days`, or a number without a unit."""
-    found = _LENGTH.fullmatch(text.strip().lower())
+    found = re.fullmatch(_LENGTH, text.strip().lower())
     if found is None:
         return "write e.g. 90s, 15m, 6h or 30d"
     number, *units = found.groups()

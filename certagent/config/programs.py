@@ -39,13 +39,12 @@ _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "fish", 
 _USUAL = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 # After one of these, a shell reads the words, on this host or another.
 _GIVE_TO_A_SHELL = _SHELLS | {"ssh", "su", "runuser", "eval"}
-_INTERPRETER = re.compile(rf"{'|'.join(sorted(_SHELLS))}|(python|perl|ruby|lua|php|node|tclsh)[0-9.]*")
-_SHELLS_OWN = re.compile(r"\.|cd|source|export|set|unset|eval|exec|trap|umask|ulimit|if|for|while|case")
-_OPERATOR = re.compile(r"[|&;]|\|\||&&|\|&|[0-9]*(<|<<|<<<|>|>>|>\|)(&[0-9-]|/\S*)?|&>>?(/\S*)?")
-_VARIABLE = re.compile(
-    r"(-{0,2}[\w.-]+=)?\$(\w+|\{\w+\})(/\S*)?|.*\$\{?CERTAGENT_.*|(-{0,2}[\w-]+=)?(`|\$\().*|~\w*/.*"
-)
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
+# As text, which is compiled where it is asked for: few words are.
+_INTERPRETER = rf"{'|'.join(sorted(_SHELLS))}|(python|perl|ruby|lua|php|node|tclsh)[0-9.]*"
+_SHELLS_OWN = r"\.|cd|source|export|set|unset|eval|exec|trap|umask|ulimit|if|for|while|case"
+_OPERATOR = r"[|&;]|\|\||&&|\|&|[0-9]*(<|<<|<<<|>|>>|>\|)(&[0-9-]|/\S*)?|&>>?(/\S*)?"
+_VARIABLE = r"(-{0,2}[\w.-]+=)?\$(\w+|\{\w+\})(/\S*)?|.*\$\{?CERTAGENT_.*|(-{0,2}[\w-]+=)?(`|\$\().*|~\w*/.*"
+_ASSIGNMENT = r"[A-Za-z_]\w*=.*"
 _ONE_BY_ONE = "write the program and each argument as separate words, or use [sh, -c, '…'] to run it in a shell"
 
 
@@ -75,16 +74,16 @@ def shell_fault(argv: Sequence[str]) -> Fault:
         if len(program.split()) > 1:
             first = printable(program.split()[0], 60)
             return "has a whole command line in one word, and no shell splits it", (f"separate the words: [{first}, …]")
-        if _ASSIGNMENT.fullmatch(program):
+        if re.fullmatch(_ASSIGNMENT, program):
             return (
                 "begins with a variable assignment, which only a shell understands",
                 f"write [env, {printable(program, 60)}, …]",
             )
-        if _SHELLS_OWN.fullmatch(program):
+        if re.fullmatch(_SHELLS_OWN, program):
             return f"begins with {program}, which is a shell builtin, not a program", _ONE_BY_ONE
     if program.rpartition("/")[2] in _SHELLS and (fault := _wrong_call(argv)):
         return fault
-    found = [word for word in _read_by_nobody(argv) if _OPERATOR.fullmatch(word) or _VARIABLE.fullmatch(word)]
+    found = [word for word in _read_by_nobody(argv) if re.fullmatch(f"{_OPERATOR}|{_VARIABLE}", word)]
     if not found:
         return None
     told = " and ".join(f"`{printable(word, 60)}`" for word in dict.fromkeys(found))
@@ -236,7 +235,7 @@ def _run(argv: Sequence[str]) -> Iterator[str]:
     head = _beginning(program)
     words = head.partition(b"\n")[0][2:].decode("utf-8", "replace").split() if head.startswith(b"#!") else []
     yield from (found for word in words[:2] if (found := find(word)))
-    if _INTERPRETER.fullmatch(program.rpartition("/")[2]):
+    if re.fullmatch(_INTERPRETER, program.rpartition("/")[2]):
         script = next((word for word in argv[1:] if not word.startswith("-")), "")
         if script.startswith("/"):
             yield script

@@ -65,8 +65,9 @@ def _keep_old(plan: Plan) -> None:
         return
     with explained(f"keep the old files in {previous}"):
         durable.make_directory(previous)
-        for stray in previous.glob(".*"):  # of a swap whose end a power cut took
-            stray.unlink()
+        for stray in previous.iterdir():
+            if stray.name.startswith("."):  # of a swap whose end a power cut took
+                stray.unlink()
         for file in plan.files:
             found = look_at(file.target, Path(plan.record.live))
             # People who could not read a file before must not get it when it is put back one day.
@@ -289,7 +290,7 @@ def _rotate_previous(record: Record) -> None:
     if not any(before.values()) or not previous.is_dir():
         return
     kept = {name: path for name in before if (path := _kept(record, name)).exists()}
-    for there in previous.glob("[!.]*"):
+    for there in [each for each in previous.iterdir() if not each.name.startswith(".")]:
         # What was kept has this name already, if an earlier call came so far.
         if there.name not in kept and digest(str(there)) != before.get(there.name):
             there.unlink()

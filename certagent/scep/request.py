@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from asn1crypto import cms, core, csr
+from asn1crypto import cms, core
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -121,6 +121,8 @@ _KEPT = frozenset(
 
 def csr_challenge(request: bytes) -> str | None:
     """The challengePassword in a DER PKCS#10 request; None if there is none. Raises TrustError."""
+    from asn1crypto import csr  # noqa: PLC0415 -- only CAs read requests
+
     with asn1.parsing("the request"):
         info = csr.CertificationRequest.load(request, strict=True)["certification_request_info"]
         for attribute in info["attributes"]:

@@ -6,7 +6,6 @@ Everything is read in one pass, and only the first 64 KiB: the server has not pr
 from __future__ import annotations
 
 import codecs
-import html
 import re
 from collections.abc import Iterator
 
@@ -75,6 +74,8 @@ def is_text(body: bytes) -> bool:
 
 def _shown(page: str) -> Iterator[str]:
     """The text between the tags; tags that end a line become a newline."""
+    import html  # noqa: PLC0415 -- two thousand names of characters, and few answers are pages
+
     before, *parts = page.split("<")
     yield html.unescape(before)
     unseen = ""  # what is being skipped: an element's name, or a comment

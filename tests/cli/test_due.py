@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certagent.cli import due
+from certagent.cli import at_rest
 from certagent.config.load import load_for_agent
 from certagent.transaction.journal import Phase
 
@@ -53,7 +53,7 @@ def test_the_others_are_looked_at_all_the_same(place: Place) -> None:
 
 def quiet(place: Place, at: datetime) -> list[str]:
     place.configure()
-    return list(due._quiet(load_for_agent(place.config), list(place.names), at))
+    return list(at_rest.outcomes(load_for_agent(place.config), list(place.names), at))
 
 
 def make_world_writable(place: Place) -> None:

@@ -22,6 +22,9 @@ NETWORK = ("requests", "urllib3", "ssl", "http", "email", "socket")
 CRYPTOGRAPHY = ("cryptography", "asn1crypto", "OpenSSL", "certagent.trust", "certagent.scep")
 DEAR = (*TRIALS, *AGENT, *NETWORK, *CRYPTOGRAPHY, "pkcs11", "rich", "ldap3", "dataclasses", "ctypes", "json")
 """What no command loads that only looks."""
+OTHERS = ("certagent.agent", "certagent.status", "certagent.keystore.pkcs12", "certagent.keystore.token.driver")
+UNASKED = (*OTHERS, "pkcs11", "rich", "ldap3", "asn1crypto.csr", "asn1crypto.pkcs12", "html", "difflib")
+"""What no renewal of PEM files loads that goes well."""
 
 NEVER = {
     ("status",): DEAR,
@@ -33,6 +36,7 @@ NEVER = {
     ("recover",): (*TRIALS, *AGENT, *NETWORK, *CRYPTOGRAPHY, "rich", "dataclasses"),
     ("check", "--offline"): (*TRIALS, *AGENT, "requests", "urllib3", "pkcs11", "rich", "ldap3"),
     ("renew", "--dry-run"): (*TRIALS, *AGENT, "requests", "urllib3", "pkcs11", "rich", "ldap3"),
+    ("renew", "--force", "web"): (*TRIALS, *AGENT, *UNASKED),
     ("enroll", "--force", "web"): (*TRIALS, *AGENT, "pkcs11", "rich", "ldap3"),
     ("scep", "getcaps", "--url", "URL"): (*TRIALS, *AGENT, "pkcs11", "rich", "ldap3"),
     ("schema",): (*TRIALS, *AGENT, *NETWORK, *CRYPTOGRAPHY, "pkcs11", "rich", "ldap3"),
