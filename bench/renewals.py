@@ -65,6 +65,8 @@ def beside_others(runs: int, sizes: tuple[int, int]) -> Iterator[Row]:
             word: partial(cost, argv, one.directory) for word, argv in {**ours, **others, **bare}.items()
         }
         actions |= {f"batch of {size}": partial(renewed, at, names[:size]) for size in sizes}
+        start_alone: Argv = [python(), HOME / "bench/libraries.py", one.lab.url]
+        actions["libraries"] = partial(cost, start_alone, one.directory)
         with certmonger_renewing(one.directory, one.lab) as daemon:
             seen = in_turn(runs, {**actions, "certmonger": daemon, "floor": partial(floor, "kept", large)})
     by_hand, batch = seen["renew --force device"], seen[f"batch of {large}"]
@@ -72,7 +74,8 @@ def beside_others(runs: int, sizes: tuple[int, int]) -> Iterator[Row]:
     peers = {f"{each}, ms": seen[each] for each in (*others, "certmonger")}
     yield Row(f"a renewal in a batch of {large}, key kept", batch, "ms CPU", 25, beside=alone)
     yield Row("the same ÷ strongSwan's pki", batch / seen["strongSwan's pki"], "×", 1, beside=peers)
-    yield Row("one renewal by hand, key kept", by_hand, "ms CPU", 230, beside=peers)
+    start = {"its libraries and one HTTP exchange, ms": seen["libraries"]}
+    yield Row("one renewal by hand, key kept", by_hand, "ms CPU", 230, beside=start | peers)
     for who in (*others, "certmonger"):
         ratio = {f"in a batch of {large}, ×": batch / seen[who]}
         yield Row(f"one renewal by hand ÷ {who}", by_hand / seen[who], "×", beside=ratio)

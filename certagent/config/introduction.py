@@ -3,6 +3,8 @@
 It is read and never written, so it is no keystore: no path here is one that a swap replaces.
 """
 
+from __future__ import annotations
+
 from typing import Annotated
 
 from msgspec import Meta

@@ -1,4 +1,4 @@
-"""Types that every command decodes have annotations that are values, not text.
+"""Types that commands decode every day have annotations that are values, not text.
 
 msgspec evaluates text once more in each process, 0.05 ms for each field. So these modules do without
 `from __future__ import annotations`, and put only what is not defined yet in quotes.
@@ -11,7 +11,7 @@ import importlib
 import pytest
 from msgspec import Struct
 
-CONFIGURATION = ("configuration", "authority", "keystores", "introduction", "parts")
+CONFIGURATION = ("configuration", "authority", "keystores", "parts")
 MEMORY = ("state", "lifetime", "host", "wall_clock", "trust.memory", "trust.next_ca")
 MODULES = [*(f"config.{each}" for each in CONFIGURATION), *MEMORY]
 
