@@ -30,6 +30,7 @@ Last = Literal["follow", "replace", "itself"]
 directory; then the link itself is replaced. "itself": do not follow it, the name itself is meant."""
 
 _NAMES = 100_000
+_CHUNK = 1 << 16  # bytes: Python makes room for all that a read may return
 _LINKS = 40  # the kernel's own limit
 _WALK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not make us wait for its writer
@@ -69,6 +70,10 @@ class Directory(Struct, frozen=True):
     def path(self) -> Path:
         return Path(self.place)
 
+    def place_of(self, name: str) -> str:
+        """The path of a name in it."""
+        return f"{self.place.rstrip('/')}/{name}"
+
     @property
     def closed(self) -> bool:
         """Whether only root and we can have put anything in it."""
@@ -103,7 +108,7 @@ class Directory(Struct, frozen=True):
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise KeystoreError(
-                    f"{self.path / name} became a symbolic link while certagent was reading it",
+                    f"{self.place_of(name)} became a symbolic link while certagent was reading it",
                     "find out which program changes it",
                 ) from None
             raise
@@ -111,14 +116,15 @@ class Directory(Struct, frozen=True):
     def _look(self, name: str, descriptor: int, limit: int) -> Look:
         status, content = os.fstat(descriptor), b""
         self._check(name, status)
-        while len(content) <= limit and (part := os.read(descriptor, limit + 1)):
+        most = min(max(status.st_size, _CHUNK), limit) + 1
+        while len(content) <= limit and (part := os.read(descriptor, most)):
             content += part
-        return Look(f"{self.place.rstrip('/')}/{name}", content, status, self.closed, _attributes(descriptor))
+        return Look(self.place_of(name), content, status, self.closed, _attributes(descriptor))
 
     def _check(self, name: str, status: os.stat_result) -> None:
         if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
             return
-        path = self.path / name
+        path = self.place_of(name)
         if not stat.S_ISREG(status.st_mode):
             what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise KeystoreError(f"{path} is {what}", "correct the path, or move away what is there")
@@ -176,7 +182,7 @@ class Place(Struct, frozen=True):
 
     @property
     def path(self) -> Path:
-        return self.directory.path / self.name
+        return Path(self.directory.place_of(self.name))
 
     def look(self, limit: int) -> Look | None:
         return self.directory.look(self.name, limit)
@@ -255,7 +261,7 @@ class _Walk:
         except FileNotFoundError as error:
             if is_last:
                 return ""
-            raise FileNotFoundError(error.errno, error.strerror, str(here.path / name)) from None
+            raise FileNotFoundError(error.errno, error.strerror, here.place_of(name)) from None
         self._held.append(descriptor)
         status = os.fstat(descriptor)
         if stat.S_ISLNK(status.st_mode):
@@ -264,10 +270,11 @@ class _Walk:
             return text
         if not is_last:
             if not stat.S_ISDIR(status.st_mode):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(here.path / name))
-            kept = owned.is_sticky(here.status) and {here.status.st_uid, status.st_uid} <= self._owners
-            place = f"{here.place.rstrip('/')}/{name}"
-            self._enter(place, descriptor, status, here.above if kept else here.doubt)
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), here.place_of(name))
+            above = here.doubt
+            if above and owned.is_sticky(here.status) and {here.status.st_uid, status.st_uid} <= self._owners:
+                above = here.above
+            self._enter(here.place_of(name), descriptor, status, above)
         return ""
 
     def _enter(self, place: str, descriptor: int, status: os.stat_result, above: str) -> None:
@@ -279,7 +286,7 @@ class _Walk:
         self._steps.append(Directory(place, descriptor, status, above, doubt))
 
     def _check_link(self, name: str, status: os.stat_result, text: str, *, is_last: bool) -> None:
-        path = self.here.path / name
+        path = self.here.place_of(name)
         self._links += 1
         if self._links > _LINKS:
             raise KeystoreError(f"{path} is a symbolic link that leads back to itself", "fix the links")

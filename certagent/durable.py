@@ -77,11 +77,12 @@ def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o600, dir_fd=dir_fd)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            give(file.fileno(), ownership)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            give(descriptor, ownership)
+            write_at(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except BaseException as fault:
         _unlink(path, dir_fd)
         if isinstance(fault, OSError):
@@ -244,9 +245,25 @@ def discard(path: Path) -> bool:
     return True
 
 
+_OWN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CHUNK = 1 << 16  # bytes: Python makes room for all that a read may return
+
+
 def open_own(path: Path | str) -> BinaryIO:
     """Open a file that we wrote ourselves for reading; refuses a link or pipe that somebody put in its place."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    return os.fdopen(os.open(path, _OWN), "rb")
+
+
+def beginning_of(path: Path | str, limit: int) -> bytes:
+    """What `open_own` opens, at most so many bytes of it. Raises OSError."""
+    descriptor = os.open(path, _OWN)
+    try:
+        found = bytearray()
+        while len(found) < limit and (part := os.read(descriptor, min(_CHUNK, limit - len(found)))):
+            found += part
+        return bytes(found)
+    finally:
+        os.close(descriptor)
 
 
 _LOOK = "look at the file, then move it away; certagent never does that by itself"
@@ -280,8 +297,7 @@ def read_own(path: Path | str) -> bytes | None:
     One that is larger than we write any is damaged: a broken file system may show a few bytes as many gigabytes.
     """
     try:
-        with open_own(path) as file:
-            content = file.read(LARGEST + 1)
+        content = beginning_of(path, LARGEST + 1)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -14,9 +14,9 @@ import pytest
 pytestmark = pytest.mark.needs("strace")
 
 FSYNCS = {
-    "of what a file holds": ("            os.fsync(file.fileno())\n    except", "            pass\n    except"),
+    "of what a file holds": ("            os.fsync(descriptor)\n        finally", "            pass\n        finally"),
     "of a record": ("            if durably:\n                os.fsync(file.fileno())\n", ""),
-    "of names": ("        os.fsync(descriptor)\n", "        pass\n"),
+    "of names": ("        os.fsync(descriptor)\n    finally", "        pass\n    finally"),
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import io
+import itertools
+import os
 import resource
 import shutil
 import stat
@@ -18,7 +19,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from certagent import durable
 from certagent.config.file_roles import FileRole
 from certagent.errors import StateError
 from certagent.keystore.swap_plan import Change, Record
@@ -213,17 +213,15 @@ def test_who_reads_while_a_record_is_appended_sees_no_damage(tmp_path: Path, mon
     journal, later = Journal(tmp_path), FULL.at(Phase.ACTIVATED)
     journal.write(FULL)
 
-    class AppendedMeanwhile(io.FileIO):
-        parts = 0
+    real, parts = os.read, itertools.count(1)
 
-        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-            self.parts += 1
-            if self.parts == 2:
-                monkeypatch.undo()
-                journal.write(later)
-            return super().readinto(buffer)
+    def appended_meanwhile(descriptor: int, most: int) -> bytes:
+        if next(parts) == 2:
+            monkeypatch.undo()
+            journal.write(later)
+        return real(descriptor, most)
 
-    monkeypatch.setattr(durable, "open_own", lambda path: io.BufferedReader(AppendedMeanwhile(path)))
+    monkeypatch.setattr(os, "read", appended_meanwhile)
     assert Journal(tmp_path).open() == later
 
 
