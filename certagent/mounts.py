@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -58,12 +58,13 @@ def mounted_at(path: str, own: Collection[Mount], every: Iterable[Mount]) -> lis
     return sorted({each.point for each in same if each.point != path or each not in own})
 
 
-def _all_mounts() -> Iterator[Mount]:
+def _all_mounts() -> list[Mount]:
+    found: list[Mount] = []
     seen: set[str] = set()
     try:
         processes = ["self", *filter(str.isdecimal, os.listdir("/proc"))]  # noqa: PTH208  as below
     except OSError:
-        return
+        return found
     for process in processes:
         try:
             namespace = os.readlink(f"/proc/{process}/ns/mnt")  # noqa: PTH115  of thousands of processes
@@ -71,19 +72,21 @@ def _all_mounts() -> Iterator[Mount]:
             continue
         if namespace not in seen:
             seen.add(namespace)
-            yield from _read(process)
+            found += _read(process)
+    return found
 
 
 def _read(process: str) -> tuple[Mount, ...]:
     try:
-        return _parsed(Path(f"/proc/{process}/mountinfo").read_text(errors="surrogateescape"))
+        with open(f"/proc/{process}/mountinfo", "rb", buffering=0) as file:  # noqa: PTH123  likewise
+            return _parsed(file.readall())
     except OSError:
         return ()
 
 
 @lru_cache(maxsize=32)  # a worker asks for each of its keystores, and hardly anything is mounted meanwhile
-def _parsed(text: str) -> tuple[Mount, ...]:
-    return tuple(mount for line in text.splitlines() if (mount := Mount.parse(line)) is not None)
+def _parsed(text: bytes) -> tuple[Mount, ...]:
+    return tuple(mount for line in os.fsdecode(text).splitlines() if (mount := Mount.parse(line)) is not None)
 
 
 def _unescaped(text: str) -> str:
