@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from certagent import owned
-from certagent.directories import reach
+from certagent.directories import Directory, reach
 from certagent.errors import KeystoreError, StateError
 
 Fault = tuple[str, str]
@@ -47,8 +47,14 @@ def directory_fault(path: Path) -> Fault | None:
             return None  # nobody can use it; the caller reports that itself
         # Below a sticky directory, such as /tmp, nobody can replace what we make.
         doubt = found.doubt if each == path or not owned.is_sticky(found.status) else found.above
-        return (doubt, f"check who put what there, then run chown root {each}, chmod go-w {each}") if doubt else None
+        return _doubted(each, doubt)
     return None
+
+
+def _doubted(directory: Path, doubt: str) -> Fault | None:
+    return (
+        (doubt, f"check who put what there, then run chown root {directory}, chmod go-w {directory}") if doubt else None
+    )
 
 
 def check_state(directory: Path, *, deep: bool = False) -> None:
@@ -56,8 +62,9 @@ def check_state(directory: Path, *, deep: bool = False) -> None:
 
     Opens nothing; missing files are fine. Raises StateError.
     """
-    owner = _owner(directory)
-    if owner is not None and owner not in owned.owners():
+    found, trusted = _found(directory), owned.owners()
+    owner = None if found is None else found.status.st_uid
+    if owner is not None and owner not in trusted:
         user = owned.name_of(owner)
         sudo = f"'#{user}'" if user.isdecimal() else user
         raise StateError(
@@ -65,20 +72,22 @@ def check_state(directory: Path, *, deep: bool = False) -> None:
             f"run it as that user: sudo -u {sudo} certagent …",
         )
     # Container platforms leave root's directory open, and nobody else can fix that. Then the names' owners count.
-    if owner in (None, os.geteuid()) and (fault := directory_fault(directory)):
-        raise StateError(f"{directory} is not trusted: {fault[0]}", fault[1])
+    if owner in (None, os.geteuid()):
+        fault = directory_fault(directory) if found is None else _doubted(directory, found.doubt)
+        if fault:
+            raise StateError(f"{directory} is not trusted: {fault[0]}", fault[1])
     for path, status in _names(directory, deep=deep):
-        if not stat.S_ISLNK(status.st_mode) and (fault := owned.fault(status, path)):
+        if not stat.S_ISLNK(status.st_mode) and (fault := owned.fault(status, path, trusted=trusted)):
             raise StateError(
                 f"{path} {fault[0]}, so somebody else may have changed it", f"check its content, then {fault[1]}"
             )
 
 
-def _owner(directory: Path) -> int | None:
-    """The owner's uid; None if it does not exist, or if somebody else's link leads to it."""
+def _found(directory: Path) -> Directory | None:
+    """As it is, no longer open; None if it does not exist, or if somebody else's link leads to it."""
     try:
         with reach(directory / _ANY, last="itself") as place:
-            return place.directory.status.st_uid
+            return place.directory
     except (OSError, KeystoreError):
         return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -26,14 +27,17 @@ def writable_by_others(status: os.stat_result) -> bool:
     return bool(status.st_mode & 0o022)
 
 
-def fault(status: os.stat_result, path: object, descriptor: int | None = None) -> tuple[str, str] | None:
+def fault(
+    status: os.stat_result, path: object, descriptor: int | None = None, trusted: Collection[int] | None = None
+) -> tuple[str, str] | None:
     """Why a file cannot be trusted, and what to do about it: it is not root's or ours, or others may write to it.
 
-    With a `descriptor` of it, our own group may write to it, see `others_may_write`.
+    With a `descriptor` of it, our own group may write to it, see `others_may_write`. `trusted`: the `owners`, if the
+    caller has them.
     """
     if writable_by_others(status) and (descriptor is None or others_may_write(descriptor, status)):
         return "is writable by its group or by everybody", f"run chmod go-w {path}"
-    if status.st_uid not in owners():
+    if status.st_uid not in (trusted or owners()):
         return "belongs neither to root nor to the user certagent runs as", f"run chown root {path}"
     return None
 
