@@ -141,8 +141,7 @@ def _read(der: bytes) -> Parts | None:
     if len(extensions) != len(dict(extensions)):
         return None  # RFC 5280 §4.2: which of two should count?
     constraints, usage = dict(extensions).get(_BASIC_CONSTRAINTS), dict(extensions).get(_KEY_USAGE)
-    basic = asn1_x509.BasicConstraints.load(constraints) if constraints is not None else None
-    limit = basic["path_len_constraint"].native if basic is not None else None
+    ca, path_length = _basic(constraints) if constraints is not None else (None, None)
     begins, ends = split(contents(validity))
     name, kind, bits, exponent = _key(key)
     return Parts(
@@ -160,9 +159,9 @@ def _read(der: bytes) -> Parts | None:
         exponent=exponent,
         digest=_digest(algorithm),
         version=int(core.Integer.load(contents(version))) + 1 if version is not None else 1,
-        ca=bool(basic["ca"].native) if basic is not None else None,
-        path_length=int(limit) if limit is not None else None,
-        usage=frozenset(asn1_x509.KeyUsage.load(usage).native) if usage is not None else None,
+        ca=ca,
+        path_length=path_length,
+        usage=_usage(usage) if usage is not None else None,
     )
 
 
@@ -215,6 +214,19 @@ def _key(der: bytes) -> tuple[str, str, int, int]:
         curve = info["algorithm"]["parameters"]
         return algorithm.dotted, (str(curve.native) if curve.name == "named" else "an unnamed curve"), 0, 0
     return algorithm.dotted, str(algorithm.native), 0, 0
+
+
+@lru_cache(maxsize=32)  # a CA writes the same into all its certificates
+def _basic(der: bytes) -> tuple[bool, int | None]:
+    """BasicConstraints: whether it is a CA, and its path length."""
+    basic = asn1_x509.BasicConstraints.load(der)
+    limit = basic["path_len_constraint"].native
+    return bool(basic["ca"].native), int(limit) if limit is not None else None
+
+
+@lru_cache(maxsize=32)
+def _usage(der: bytes) -> frozenset[str]:
+    return frozenset(asn1_x509.KeyUsage.load(der).native)
 
 
 @lru_cache(maxsize=32)

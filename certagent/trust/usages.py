@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from cryptography import x509
 
@@ -16,8 +17,11 @@ _USAGES = (*names.KEY_USAGES, "key_cert_sign", "crl_sign", "encipher_only", "dec
 def usage_words(source: x509.Certificate | x509.KeyUsage) -> frozenset[str] | None:
     """The key usages as words of the configuration (digital_signature …); None for a certificate without them."""
     usage = facts.key_usage(source) if isinstance(source, x509.Certificate) else source
-    if usage is None:
-        return None
+    return None if usage is None else _words(usage)
+
+
+@lru_cache(maxsize=32)  # the rules about one certificate ask a dozen times
+def _words(usage: x509.KeyUsage) -> frozenset[str]:
     agreed = usage.key_agreement  # the last two are only defined together with it
     return frozenset(word for word in _USAGES if (agreed or not word.endswith("_only")) and getattr(usage, word))
 
