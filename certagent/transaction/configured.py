@@ -63,17 +63,17 @@ class ConfiguredKeystore(Struct, frozen=True, dict=True):
         """What the configuration names for an enrollment."""
         return Named(self.introduction is not None, self.authority.challenge is not None)
 
-    @property
+    @cached_property
     def journal(self) -> Journal:
         """The journal of the open transaction."""
         return Journal(self.directory)
 
-    @property
+    @cached_property
     def rollover(self) -> Journal:
         """The journal of the rollover in preparation."""
         return Journal(self.directory, "rollover")
 
-    @property
+    @cached_property
     def owed(self) -> Journal:
         """The journal of hooks that the certificate in place still owes while its successor is made."""
         return Journal(self.directory, "owed")

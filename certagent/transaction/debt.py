@@ -33,10 +33,11 @@ def put_right(context: Context) -> bool:
     Returns whether there is still a debt.
     """
     journal = context.configured.owed
-    debt, current = journal.open(), context.journal.open()
+    debt = journal.open()
     if debt is None:
         journal.sweep()
         return False
+    current = context.journal.open()
     if (current is not None and not _waits(current)) or not _is_in_place(context, debt):
         activation.close(replace(context, journal=journal), debt, "superseded")
         return False

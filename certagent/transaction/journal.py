@@ -15,6 +15,7 @@ import os
 from collections.abc import Container
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -148,11 +149,11 @@ class Journal:
     def __init__(self, keystore_directory: Path, name: str = "transaction") -> None:
         self._place = f"{keystore_directory}/{name}"  # not a Path, which is slow for ten thousand keystores
 
-    @property
+    @cached_property
     def directory(self) -> Path:
         return Path(self._place)
 
-    @property
+    @cached_property
     def _file(self) -> Path:
         return Path(self._place, _FILE)
 
