@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
+from cryptography import x509
 
 from certagent import policy, state
 from certagent.certificate import serial_hex
@@ -22,14 +23,15 @@ from certagent.transaction.seen import arrival_of, see
 
 def went_well(context: Context, before: state.State, past: Past, result: Result) -> Outcome:
     """Nothing failed; whether earlier failures are forgotten depends on whether their cause is gone."""
-    situation = _look(context, past, before)
+    sight = _look(context, past, before)
+    situation = sight.situation
     waits_with_hooks = (
         result is Result.WAITING and situation.transaction is not None and situation.transaction.hooks_owed
     )
     came_no_further = waits_with_hooks or result in (Result.NOTHING, Result.STOPPED, Result.IN_PLACE)
     if not came_no_further or _settled(situation, context.clock()):
-        situation = msgspec.structs.replace(situation, past=Past())
-    return _remember(context, before, situation, result)
+        sight = msgspec.structs.replace(sight, situation=msgspec.structs.replace(situation, past=Past()))
+    return _remember(context, before, sight, result)
 
 
 def _settled(situation: Situation, now: datetime) -> bool:
@@ -101,34 +103,44 @@ def put_off(context: Context, before: state.State, refusal: RejectedError) -> st
     return msgspec.structs.replace(before, arrival=policy.as_any_other(before.arrival))
 
 
-def _look(context: Context, past: Past, before: state.State) -> Situation:
+class _Sight(msgspec.Struct, frozen=True):
+    """One look at the keystore. `watched`: the signatures of its files, taken before: they tell of any change since.
+
+    `seen`: what to show of the certificate; None if there is none, or it cannot be read.
+    """
+
+    watched: dict[str, str]
+    situation: Situation
+    seen: state.Seen | None = None
+
+
+def _look(context: Context, past: Past, before: state.State) -> _Sight:
     """Look again at what is there now; a person's wish counts once, not for the next step."""
     context = msgspec.structs.replace(context, at_once=False)
+    watched = state.watch(context.configured.keystore.watched())
     try:
         certificate = context.configured.keystore.read_certificate()
         situation = context.situation(certificate, past, before.rollover, before.arrival)
         if situation.transaction is None:  # in the middle of a swap, the key may be the newer one
             context.configured.keystore.check_key()
     except KeystoreError:
-        return msgspec.structs.replace(context.situation(None, past, before.rollover), readable=False)
-    return situation
+        situation = msgspec.structs.replace(context.situation(None, past, before.rollover), readable=False)
+        return _Sight(watched, situation)
+    return _Sight(watched, situation, _seen(context, certificate) if certificate is not None else None)
 
 
-def _seen(context: Context) -> state.Seen | None:
+def _seen(context: Context, certificate: x509.Certificate) -> state.Seen | None:
     configured = context.configured
     try:
-        certificate = configured.keystore.read_certificate()
-        if certificate is None:
-            return None
         return see(certificate, context.known(), configured.definition, configured.keystore.exposed())
     except CertagentError:  # whoever looks at it reports it
         return None
 
 
-def _remember(context: Context, before: state.State, situation: Situation, result: Result) -> Outcome:
+def _remember(context: Context, before: state.State, sight: _Sight, result: Result) -> Outcome:
     """Keep the keystore's condition, and when it needs attention next. `before` has the newest error."""
-    configured, past, track = context.configured, situation.past, before.rollover
-    found = assess(situation, context.clock())
+    configured, past, track = context.configured, sight.situation.past, before.rollover
+    found = assess(sight.situation, context.clock())
     state.save(
         configured.directory,
         state.State(
@@ -140,13 +152,13 @@ def _remember(context: Context, before: state.State, situation: Situation, resul
             last_error=(before.last_error if past.failures else None) or track.last_error,
             definition=configured.digest,
             authority=context.authorities.seen(configured.definition.authority),
-            watched=state.watch(configured.keystore.watched()),
+            watched=sight.watched,
             expiring_told_at=before.expiring_told_at,
             arrival=before.arrival,
             rollover=track,
             host=before.host,
             shared_key=before.shared_key,
-            seen=_seen(context) if situation.readable else None,
+            seen=sight.seen,
             wait=past.wait,
         ),
     )
