@@ -44,18 +44,19 @@ def stage(plan: Plan) -> None:
     Owner and mode are set before content. If it raises KeystoreError, it leaves nothing behind.
     """
     try:
-        _keep_old(plan)
-        if plan.record.way == "symlink":
-            _stage_generation(plan)
-        if plan.record.way != "symlink" or _renamed(plan.record):
-            _stage_beside(plan)
+        with _targets(plan.record) as held:
+            _keep_old(plan, held)
+            if plan.record.way == "symlink":
+                _stage_generation(plan)
+            if plan.record.way != "symlink" or _renamed(plan.record):
+                _stage_beside(plan, held)
     except KeystoreError:
         with suppress(KeystoreError):  # report the first error, not this one
             undo(plan.record)
         raise
 
 
-def _keep_old(plan: Plan) -> None:
+def _keep_old(plan: Plan, held: Targets) -> None:
     """Copy the files in place into `previous`, where their names are hidden until the swap is made.
 
     If nothing is in place, `previous` stays: it may hold the only pair that exists.
@@ -69,31 +70,30 @@ def _keep_old(plan: Plan) -> None:
             if stray.name.startswith("."):  # of a swap whose end a power cut took
                 stray.unlink()
         for file in plan.files:
-            found = look_at(file.target, Path(plan.record.live))
+            found = held.look(str(file.target))
             # People who could not read a file before must not get it when it is put back one day.
             if found is not None and not gives_away(found, file.ownership):
                 durable.write_new(_kept(plan.record, file.kept_name), found.content, kept_ownership(found))
         durable.sync_directory(previous)
 
 
-def _stage_beside(plan: Plan) -> None:
-    with _targets(plan.record) as held:
-        if plan.record.way == "in-place":
-            with explained(f"write to {Path(plan.record.generation).parent}"):
-                overwrite.stage(plan, held)
-        renamed = _renamed(plan.record)
-        for file, change in zip(plan.files, plan.record.changes, strict=True):
-            if change not in renamed:
-                continue
-            with explained(f"write beside {file.target}"):
-                directory = held.directory_of(change.target)
-                if change.old and not held.keep_beside(change.target, change.old):
-                    _copy(file.target, held.live, Path(change.old), directory)
-                if file.content is not None:
-                    staged = Path(change.staged).name
-                    durable.write_new(Path(staged), file.content, file.ownership, dir_fd=directory.descriptor)
-        with explained("make the new files durable"):
-            held.sync(change.target for change in renamed)
+def _stage_beside(plan: Plan, held: Targets) -> None:
+    if plan.record.way == "in-place":
+        with explained(f"write to {Path(plan.record.generation).parent}"):
+            overwrite.stage(plan, held)
+    renamed = _renamed(plan.record)
+    for file, change in zip(plan.files, plan.record.changes, strict=True):
+        if change not in renamed:
+            continue
+        with explained(f"write beside {file.target}"):
+            directory = held.directory_of(change.target)
+            if change.old and not held.keep_beside(change.target, change.old):
+                _copy(file.target, held.live, Path(change.old), directory)
+            if file.content is not None:
+                staged = Path(change.staged).name
+                durable.write_new(Path(staged), file.content, file.ownership, dir_fd=directory.descriptor)
+    with explained("make the new files durable"):
+        held.sync(change.target for change in renamed)
 
 
 def _stage_generation(plan: Plan) -> None:
@@ -327,7 +327,7 @@ def _sweep(record: Record) -> None:
 
 
 def _targets(record: Record) -> AbstractContextManager[Targets]:
-    return hold((Path(change.target) for change in record.changes), Path(record.live))
+    return hold((change.target for change in record.changes), Path(record.live))
 
 
 def _kept(record: Record, name: str) -> Path:

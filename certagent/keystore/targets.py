@@ -11,7 +11,7 @@ from pathlib import Path
 
 from certagent import durable
 from certagent.directories import Directory, Look, reach
-from certagent.keystore.files import LIMIT, explained, read_file
+from certagent.keystore.files import LIMIT, explained, look_at, read_own
 
 
 class Targets:
@@ -20,29 +20,39 @@ class Targets:
     `live` is where our own links lead. A directory that is gone counts as empty.
     """
 
-    def __init__(self, directories: dict[Path, Directory], live: Path) -> None:
+    def __init__(self, directories: dict[str, Directory], live: Path) -> None:
+        """`directories` by their paths, without the `/` at the end."""
         self._directories = directories
         self.live = live
 
     def directory_of(self, path: str) -> Directory:
         """The open directory of this path. Raises FileNotFoundError if it is gone."""
-        parent = Path(path).parent
-        if parent not in self._directories:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(parent))
-        return self._directories[parent]
+        directory, _ = self._place(path)
+        if directory is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(Path(path).parent))
+        return directory
+
+    def _place(self, path: str) -> tuple[Directory | None, str]:
+        """The open directory of this path, None if it is gone; and the name in it."""
+        parent, _, name = path.rpartition("/")
+        return self._directories.get(parent), name
 
     def link(self, path: str) -> str:
         """Where a symbolic link leads; empty for anything else."""
-        directory = self._directories.get(Path(path).parent)
-        return "" if directory is None else directory.link(Path(path).name)
+        directory, name = self._place(path)
+        return "" if directory is None else directory.link(name)
+
+    def look(self, path: str) -> Look | None:
+        """What a reader gets; None if there is nothing, or a link that does not lead into `live`."""
+        if text := self.link(path):
+            return look_at(Path(text)) if text.startswith(f"{self.live}/") else None
+        directory, name = self._place(path)
+        with explained(f"read {path}"):
+            return None if directory is None else directory.look(name, LIMIT)
 
     def digest(self, path: str) -> str | None:
         """SHA-256 of what a reader gets, in hex; None if there is nothing, or a link that does not lead into `live`."""
-        with explained(f"read {path}"):
-            if text := self.link(path):
-                return digest(text) if text.startswith(f"{self.live}/") else None
-            directory = self._directories.get(Path(path).parent)
-            look = None if directory is None else directory.look(Path(path).name, LIMIT)
+        look = self.look(path)
         return None if look is None else sha256(look.content)
 
     @contextmanager
@@ -76,31 +86,33 @@ class Targets:
     def unlink(self, *paths: str) -> None:
         """Missing files and empty paths are skipped."""
         for path in paths:
-            if path and (directory := self._directories.get(Path(path).parent)):
-                directory.unlink(Path(path).name)
+            directory, name = self._place(path)
+            if name and directory is not None:
+                directory.unlink(name)
 
     def sync(self, targets: Iterable[str]) -> None:
         """Make the names in the directories of these files durable."""
-        for parent in dict.fromkeys(Path(target).parent for target in targets):
+        for parent in dict.fromkeys(target.rpartition("/")[0] for target in targets):
             if directory := self._directories.get(parent):
                 durable.sync_directory(Path(), dir_fd=directory.descriptor)
 
 
 @contextmanager
-def hold(targets: Iterable[Path], live: Path) -> Iterator[Targets]:
+def hold(targets: Iterable[str], live: Path) -> Iterator[Targets]:
     """Open the directories of these files. Raises KeystoreError."""
     with ExitStack() as stack:
-        directories: dict[Path, Directory] = {}
+        directories: dict[str, Directory] = {}
         for target in targets:
-            if target.parent not in directories:
-                with explained(f"look at {target.parent}"), suppress(FileNotFoundError, NotADirectoryError):
-                    directories[target.parent] = stack.enter_context(reach(target, last="itself")).directory
+            parent, _, _ = target.rpartition("/")
+            if parent not in directories:
+                with explained(f"look at {parent or '/'}"), suppress(FileNotFoundError, NotADirectoryError):
+                    directories[parent] = stack.enter_context(reach(Path(target), last="itself")).directory
         yield Targets(directories, live)
 
 
 def digest(path: str) -> str | None:
     """SHA-256 of a file of our own, in hex; None if there is none. Raises KeystoreError."""
-    content = read_file(Path(path))
+    content = read_own(path)
     return None if content is None else sha256(content)
 
 
