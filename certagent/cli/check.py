@@ -248,7 +248,8 @@ def _files(keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Fi
 
 def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: Path) -> Findings:
     target, found = resolve(path, live), look_at(path, live)
-    keystore.check_target(target, found)
+    keeps_inode = keystore.keeps_inode(found)
+    keystore.check_target(target, over=keeps_inode)
     wanted = ownership(found, owner=definition.owner, group=definition.group, mode=definition.mode, default=0o600)
     if found is not None and (without := lost(found, wanted)):
         words = ", ".join(without)
@@ -256,7 +257,6 @@ def _file(path: Path, keystore: Keystore, definition: KeystoreDefinition, live: 
         yield Finding(Mark.WARNING, f"{target} has attributes that the new file will not have: {words}", hint)
     if found is not None:
         yield from _other_readers(found, definition.swap)
-    keeps_inode = keystore.keeps_inode(found)
     written, rights = (target, os.W_OK) if keeps_inode else (target.parent, os.W_OK | os.X_OK)
     if not os.access(written, rights, effective_ids=True):
         yield Finding(Mark.WRONG, f"{written} is not writable", check_state.AS_ROOT)

@@ -143,10 +143,10 @@ class Keystore(ABC):
         or it is a mount."""
 
     @abstractmethod
-    def check_target(self, target: Path, found: Look | None) -> None:
-        """Check whether this file, where `found` was, can be replaced, as far as that can be known. KeystoreError.
+    def check_target(self, target: Path, *, over: bool) -> None:
+        """Check whether this file can be replaced, as far as that can be known. KeystoreError.
 
-        `target`: with links resolved (files.resolve).
+        `target`: with links resolved (files.resolve). `over`: the new content is written into it (keeps_inode).
         """
 
     @abstractmethod

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from cryptography import x509
 from msgspec.structs import replace
 
-from certagent import durable, owned
+from certagent import durable
 from certagent.believed import directory_fault
 from certagent.certificate import to_pem
 from certagent.config.file_roles import FileRole
@@ -30,9 +30,9 @@ from certagent.keystore.files import (
     gives_away,
     goes_back,
     look_at,
+    look_unless_same,
     ownership,
     ownership_of_copy,
-    read_unless_same,
     resolve,
 )
 from certagent.keystore.hash_directory import A_NAME
@@ -100,6 +100,10 @@ class FileKeystore(Keystore, Generic[Definition]):
     def _shadow_file(self, shadow_id: str) -> Path:
         """The file with the key of a shadow, or with its name."""
         return shadow_files.find(self._shadows, shadow_id, self._older_shadow)
+
+    def _completed(self, shadow: Shadow, file: Path) -> Shadow:
+        """The shadow whose key is in this file, with its certificate if an older release began it."""
+        return shadow if file.parent == self._shadows else shadow_files.completed(shadow, file.parent)
 
     def read(self) -> Identity | None:
         return self._identity(self._paths)
@@ -216,13 +220,15 @@ class FileKeystore(Keystore, Generic[Definition]):
                 raise KeystoreError(f"{found.path} holds a private key, which would be overwritten", hint)
             owner, group = self._definition.owner, self._definition.group
             wanted = ownership(found, owner=owner, group=group, mode=None, default=0o600)
-            self._check_holder(found, wanted)
+            over = self.keeps_inode(found)
+            if found is not None and over and (fault := obstacles.shows_to_holder(found, wanted)):
+                raise fault
             target = resolve(self._paths[role], self._live)
-            self.check_target(target, found)
-            if not self.keeps_inode(found) and (fault := obstacles.cannot_be_given(target, wanted)):
+            self.check_target(target, over=over)
+            if not over and (fault := obstacles.cannot_be_given(target, wanted)):
                 raise fault  # a file that is written into keeps its owner
         if self._cas:
-            self.check_target(resolve(self._cas.path / A_NAME, self._live), None)
+            self.check_target(resolve(self._cas.path / A_NAME, self._live), over=False)
         self._check_live()
 
     def keeps_inode(self, found: Look | None) -> bool:
@@ -231,14 +237,14 @@ class FileKeystore(Keystore, Generic[Definition]):
         swap = self._definition.swap
         return swap == "in-place" or (swap is None and bool(self._mounts.of(found.place)))
 
-    def check_target(self, target: Path, found: Look | None) -> None:
+    def check_target(self, target: Path, *, over: bool) -> None:
         beside = f"{swap_plan.beside(target, '0' * 32).name}.old"
         points = {mount.point for mount in self._mounts.own}
-        if fault := obstacles.find(target, over=self.keeps_inode(found), beside=beside, mounts=points):
+        if fault := obstacles.find(target, over=over, beside=beside, mounts=points):
             raise fault
 
     def exposed(self) -> tuple[str, ...]:
-        found = [self._look(role).get(role) for role in self._paths if role.private]
+        found = [look_unless_same(path, self._live, self) for role, path in self._paths.items() if role.private]
         return tuple(
             f"{look.path} holds the private key and can be read by everybody on the host (mode "
             f"{look.status.st_mode & 0o777:04o})"
@@ -352,7 +358,8 @@ class FileKeystore(Keystore, Generic[Definition]):
             raise KeystoreError(f"two files of {self.name} are the same file through a symbolic link", hint)
         for file in files:
             look = found[file.role]
-            self._check_holder(look, file.ownership)
+            if look and file.inode_of and (fault := obstacles.shows_to_holder(look, file.ownership)):
+                raise fault
             if file.role in kept and look is not None and gives_away(look, file.ownership):
                 raise KeystoreError(
                     f"{file.target} is in a directory that others can write to, and replacing it would let them "
@@ -368,21 +375,10 @@ class FileKeystore(Keystore, Generic[Definition]):
     def _mounts(self) -> Mounts:
         return Mounts.read()
 
-    def _check_holder(self, found: Look | None, wanted: Ownership) -> None:
-        """Refuse to write into a file whose owner may hold it open but must not read the new content. KeystoreError."""
-        if found is None or not self.keeps_inode(found):
-            return
-        uid = found.status.st_uid
-        if wanted.uid not in (None, uid) and uid not in owned.owners():
-            raise KeystoreError(
-                f"{found.path} belongs to {owned.name_of(uid)}, who may have it open and could read what "
-                "is written into it for another owner",
-                "change its owner by hand (chown)",
-            )
-
     def _content(self, path: Path) -> bytes | None:
         """What a consumer gets when it reads this path. Raises KeystoreError."""
-        return read_unless_same(path, self._live, self)
+        look = look_unless_same(path, self._live, self)
+        return None if look is None else look.content
 
     def _ownership(self, role: FileRole, found: Look | None) -> Ownership:
         owner, group, mode = self._definition.owner, self._definition.group, self._definition.mode

@@ -73,8 +73,11 @@ def read_file(path: Path, own: Path | None = None) -> bytes | None:
     return None if look is None else look.content
 
 
-def read_unless_same(path: Path, own: Path, reader: object) -> bytes | None:
-    """Like `read_file`, but a file that is still the one that this `reader` read is not walked to again."""
+def look_unless_same(path: Path, own: Path, reader: object) -> Look | None:
+    """Like `look_at`, but a file that is still the one that this `reader` looked at is not walked to again.
+
+    What the look says of the directory (`closed`) may have changed meanwhile.
+    """
     known = _read.get((reader, path))
     if known is not None and known[0] == _mark_of(path):
         return known[1]
@@ -86,12 +89,12 @@ def read_unless_same(path: Path, own: Path, reader: object) -> bytes | None:
     if would_show(look.status.st_ctime_ns, began):
         if len(_read) == _KEPT:
             del _read[next(iter(_read))]
-        _read[reader, path] = _mark(look.status), look.content
-    return look.content
+        _read[reader, path] = _mark(look.status), look
+    return look
 
 
 _Mark = tuple[int, ...]
-_read: dict[tuple[object, Path], tuple[_Mark, bytes]] = {}
+_read: dict[tuple[object, Path], tuple[_Mark, Look]] = {}
 _KEPT = 8  # a process works on one keystore after the other
 
 
@@ -121,8 +124,7 @@ def read_own(path: Path | str) -> bytes | None:
     """The content of a file of our own, in the state directory; None if there is none. Raises KeystoreError."""
     with explained(f"read {path}"):
         try:
-            with durable.open_own(path) as file:
-                return file.read(LIMIT)
+            return durable.beginning_of(path, LIMIT)
         except FileNotFoundError:
             return None
 
@@ -141,7 +143,7 @@ def resolve(path: Path, live: Path) -> Path:
             hint = "create it, with the owner and mode the consumer needs"
             what = f"{path} is a symbolic link, and" if path.is_symlink() else f"{path}:"
             raise KeystoreError(f"{what} the directory {error.filename} does not exist", hint) from None
-        if found.is_relative_to(os.path.realpath(live)):
+        if f"{found}/".startswith(f"{os.path.realpath(live)}/"):
             hint = "configure the path that the consumer reads; certagent creates the link itself"
             raise KeystoreError(f"{path} is inside certagent's own {live}", hint)
     return found

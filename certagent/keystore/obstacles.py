@@ -12,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from certagent import owned
+from certagent.directories import Look
 from certagent.durable import Ownership
 from certagent.errors import KeystoreError
 
@@ -62,6 +63,18 @@ def cannot_be_given(target: Path, wanted: Ownership) -> KeystoreError | None:
         return KeystoreError(f"only root can give {target} its owner and group", "run certagent as root")
     hint = "give it back to the container or unit, or set `owner` and `group` to certagent's own"
     return KeystoreError(f"root without {lacking} cannot give {target} its owner and group", hint)
+
+
+def shows_to_holder(found: Look, wanted: Ownership) -> KeystoreError | None:
+    """Why a file must not be written into: its owner may hold it open but must not read the new content."""
+    uid = found.status.st_uid
+    if wanted.uid in (None, uid) or uid in owned.owners():
+        return None
+    return KeystoreError(
+        f"{found.path} belongs to {owned.name_of(uid)}, who may have it open and could read what "
+        "is written into it for another owner",
+        "change its owner by hand (chown)",
+    )
 
 
 def own_groups(directory: Path) -> list[int]:

@@ -15,7 +15,6 @@ from certagent.config.key_types import KeyType
 from certagent.config.keystores import PemKeystore
 from certagent.errors import KeystoreError
 from certagent.keys import PrivateKey
-from certagent.keystore import shadow_files
 from certagent.keystore.base import Identity, Shadow
 from certagent.keystore.certificate_files import (
     Certificates,
@@ -48,12 +47,13 @@ class PemFiles(FileKeystore[PemKeystore]):
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         file = self._shadow_file(shadow_id)
-        if read_own(file) is None:
-            key = self._key_in_place() if key_type is None else keys.generate(key_type)
+        content = read_own(file)
+        if content is None:
+            content = self._key_pem(self._key_in_place() if key_type is None else keys.generate(key_type))
             with explained(f"write the new key to {file}"):
                 durable.make_directory(file.parent)
-                durable.write(file, self._key_pem(key))
-        return self._shadow(shadow_id)
+                durable.write(file, content)
+        return self._completed(Shadow(shadow_id, self._loaded(content, str(file))), file)
 
     def check_key(self) -> None:
         if b"ENCRYPTED" not in (self._content(self._paths[FileRole.KEY]) or b""):
@@ -115,13 +115,6 @@ class PemFiles(FileKeystore[PemKeystore]):
     def _unfit_passphrase(self) -> KeystoreError:
         hint = f"use a passphrase of 1 to {_TOO_LONG - 1} bytes"
         return KeystoreError(f"the key_passphrase of {self.name} is empty or too long", hint)
-
-    def _shadow(self, shadow_id: str) -> Shadow:
-        file = self._shadow_file(shadow_id)
-        content = read_own(file)
-        if content is None:
-            raise KeystoreError(f"the shadow's key {file} is gone", "start the renewal again")
-        return shadow_files.completed(self._shadows, Shadow(shadow_id, self._loaded(content, str(file))))
 
     def _contents(
         self, shadow: Shadow, certificate: x509.Certificate, trusted: Certificates, found: Found

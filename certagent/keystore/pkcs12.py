@@ -58,13 +58,14 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         file = self._shadow_file(shadow_id)
-        if read_own(file) is None:
+        content = read_own(file)
+        if content is None:
             key = self._key_in_place() if key_type is None else keys.generate(key_type)
             content = pkcs12_codec.dump(pkcs12_codec.entry(key, (), self.name, self._password), self._password)
             with explained(f"write the new key to {file}"):
                 durable.make_directory(file.parent)
                 durable.write(file, content)
-        return self._shadow(shadow_id)
+        return self._shadow(shadow_id, file, content)
 
     def check_targets(self) -> None:
         super().check_targets()
@@ -161,9 +162,8 @@ class Pkcs12File(FileKeystore[Pkcs12Keystore]):
             raise KeystoreError(f"{file} holds {len(found)} private keys", f"set friendly_name to one of: {names}")
         return found[0] if found else None
 
-    def _shadow(self, shadow_id: str) -> Shadow:
-        file = self._shadow_file(shadow_id)
-        bags = self._bags(file, read_own(file))
+    def _shadow(self, shadow_id: str, file: Path, content: bytes) -> Shadow:
+        bags = self._bags(file, content)
         key_bag = next((bag for bag in bags if bag.kind is Kind.KEY), None)
         if key_bag is None:
             raise KeystoreError(f"the shadow's key {file} is gone", "start the renewal again")

@@ -20,7 +20,7 @@ from certagent.keystore.files import read_own
 
 def find(shadows: Path, shadow_id: str, name: str) -> Path:
     """The file of a shadow: `shadow/ID.pem`, or `shadow/ID/NAME` of an older release. It need not exist."""
-    older = shadows / shadow_id / name
+    older = shadows.joinpath(shadow_id, name)
     return older if older.exists() else shadows / f"{shadow_id}{older.suffix}"
 
 
@@ -31,9 +31,8 @@ def sweep(shadows: Path, keep: Collection[str]) -> None:
             durable.discard(other)  # if a power cut brings it back, the next sweep finds it
 
 
-def completed(shadows: Path, shadow: Shadow) -> Shadow:
-    """The shadow, with the certificate that an older release kept there, if one did. Raises KeystoreError."""
-    directory = shadows / shadow.id
+def completed(shadow: Shadow, directory: Path) -> Shadow:
+    """The shadow, with the certificate that an older release kept in its directory, if it did. Raises KeystoreError."""
     content = read_own(directory / "certificate.pem")
     if content is None:
         return shadow

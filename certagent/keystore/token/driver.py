@@ -23,7 +23,7 @@ from certagent.directories import Look
 from certagent.errors import KeystoreError
 from certagent.installed import lacking
 from certagent.keys import PrivateKey
-from certagent.keystore import shadow_files, swap_plan
+from certagent.keystore import swap_plan
 from certagent.keystore.base import Identity, Remark, Shadow, fits
 from certagent.keystore.certificate_files import (
     Certificates,
@@ -115,17 +115,22 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
 
     def create_shadow(self, shadow_id: str, key_type: KeyType | None) -> Shadow:
         file = self._shadow_file(shadow_id)
-        if read_own(file) is None:
+        content = read_own(file)
+        if content is None:
             if key_type is None:
                 self._key_in_place()  # raises an error if there is none
                 key_id = self._key_id(self._paths[FileRole.URI])
             else:
                 key_id = _new_id(shadow_id)
                 self._own.make_key(key_id.hex(), key_type)
+            content = f"{TokenUri(self._token.uri.token, key_id)}\n".encode()
             with explained(f"write {file}"):
                 durable.make_directory(file.parent)
-                durable.write(file, f"{TokenUri(self._token.uri.token, key_id)}\n".encode())
-        return self._shadow(shadow_id)
+                durable.write(file, content)
+        key = self._load(key_id_of(read_uri(file, content), file))
+        if key is None:
+            raise KeystoreError(f"the shadow's key {shadow_id} is gone from {self._token}", "start the renewal again")
+        return self._completed(Shadow(shadow_id, key), file)
 
     def complete_shadow(self, shadow: Shadow, certificate: x509.Certificate, chain: Certificates) -> Shadow:
         complete = super().complete_shadow(shadow, certificate, chain)
@@ -279,13 +284,6 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
     def _key_id(self, path: Path) -> bytes:
         """The ID of the key that this file names; empty if there is no such file."""
         return key_id_in(path, self._content(path))
-
-    def _shadow(self, shadow_id: str) -> Shadow:
-        file = self._shadow_file(shadow_id)
-        key = self._load(key_id_of(read_uri(file, read_own(file)), file))
-        if key is None:
-            raise KeystoreError(f"the shadow's key {shadow_id} is gone from {self._token}", "start the renewal again")
-        return shadow_files.completed(self._shadows, Shadow(shadow_id, key))
 
     def _put_certificate(self, key_id: str, certificate: x509.Certificate) -> None:
         if self._definition.certificate_object:
