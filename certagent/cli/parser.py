@@ -32,6 +32,10 @@ COMMON = ("config", "json", "verbose", "quiet", "debug")
 """Options that may be on either side of a command, by their `dest`."""
 
 
+_SWITCHES = ("-v", "--verbose", "-q", "--quiet", "--json", "--debug")
+"""Those of them that take no value."""
+
+
 class Help(argparse.HelpFormatter):
     """Examples stay as they are written; everything else is wrapped."""
 
@@ -164,7 +168,7 @@ def summaries(parser: argparse.ArgumentParser) -> dict[str, str]:
 def build(argv: Sequence[str], *, whole: bool = False) -> Parser:
     """The parser. Commands with arguments of their own add them if `argv` names the command, or with `whole`.
 
-    Where `argv` begins with a command, the others are not needed, and left out.
+    Where `argv` names a command, the others are not needed, and left out.
     """
     parser = Parser(prog="certagent", description=f"{_ABOUT}\n\n{_MORE}", epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"certagent {__version__}")
@@ -196,9 +200,16 @@ def _add_own(made: Parser, command: commands.Command, *, whole: bool) -> None:
 
 
 def _needed(argv: Sequence[str]) -> Sequence[str]:
-    """The command that `argv` begins with; else all, for whoever asks for help or mistypes one."""
-    first = argv[2:3] if argv[:1] and argv[0] in ("-c", "--config") else argv[:1]
-    return first if first and first[0] in commands.COMMANDS else tuple(commands.COMMANDS)
+    """The command that `argv` names, also after common options; else all, for whoever asks for help or mistypes one."""
+    words = iter(argv)
+    for word in words:
+        if word in commands.COMMANDS:
+            return (word,)
+        if word in ("-c", "--config"):
+            next(words, None)
+        elif word not in _SWITCHES:
+            break
+    return tuple(commands.COMMANDS)
 
 
 def _add_common(parser: argparse.ArgumentParser, takes: Sequence[str], *, top: bool = False) -> None:

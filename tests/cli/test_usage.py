@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from certagent.cli.commands import COMMANDS
 from certagent.cli.main import main
 from certagent.cli.parser import Parser, build, read, subparsers
 from certagent.config.values import Fingerprint
@@ -74,6 +75,29 @@ OFFERED = [
     pytest.param([], "`certagent enroll --help`", id="none"),
     pytest.param([f"n{number}" for number in range(40)], "`certagent enroll --help`", id="too many for a line"),
 ]
+
+
+ALONE = [
+    pytest.param(["renew", "web"], id="at the beginning"),
+    pytest.param(["-c", "status", "renew"], id="after a file"),
+    pytest.param(["-q", "--json", "--config", "FILE", "--debug", "renew"], id="after common options"),
+]
+ALL = [
+    pytest.param(["--help", "renew"], id="help"),
+    pytest.param(["--conf", "FILE", "renew"], id="a short form"),
+    pytest.param(["rnew", "renew"], id="misspelt"),
+    pytest.param(["-c"], id="none"),
+]
+
+
+@pytest.mark.parametrize("words", ALONE)
+def test_a_command_that_is_named_is_made_alone(words: list[str]) -> None:
+    assert [list(found) for found in subparsers(build(words))] == [["renew"]]
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_otherwise_every_command_is_made(words: list[str]) -> None:
+    assert [list(found) for found in subparsers(build(words))] == [list(COMMANDS)]
 
 
 @pytest.mark.parametrize(("names", "hint"), OFFERED)
