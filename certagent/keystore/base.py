@@ -91,11 +91,12 @@ class Keystore(ABC):
 
     @abstractmethod
     def complete_shadow(
-        self, shadow: Shadow, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...]
+        self, shadow: Shadow, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...], *, tried: bool = False
     ) -> Shadow:
         """The shadow with the certificate issued for its key; whoever calls keeps both certificate and chain.
 
-        Raises KeystoreError if the key does not fit.
+        `tried`: the key has just signed in a TLS handshake, and the certificate verified it. Otherwise both are tried
+        here. Raises KeystoreError if the key does not fit.
         """
 
     @abstractmethod

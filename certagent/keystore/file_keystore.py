@@ -109,9 +109,12 @@ class FileKeystore(Keystore, Generic[Definition]):
         return self._identity(self._paths)
 
     def complete_shadow(
-        self, shadow: Shadow, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...]
+        self, shadow: Shadow, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...], *, tried: bool = False
     ) -> Shadow:
-        self._prove(shadow.key, certificate, self._key_place(shadow.id))
+        if tried:
+            self._proven = shadow.key, certificate
+        else:
+            self._prove(shadow.key, certificate, self._key_place(shadow.id))
         return replace(shadow, certificate=certificate, chain=chain)
 
     def plan_activation(self, shadow: Shadow, trusted: tuple[x509.Certificate, ...]) -> swap_plan.Plan:

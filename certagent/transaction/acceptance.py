@@ -104,8 +104,8 @@ def _accepted(
         terms=terms,
         may_begin=issuer.not_valid_after_utc if transaction.kind is Kind.ROLLOVER else None,
     )
-    _try_out(context, Identity(shadow.key, mine, chain), asked, terms)
-    context.configured.keystore.complete_shadow(shadow, mine, chain)
+    tried = _try_out(context, Identity(shadow.key, mine, chain), asked, terms)
+    context.configured.keystore.complete_shadow(shadow, mine, chain, tried=tried)
     return context.journal.write(
         transaction.at(
             Phase.ISSUED,
@@ -132,15 +132,18 @@ def check_use(context: Context, transaction: Transaction, shadow: Shadow) -> Non
         raise AbandonedError(f"the new certificate is no longer usable: {refusal}", refusal.hint) from None
 
 
-def _try_out(context: Context, identity: Identity, asked: Asked, terms: Terms) -> None:
-    prove_use(
+def _try_out(context: Context, identity: Identity, asked: Asked, terms: Terms) -> bool:
+    """Whether there was a TLS handshake, in which the key signed for its certificate. Raises UnfitError."""
+    for_tls = roles(identity.certificate, asked, terms)
+    untried = prove_use(
         identity.key,
         identity.certificate,
         identity.chain,
-        roles=roles(identity.certificate, asked, terms),
+        roles=for_tls,
         at=context.clock(),
         weak=not {"sha1", "md5"}.isdisjoint(context.configured.authority.accept),
     )
+    return bool(for_tls and identity.chain) and not untried
 
 
 def _asked(context: Context, transaction: Transaction, shadow: Shadow) -> Asked:

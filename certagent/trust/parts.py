@@ -173,7 +173,7 @@ _BASIC_CONSTRAINTS, _KEY_USAGE = b"\x06\x03\x55\x1d\x13", b"\x06\x03\x55\x1d\x0f
 
 def _check_tags(elements: Sequence[bytes], tags: bytes) -> None:
     """Raises ValueError."""
-    if bytes(element[0] for element in elements) != tags:
+    if bytes([element[0] for element in elements]) != tags:
         raise ValueError("not the fields of a certificate")
 
 

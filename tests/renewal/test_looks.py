@@ -1,4 +1,4 @@
-"""How often a renewal looks at the same files: each walk to a file, and each read, is a part of its CPU.
+"""How often a renewal looks at the same files, and tries the same key: each time is a part of its CPU.
 
 Why it looks again at all: docs/decisions, 37 (walks), 50 (journals), 51 (what is not walked to again).
 """
@@ -10,8 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
-from certagent.keystore import files
+from certagent import keys
+from certagent.keystore import base, file_keystore, files
 from certagent.transaction.renewal import Wish
 from certagent.transaction.report import Result
 from tests.renewal.site import Site
@@ -52,3 +54,20 @@ def test_a_renewal_looks_so_often_at_most(
     assert opened[Path("/")] <= walks
     of_the_shadow = {path: count for path, count in opened.items() if path.parent.name == "shadow"}
     assert sum(of_the_shadow.values()) <= 5, of_the_shadow  # it is written once, and read by four steps
+
+
+@pytest.mark.parametrize("keystore", ["", "key_type: ec:p256", "rekey: never"])
+def test_a_key_that_a_handshake_tried_is_not_tried_by_a_signature(
+    keystore: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def counting(key: keys.PrivateKey, certificate: x509.Certificate, where: str) -> None:
+        tried.append(where)
+        base.prove_pair(key, certificate, where)
+
+    monkeypatch.setattr(file_keystore, "prove_pair", counting)
+    site.write(keystore)
+    assert site.run().result is Result.ENROLLED
+    assert site.run(Wish.RENEW).result is Result.RENEWED
+    assert tried == []

@@ -132,8 +132,10 @@ class Pkcs11Token(FileKeystore[Pkcs11Keystore]):
             raise KeystoreError(f"the shadow's key {shadow_id} is gone from {self._token}", "start the renewal again")
         return self._completed(Shadow(shadow_id, key), file)
 
-    def complete_shadow(self, shadow: Shadow, certificate: x509.Certificate, chain: Certificates) -> Shadow:
-        complete = super().complete_shadow(shadow, certificate, chain)
+    def complete_shadow(
+        self, shadow: Shadow, certificate: x509.Certificate, chain: Certificates, *, tried: bool = False
+    ) -> Shadow:
+        complete = super().complete_shadow(shadow, certificate, chain, tried=tried)
         key_id = _new_id(shadow.id).hex()
         if key_id in self._own.ids():  # otherwise the key in place is kept, with its old certificate
             self._put_certificate(key_id, certificate)
