@@ -56,6 +56,11 @@ def test_a_command_does_not_load(words: tuple[str, ...], never: tuple[str, ...],
     assert not {each for each in never if each in loaded}
 
 
+def test_what_is_loaded_is_never_searched_for_garbage() -> None:
+    argv = [sys.executable, "-c", "import gc, certagent.cli; print(gc.get_freeze_count() > 1000)"]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout == "True\n"
+
+
 LEFT = "import atexit, gc; atexit.register(lambda: print(len(gc.get_objects()) < 20, file=sys.stderr))"
 
 
