@@ -18,6 +18,15 @@ from certagent.cli import streams
 from tests.waiting import PATIENCE
 
 
+@pytest.fixture(autouse=True)
+def _a_channel_for_each_test() -> Iterator[None]:
+    """A process keeps its own until it ends; left to the end of the tests, it would be told as never closed."""
+    yield
+    if journald._channel.cache_info().currsize:
+        journald._channel().close()
+        journald._channel.cache_clear()
+
+
 @pytest.fixture
 def listening(tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
