@@ -262,11 +262,13 @@ class Transport:
         raise TransientError(f"{self.host} redirects in circles", "set the authority's url to the final address")
 
     def _send(self, exchange: _Exchange, url: str) -> requests.Response:
-        return self._session.request(
-            exchange.method,
-            url,
-            data=exchange.body,
-            headers={"Content-Type": "application/x-pki-message"} if exchange.body is not None else None,
+        what = {"Content-Type": "application/x-pki-message"} if exchange.body is not None else {}
+        headers = {**self._session.headers, **what}
+        request = requests.Request(
+            exchange.method, url, headers=headers, data=exchange.body, cookies=self._session.cookies
+        )
+        return self._session.send(  # not `request`, which merges settings of its own that we do not have
+            request.prepare(),
             proxies=self._proxies_for(url),
             timeout=max(0.001, exchange.deadline - time.monotonic()),
             allow_redirects=False,

@@ -92,6 +92,25 @@ def query(server: Server) -> dict[str, list[str]]:
 # ── what is sent ──
 
 
+def test_what_a_request_says(server: Server) -> None:
+    """A load balancer knows by its cookie which server has the transaction."""
+    server.behaviour = answer(200, b"ok", Set_Cookie="server=2; Path=/")
+    client = transport(server.url)
+    client.get("GetCACaps")
+    client.post("PKIOperation", b"message")
+    first, second = (dict(each.headers) for each in server.seen)
+    always = {
+        "Host": f"127.0.0.1:{server.server_port}",
+        "User-Agent": "certagent",
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "Connection": "keep-alive",
+    }
+    assert first == always
+    message = {"Content-Type": "application/x-pki-message", "Content-Length": "7"}
+    assert second == {**always, **message, "Cookie": "server=2"}
+
+
 def test_get_carries_base64_percent_encoded(server: Server) -> None:
     server.behaviour = answer(200, b"yes")
     message = bytes(range(256))
