@@ -8,6 +8,7 @@ import argparse
 import sys
 
 from certagent.errors import ConfigError
+from certagent.uncollected import collect_what_loading_left
 
 # Each function imports what its own process needs.
 
@@ -17,6 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _tell_the_agent(arguments)
     from certagent.agent import loop  # noqa: PLC0415
 
+    collect_what_loading_left()
     return loop.run(arguments.config, verbose=arguments.verbose)
 
 
