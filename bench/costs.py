@@ -60,13 +60,18 @@ def children_of(process: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-def in_turn(runs: int, actions: Mapping[str, Callable[[], float]]) -> dict[str, float]:
-    """The least of each, measured one after the other, round after round: what disturbs a process only adds to it."""
+def in_turn(
+    runs: int, actions: Mapping[str, Callable[[], float]], *, of: Callable[[Sequence[float]], float] = min
+) -> dict[str, float]:
+    """The least of each, measured one after the other, round after round: what disturbs a process only adds to it.
+
+    `of`: what is taken of the rounds instead, where chance has a part in the cost.
+    """
     seen: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(runs):
         for name, action in actions.items():
             seen[name].append(action())
-    return {name: min(figures) for name, figures in seen.items()}
+    return {name: of(figures) for name, figures in seen.items()}
 
 
 def fsyncs(argv: Argv, directory: Path) -> int:

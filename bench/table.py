@@ -1,4 +1,4 @@
-"""Every figure of docs/performance.md, measured in one run: `make bench`, about eight minutes on two idle cores.
+"""Every figure of docs/performance.md, measured in one run: `make bench`, about ten minutes on two idle cores.
 
 python -m bench.table                 writes performance.json, .svg and the table in performance.md, all in docs
 python -m bench.table --quick         fewer of everything, in two minutes; writes them to the temporary directory
@@ -29,7 +29,7 @@ from bench.storm import storms
 Part = Callable[[], Iterator[Row]]
 
 PARTS: dict[str, Part] = {
-    "batches": partial(renewals.batches, 3, (25, 100)),
+    "batches": partial(renewals.batches, 4, (25, 100)),
     "others": partial(renewals.beside_others, 9, (25, 100)),
     "disk": renewals.disk,
     "storms": partial(storms, 2000),
