@@ -51,10 +51,11 @@ def renewed(at: Site, names: list[str]) -> float:
 IDLE = {"renew --due": "renew --due, nothing due", "status": "status", "history device": "history"}
 
 
-def beside_others(runs: int, sizes: tuple[int, int]) -> Iterator[Row]:
-    """With the key kept: in a batch, and each command as a person types it, all in turn with other clients."""
-    usual, large = sizes
-    names = [f"kept{number}" for number in range(large)]
+def beside_others(runs: int, sizes: tuple[int, int, int]) -> Iterator[Row]:
+    """With the key kept: in a batch (a usual one, that of a storm, more in one command than the agent gives a worker),
+    and each command as a person types it, all in turn with other clients."""
+    usual, large, whole = sizes
+    names = [f"kept{number}" for number in range(whole)]
     with site(dict.fromkeys(names, KINDS["kept"])) as at, site({"device": KINDS["kept"]}) as one:
         others = commands(one.directory, one.lab, one.directory / "device.key", one.directory / "device.pem")
         libraries = "import cryptography.x509, asn1crypto.cms, msgspec, yaml"
@@ -72,7 +73,10 @@ def beside_others(runs: int, sizes: tuple[int, int]) -> Iterator[Row]:
         with certmonger_renewing(one.directory, one.lab) as daemon:
             seen = in_turn(runs, {**actions, "certmonger": daemon, "floor": partial(floor, "kept", large)})
     by_hand, batch = seen["renew --force device"], seen[f"batch of {large}"]
-    alone = {"the cryptography alone, ms": seen["floor"], f"in a batch of {usual}, ms": seen[f"batch of {usual}"]}
+    alone = {
+        "the cryptography alone, ms": seen["floor"],
+        **{f"in a batch of {size}, ms": seen[f"batch of {size}"] for size in (usual, whole)},
+    }
     peers = {f"{each}, ms": seen[each] for each in (*others, "certmonger")}
     yield Row(f"a renewal in a batch of {large}, key kept", batch, "ms CPU", 25, beside=alone)
     yield Row("the same ÷ strongSwan's pki", batch / seen["strongSwan's pki"], "×", 1, beside=peers)

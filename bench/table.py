@@ -30,7 +30,7 @@ Part = Callable[[], Iterator[Row]]
 
 PARTS: dict[str, Part] = {
     "batches": partial(renewals.batches, 4, (25, 100)),
-    "others": partial(renewals.beside_others, 9, (25, 100)),
+    "others": partial(renewals.beside_others, 9, (25, 100, 200)),
     "disk": renewals.disk,
     "storms": partial(storms, 2000),
     "installed": partial(growth.installed, (10, 100, 1000)),
@@ -39,7 +39,7 @@ PARTS: dict[str, Part] = {
 }
 QUICK: dict[str, Part] = {
     "batches": partial(renewals.batches, 1, (2, 5)),
-    "others": partial(renewals.beside_others, 2, (2, 5)),
+    "others": partial(renewals.beside_others, 2, (2, 5, 10)),
     "disk": renewals.disk,
     "storms": partial(storms, 20),
     "installed": partial(growth.installed, (1, 10, 100)),
