@@ -123,7 +123,7 @@ fuzz: $(VENV)/.dev ## the coverage-guided fuzzers, SECONDS_EACH=60 for each pars
 	@$(LOCKED_PIP) --editable '.[dev,fuzz]'
 	@$(VENV)/bin/python -m tests.fuzz.run --seconds $(SECONDS_EACH) $(TARGET)
 
-bench: $(VENV)/.dev packages ## every figure of docs/performance.md, beside other clients: about ten minutes
+bench: $(VENV)/.dev packages ## every figure of docs/performance.md, beside other clients: ten to thirteen minutes
 	@$(VENV)/bin/python -m bench.table
 
 simulate: $(VENV)/.dev ## lives of devices on a simulated clock: SEED=0 LIVES=400 YEARS=5 (about ten minutes)

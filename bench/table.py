@@ -1,4 +1,4 @@
-"""Every figure of docs/performance.md, measured in one run: `make bench`, about ten minutes on two idle cores.
+"""Every figure of docs/performance.md, measured in one run: `make bench`, ten to thirteen minutes on two idle cores.
 
 python -m bench.table                 writes performance.json, .svg and the table in performance.md, all in docs
 python -m bench.table --quick         fewer of everything, in two minutes; writes them to the temporary directory
