@@ -74,13 +74,21 @@ def write_new(path: Path, content: bytes, ownership: Ownership = PRIVATE, *, dir
     """
     _unlink(path, dir_fd)
     # O_EXCL | O_NOFOLLOW: next to a consumer's file, the directory may belong to another user.
+    with _new(path, dir_fd) as descriptor:
+        give(descriptor, ownership)
+        write_at(descriptor, content)
+        os.fsync(descriptor)
+
+
+@contextmanager
+def _new(path: Path, dir_fd: int | None = None) -> Iterator[int]:
+    """A file that does not exist yet, for us alone, open for writing. Raises OSError; nothing is left if what follows
+    fails."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600, dir_fd=dir_fd)
+    descriptor = os.open(path, flags, PRIVATE.mode, dir_fd=dir_fd)
     try:
         try:
-            give(descriptor, ownership)
-            write_at(descriptor, content)
-            os.fsync(descriptor)
+            yield descriptor
         finally:
             os.close(descriptor)
     except BaseException as fault:
@@ -178,16 +186,8 @@ def begin(path: Path, content: bytes) -> None:
     """Make a file of our own that does not exist yet. Until it is next made durable, a power cut may leave any part of
     it, or none. Raises OSError (and then leaves nothing behind).
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, PRIVATE.mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-    except BaseException as fault:
-        _unlink(path, None)
-        if isinstance(fault, OSError):
-            fault.filename = fault.filename or str(path)
-        raise
+    with _new(path) as descriptor:
+        write_at(descriptor, content)
 
 
 def write_from(path: Path, place: int, content: bytes, *, durably: bool = True) -> None:

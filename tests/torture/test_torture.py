@@ -14,7 +14,10 @@ import pytest
 pytestmark = pytest.mark.needs("strace")
 
 FSYNCS = {
-    "of what a file holds": ("            os.fsync(descriptor)\n        finally", "            pass\n        finally"),
+    "of what a file holds": (
+        "        write_at(descriptor, content)\n        os.fsync(descriptor)\n",
+        "        write_at(descriptor, content)\n",
+    ),
     "of a record": ("            if durably:\n                os.fsync(file.fileno())\n", ""),
     "of names": ("        os.fsync(descriptor)\n    finally", "        pass\n    finally"),
 }
